@@ -1,0 +1,58 @@
+"""Exact top-k of score rows with ties broken without favour."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["tie_order", "top_k"]
+
+_TIE_SEED = 20170612  # any fixed number: it only has to be the same for every system that is compared
+
+
+def tie_order(num_items: int) -> NDArray[np.int64]:
+    """int64 [N]: the place of each item among equally scored ones, a fixed pseudo-random permutation.
+
+    Catalogues are often sorted by date or popularity, so breaking ties by item index would lend a system that cannot
+    tell items apart a skill it does not have; breaking them by the target would be worse still.
+    """
+    return np.random.default_rng(_TIE_SEED).permutation(num_items).astype(np.int64)
+
+
+def top_k(scores: NDArray[np.float32], k: int, ties: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Columns of the k highest scores of each row, best first.
+
+    Args:
+      scores: float [q, N]; -inf is never chosen. Left unchanged.
+      k: length of the lists.
+      ties: int64 [N] from `tie_order`; of equal scores the one with the smaller number comes first.
+
+    Returns:
+      int32 [q, k], padded with -1 where fewer than k scores are above -inf.
+
+    Raises:
+      ValueError: a score is NaN.
+    """
+    if np.isnan(scores).any():
+        raise ValueError("a scorer returned NaN")
+    rows, columns = scores.shape
+    wanted = min(k, columns)
+    result = np.full((rows, k), -1, np.int32)
+    if wanted == 0 or rows == 0:
+        return result
+    keys = _sort_keys(scores, ties)
+    # Every key of a row is distinct, so a partial sort has one possible answer and stays exact at the cut.
+    best = np.argpartition(keys, wanted - 1, axis=1)[:, :wanted]
+    order = np.argsort(np.take_along_axis(keys, best, axis=1), axis=1)
+    best = np.take_along_axis(best, order, axis=1)
+    result[:, :wanted] = np.where(np.take_along_axis(scores, best, axis=1) == -np.inf, -1, best)
+    return result
+
+
+def _sort_keys(scores: NDArray[np.float32], ties: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64 keys that ascend as (score descending, tie order ascending)."""
+    # Negated, with + 0.0 so that -0.0 and 0.0 tie. The bits of an IEEE float read as an integer ascend with the float
+    # where it is positive; flipping all but the sign bit of the negative ones makes that true everywhere.
+    bits = (-scores.astype(np.float32) + np.float32(0.0)).view(np.int32)
+    ascending = (bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))).astype(np.int64)
+    return (ascending << 32) | ties

@@ -1,0 +1,49 @@
+"""Triptych: a multimodal two-tower recommender for TensorFlow, from raw catalogue to TensorFlow Serving."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+# The versions that were verified together; README tells why each one is what it is.
+STACK = [
+    "tensorflow==2.17.1",
+    "tf-keras==2.17.0",
+    "tensorflow-text==2.17.0",
+    "tensorflow-recommenders==0.7.7",
+    "keras-nlp==0.12.1",
+    "tensorflow-io==0.37.1",
+    "tensorflow-serving-api==2.17.1",
+    "pandas==3.0.0; python_version >= '3.11'",
+    "pandas>=2.2,<3; python_version < '3.11'",
+    "numpy>=1.26,<2",
+    "pyarrow<26",
+]
+TOOLS = [
+    "click>=8.1",
+    "matplotlib>=3.8",
+    "pillow>=10",
+    "protobuf>=4.25,<5",
+    "pydantic>=2.7",
+    "pyyaml>=6",
+    "rich>=13",
+    "scipy>=1.11",
+]
+
+setup(
+    name="triptych",
+    version="0.1.0",
+    description=__doc__,
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.13",
+    packages=["tfrecs", "tfrecs.kinds", "towers", "serving", "serving.stubs", "pipelines"],
+    package_data={"serving.stubs": ["*.pb"]},
+    install_requires=STACK + TOOLS,
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]==2.17.1"],
+        "tpu": ["tensorflow-tpu==2.17.1"],
+        "dev": ["hypothesis>=6", "mypy>=1.10", "pytest>=8", "ruff>=0.6", "pandas-stubs", "types-PyYAML"],
+    },
+    entry_points={"console_scripts": ["triptych=pipelines.cli:main"]},
+)

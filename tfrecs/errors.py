@@ -1,0 +1,27 @@
+"""The one tree of exceptions for mistakes that a user can mend.
+
+Every message is one line that names the thing and the remedy. The command line prints it and exits with 2;
+any other exception that reaches the command line is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class TriptychError(Exception):
+    """Base of all errors that are about the user's input, not about our code."""
+
+
+class SpecError(TriptychError):
+    """`dataset.yaml` or a configuration does not say what it must."""
+
+
+class DataError(TriptychError):
+    """A table, media file or record folder is missing, unreadable or not what the spec says."""
+
+
+class TooManyRejectsError(DataError):
+    """More rows or files were rejected than `--max-bad` allows."""
+
+
+class ExportError(TriptychError):
+    """An export did not pass its gate; nothing was written."""

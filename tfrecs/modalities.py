@@ -1,0 +1,49 @@
+"""The one table of modalities.
+
+A modality is a feature kind (what it is on disk: parse spec, encode, decode, tensor spec) and an encoder (what it
+is to the model). Both are named here as `module:Class`, so that this table can be read without importing either:
+tfrecs never imports towers. Everything else iterates over the data set's schema and looks its kinds up here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One row: `feature` is the class in tfrecs, `encoder` the class in towers."""
+
+    kind: str
+    feature: str
+    encoder: str
+
+
+MODALITIES: tuple[Modality, ...] = (
+    Modality("text", "tfrecs.kinds.text:TextFeature", "towers.text:TextEncoder"),
+    Modality("image", "tfrecs.kinds.image:ImageFeature", "towers.image:ImageEncoder"),
+    Modality("audio", "tfrecs.kinds.audio:AudioFeature", "towers.audio:AudioEncoder"),
+    Modality("vector", "tfrecs.kinds.vector:VectorFeature", "towers.vector:VectorEncoder"),
+    Modality("categories", "tfrecs.kinds.categories:CategoriesFeature", "towers.categories:CategoriesEncoder"),
+    Modality("number", "tfrecs.kinds.number:NumberFeature", "towers.number:NumberEncoder"),
+)
+
+KINDS: tuple[str, ...] = tuple(row.kind for row in MODALITIES)
+
+
+@lru_cache(maxsize=None)
+def resolve(path: str) -> Any:
+    """`package.module:Name` -> the object. An import error is raised as it is, never swallowed."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def row(kind: str) -> Modality:
+    """The row of a kind. Raises KeyError with the kinds there are."""
+    for modality in MODALITIES:
+        if modality.kind == kind:
+            return modality
+    raise KeyError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")

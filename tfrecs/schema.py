@@ -1,0 +1,166 @@
+"""The schema of built records: what `manifest.json` says and what every other room relies on.
+
+No TensorFlow here: the server, the client and `triptych inspect` read it without paying for that import.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tfrecs.errors import DataError, TriptychError
+
+__all__ = ["ContextSchema", "FeatureSchema", "LabelSchema", "Manifest", "Schema", "ShardInfo", "SplitInfo", "TriptychError"]
+
+MANIFEST_FILE = "manifest.json"
+VOCABULARY_FILE = "vocab.txt"
+REJECTED_FILE = "rejected.jsonl"
+SPLITS = ("train", "valid", "test")
+
+FORMAT_VERSION = 1
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FeatureSchema(_Frozen):
+    """One feature of an item or a user.
+
+    Attributes:
+      name: the key in `dataset.yaml`, the prefix of the Example's keys, the name of the signature's input.
+      kind: a row of `tfrecs.modalities.MODALITIES`.
+      params: what the kind needs to decode it (image side, clip seconds, vector width, category vocabulary).
+    """
+
+    name: str
+    kind: str
+    params: dict[str, Any] = {}
+
+
+class LabelSchema(_Frozen):
+    """One output of the ranking head. `range` is (low, high) of a regression target in its own unit."""
+
+    name: str
+    task: Literal["binary", "regression"]
+    range: tuple[float, float] | None = None
+
+
+class ContextSchema(_Frozen):
+    """Something known about the moment of a request.
+
+    `source` "time": derived in the graph from the request's time (`hour`, `weekday`, UTC); "column": an input of
+    the signatures. `vocabulary` lists the values of a `categories` context, most frequent first.
+    """
+
+    name: str
+    kind: Literal["categories", "number"]
+    source: Literal["time", "column"]
+    vocabulary: tuple[str, ...] = ()
+    mean: float = 0.0
+    std: float = 1.0
+
+
+class Schema(_Frozen):
+    """Everything that reader, towers, signatures and evaluation iterate over.
+
+    Attributes:
+      items: features of an item, in the order of the fusion's modality axis M.
+      users: features of a user.
+      labels: outputs of the ranking head, in order.
+      context: context of an event.
+      value_mean: mean of the event value (rating, play count, ...) over the training split.
+      value_std: its standard deviation, 1.0 where the value never changes.
+      has_time: events carry unix seconds.
+      ordered: events have an order (time or an order column); if not, the held-out items of a user are one set.
+    """
+
+    items: tuple[FeatureSchema, ...]
+    users: tuple[FeatureSchema, ...] = ()
+    labels: tuple[LabelSchema, ...] = ()
+    context: tuple[ContextSchema, ...] = ()
+    value_mean: float = 0.0
+    value_std: float = 1.0
+    has_time: bool = True
+    ordered: bool = True
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the item features, in the order of the modality axis."""
+        return tuple(feature.name for feature in self.items)
+
+    def feature(self, name: str) -> FeatureSchema:
+        """The item feature of that name. Raises KeyError."""
+        for feature in self.items:
+            if feature.name == name:
+                return feature
+        raise KeyError(name)
+
+
+class ShardInfo(_Frozen):
+    name: str
+    records: int
+    bytes: int
+    sha256: str
+
+
+class SplitInfo(_Frozen):
+    """`examples` are user windows; `events` are the prediction targets in them; times are unix seconds."""
+
+    shards: tuple[ShardInfo, ...]
+    examples: int
+    events: int
+    users: int
+    first_time: int | None = None
+    last_time: int | None = None
+
+
+class Manifest(_Frozen):
+    """`manifest.json`.
+
+    Attributes:
+      coverage: per modality, the share of items that have it.
+      train_counts: item id -> number of positive training events; the source of logQ and of popularity.
+      cold_items: number of items without a single training event.
+      rejected: reason -> count, the summary of `rejected.jsonl`.
+      oracle: file name (relative to the records) of the true preference scores, for generated data only.
+    """
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    seed: int
+    schema_: Schema
+    item_shards: tuple[ShardInfo, ...]
+    items: int
+    users: int
+    interactions: int
+    coverage: dict[str, float]
+    splits: dict[str, SplitInfo]
+    train_counts: dict[str, int]
+    cold_items: int
+    rejected: dict[str, int]
+    versions: dict[str, str]
+    protocol: str
+    oracle: str | None = None
+
+    @classmethod
+    def load(cls, records: str | Path) -> Manifest:
+        """Reads `<records>/manifest.json`. Raises DataError where it is absent or not ours."""
+        path = Path(records) / MANIFEST_FILE
+        if not path.is_file():
+            raise DataError(f"{records}: no {MANIFEST_FILE} there; build the records first (triptych build)")
+        try:
+            manifest = cls.model_validate(json.loads(path.read_text()))
+        except (ValidationError, ValueError) as error:
+            first = str(error).splitlines()[0]
+            raise DataError(f"{path}: not a manifest of this version ({first}); build the records again") from error
+        if manifest.format_version != FORMAT_VERSION:
+            raise DataError(f"{path}: format {manifest.format_version}, this Triptych reads {FORMAT_VERSION}; build again")
+        return manifest
+
+    def save(self, records: str | Path) -> None:
+        """Writes `<records>/manifest.json`, keys in a fixed order so that equal builds are equal bytes."""
+        (Path(records) / MANIFEST_FILE).write_text(self.model_dump_json(indent=1) + "\n")

@@ -1,0 +1,237 @@
+"""What `dataset.yaml` may say, as frozen models. No TensorFlow here."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from typing_extensions import Self
+
+from tfrecs.modalities import KINDS
+
+TIME_CONTEXT = ("hour", "weekday")
+# Inputs and outputs of the serving signatures that every model has; a data set's own names stand beside them.
+RESERVED_INPUTS = frozenset(
+    "history_ids history_values history_times now query exclude_ids categories diversity k candidate_ids".split()
+)
+RESERVED_OUTPUTS = frozenset("ids scores modality_weights because_ids".split())
+SPLIT_VALUES = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
+
+def _named(names: Iterable[str], reserved: frozenset[str] = frozenset()) -> None:
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+            raise ValueError(f"the name {name!r} must be letters, digits and _ only, and begin with a letter; rename it")
+        if name in reserved:
+            raise ValueError(f"the name {name!r} is taken by the serving signatures; rename it")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FeatureSpec(BaseModel):
+    """One feature of an item or a user: its kind, where its values are, and options of the kind itself.
+
+    The values are in one `column`, in several `columns`, or in the rows of a `.npy` matrix (`file`) whose row
+    numbers are in the column named by `row`. Every other key is an option of the kind and checked by the kind.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    kind: str
+    column: str | None = None
+    columns: tuple[str, ...] | None = Field(default=None, min_length=1)
+    file: str | None = None
+    row: str | None = None
+
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, kind: str) -> str:
+        if kind not in KINDS:
+            near = difflib.get_close_matches(kind, KINDS, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"unknown kind {kind!r}; {hint}there are {', '.join(KINDS)}")
+        return kind
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.file is None) != (self.row is None):
+            raise ValueError("`file` (a .npy matrix) and `row` (the column with the row number) go together; give both")
+        extras = [(key, near) for key in self.options for near in difflib.get_close_matches(key, ("column", "columns"), n=1)]
+        given = [key for key in ("column", "columns", "file") if getattr(self, key) is not None]
+        if not given and extras:
+            raise ValueError(f"unknown key {extras[0][0]!r}; did you mean {extras[0][1]!r}?")
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of column, columns, file + row; given: {', '.join(given) or 'none'}")
+        return self
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the kind: every key that says neither the kind nor where the values are."""
+        return dict(self.model_extra or {})
+
+    @property
+    def table_columns(self) -> tuple[str, ...]:
+        """The table's columns that this feature reads."""
+        if self.columns is not None:
+            return self.columns
+        return tuple(name for name in (self.column, self.row) if name is not None)
+
+
+class ItemsSpec(_Frozen):
+    """The catalogue: one row an item."""
+
+    file: str
+    id: str
+    title: str | None = None
+    features: dict[str, FeatureSpec] = Field(min_length=1)
+
+    @field_validator("features")
+    @classmethod
+    def _names(cls, features: dict[str, FeatureSpec]) -> dict[str, FeatureSpec]:
+        _named(features)
+        return features
+
+
+class UsersSpec(_Frozen):
+    """What is known about users, one row a user; users without a row have none of the features."""
+
+    file: str
+    id: str
+    features: dict[str, FeatureSpec] = Field(min_length=1)
+
+    @field_validator("features")
+    @classmethod
+    def _names(cls, features: dict[str, FeatureSpec]) -> dict[str, FeatureSpec]:
+        _named(features, RESERVED_INPUTS)
+        return features
+
+
+class LabelSpec(_Frozen):
+    """One task of the ranking head: `at_least` makes it binary, `range` a regression in the column's own unit."""
+
+    column: str
+    at_least: float | None = None
+    range: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _one_task(self) -> Self:
+        if (self.at_least is None) == (self.range is None):
+            raise ValueError("give exactly one of at_least (a binary task) and range (a regression task)")
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise ValueError(f"range must go from low to high, not {list(self.range)}")
+        return self
+
+
+class PositiveSpec(_Frozen):
+    """Rows with a value of at least `at_least` are positives for retrieval."""
+
+    column: str
+    at_least: float
+
+
+class InteractionsSpec(_Frozen):
+    """Who did what, one row an event. Without `time` and `order` the order of the file counts."""
+
+    file: str
+    user: str
+    item: str
+    time: str | None = None
+    order: str | None = None
+    value: str | None = None
+    labels: dict[str, LabelSpec] = {}
+    positive: PositiveSpec | None = None
+    context: tuple[str, ...] = ()
+
+    @field_validator("labels")
+    @classmethod
+    def _label_names(cls, labels: dict[str, LabelSpec]) -> dict[str, LabelSpec]:
+        _named(labels, RESERVED_OUTPUTS)
+        return labels
+
+    @field_validator("context")
+    @classmethod
+    def _context_names(cls, context: tuple[str, ...]) -> tuple[str, ...]:
+        _named(context, RESERVED_INPUTS)
+        if len(set(context)) < len(context):
+            raise ValueError(f"a context is named twice in {list(context)}; name each once")
+        return context
+
+    @property
+    def value_column(self) -> str | None:
+        """The event value of the history: `value`, else the column of `positive`, else of the first label."""
+        if self.value is not None:
+            return self.value
+        if self.positive is not None:
+            return self.positive.column
+        return next((label.column for label in self.labels.values()), None)
+
+    def from_time(self, context: str) -> bool:
+        """Whether this context is derived from the event's time instead of being read from a column."""
+        return context in TIME_CONTEXT and self.time is not None
+
+
+class _SplitSpec(_Frozen):
+    cold_items: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+
+class TimeSplit(_SplitSpec):
+    """Global in time: the first share of all events is train, the next valid, the last test."""
+
+    by: Literal["time"]
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+
+    @field_validator("fractions")
+    @classmethod
+    def _shares(cls, fractions: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(fractions) < 0 or fractions[0] == 0 or abs(sum(fractions) - 1) > 1e-6:
+            raise ValueError(f"fractions are shares of train, valid and test that sum to 1, not {list(fractions)}")
+        return fractions
+
+
+class LeaveLastSplit(_SplitSpec):
+    """Each user's last event is test, the one before it valid; users with fewer than 3 events are all train."""
+
+    by: Literal["leave_last"]
+
+
+class ColumnSplit(_SplitSpec):
+    """The table says it: train, valid (val, validation) or test."""
+
+    by: Literal["column"]
+    column: str
+
+
+SplitSpec = Annotated[TimeSplit | LeaveLastSplit | ColumnSplit, Field(discriminator="by")]
+
+
+class DatasetSpec(_Frozen):
+    """`dataset.yaml`. `split` left out means by time where there is time, else leave_last."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    items: ItemsSpec
+    interactions: InteractionsSpec
+    users: UsersSpec | None = None
+    split: SplitSpec | None = None
+    oracle: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if isinstance(self.split, TimeSplit) and self.interactions.time is None:
+            raise ValueError(
+                "split by time needs interactions.time; name that column, or use {by: leave_last} or {by: column}"
+            )
+        both = set(self.users.features if self.users else ()) & set(self.interactions.context)
+        if both:
+            raise ValueError(f"{min(both)!r} is both a user feature and a context; rename the user feature")
+        return self
+
+    @property
+    def effective_split(self) -> TimeSplit | LeaveLastSplit | ColumnSplit:
+        """The split that is used where the file may have left it out."""
+        if self.split is not None:
+            return self.split
+        return TimeSplit(by="time") if self.interactions.time else LeaveLastSplit(by="leave_last")

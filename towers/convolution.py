@@ -1,0 +1,50 @@
+"""The small residual network that pictures and spectrograms share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+class ResidualTower(tf.keras.layers.Layer):
+    """Residual convolutional tower: [B, H, W, C] float -> [B, widths[-1]].
+
+    A stride-2 stage per width, each with one residual block (He et al., 2016, arXiv:1512.03385), then the mean and
+    the maximum over the plane. Group normalisation (Wu and He, 2018, arXiv:1803.08494) instead of batch
+    normalisation: the number of items encoded in a step is small and differs from the number of interactions, and
+    statistics must not depend on how many replicas share a batch.
+
+    Args:
+      widths: channels of each stage, multiples of 8.
+    """
+
+    def __init__(self, widths: Sequence[int], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.widths = tuple(widths)
+        self.stages = []
+        for width in self.widths:
+            self.stages.append(
+                {
+                    "down": tf.keras.layers.Conv2D(width, 3, strides=2, padding="same", use_bias=False),
+                    "down_norm": tf.keras.layers.GroupNormalization(8),
+                    "first": tf.keras.layers.Conv2D(width, 3, padding="same", use_bias=False),
+                    "first_norm": tf.keras.layers.GroupNormalization(8),
+                    "second": tf.keras.layers.Conv2D(width, 3, padding="same", use_bias=False),
+                    "second_norm": tf.keras.layers.GroupNormalization(8),
+                }
+            )
+        self.project = tf.keras.layers.Dense(self.widths[-1])
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        x = inputs
+        for stage in self.stages:
+            x = tf.nn.relu(stage["down_norm"](stage["down"](x)))
+            y = tf.nn.relu(stage["first_norm"](stage["first"](x)))
+            x = tf.nn.relu(x + stage["second_norm"](stage["second"](y)))
+        pooled = tf.concat([tf.reduce_mean(x, axis=[1, 2]), tf.reduce_max(x, axis=[1, 2])], axis=-1)
+        return self.project(pooled)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "widths": list(self.widths)}

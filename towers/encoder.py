@@ -1,0 +1,62 @@
+"""What every modality's encoder is to the rest of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tfrecs.modalities import resolve, row
+from tfrecs.schema import FeatureSchema
+
+
+class Encoder(tf.keras.layers.Layer):
+    """Encoder of one modality: `preprocess` on the host, `call` on the accelerator.
+
+    Strings, look-ups and signal processing are `preprocess` (it runs in tf.data and in the serving graph); `call`
+    sees one dense tensor of static shape, so that a training step compiles under XLA.
+
+    Args:
+      schema: the feature's row in the manifest, as a dictionary (so that `get_config` is plain JSON).
+    """
+
+    def __init__(self, schema: Mapping[str, Any], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.schema = FeatureSchema.model_validate(schema)
+
+    @property
+    def output_dim(self) -> int:
+        """Width d_m of the encoding."""
+        raise NotImplementedError
+
+    @property
+    def input_spec_static(self) -> tf.TensorSpec:
+        """Shape and dtype of ONE preprocessed value."""
+        raise NotImplementedError
+
+    def preprocess(self, values: tf.Tensor) -> tf.Tensor:
+        """Decoded feature values [B, ...] -> model inputs [B, *input_spec_static.shape]. No variables."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "schema": self.schema.model_dump(mode="json")}
+
+
+class TextQueryEncoder(Encoder):
+    """An encoder that free text in a request can go through as well; the model finds it by this type."""
+
+    def preprocess_query(self, values: tf.Tensor) -> tf.Tensor:
+        """Query strings [B] -> model inputs [B, ...], possibly shorter than an item's."""
+        raise NotImplementedError
+
+    def spans(self, inputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Preprocessed items [B, T] -> a random part of each, in the form of a query [B, Tq].
+
+        Self-supervision: what somebody might type who has the item in mind. `seed` int32 [2], stateless."""
+        raise NotImplementedError
+
+
+def build_encoder(feature: FeatureSchema, options: Mapping[str, Any]) -> Encoder:
+    """The encoder of a feature, through the table of modalities. Raises TypeError for an unknown option."""
+    return resolve(row(feature.kind).encoder)(schema=feature.model_dump(mode="json"), name=f"encode_{feature.name}", **options)

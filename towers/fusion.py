@@ -1,0 +1,141 @@
+"""Fusion of modalities: [N, M, D] and presence [N, M] -> [N, D] and weights [N, M] that sum to 1 over what is there.
+
+Every fusion ignores what stands in the place of an absent modality, whatever it is; an item without any modality is
+the zero vector with zero weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+_ABSENT = -1e9
+
+
+def masked_softmax(logits: tf.Tensor, presence: tf.Tensor) -> tf.Tensor:
+    """Softmax over the last axis among present entries; all zero where none is present."""
+    mask = tf.cast(presence, logits.dtype)
+    return tf.nn.softmax(tf.where(presence, logits, _ABSENT), axis=-1) * mask
+
+
+def _share(contribution: tf.Tensor, presence: tf.Tensor) -> tf.Tensor:
+    contribution = contribution * tf.cast(presence, contribution.dtype)
+    return tf.math.divide_no_nan(contribution, tf.reduce_sum(contribution, axis=-1, keepdims=True))
+
+
+class Fusion(tf.keras.layers.Layer):
+    """Base of the fusions.
+
+    Args:
+      width: D.
+    """
+
+    def __init__(self, width: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.width = width
+
+    def fuse(self, values: tf.Tensor, presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """values [N, M, D] with absent entries zeroed, presence bool [N, M] -> ([N, D], weights [N, M])."""
+        raise NotImplementedError
+
+    def call(self, values: tf.Tensor, presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        values = tf.where(presence[..., None], values, tf.zeros([], values.dtype))
+        fused, weights = self.fuse(values, presence)
+        some = tf.reduce_any(presence, axis=-1, keepdims=True)
+        return tf.where(some, fused, tf.zeros([], fused.dtype)), weights
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "width": self.width}
+
+
+class AttentionFusion(Fusion):
+    """Additive attention over the modalities of one item (Bahdanau et al., 2015, arXiv:1409.0473).
+
+    weights = softmax over the present of u . tanh(W x_m + c), c the mean of the present ones, so that a modality's
+    weight depends on what the others say. A gated residual lets modalities interact beyond the weighted sum.
+    """
+
+    def __init__(self, width: int, **kwargs: Any):
+        super().__init__(width, **kwargs)
+        self.key = tf.keras.layers.Dense(width)
+        self.context = tf.keras.layers.Dense(width, use_bias=False)
+        self.score = tf.keras.layers.Dense(1, use_bias=False)
+        self.value = tf.keras.layers.Dense(width, use_bias=False)
+        self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-5)
+        self.hidden = tf.keras.layers.Dense(2 * width, activation="gelu")
+        self.out = tf.keras.layers.Dense(width)
+
+    def fuse(self, values: tf.Tensor, presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        mask = tf.cast(presence, values.dtype)
+        count = tf.maximum(tf.reduce_sum(mask, axis=-1, keepdims=True), 1.0)
+        mean = tf.reduce_sum(values, axis=1) / count
+        energy = self.score(tf.nn.tanh(self.key(values) + self.context(mean)[:, None]))[..., 0]
+        weights = masked_softmax(energy, presence)
+        fused = tf.einsum("nm,nmd->nd", weights, self.value(values))
+        return fused + self.out(self.hidden(self.norm(fused))), weights
+
+
+class ConcatFusion(Fusion):
+    """Concatenation and a perceptron; the weight of a modality is its share of the hidden layer's input norm."""
+
+    def build(self, input_shape: Any) -> None:
+        modalities = int(input_shape[1])
+        self.kernels = self.add_weight("kernels", [modalities, self.width, 2 * self.width], initializer="glorot_uniform")
+        self.bias = self.add_weight("bias", [2 * self.width], initializer="zeros")
+        self.out = tf.keras.layers.Dense(self.width)
+        super().build(input_shape)
+
+    def fuse(self, values: tf.Tensor, presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # One matrix per modality, summed: the same as one matrix on the concatenation, with the parts in sight.
+        parts = tf.einsum("nmd,mdh->nmh", values, self.kernels)
+        fused = self.out(tf.nn.gelu(tf.reduce_sum(parts, axis=1) + self.bias))
+        # The epsilon keeps the gradient of the norm finite at zero.
+        norms = tf.sqrt(tf.reduce_sum(tf.square(parts), axis=-1) + 1e-12)
+        return fused, tf.stop_gradient(_share(norms, presence))
+
+
+class GatedFusion(Fusion):
+    """Gated multimodal unit (Arevalo et al., 2017, arXiv:1702.01992) for M modalities; weights are the gates' shares."""
+
+    def __init__(self, width: int, **kwargs: Any):
+        super().__init__(width, **kwargs)
+        self.value = tf.keras.layers.Dense(width, activation="tanh")
+        self.gate = tf.keras.layers.Dense(1, activation="sigmoid")
+        self.out = tf.keras.layers.Dense(width)
+
+    def fuse(self, values: tf.Tensor, presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        weights = _share(self.gate(values)[..., 0], presence)
+        return self.out(tf.einsum("nm,nmd->nd", weights, self.value(values))), weights
+
+
+class TransformerFusion(Fusion):
+    """One Transformer block over the modalities and a learned summary token; weights are that token's attention."""
+
+    def __init__(self, width: int, **kwargs: Any):
+        super().__init__(width, **kwargs)
+        self.attention = tf.keras.layers.MultiHeadAttention(num_heads=2, key_dim=width // 2)
+        self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-5)
+        self.hidden = tf.keras.layers.Dense(2 * width, activation="gelu")
+        self.out = tf.keras.layers.Dense(width)
+
+    def build(self, input_shape: Any) -> None:
+        self.summary = self.add_weight("summary", [1, 1, self.width], initializer="glorot_uniform")
+        super().build(input_shape)
+
+    def fuse(self, values: tf.Tensor, presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        query = tf.tile(self.summary, [tf.shape(values)[0], 1, 1])
+        attended, scores = self.attention(
+            query, values, attention_mask=presence[:, None, :], return_attention_scores=True
+        )
+        fused = attended[:, 0]
+        weights = _share(tf.reduce_mean(scores, axis=1)[:, 0], presence)
+        return fused + self.out(self.hidden(self.norm(fused))), weights
+
+
+FUSIONS: dict[str, type[Fusion]] = {
+    "attention": AttentionFusion,
+    "concat": ConcatFusion,
+    "gated": GatedFusion,
+    "transformer": TransformerFusion,
+}

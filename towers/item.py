@@ -1,0 +1,85 @@
+"""Item tower: fused content plus an item-id embedding that is dropped at random in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from towers.fusion import FUSIONS
+
+
+class ItemTower(tf.keras.layers.Layer):
+    """Encodings of the modalities -> item embedding.
+
+    Modality dropout hides modalities at random in training, never all of an item's, so that any subset gives a
+    usable embedding (cf. ModDrop, Neverova et al., 2016, arXiv:1501.00102). Id dropout hides the id embedding of an
+    item (DropoutNet, Volkovs et al., 2017), so that content alone carries an item that was never seen in training.
+
+    Args:
+      num_ids: number of item ids.
+      modalities: M.
+      width: D.
+      fusion: a key of `towers.fusion.FUSIONS`.
+      modality_dropout, id_dropout: probabilities.
+    """
+
+    def __init__(
+        self, num_ids: int, modalities: int, width: int, fusion: str, modality_dropout: float, id_dropout: float, **kwargs: Any
+    ):
+        super().__init__(**kwargs)
+        self.options = {
+            "num_ids": num_ids,
+            "modalities": modalities,
+            "width": width,
+            "fusion": fusion,
+            "modality_dropout": modality_dropout,
+            "id_dropout": id_dropout,
+        }
+        self.width = width
+        self.projections = [tf.keras.layers.Dense(width) for _ in range(modalities)]
+        self.norms = [tf.keras.layers.LayerNormalization(epsilon=1e-5) for _ in range(modalities)]
+        self.fusion = FUSIONS[fusion](width)
+        self.drop_modality = tf.keras.layers.Dropout(modality_dropout)
+        self.drop_id = tf.keras.layers.Dropout(id_dropout)
+
+    def build(self, input_shape: Any) -> None:
+        self.id_table = self.add_weight(
+            "id_table", [self.options["num_ids"], self.width], initializer=tf.keras.initializers.RandomNormal(stddev=0.1)
+        )
+        super().build(input_shape)
+
+    def call(
+        self, encodings: Sequence[tf.Tensor], presence: tf.Tensor, id_index: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Args:
+          encodings: M tensors [N, d_m].
+          presence: bool [N, M].
+          id_index: int32 [N], row of the id table; -1: an item without an id embedding.
+
+        Returns:
+          embedding float [N, D], modality weights float [N, M].
+        """
+        known = tf.cast(id_index >= 0, self.compute_dtype)[:, None]
+        if training:
+            # Dropout of ones gives 0 or 1 / (1 - rate): the sign says which, and the scale is not wanted here.
+            known = known * tf.sign(self.drop_id(tf.ones_like(known), training=True))
+        identity = known * tf.gather(self.id_table, tf.maximum(id_index, 0))
+        if not encodings:  # a catalogue of bare ids
+            return identity, tf.zeros([tf.shape(id_index)[0], 0], identity.dtype)
+        if training:
+            presence = self._drop_modalities(presence)
+        values = tf.stack(
+            [norm(project(h)) for project, norm, h in zip(self.projections, self.norms, encodings, strict=True)], axis=1
+        )
+        content, weights = self.fusion(values, presence)
+        return content + identity, weights
+
+    def _drop_modalities(self, presence: tf.Tensor) -> tf.Tensor:
+        kept = presence & (self.drop_modality(tf.ones(tf.shape(presence)), training=True) > 0)
+        # Where dropout would leave nothing, everything stays.
+        return tf.where(tf.reduce_any(kept, axis=-1, keepdims=True), kept, presence)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.options}

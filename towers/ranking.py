@@ -1,0 +1,104 @@
+"""Ranking head: DCN-v2 over query and item, one output per label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from tfrecs.schema import LabelSchema
+
+
+class RankingHead(tf.keras.layers.Layer):
+    """Predicts every label of an interaction from query and item embedding.
+
+    Deep & cross network v2 (Wang et al., 2021, arXiv:2008.13535; `tfrs.layers.dcn.Cross`) over
+    [query, item, query * item]; the query carries history, context and user features. A binary label's output is a
+    probability; a regression label's is in its own unit, inside its range.
+
+    Args:
+      labels: rows of the schema's labels, as dictionaries.
+      cross_layers: number of cross layers.
+      hidden: width of the dense layer after them.
+      dropout: before that layer.
+    """
+
+    def __init__(
+        self, labels: Sequence[Mapping[str, Any]], cross_layers: int, hidden: int, dropout: float, **kwargs: Any
+    ):
+        super().__init__(**kwargs)
+        self.labels = [LabelSchema.model_validate(row) for row in labels]
+        self.options = {"cross_layers": cross_layers, "hidden": hidden, "dropout": dropout}
+        self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-5)
+        self.crosses = [tfrs.layers.dcn.Cross() for _ in range(cross_layers)]
+        self.hidden = tf.keras.layers.Dense(hidden, activation="gelu")
+        self.dropout = tf.keras.layers.Dropout(dropout)
+        self.outputs = {row.name: tf.keras.layers.Dense(1) for row in self.labels}
+        self.tasks = {
+            row.name: tfrs.tasks.Ranking(
+                loss=tf.keras.losses.BinaryCrossentropy(from_logits=True, reduction=tf.keras.losses.Reduction.SUM)
+                if row.task == "binary"
+                else tf.keras.losses.MeanSquaredError(reduction=tf.keras.losses.Reduction.SUM)
+            )
+            for row in self.labels
+        }
+
+    def logits(self, query: tf.Tensor, item: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+        """query, item [..., D] -> label -> logit [...]."""
+        x = self.norm(tf.concat([query, item, query * item], axis=-1))
+        shape = tf.shape(x)[:-1]
+        # tfrs' Cross takes matrices only.
+        x0 = x = tf.reshape(x, [-1, x.shape[-1]])
+        for cross in self.crosses:
+            x = cross(x0, x)
+        x = self.dropout(self.hidden(x), training=training)
+        return {name: tf.reshape(output(x), shape) for name, output in self.outputs.items()}
+
+    def call(self, query: tf.Tensor, item: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        """query, item float [..., D] -> label -> prediction float [...]."""
+        logits = self.logits(query, item, training)
+        return {row.name: _from_unit(tf.sigmoid(logits[row.name]), row) for row in self.labels}
+
+    def losses_of(
+        self, query: tf.Tensor, item: tf.Tensor, labels: tf.Tensor, weight: tf.Tensor, training: bool
+    ) -> dict[str, tf.Tensor]:
+        """Summed loss per label.
+
+        Args:
+          query, item: float [P, D].
+          labels: float [P, number of labels], NaN = unknown.
+          weight: float [P].
+
+        Returns:
+          label -> (loss float [], weight of the known labels float []). Cross-entropy for a binary label; squared
+          error in units of the range for a regression label.
+        """
+        logits = self.logits(query, item, training)
+        result = {}
+        for column, row in enumerate(self.labels):
+            target = labels[:, column]
+            known = tf.cast(~tf.math.is_nan(target), tf.float32) * weight
+            target = tf.where(tf.math.is_nan(target), 0.0, target)
+            prediction = logits[row.name]
+            if row.task == "regression":
+                prediction, target = tf.sigmoid(prediction), _to_unit(target, row)
+            loss = self.tasks[row.name](
+                labels=target[:, None], predictions=prediction[:, None], sample_weight=known, compute_metrics=False
+            )
+            result[row.name] = (loss, tf.reduce_sum(known))
+        return result
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "labels": [row.model_dump(mode="json") for row in self.labels], **self.options}
+
+
+def _to_unit(target: tf.Tensor, row: LabelSchema) -> tf.Tensor:
+    low, high = row.range or (0.0, 1.0)
+    return (target - low) / (high - low)
+
+
+def _from_unit(unit: tf.Tensor, row: LabelSchema) -> tf.Tensor:
+    low, high = row.range or (0.0, 1.0)
+    return low + unit * (high - low)

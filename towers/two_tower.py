@@ -1,0 +1,251 @@
+"""The two-tower `tfrs.Model`: item tower, user tower, retrieval and ranking, trained together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from tfrecs.schema import Schema
+from towers.encoder import Encoder, TextQueryEncoder
+from towers.item import ItemTower
+from towers.ranking import RankingHead
+from towers.retrieval import InBatchSoftmax, full_softmax
+from towers.user import UserTower
+
+Batch = Mapping[str, Any]
+
+
+class TwoTower(tfrs.Model):
+    """Queries and items in one space of D dimensions; the score is their inner product over the temperature.
+
+    The catalogue's encodings are cached ([N, d_m] for each modality). A training step encodes the batch's `fresh`
+    items anew, with gradients, and takes all others from the cache (cross-batch memory, Wang et al., 2020,
+    arXiv:1912.06798); `refresh` re-encodes the catalogue, once an epoch. So every step sees the whole catalogue through
+    the trained fusion at the price of encoding a few dozen items, and a frozen encoder is the case of none.
+
+    Args:
+      schema: of the records.
+      item_encoders: modality -> encoder, in the schema's order.
+      user_encoders: user feature -> encoder.
+      item_tower, user_tower: the towers.
+      ranking: the head, or None where the data has no labels.
+      presence: bool [N, M], what each item has.
+      train_counts: int [N], positive training events of each item; an item with none gets no id embedding.
+      softmax: "full" or "in_batch".
+      temperature: of the softmax.
+      label_smoothing: of the full softmax.
+      ranking_weight, search_weight: weights of the ranking and the text-query loss beside retrieval's 1.
+      query_share: share of positions whose text query is given to the user tower in training.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        item_encoders: Mapping[str, Encoder],
+        user_encoders: Mapping[str, Encoder],
+        item_tower: ItemTower,
+        user_tower: UserTower,
+        ranking: RankingHead | None,
+        presence: np.ndarray,
+        train_counts: np.ndarray,
+        *,
+        softmax: str,
+        temperature: float,
+        label_smoothing: float,
+        ranking_weight: float,
+        search_weight: float,
+        query_share: float,
+    ):
+        super().__init__()
+        self.schema = schema
+        self.item_encoders = dict(item_encoders)
+        self.user_encoders = dict(user_encoders)
+        self.item_tower, self.user_tower, self.ranking = item_tower, user_tower, ranking
+        self.softmax, self.temperature, self.label_smoothing = softmax, temperature, label_smoothing
+        self.ranking_weight, self.search_weight = ranking_weight, search_weight
+        self.num_items = len(train_counts)
+        width = user_tower.width
+        self.user_projections = {name: tf.keras.layers.Dense(width) for name in self.user_encoders}
+        texts = [encoder for encoder in self.item_encoders.values() if isinstance(encoder, TextQueryEncoder)]
+        self.query_encoder = texts[0] if texts else None
+        self.search_head = tf.keras.layers.Dense(width) if texts else None
+        self.query_dropout = tf.keras.layers.Dropout(1.0 - query_share)
+        self.in_batch = InBatchSoftmax(temperature)
+
+        self.presence = tf.constant(presence, tf.bool)
+        counts = np.asarray(train_counts, np.float64)
+        self.id_index = tf.constant(np.where(counts > 0, np.arange(self.num_items), -1), tf.int32)
+        self.probability = tf.constant(counts / max(counts.sum(), 1.0), tf.float32)
+        self.cache = {
+            name: tf.Variable(tf.zeros([self.num_items, encoder.output_dim]), trainable=False, name=f"cache_{name}")
+            for name, encoder in self.item_encoders.items()
+        }
+        self.step_metrics = {
+            name: tf.keras.metrics.Mean(name=name)
+            for name in ("retrieval_loss", "search_loss", *(f"{row.name}_loss" for row in schema.labels))
+        }
+
+    # --- items -----------------------------------------------------------------------------------------------------
+
+    def encode(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> dict[str, tf.Tensor]:
+        """Preprocessed item features, name -> [R, ...], to encodings, name -> [R, d_m]."""
+        return {name: self.item_encoders[name](inputs[name], training=training) for name in self.item_encoders}
+
+    def items(
+        self, presence: tf.Tensor | None = None, encodings: Mapping[str, tf.Tensor] | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The catalogue: embeddings [N, D] and modality weights [N, M], from the cache unless encodings are given."""
+        encodings = self.cache if encodings is None else encodings
+        return self.item_tower(
+            [tf.convert_to_tensor(encodings[name]) for name in self.item_encoders],
+            self.presence if presence is None else presence,
+            self.id_index,
+            training=training,
+        )
+
+    def new_items(self, inputs: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Items by content alone: preprocessed features and presence [R, M] -> ([R, D], [R, M])."""
+        encodings = self.encode(inputs)
+        return self.item_tower(list(encodings.values()), presence, tf.fill([tf.shape(presence)[0]], -1))
+
+    def _refreshed(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """The cache with the batch's fresh items encoded anew; gradients flow through those alone."""
+        if "fresh" not in batch:
+            return {name: tf.convert_to_tensor(value) for name, value in self.cache.items()}
+        replica = tf.distribute.get_replica_context()
+        # Each replica encodes its share, every replica sees them all.
+        index = replica.all_gather(batch["fresh_index"], axis=0)
+        # Negative indices (padding) belong to no segment and drop out.
+        count = tf.math.unsorted_segment_sum(tf.ones_like(index, tf.float32), index, self.num_items)[:, None]
+        result = {}
+        for name, encoding in self.encode(batch["fresh"], training=True).items():
+            encoding = replica.all_gather(encoding, axis=0)
+            total = tf.math.unsorted_segment_sum(encoding, index, self.num_items)
+            result[name] = tf.where(count > 0, tf.math.divide_no_nan(total, count), self.cache[name])
+        return result
+
+    # --- queries ---------------------------------------------------------------------------------------------------
+
+    def encode_query(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Preprocessed text queries [B, Tq] -> [B, D], in the space of the items."""
+        if self.query_encoder is None or self.search_head is None:
+            raise ValueError("this data set has no text feature, so there is no text query")
+        return self.search_head(self.query_encoder(token_ids, training=training))
+
+    def user_features(self, inputs: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tf.Tensor | None:
+        """Preprocessed user features, name -> [B, ...], presence bool [B, F] -> [B, D]; None where there are none."""
+        parts = [
+            self.user_projections[name](encoder(inputs[name])) * tf.cast(presence[:, column, None], tf.float32)
+            for column, (name, encoder) in enumerate(self.user_encoders.items())
+        ]
+        return tf.add_n(parts) if parts else None
+
+    def query(
+        self,
+        table: tf.Tensor,
+        index: tf.Tensor,
+        values: tf.Tensor,
+        times: tf.Tensor,
+        now: tf.Tensor,
+        context: Mapping[str, tf.Tensor],
+        user: tf.Tensor | None = None,
+        query: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> tf.Tensor:
+        """States of every position. Shapes as in `UserTower.call`, but `index` int32 [B, S - 1] into `table` [N, D]
+        and raw event `values`."""
+        standard = (values - self.schema.value_mean) / self.schema.value_std
+        items = tf.gather(table, index)
+        return self.user_tower(
+            items, tf.clip_by_value(standard, -10.0, 10.0), times, now, context, user, query, training=training
+        )
+
+    def scores(self, states: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
+        """Queries [B, D] against items [N, D] -> float [B, N]."""
+        return tf.matmul(states, table, transpose_b=True) / self.temperature
+
+    # --- training --------------------------------------------------------------------------------------------------
+
+    def compute_loss(self, inputs: Batch, training: bool = False) -> tf.Tensor:
+        """Retrieval + ranking + text-query loss of a batch, each a mean over its targets in the GLOBAL batch.
+
+        Args:
+          inputs: `item_index` int32, `values` float, `times` int64, `target` bool, `positive` bool, all [B, L], events
+            oldest first, padding (target False) at the end; `labels` float [B, L, labels]; `context` name -> [B, L];
+            `user` name -> [B, ...] and `user_presence` bool [B, F] where users have features; `fresh` name -> [R, ...]
+            with `fresh_index` int32 [R] (-1 = padding); `spans` int32 [R, Tq] where items have text.
+
+        Returns:
+          float []. Summed over replicas it is the loss of the global batch.
+        """
+        table, _ = self.items(encodings=self._refreshed(inputs), training=training)
+        index = inputs["item_index"]
+        user = self.user_features(inputs["user"], inputs["user_presence"]) if self.user_encoders else None
+        spans = self._encode_spans(inputs, training)
+        states = self.query(
+            table,
+            index[:, :-1],
+            inputs["values"][:, :-1],
+            inputs["times"][:, :-1],
+            inputs["times"],
+            inputs["context"],
+            user,
+            self._position_queries(spans, inputs, index),
+            training=training,
+        )
+        width = states.shape[-1]
+        states, index = tf.reshape(states, [-1, width]), tf.reshape(index, [-1])
+        item = tf.gather(table, index)
+        target = tf.reshape(inputs["target"], [-1])
+        positive = tf.cast(target & tf.reshape(inputs["positive"], [-1]), tf.float32)
+        total = self._share("retrieval_loss", self._retrieval(states, table, item, index, positive), tf.reduce_sum(positive))
+        if spans is not None:
+            total += self.search_weight * self._search_loss(spans, inputs, table)
+        if self.ranking is not None:
+            labels = tf.reshape(inputs["labels"], [-1, len(self.schema.labels)])
+            weight = tf.cast(target, tf.float32)
+            for name, (loss, count) in self.ranking.losses_of(states, item, labels, weight, training).items():
+                total += self.ranking_weight * self._share(f"{name}_loss", loss, count)
+        return total
+
+    def _retrieval(
+        self, states: tf.Tensor, table: tf.Tensor, item: tf.Tensor, index: tf.Tensor, weight: tf.Tensor
+    ) -> tf.Tensor:
+        if self.softmax == "full":
+            return full_softmax(self.scores(states, table), index, weight, self.label_smoothing)
+        return self.in_batch(states, item, index, tf.gather(self.probability, index), weight)
+
+    def _encode_spans(self, inputs: Batch, training: bool) -> tf.Tensor | None:
+        if self.query_encoder is None or "spans" not in inputs:
+            return None
+        return self.encode_query(inputs["spans"], training=training)
+
+    def _search_loss(self, spans: tf.Tensor, inputs: Batch, table: tf.Tensor) -> tf.Tensor:
+        """A part of an item's text is a query for which that item is the answer."""
+        index = inputs["fresh_index"]
+        # An item without text gives an empty span: [CLS] [SEP].
+        some = tf.reduce_sum(tf.cast(inputs["spans"] != 0, tf.int32), axis=1) > 2
+        weight = tf.cast((index >= 0) & some, tf.float32)
+        loss = full_softmax(self.scores(spans, table), tf.maximum(index, 0), weight, self.label_smoothing)
+        return self._share("search_loss", loss, tf.reduce_sum(weight))
+
+    def _position_queries(self, spans: tf.Tensor | None, inputs: Batch, index: tf.Tensor) -> tf.Tensor | None:
+        """[B, L, D]: at some positions whose target is among the fresh items, the query that asks for it."""
+        if spans is None:
+            return None
+        fresh = inputs["fresh_index"]
+        match = tf.cast(index[:, :, None] == fresh[None, None, :], tf.float32)
+        match *= tf.cast(inputs["target"], tf.float32)[:, :, None]
+        keep = tf.sign(self.query_dropout(tf.ones(tf.shape(index)), training=True))
+        return tf.einsum("blr,rd->bld", match * keep[:, :, None], spans)
+
+    def _share(self, name: str, loss: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        """This replica's part of the mean over the global batch."""
+        replica = tf.distribute.get_replica_context()
+        total = tf.maximum(replica.all_reduce(tf.distribute.ReduceOp.SUM, count), 1.0)
+        self.step_metrics[name].update_state(tf.math.divide_no_nan(loss, count), sample_weight=count)
+        return loss / total

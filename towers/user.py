@@ -1,0 +1,200 @@
+"""User tower: a causal Transformer over the history, in which every position is a training example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfrecs.schema import ContextSchema
+
+_TIME_BUCKETS = 64  # two per doubling of the gap in seconds: up to 136 years; one more for "unknown"
+_FUTURE = -1e9
+
+
+def time_bucket(now: tf.Tensor, then: tf.Tensor) -> tf.Tensor:
+    """Logarithmic bucket of the gap between two unix times (int64 seconds, 0 = unknown), int32 in [0, 64].
+
+    Bucket floor(2 log2(gap + 1)); 64 where either time is unknown. A gap below zero counts as zero.
+    """
+    gap = tf.cast(tf.maximum(now - then, 0), tf.float32)
+    bucket = tf.cast(2.0 * tf.math.log(gap + 1.0) / tf.math.log(2.0), tf.int32)
+    known = (now > 0) & (then > 0)
+    return tf.where(known, tf.minimum(bucket, _TIME_BUCKETS - 1), _TIME_BUCKETS)
+
+
+class CausalAttention(tf.keras.layers.Layer):
+    """Multi-head causal self-attention with learned biases for distance and for elapsed time.
+
+    Relative distance as in T5 (Raffel et al., 2020, arXiv:1910.10683), one bias per distance; elapsed time between
+    the moment a position predicts for and the attended event as in HSTU (Zhai et al., 2024, arXiv:2402.17152).
+    Both depend on differences alone, so a history may start anywhere.
+
+    Args:
+      width: D, divisible by heads.
+      heads: number of heads H.
+      length: the longest sequence S.
+      dropout: on the attention weights.
+    """
+
+    def __init__(self, width: int, heads: int, length: int, dropout: float, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.options = {"width": width, "heads": heads, "length": length, "dropout": dropout}
+        self.width, self.heads, self.length = width, heads, length
+        self.qkv = tf.keras.layers.Dense(3 * width)
+        self.out = tf.keras.layers.Dense(width)
+        self.dropout = tf.keras.layers.Dropout(dropout)
+
+    def build(self, input_shape: Any) -> None:
+        self.distance_bias = self.add_weight("distance_bias", [self.length, self.heads], initializer="zeros")
+        self.time_bias = self.add_weight("time_bias", [_TIME_BUCKETS + 1, self.heads], initializer="zeros")
+        super().build(input_shape)
+
+    def call(self, x: tf.Tensor, gaps: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """x float [B, S, D], gaps int32 [B, S, S] (time bucket of query position i and key j) -> [B, S, D]."""
+        size = tf.shape(x)[1]
+        heads = tf.reshape(self.qkv(x), [tf.shape(x)[0], size, 3, self.heads, self.width // self.heads])
+        query, key, value = tf.unstack(heads, num=3, axis=2)
+        logits = tf.einsum("bihd,bjhd->bhij", query, key) * (self.width // self.heads) ** -0.5
+        steps = tf.range(size)
+        distance = steps[:, None] - steps[None, :]
+        logits += tf.transpose(tf.gather(self.distance_bias, tf.clip_by_value(distance, 0, self.length - 1)), [2, 0, 1])
+        logits += tf.transpose(tf.gather(self.time_bias, gaps), [0, 3, 1, 2])
+        logits = tf.where(distance >= 0, logits, _FUTURE)
+        weights = self.dropout(tf.nn.softmax(logits), training=training)
+        mixed = tf.einsum("bhij,bjhd->bihd", weights, value)
+        return self.out(tf.reshape(mixed, [tf.shape(x)[0], size, self.width]))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.options}
+
+
+class UserTower(tf.keras.layers.Layer):
+    """History, context, user features and an optional text query -> one query embedding per position.
+
+    The sequence is a start token (it carries the user's features) followed by the events, oldest first. Position i
+    has seen the start and the first i events and predicts event i, at the time and in the context of that event: what
+    is known at the moment of a request. Because attention is causal, padding stands at the end and is never seen.
+
+    Pre-norm Transformer blocks (Vaswani et al., 2017, arXiv:1706.03762; SASRec, Kang and McAuley, 2018,
+    arXiv:1808.09781).
+
+    Args:
+      width: D.
+      layers, heads, feed_forward, dropout: the Transformer's shape.
+      history: L, the longest history.
+      context: rows of the schema's context, as dictionaries.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        layers: int,
+        heads: int,
+        feed_forward: int,
+        dropout: float,
+        history: int,
+        context: Sequence[Mapping[str, Any]],
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.options = {
+            "width": width,
+            "layers": layers,
+            "heads": heads,
+            "feed_forward": feed_forward,
+            "dropout": dropout,
+            "history": history,
+        }
+        self.width, self.history = width, history
+        self.context = [ContextSchema.model_validate(row) for row in context]
+        self.value_embed = tf.keras.layers.Dense(width, use_bias=False)
+        self.gap_embed = tf.keras.layers.Embedding(_TIME_BUCKETS + 1, width)
+        self.context_embed = [
+            tf.keras.layers.Embedding(len(row.vocabulary) + 1, width)
+            if row.kind == "categories"
+            else tf.keras.layers.Dense(width, use_bias=False)
+            for row in self.context
+        ]
+        self.query_embed = tf.keras.layers.Dense(width)
+        self.input_dropout = tf.keras.layers.Dropout(dropout)
+        self.blocks = [
+            {
+                "norm_attention": tf.keras.layers.LayerNormalization(epsilon=1e-5),
+                "attention": CausalAttention(width, heads, history + 1, dropout),
+                "norm_forward": tf.keras.layers.LayerNormalization(epsilon=1e-5),
+                "hidden": tf.keras.layers.Dense(feed_forward, activation="gelu"),
+                "out": tf.keras.layers.Dense(width),
+                "dropout": tf.keras.layers.Dropout(dropout),
+            }
+            for _ in range(layers)
+        ]
+        self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-5)
+
+    def build(self, input_shape: Any) -> None:
+        self.start = self.add_weight("start", [1, 1, self.width], initializer="glorot_uniform")
+        super().build(input_shape)
+
+    def call(
+        self,
+        items: tf.Tensor,
+        values: tf.Tensor,
+        times: tf.Tensor,
+        now: tf.Tensor,
+        context: Mapping[str, tf.Tensor],
+        user: tf.Tensor | None = None,
+        query: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> tf.Tensor:
+        """Args:
+          items: float [B, S - 1, D], embeddings of the events, oldest first, padding at the end.
+          values: float [B, S - 1], standardised event values.
+          times: int64 [B, S - 1], unix seconds, 0 = unknown.
+          now: int64 [B, S], the moment each position predicts for, 0 = unknown.
+          context: name -> int32 [B, S] (0 = unknown, else 1 + index in the vocabulary) or float [B, S]
+            (standardised), for contexts that come from columns.
+          user: float [B, D], the user's features, or None.
+          query: float [B, S, D], the encoded text query of each position (zero = none), or None.
+
+        Returns:
+          float [B, S, D].
+        """
+        batch = tf.shape(items)[0]
+        start = tf.tile(self.start, [batch, 1, 1])
+        if user is not None:
+            start += user[:, None]
+        events = items + self.value_embed(values[..., None])
+        x = tf.concat([start, events], axis=1)
+        previous = tf.pad(times, [[0, 0], [1, 0]])
+        x += self.gap_embed(time_bucket(now, previous))
+        for row, embed in zip(self.context, self.context_embed, strict=True):
+            value = time_context(row.name, now) if row.source == "time" else context[row.name]
+            x += embed(value if row.kind == "categories" else value[..., None])
+        if query is not None:
+            x += self.query_embed(query)
+        x = self.input_dropout(x, training=training)
+        gaps = time_bucket(now[:, :, None], previous[:, None, :])
+        for block in self.blocks:
+            attended = block["attention"](block["norm_attention"](x), gaps, training=training)
+            x += block["dropout"](attended, training=training)
+            forward = block["out"](block["hidden"](block["norm_forward"](x)))
+            x += block["dropout"](forward, training=training)
+        return self.norm(x)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.options, "context": [row.model_dump(mode="json") for row in self.context]}
+
+
+def time_context(name: str, now: tf.Tensor) -> tf.Tensor:
+    """Index of a context that time gives: 1 + hour of the day, 1 + weekday (Monday first), UTC; 0 where unknown.
+
+    Raises:
+      KeyError: no such context.
+    """
+    index = {
+        "hour": lambda: now // 3600 % 24,
+        # 1970-01-01 was a Thursday.
+        "weekday": lambda: (now // 86400 + 3) % 7,
+    }[name]()
+    return tf.where(now > 0, tf.cast(index, tf.int32) + 1, 0)
