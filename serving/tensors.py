@@ -201,7 +201,10 @@ def _as_bytes(item: Any) -> bytes:
             return item.encode()
         except UnicodeEncodeError as error:
             raise TensorError(f"{item!r} is not Unicode text") from error
-    raise TensorError(f"{type(item).__name__} where a string is expected (or rows of different lengths)")
+    raise TensorError(
+        f"{type(item).__name__} where a string or a number is expected (mixed types, a number beyond 64 bits, or rows "
+        "of different lengths)"
+    )
 
 
 def _from_content(content: bytes, row: DType, shape: tuple[int, ...], count: int) -> np.ndarray:

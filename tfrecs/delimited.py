@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+# One string type for pandas 2 and 3, whose own defaults differ; nulls are pandas.NA.
+STRINGS = pd.StringDtype("pyarrow")
 # Longer than any honest text field; the csv module's own limit (128 KiB) is shorter than some descriptions.
 _FIELD_LIMIT = 1 << 24
 # Rows that exist as Python lists at one time; their columns take a fraction of that memory.
@@ -40,7 +42,7 @@ def read_delimited(data: bytes, separator: str, on_bad: Callable[[Malformed], No
       on_bad: called for every record that is not a row (wrong number of fields, not UTF-8); such records are left out.
 
     Returns:
-      The rows, every column `str` with empty fields as nulls, and the line [rows] on which each row begins, from 1.
+      The rows, every column `STRINGS` with empty fields as nulls, and the line [rows] on which each row begins, from 1.
 
     Raises:
       ValueError: the header line cannot be read.
@@ -70,7 +72,7 @@ def _read_regular(data: bytes, separator: str) -> tuple[pd.DataFrame, np.ndarray
     frame = pd.read_csv(
         io.BytesIO(data),
         sep=separator,
-        dtype="str",
+        dtype=STRINGS,
         encoding="utf-8-sig",
         keep_default_na=False,
         na_values=[""],
@@ -100,7 +102,7 @@ def _read_irregular(
 
 def _strings(rows: list[list[str]], header: list[str]) -> pd.DataFrame:
     columns = zip(*rows, strict=True) if rows else [()] * len(header)
-    series = [pd.Series([field or None for field in column], dtype="str") for column in columns]
+    series = [pd.Series([field or None for field in column], dtype=STRINGS) for column in columns]
     frame = pd.concat(series, axis=1) if series else pd.DataFrame()
     frame.columns = pd.Index(header, dtype="object")
     return frame

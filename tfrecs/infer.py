@@ -12,7 +12,7 @@ import numpy as np
 
 from tfrecs.errors import DataError, SpecError
 from tfrecs.rejects import Rejects
-from tfrecs.spec_models import DatasetSpec
+from tfrecs.spec_models import RESERVED_INPUTS, DatasetSpec
 from tfrecs.tables import ATOMIC, Table, as_numbers, is_null, read_table, suffix_of
 
 _TABLES = {
@@ -23,15 +23,26 @@ _TABLES = {
 # The first name that a table has is taken. Compared in lower case without `_`, so that userId is user_id.
 _COLUMNS = {
     "user": ("user_id", "user", "uid", "customer_id", "reviewer_id"),
-    "item": ("item_id", "item", "iid", "movie_id", "product_id", "article_id", "book_id", "track_id", "song_id", "asin"),
+    "item": (
+        "item_id",
+        "item",
+        "iid",
+        "movie_id",
+        "product_id",
+        "article_id",
+        "book_id",
+        "track_id",
+        "song_id",
+        "asin",
+    ),
     "time": ("timestamp", "time", "ts", "datetime", "date", "unix_review_time", "created_at"),
     "order": ("pos", "position", "order", "seq"),
     "rating": ("rating", "score", "stars", "overall"),
     "split": ("split", "fold"),
     "title": ("title", "item_name", "name", "movie_title"),
 }
-_TEXT = ("title", "name", "description", "plot", "overview", "abstract", "summary", "text", "movie_title", "brand", "artist",
-         "song", "director", "author", "authors")  # fmt: skip
+_TEXT = ("title", "name", "description", "plot", "overview", "abstract", "summary", "text", "movie_title")
+_PEOPLE = ("brand", "artist", "song", "director", "author", "authors")
 _IMAGE = ("image", "image_path", "picture", "poster", "cover", "photo")
 _AUDIO = ("audio", "audio_path", "clip", "sound")
 _CATEGORIES = ("genres", "genre", "categories", "category", "tags", "class")
@@ -87,6 +98,11 @@ def _require(table: Table, role: str) -> str:
     return found
 
 
+def _feature_name(column: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", column).lstrip("_0123456789") or "feature"
+    return f"{name}_" if name in RESERVED_INPUTS else name
+
+
 def _id_column(table: Table, role: str) -> str:
     named = next((column for column in table.frame.columns if _plain(column) == "id"), None)
     return _find(table.frame.columns, role) or named or _require(table, role)
@@ -124,7 +140,7 @@ def _items(data: Path, file: str) -> dict[str, Any]:
     id_column = _id_column(table, "item")
     rest = [column for column in table.frame.columns if column != id_column]
     features: dict[str, Any] = {}
-    text = [column for column in rest if _plain(column) in map(_plain, _TEXT)]
+    text = [column for column in rest if _plain(column) in map(_plain, _TEXT + _PEOPLE)]
     if text:
         features["text"] = {"kind": "text", "columns": text}
     for kind, names in (("image", _IMAGE), ("audio", _AUDIO)):
@@ -144,8 +160,8 @@ def _users(data: Path, file: str) -> dict[str, Any]:
     rest = [column for column in table.frame.columns if column != id_column]
     features = _others(data, table, rest, {})
     for column in rest:
-        if column not in features and _is_short_list(table, column):
-            features[column] = {"kind": "categories", "column": column}
+        if _feature_name(column) not in features and _is_short_list(table, column):
+            features[_feature_name(column)] = {"kind": "categories", "column": column}
     return {"file": file, "id": id_column, "features": features}
 
 
@@ -164,15 +180,15 @@ def _others(data: Path, table: Table, columns: Iterable[str], taken: dict[str, A
         sample = next((value for value in table.frame[column] if not is_null(value)), None)
         kind = types.get(column)
         if kind == "token_seq":
-            found[column] = {"kind": "categories", "column": column, "separator": " "}
+            found[_feature_name(column)] = {"kind": "categories", "column": column, "separator": " "}
         elif kind == "float_seq" or (isinstance(sample, (list, np.ndarray)) and _is_numeric(sample)):
-            found[column] = {"kind": "vector", "column": column}
+            found[_feature_name(column)] = {"kind": "vector", "column": column}
         elif kind == "float":
-            found[column] = {"kind": "number", "column": column}
+            found[_feature_name(column)] = {"kind": "number", "column": column}
         elif kind == "token" and _is_short_list(table, column):
-            found[column] = {"kind": "categories", "column": column}
+            found[_feature_name(column)] = {"kind": "categories", "column": column}
         elif isinstance(sample, (list, np.ndarray)) or _plain(column) in map(_plain, _CATEGORIES):
-            found[column] = {"kind": "categories", "column": column, **_separator(sample)}
+            found[_feature_name(column)] = {"kind": "categories", "column": column, **_separator(sample)}
     return found
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from tfrecs.delimited import STRINGS
 from tfrecs.errors import DataError
 from tfrecs.rejects import Rejects
 from tfrecs.schema import ContextSchema, LabelSchema
 from tfrecs.spec_models import ColumnSplit, DatasetSpec, InteractionsSpec
 from tfrecs.splits import split_by_column
-from tfrecs.tables import Table, as_ids, as_numbers
+from tfrecs.tables import Table, as_ids, as_numbers, is_null
 
 # Unix seconds beyond this are the year 5138; what people have there is milliseconds.
 _LATEST = 10**11
@@ -35,24 +37,25 @@ def clean_events(table: Table, spec: DatasetSpec, item_ids: Collection[str], rej
     """The usable events in the order of the file; the others go to `rejects`, each with its first fault.
 
     Returns:
-      Columns `user`, `item` (str), `time` (int64 unix seconds, 0 = unknown), `order` (float64), `value` (float64, 1.0
-      where the spec names none, NaN where this event has none), `positive` (bool), `labels/<name>` (float64, NaN =
-      unknown), `context/<name>` (float64 or str) and, where the table gives the split, `split` (int8).
+      Columns `user`, `item` (strings), `time` (int64 unix seconds, 0 = unknown), `order` (float64), `value` (float64,
+      1.0 where the spec names none, NaN where this event has none), `positive` (bool), `labels/<name>` (float64,
+      NaN = unknown), `context/<name>` (float64 or string) and, where the table gives the split, `split` (int8).
 
     Raises:
       DataError: not one usable event.
     """
     source = spec.interactions
-    columns: dict[str, pd.Series | np.ndarray] = {
-        "user": as_ids(table.column(source.user)),
-        "item": as_ids(table.column(source.item)),
+    users, items = as_ids(table.column(source.user)), as_ids(table.column(source.item))
+    columns: dict[str, Any] = {
+        "user": users,
+        "item": items,
         "time": np.zeros(len(table), np.int64),
         "order": np.zeros(len(table)),
     }
     faults = _Faults(table)
-    faults.flag(columns["user"].isna(), "interaction without a user id", source.user)
-    faults.flag(columns["item"].isna(), "interaction without an item id", source.item)
-    faults.flag(~columns["item"].isin(set(item_ids)), "interaction with an unknown item", source.item)
+    faults.flag(users.isna(), "interaction without a user id", source.user)
+    faults.flag(items.isna(), "interaction without an item id", source.item)
+    faults.flag(~items.isin(set(item_ids)), "interaction with an unknown item", source.item)
     if source.time:
         columns["time"], unreadable, strange = _times(table.column(source.time))
         faults.flag(unreadable, "time is neither unix seconds nor ISO-8601", source.time)
@@ -90,7 +93,8 @@ class _Faults:
         """Adds one reject per faulty row and returns the positions of the others."""
         for row in np.flatnonzero(self._code >= 0):
             reason, column = self._reasons[self._code[row]]
-            detail = f"{column} is {self._table.frame[column].iloc[row]!r}"
+            value = self._table.frame[column].iloc[row]
+            detail = f"{column} is empty" if is_null(value) else f"{column} is {value!r}"
             rejects.add(self._table.rejected(row, reason, detail=detail))
         return np.flatnonzero(self._code < 0)
 
@@ -102,7 +106,7 @@ def _times(column: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     else:
         seconds, bad = as_numbers(column)
         if bad.any():
-            words = column[bad].astype("str").str.strip()
+            words = column[bad].astype(STRINGS).str.strip()
             seconds[bad] = _seconds(pd.to_datetime(words, format="ISO8601", utc=True, errors="coerce"))
     unreadable = np.isnan(seconds)
     strange = ~unreadable & ((seconds < 0) | (seconds > _LATEST))

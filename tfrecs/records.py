@@ -100,9 +100,8 @@ class ShardWriter:
 
     def write(self, example: tf.train.Example) -> None:
         """Appends one Example. Raises tf.errors.OpError where the disk refuses it."""
-        if self._writer is None:
-            self._open()
-        self._writer.write(example.SerializeToString(deterministic=True))
+        writer = self._writer or self._open()
+        writer.write(example.SerializeToString(deterministic=True))
         self._written += 1
         self._in_shard += 1
         if self._in_shard == self._per_shard:
@@ -111,9 +110,10 @@ class ShardWriter:
     def _path(self) -> Path:
         return self._folder / f"{self._prefix}-{len(self._infos):05d}-of-{self._of:05d}.tfrecord"
 
-    def _open(self) -> None:
+    def _open(self) -> tf.io.TFRecordWriter:
         self._writer = tf.io.TFRecordWriter(str(self._path()))
         self._in_shard = 0
+        return self._writer
 
     def _close(self) -> None:
         if self._writer is None:

@@ -87,9 +87,8 @@ class Rejects:
         for source, failed in self._failed.items():
             if failed >= max(self._seen[source], WHOLE) and max_bad < 1:
                 first = next(reject for reject in self._rejects if source_of(reject) == source)
-                raise TooManyRejectsError(
-                    f"{source}: all {failed:,} rejected, first {first.place()}: {_told(first)}; mend the data or the spec"
-                )
+                where = f"all {failed:,} rejected, first {first.place()}"
+                raise TooManyRejectsError(f"{source}: {where}: {_told(first)}; mend the data or the spec")
         total = sum(self._seen.values())
         if len(self._rejects) > max_bad * total:
             reason, count = next(iter(self.counts().items()))

@@ -26,12 +26,24 @@ from tfrecs.spec_models import (
 )
 
 __all__ = [
-    "ColumnSplit", "DatasetSpec", "FeatureSpec", "InteractionsSpec", "ItemsSpec", "LabelSpec", "LeaveLastSplit",
-    "PositiveSpec", "SPEC_FILE", "TimeSplit", "UsersSpec", "infer_spec", "load_spec", "spec_to_yaml",
-]  # fmt: skip
+    "SPEC_FILE",
+    "ColumnSplit",
+    "DatasetSpec",
+    "FeatureSpec",
+    "InteractionsSpec",
+    "ItemsSpec",
+    "LabelSpec",
+    "LeaveLastSplit",
+    "PositiveSpec",
+    "TimeSplit",
+    "UsersSpec",
+    "infer_spec",
+    "load_spec",
+    "spec_to_yaml",
+]
 
 SPEC_FILE = "dataset.yaml"
-_SPLITS = {"time": TimeSplit, "leave_last": LeaveLastSplit, "column": ColumnSplit}
+_SPLITS: dict[str, type[BaseModel]] = {"time": TimeSplit, "leave_last": LeaveLastSplit, "column": ColumnSplit}
 
 
 def load_spec(data: Path, spec_file: Path | None) -> DatasetSpec:
@@ -75,7 +87,7 @@ def _explain(error: ValidationError) -> str:
     """The first problem that is not the consequence of another, as `key.path: what; remedy`."""
     problems = error.errors()
     first = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
-    parts = [part for part in first["loc"]]
+    parts = list(first["loc"])
     if parts[:1] == ["split"] and len(parts) > 1 and parts[1] in _SPLITS:
         del parts[1]  # The tag that pydantic puts between the key and its fields is not in the file.
     where = ".".join(map(str, parts)) or "top level"
@@ -86,9 +98,9 @@ def _explain(error: ValidationError) -> str:
         return f"{where}: missing; add this key"
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return f"{where}: needs `by`: one of {', '.join(_SPLITS)}"
-    return f"{where}: {message[0].lower()}{message[1:]}; it is {_shown(first['input'])}" if (
-        first["type"] != "value_error"
-    ) else f"{where}: {message}"
+    if first["type"] == "value_error":
+        return f"{where}: {message}"
+    return f"{where}: {message[0].lower()}{message[1:]}; it is {_shown(first['input'])}"
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:
@@ -99,22 +111,21 @@ def _nearest(key: str, known: Iterable[str]) -> str:
 
 def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
     """The keys that the model knows beside the last part of `loc`."""
-    model: Any = DatasetSpec
+    model: type[BaseModel] | None = DatasetSpec
     for part in loc[:-1]:
-        if part in _SPLITS and model is not DatasetSpec and not isinstance(model, type):
+        if model is None and part in _SPLITS:
             model = _SPLITS[str(part)]
-        elif isinstance(model, type) and part in model.model_fields:
+        elif model is not None and part in model.model_fields:
             model = _model_in(model.model_fields[str(part)].annotation)
-    return list(model.model_fields) if isinstance(model, type) else []
+    return list(model.model_fields) if model else []
 
 
-def _model_in(annotation: Any) -> Any:
-    """The model class in `X`, `X | None` or `dict[str, X]`; the annotation itself where there are several."""
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model in `X`, `X | None` or `dict[str, X]`; None where there is none or a choice of several."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    models = [found for part in get_args(annotation) if isinstance(found := _model_in(part), type)]
-    models = [model for model in models if issubclass(model, BaseModel)]
-    return models[0] if len(models) == 1 else annotation
+    models = [model for part in get_args(annotation) if (model := _model_in(part)) is not None]
+    return models[0] if len(models) == 1 else None
 
 
 def _shown(value: Any) -> str:

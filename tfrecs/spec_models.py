@@ -15,15 +15,21 @@ from tfrecs.modalities import KINDS
 TIME_CONTEXT = ("hour", "weekday")
 # Inputs and outputs of the serving signatures that every model has; a data set's own names stand beside them.
 RESERVED_INPUTS = frozenset(
-    "history_ids history_values history_times now query exclude_ids categories diversity k candidate_ids".split()
+    {
+        *("history_ids", "history_values", "history_times", "now", "query"),
+        *("exclude_ids", "categories", "diversity", "k", "candidate_ids"),
+    }
 )
-RESERVED_OUTPUTS = frozenset("ids scores modality_weights because_ids".split())
+RESERVED_OUTPUTS = frozenset(["ids", "scores", "modality_weights", "because_ids"])
 SPLIT_VALUES = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
+
 
 def _named(names: Iterable[str], reserved: frozenset[str] = frozenset()) -> None:
     for name in names:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-            raise ValueError(f"the name {name!r} must be letters, digits and _ only, and begin with a letter; rename it")
+            raise ValueError(
+                f"the name {name!r} must be letters, digits and _ only, and begin with a letter; rename it"
+            )
         if name in reserved:
             raise ValueError(f"the name {name!r} is taken by the serving signatures; rename it")
 
@@ -60,7 +66,9 @@ class FeatureSpec(BaseModel):
     def _one_source(self) -> Self:
         if (self.file is None) != (self.row is None):
             raise ValueError("`file` (a .npy matrix) and `row` (the column with the row number) go together; give both")
-        extras = [(key, near) for key in self.options for near in difflib.get_close_matches(key, ("column", "columns"), n=1)]
+        extras = [
+            (key, near) for key in self.options for near in difflib.get_close_matches(key, ("column", "columns"), n=1)
+        ]
         given = [key for key in ("column", "columns", "file") if getattr(self, key) is not None]
         if not given and extras:
             raise ValueError(f"unknown key {extras[0][0]!r}; did you mean {extras[0][1]!r}?")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -44,7 +44,11 @@ class Encoder(tf.keras.layers.Layer):
 
 
 class TextQueryEncoder(Encoder):
-    """An encoder that free text in a request can go through as well; the model finds it by this type."""
+    """An encoder that free text in a request can go through as well; the model finds it by this type.
+
+    Its constructor takes `vocabulary`, and it has `query_tokens`, the static length Tq of a query."""
+
+    query_tokens: int
 
     def preprocess_query(self, values: tf.Tensor) -> tf.Tensor:
         """Query strings [B] -> model inputs [B, ...], possibly shorter than an item's."""
@@ -57,6 +61,16 @@ class TextQueryEncoder(Encoder):
         raise NotImplementedError
 
 
-def build_encoder(feature: FeatureSchema, options: Mapping[str, Any]) -> Encoder:
-    """The encoder of a feature, through the table of modalities. Raises TypeError for an unknown option."""
-    return resolve(row(feature.kind).encoder)(schema=feature.model_dump(mode="json"), name=f"encode_{feature.name}", **options)
+def build_encoder(feature: FeatureSchema, options: Mapping[str, Any], vocabulary: Sequence[str]) -> Encoder:
+    """The encoder of a feature, through the table of modalities.
+
+    Args:
+      options: constructor arguments from the configuration.
+      vocabulary: the records' WordPiece tokens, given to encoders that take text queries.
+
+    Raises:
+      TypeError: an option that the encoder does not have.
+    """
+    encoder = resolve(row(feature.kind).encoder)
+    extra = {"vocabulary": list(vocabulary)} if issubclass(encoder, TextQueryEncoder) else {}
+    return encoder(schema=feature.model_dump(mode="json"), name=f"encode_{feature.name}", **extra, **options)

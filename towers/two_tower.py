@@ -164,6 +164,39 @@ class TwoTower(tfrs.Model):
             items, tf.clip_by_value(standard, -10.0, 10.0), times, now, context, user, query, training=training
         )
 
+    def request(
+        self,
+        table: tf.Tensor,
+        index: tf.Tensor,
+        values: tf.Tensor,
+        times: tf.Tensor,
+        count: tf.Tensor,
+        now: tf.Tensor,
+        context: Mapping[str, tf.Tensor],
+        user: tf.Tensor | None = None,
+        text: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Query embeddings of requests, float [B, D]: the state behind each history's last event.
+
+        Args:
+          table: float [N, D], embeddings that `index` points into.
+          index, values, times: int32, float, int64 [B, L], events from the left, oldest first, anything behind them.
+          count: int32 [B], number of events.
+          now: int64 [B], unix seconds of the request, 0 = unknown.
+          context: name -> [B], encoded column contexts of the request.
+          user: float [B, D] or None.
+          text: float [B, D], encoded text queries (zero = none), or None.
+        """
+        length = tf.shape(index)[1]
+        position = tf.range(length + 1)[None, :]
+        last = position == count[:, None]
+        # Position i predicts event i: at that event's own time, and now behind the last.
+        moments = tf.where(last, now[:, None], tf.pad(times, [[0, 0], [0, 1]]))
+        context = {name: tf.tile(value[:, None], [1, length + 1]) for name, value in context.items()}
+        query = None if text is None else tf.where(last[..., None], text[:, None, :], 0.0)
+        states = self.query(table, index, values, times, moments, context, user, query)
+        return tf.gather(states, count, batch_dims=1)
+
     def scores(self, states: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
         """Queries [B, D] against items [N, D] -> float [B, N]."""
         return tf.matmul(states, table, transpose_b=True) / self.temperature

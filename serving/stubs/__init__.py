@@ -16,8 +16,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 DEFINITIONS = Path(__file__).with_name("definitions.pb")
 
-PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
-MODEL_SERVICE = "tensorflow.serving.ModelService"
+# Method -> its service; the messages are named after the method.
+METHODS = {
+    "Predict": "tensorflow.serving.PredictionService",
+    "GetModelMetadata": "tensorflow.serving.PredictionService",
+    "GetModelStatus": "tensorflow.serving.ModelService",
+}
 
 
 def _load() -> Any:
@@ -32,17 +36,14 @@ _POOL = _load()
 
 
 def message(name: str) -> Any:
-    """The message class of a full name such as "tensorflow.serving.PredictRequest". Raises KeyError."""
-    return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(name))
+    """The message class of that name in `tensorflow.serving`, such as "PredictRequest". Raises KeyError."""
+    return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"tensorflow.serving.{name}"))
 
 
-def method(channel: grpc.Channel, service: str, name: str) -> Callable[..., Any]:
-    """A callable for one method of a service, as a generated stub would have. Raises KeyError."""
-    found = _POOL.FindServiceByName(service).FindMethodByName(name)
-    if found is None:
-        raise KeyError(f"{service} has no method {name}")
+def method(channel: grpc.Channel, name: str) -> Callable[..., Any]:
+    """A callable for one of METHODS, as a generated stub has. Raises KeyError."""
     return channel.unary_unary(
-        f"/{service}/{name}",
-        request_serializer=message_factory.GetMessageClass(found.input_type).SerializeToString,
-        response_deserializer=message_factory.GetMessageClass(found.output_type).FromString,
+        f"/{METHODS[name]}/{name}",
+        request_serializer=message(f"{name}Request").SerializeToString,
+        response_deserializer=message(f"{name}Response").FromString,
     )

@@ -7,18 +7,23 @@ Run it after changing the version of tensorflow-serving-api, and commit what it 
 
 from __future__ import annotations
 
-import tfrecs  # noqa: F401  (the Keras guard, before the import of TensorFlow below)
+# isort: off
+import tfrecs  # noqa: F401  (the Keras guard, before the imports below bring in TensorFlow)
 
-# The order matters to nobody, the blank line to the reader: these import TensorFlow.
+# isort: on
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import FileDescriptor
-from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
 from serving.stubs import DEFINITIONS
 
 
 def collect() -> bytes:
-    """A serialized FileDescriptorSet: both services' files and all they import, each after its own imports."""
+    """A serialized FileDescriptorSet: the files of the client's messages and all they import, imports first.
+
+    The messages only: the package's `prediction_service_pb2` and `model_service_pb2`, which hold the services, do
+    not import under protobuf 4.
+    """
     files: dict[str, bytes] = {}
 
     def add(file: FileDescriptor) -> None:
@@ -28,8 +33,8 @@ def collect() -> bytes:
             add(dependency)
         files[file.name] = file.serialized_pb
 
-    add(prediction_service_pb2.DESCRIPTOR)
-    add(model_service_pb2.DESCRIPTOR)
+    for module in (predict_pb2, get_model_metadata_pb2, get_model_status_pb2):
+        add(module.DESCRIPTOR)
     definitions = descriptor_pb2.FileDescriptorSet()
     for serialized in files.values():
         definitions.file.add().ParseFromString(serialized)

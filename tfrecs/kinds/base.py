@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import tensorflow as tf
 
 from tfrecs.schema import FeatureSchema
+
+Note = Callable[[str], None]
+
+
+def no_note(line: str) -> None:
+    """Takes what `encode` has to say about a value that it could use only in part, and drops it."""
 
 
 class Feature(abc.ABC):
     """One feature of an item or user on disk: parse spec, encode, decode and tensor spec in one object.
 
-    A feature is missing where its payload is empty; `parse` then decodes a neutral value and presence is 0.
+    A feature is missing where its payload is empty; `decode` then gives a neutral value and presence False.
     Key convention: the payload of feature `plot` is the Example key `items/plot` (or `users/plot`); the prefix is
     given by the caller, so that one kind serves both.
+
+    Objects hold nothing but their schema: they can be pickled, and used by several threads at a time.
+
+    Attributes:
+      kind: the row of `tfrecs.modalities.MODALITIES`.
+      from_file: raw values are paths of media files rather than the values themselves.
     """
 
     kind: ClassVar[str]
+    from_file: ClassVar[bool] = False
 
     def __init__(self, schema: FeatureSchema):
         self.schema = schema
@@ -27,13 +41,33 @@ class Feature(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def params_from(cls, options: dict[str, Any], values: Sequence[Any]) -> dict[str, Any]:
-        """The schema's `params`: the options of `dataset.yaml` (validated, defaults filled) plus what must be
-        collected from all raw values (vocabulary, width, mean). Raises SpecError."""
+    def params_from(cls, options: Mapping[str, Any], values: Iterable[Any]) -> dict[str, Any]:
+        """The schema's `params`: the options of this kind, validated, plus what must be collected from all raw values
+        (vocabulary, width, mean). Values that `encode` refuses are left out of what is collected.
+
+        Args:
+          options: from `dataset.yaml`, over the configuration's defaults; complete but for options that may be absent.
+          values: raw values, None where missing; iterated once.
+
+        Raises:
+          SpecError: an unknown option, a missing one, or one out of its range.
+        """
+
+    def encode(self, value: Any, note: Note = no_note) -> tf.train.Feature:
+        """A raw value (str, path, array, ...) -> the payload; None and NaN are missing and give an empty one.
+
+        Args:
+          value: the raw value.
+          note: called with one line where the value was used but not in full (a clip that is cut short).
+
+        Raises:
+          DataError: the value cannot be used, with the reason.
+        """
+        return tf.train.Feature() if is_missing(value) else self._encode(value, note)
 
     @abc.abstractmethod
-    def encode(self, value: Any) -> tf.train.Feature:
-        """A raw value (str, path, array, ...; None = missing) -> the payload. Raises DataError with the reason."""
+    def _encode(self, value: Any, note: Note) -> tf.train.Feature:
+        """`encode` of a value that is there (an empty string is)."""
 
     @property
     @abc.abstractmethod
@@ -46,7 +80,7 @@ class Feature(abc.ABC):
         """Shape and dtype of ONE decoded value, fully static."""
 
     @abc.abstractmethod
-    def decode(self, payload: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def decode(self, payload: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Parsed payload of a batch -> (values [B, *spec.shape], presence bool [B]). Graph ops only."""
 
     @property
@@ -58,3 +92,19 @@ class Feature(abc.ABC):
     def decode_raw(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Raw form of a batch -> (values, presence), as `decode`. Only ops that a stock server has:
         no tensorflow-io."""
+
+
+def is_missing(value: Any) -> bool:
+    """None, or the NaN that tables hold where a cell is empty."""
+    return value is None or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
+
+
+def bytes_payload(values: Iterable[bytes]) -> tf.train.Feature:
+    """A payload of byte strings; without any, that of a missing value."""
+    several = list(values)
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=several)) if several else tf.train.Feature()
+
+
+def float_payload(values: Iterable[float]) -> tf.train.Feature:
+    """A payload of float32 numbers."""
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))

@@ -1,0 +1,44 @@
+# Everything runs in .venv, which the first target that needs it makes. `make help` lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(EXTRAS)
+EXTRAS ?= dev
+
+# The first interpreter of a version that the stack has wheels for; PYTHON=... overrides.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
+
+.PHONY: help setup demo test check lint types clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## make .venv with the pinned stack
+
+$(STAMP): setup.py constraints.txt
+	@if [ -z "$(PYTHON)" ]; then echo "make: needs Python 3.10, 3.11 or 3.12 with venv and pip (Debian, Ubuntu: apt-get install python3 python3-venv python3-pip); then run make again" >&2; exit 1; fi
+	@echo "Installing the pinned stack into $(VENV) (about 2 GB on disk; a few minutes the first time) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip -c constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@rm -f $(VENV)/.installed-*; touch $@
+
+demo: $(STAMP)  ## the whole way on a generated catalogue, about 8 minutes on two cores
+	@$(BIN)/triptych demo
+
+test: $(STAMP)  ## the tests
+	@$(BIN)/python -m pytest
+
+check: $(STAMP) lint types test  ## lint, types and tests
+
+lint: $(STAMP)  ## ruff
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## mypy
+	@$(BIN)/mypy
+
+clean:  ## remove what the demo and the tests made, not .venv
+	@rm -rf work runs records build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,5 @@
+"""pipelines: the steps people run, and the only home of configuration and defaults."""
+
+import tfrecs  # the Keras guard runs before any step imports TensorFlow
+
+__all__ = ["tfrecs"]

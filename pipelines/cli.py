@@ -1,0 +1,242 @@
+"""The command line. Errors of the user are one line and exit status 2; a traceback is a bug."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfrecs.errors import TriptychError
+
+WORK, MODELS = Path("work"), Path("saved_models")
+
+_path = click.Path(path_type=Path)
+
+
+class _OneLine(click.Group):
+    """Prints a TriptychError as one line."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except TriptychError as error:
+            click.echo(f"triptych: {error}", err=True)
+            context.exit(2)
+        except KeyboardInterrupt:
+            context.exit(130)
+
+
+def _configured(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --config and --set."""
+    command = click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change an option.")(command)
+    return click.option("--config", "file", type=_path, help="A YAML file of options; see `triptych config`.")(command)
+
+
+def _config(file: Path | None, changes: tuple[str, ...]) -> Any:
+    from pipelines.config import load_config
+
+    return load_config(file, changes)
+
+
+@click.group(cls=_OneLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="triptych")
+def main() -> None:
+    """Multimodal recommendations with TensorFlow: from a catalogue and a log to TensorFlow Serving."""
+
+
+@main.command()
+@click.option("--work", type=_path, default=WORK, show_default=True, help="Where data, records and runs go.")
+@click.option("--models", type=_path, default=MODELS, show_default=True, help="Where the exported model goes.")
+@_configured
+def demo(work: Path, models: Path, file: Path | None, changes: tuple[str, ...]) -> None:
+    """The whole way on a generated catalogue with text, pictures and sound."""
+    from pipelines import demo as step
+
+    step.run(step.DemoJob(work, models, _config(file, changes)))
+
+
+@main.command()
+@click.option("--data", type=_path, required=True, help="Folder with tables, media and dataset.yaml.")
+@click.option("--name", help="Name of the model; default: the folder's.")
+@click.option("--spec", type=_path, help="A dataset.yaml elsewhere.")
+@click.option("--work", type=_path, default=WORK, show_default=True)
+@click.option("--models", type=_path, default=MODELS, show_default=True)
+@click.option("--strategy", help="cpu, mirrored, multiworker, tpu or auto.")
+@_configured
+def run(
+    data: Path,
+    name: str | None,
+    spec: Path | None,
+    work: Path,
+    models: Path,
+    strategy: str | None,
+    file: Path | None,
+    changes: tuple[str, ...],
+) -> None:
+    """Build, train, evaluate and export."""
+    from pipelines import run as step
+
+    config = _config(file, _with_strategy(changes, strategy))
+    step.run(step.RunJob(data, name or data.resolve().name, config, work, models, spec))
+
+
+def _with_strategy(changes: tuple[str, ...], strategy: str | None) -> tuple[str, ...]:
+    return changes if strategy is None else (*changes, f"train.strategy={strategy}")
+
+
+@main.command()
+@click.option("--data", type=_path, required=True, help="Folder with tables, media and dataset.yaml.")
+@click.option("--out", type=_path, required=True, help="Where the records go.")
+@click.option("--spec", type=_path, help="A dataset.yaml elsewhere.")
+@click.option("--vocabulary", type=_path, help="A WordPiece vocabulary to take instead of training one.")
+@click.option("--max-bad", type=float, help="Share of bad rows and files that ends the build with an error.")
+@_configured
+def build(
+    data: Path,
+    out: Path,
+    spec: Path | None,
+    vocabulary: Path | None,
+    max_bad: float | None,
+    file: Path | None,
+    changes: tuple[str, ...],
+) -> None:
+    """Build records from a data folder."""
+    from pipelines import build as step
+
+    if max_bad is not None:
+        changes = (*changes, f"build.max_bad={max_bad}")
+    step.run(step.BuildJob(data, out, _config(file, changes), spec, vocabulary))
+
+
+@main.command()
+@click.option("--records", type=_path, required=True)
+@click.option("--out", type=_path, required=True, help="The run folder; one that was killed is continued.")
+@click.option("--strategy", help="cpu, mirrored, multiworker, tpu or auto.")
+@_configured
+def train(records: Path, out: Path, strategy: str | None, file: Path | None, changes: tuple[str, ...]) -> None:
+    """Train on records."""
+    from pipelines import train as step
+
+    step.run(step.TrainJob(records, out, _config(file, _with_strategy(changes, strategy))))
+
+
+@main.command()
+@click.option("--run", "folder", type=_path, required=True)
+def evaluate(folder: Path) -> None:
+    """Rank the test split with the model and the baselines."""
+    from pipelines import evaluate as step
+
+    step.run(step.EvaluateJob(folder))
+
+
+@main.command()
+@click.option("--run", "folder", type=_path, required=True)
+@click.option("--to", type=_path, required=True, help="The model's folder, saved_models/NAME.")
+def export(folder: Path, to: Path) -> None:
+    """Write the next version of a SavedModel, once it has passed its gate."""
+    from pipelines import export as step
+
+    step.run(step.ExportJob(folder, to))
+
+
+@main.command()
+@click.option("--models", type=_path, default=MODELS, show_default=True)
+@click.option("--host", help="Address to listen at; default: loopback only.")
+@click.option("--port", type=click.IntRange(0, 65535), help="gRPC port; 0: any free one.")
+@_configured
+def serve(models: Path, host: str | None, port: int | None, file: Path | None, changes: tuple[str, ...]) -> None:
+    """Serve exported models over gRPC, newest versions first."""
+    from pipelines.progress import say
+    from serving.server import serve as serve_models
+
+    settings = _config(file, changes).serve
+    serve_models(
+        models,
+        host=host,
+        port=settings.port if port is None else port,
+        poll_seconds=settings.poll,
+        threads=settings.threads,
+        max_message_bytes=settings.max_message_bytes,
+        grace=settings.grace,
+        echo=say,
+    )
+
+
+@main.command()
+@click.option("--target", help="host:port; default: the embedded server's port on this machine.")
+@click.option("--model", required=True)
+@click.option("--history", default="", help="Item ids, oldest first, separated by commas.")
+@click.option("--text", default="", help="What to look for, in words.")
+@click.option("--k", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--diversity", type=click.FloatRange(0, 1), default=0.0, show_default=True)
+@click.option("--category", "categories", multiple=True, help="Only items in one of these.")
+@click.option("--models", type=_path, default=MODELS, show_default=True, help="For titles, where it is there.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+@_configured
+def query(
+    target: str | None,
+    model: str,
+    history: str,
+    text: str,
+    k: int,
+    diversity: float,
+    categories: tuple[str, ...],
+    models: Path,
+    as_json: bool,
+    file: Path | None,
+    changes: tuple[str, ...],
+) -> None:
+    """Ask a served model."""
+    from pipelines import query as step
+
+    settings = _config(file, changes).serve
+    events = tuple(part.strip() for part in history.split(",") if part.strip())
+    step.run(
+        step.QueryJob(
+            target or f"127.0.0.1:{settings.port}",
+            model,
+            events,
+            text,
+            k,
+            diversity,
+            categories,
+            settings.timeout,
+            models,
+            as_json,
+        )
+    )
+
+
+@main.command()
+@click.argument("what", type=_path)
+def inspect(what: Path) -> None:
+    """Tell what is in records or in a SavedModel."""
+    from pipelines import inspect as step
+
+    step.run(step.InspectJob(what))
+
+
+@main.command()
+def doctor() -> None:
+    """Versions, accelerators, native decoders; what will not work and why."""
+    from pipelines import doctor as step
+
+    if not step.run(step.DoctorJob()).healthy:
+        sys.exit(1)
+
+
+@main.command()
+@_configured
+def config(file: Path | None, changes: tuple[str, ...]) -> None:
+    """Print all options with their values, as YAML."""
+    click.echo(_config(file, changes).to_yaml(), nl=False)
+
+
+def step_main(name: str) -> None:
+    """`python -m pipelines.<step>`: the same command, with its own name as the program's."""
+    main([name, *sys.argv[1:]], prog_name="triptych")
+
+

@@ -1,0 +1,261 @@
+"""Configuration: every default of Triptych stands here and nowhere else.
+
+A configuration is read from a YAML file (`--config`), changed by `--set section.key=value`, validated once, and
+frozen. Encoder sections carry the name of their kind in the table of modalities.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tfrecs.errors import SpecError
+from tfrecs.modalities import KINDS
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BuildConfig(Section):
+    """`triptych build`. `kinds`: options of a feature kind where `dataset.yaml` says nothing else."""
+
+    max_bad: float = Field(0.01, ge=0, le=1)
+    window: int = Field(512, ge=2)
+    overlap: int = Field(64, ge=0)
+    items_per_shard: int = Field(4096, ge=1)
+    examples_per_shard: int = Field(8192, ge=1)
+    workers: int = Field(2, ge=1)
+    vocabulary_size: int = Field(6000, ge=100)
+    kinds: dict[str, dict[str, Any]] = {
+        "image": {"size": 64},
+        "audio": {"seconds": 2.0, "rate": 16000},
+        "categories": {"max_values": 64, "max_vocabulary": 2000},
+    }
+
+
+class TextConfig(Section):
+    layers: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+    width: int = Field(128, ge=8)
+    feed_forward: int = Field(512, ge=8)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    max_tokens: int = Field(64, ge=4)
+    query_tokens: int = Field(24, ge=6)
+
+
+class ImageConfig(Section):
+    backbone: str = "small"
+    weights: str | None = None
+    widths: tuple[int, ...] = (32, 64, 128)
+
+
+class AudioConfig(Section):
+    mels: int = Field(64, ge=8)
+    window: int = Field(512, ge=64)
+    hop: int = Field(256, ge=32)
+    fmin: float = 60.0
+    fmax: float = 7600.0
+    mask: float = Field(0.15, ge=0, lt=1)
+    widths: tuple[int, ...] = (32, 64, 128)
+
+
+class VectorConfig(Section):
+    width: int = Field(128, ge=8)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class CategoriesConfig(Section):
+    width: int = Field(64, ge=8)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class NumberConfig(Section):
+    width: int = Field(16, ge=8)
+
+
+class ItemConfig(Section):
+    """`id_dropout`: share of items whose id embedding is hidden in a step."""
+
+    fusion: Literal["attention", "concat", "gated", "transformer"] = "attention"
+    modality_dropout: float = Field(0.1, ge=0, lt=1)
+    id_dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class UserConfig(Section):
+    """`history`: events the Transformer sees; `stride`: new targets per training window of that length."""
+
+    width: int = Field(64, ge=8)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(2, ge=1)
+    feed_forward: int = Field(128, ge=8)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    history: int = Field(50, ge=1)
+    stride: int = Field(25, ge=1)
+
+
+class RankingConfig(Section):
+    weight: float = Field(0.1, ge=0)
+    cross_layers: int = Field(2, ge=1)
+    hidden: int = Field(64, ge=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
+
+
+class RetrievalConfig(Section):
+    """`softmax` auto: full where the catalogue has at most `full_limit` items, else in_batch with logQ.
+
+    `temperature` divides the inner product; `search_weight` weighs the text-query loss; `query_share` is the share of
+    positions that get a text query in training."""
+
+    softmax: Literal["auto", "full", "in_batch"] = "auto"
+    full_limit: int = Field(20_000, ge=1)
+    temperature: float = Field(8.0, gt=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    search_weight: float = Field(0.1, ge=0)
+    query_share: float = Field(0.15, gt=0, lt=1)
+
+
+class TrainConfig(Section):
+    """`fresh_items`: items whose encoders run with gradients in a step (mode finetune). `encoders` frozen: none.
+
+    `patience`: epochs without a better validation NDCG before training stops and the best epoch is kept.
+    `validation_queries`: at most so many held-out requests are ranked after each epoch."""
+
+    strategy: Literal["auto", "cpu", "mirrored", "multiworker", "tpu"] = "auto"
+    encoders: Literal["finetune", "frozen"] = "finetune"
+    fresh_items: int = Field(64, ge=1)
+    batch: int = Field(64, ge=1)
+    epochs: int = Field(30, ge=1)
+    patience: int = Field(4, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    warmup: float = Field(0.05, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    jit: bool = False
+    validation_queries: int = Field(2000, ge=1)
+    encode_batch: int = Field(128, ge=1)
+
+
+class EvaluateConfig(Section):
+    depth: int = Field(50, ge=50)
+    batch: int = Field(512, ge=1)
+    shrinkage: float = 10.0
+    neighbours: int = 100
+    last: int = 20
+
+
+class ExportConfig(Section):
+    """`pool`: candidates that diversity chooses among, as a multiple of k."""
+
+    pool: int = Field(5, ge=1)
+    parity_requests: int = Field(200, ge=1)
+    warmup_requests: int = Field(8, ge=0)
+
+
+class ServeConfig(Section):
+    """`triptych serve` and `triptych query`. Times in seconds."""
+
+    port: int = Field(8500, ge=0, le=65535)
+    poll: float = Field(2.0, ge=0)
+    threads: int = Field(4, ge=1)
+    max_message_bytes: int = Field(64 << 20, ge=1)
+    grace: float = Field(10.0, ge=0)
+    timeout: float = Field(10.0, gt=0)
+
+
+class DemoConfig(Section):
+    """Size of the generated catalogue."""
+
+    items: int = Field(600, ge=50)
+    users: int = Field(800, ge=20)
+    interactions: int = Field(40_000, ge=1000)
+
+
+class Config(BaseModel):
+    """Everything that can be set. A kind of the table without a section of its own takes a free dictionary."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    seed: int = 0
+    build: BuildConfig = BuildConfig()
+    text: TextConfig = TextConfig()
+    image: ImageConfig = ImageConfig()
+    audio: AudioConfig = AudioConfig()
+    vector: VectorConfig = VectorConfig()
+    categories: CategoriesConfig = CategoriesConfig()
+    number: NumberConfig = NumberConfig()
+    item: ItemConfig = ItemConfig()
+    user: UserConfig = UserConfig()
+    ranking: RankingConfig = RankingConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    export: ExportConfig = ExportConfig()
+    serve: ServeConfig = ServeConfig()
+    demo: DemoConfig = DemoConfig()
+
+    def encoder_options(self, kind: str) -> dict[str, Any]:
+        """Constructor options of the encoder of a kind."""
+        section = getattr(self, kind, {})
+        return section.model_dump() if isinstance(section, BaseModel) else dict(section)
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_config(file: Path | None = None, changes: Sequence[str] = ()) -> Config:
+    """Defaults, then the file, then `section.key=value` changes in order (values are YAML).
+
+    Raises:
+      SpecError: one line that names the file or change, the key, and what there is.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = yaml.safe_load(Path(file).read_text()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise SpecError(f"{file}: cannot read the configuration ({str(error).splitlines()[0]})") from error
+        if not isinstance(values, dict):
+            raise SpecError(f"{file}: a configuration is a mapping of sections")
+    for change in changes:
+        path, equals, text = change.partition("=")
+        if not equals or not path:
+            raise SpecError(f"--set {change}: write it as section.key=value")
+        *sections, key = path.split(".")
+        target = values
+        for section in sections:
+            target = target.setdefault(section, {})
+            if not isinstance(target, dict):
+                raise SpecError(f"--set {change}: {section} is a value, not a section")
+        try:
+            target[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SpecError(f"--set {change}: the value is not YAML") from error
+    return validate(values, str(file) if file else "--set")
+
+
+def validate(values: dict[str, Any], source: str) -> Config:
+    """A configuration from plain values. Raises SpecError naming `source`."""
+    known = (*Config.model_fields, *KINDS)
+    for name in values:
+        if name not in known:
+            raise SpecError(f"{source}: no section {name!r}; {_nearest(name, known)}")
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            section = Config.model_fields[str(first["loc"][0])].annotation
+            raise SpecError(f"{source}: no option {path}; {_nearest(str(first['loc'][-1]), section.model_fields)}") from error
+        raise SpecError(f"{source}: {path}: {first['msg']}") from error
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"

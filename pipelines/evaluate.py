@@ -1,0 +1,183 @@
+"""`triptych evaluate`: full ranking of the test split by the model and the baselines, with slices; a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines import metrics
+from pipelines.baselines import fit_baselines, interaction_matrix
+from pipelines.beyond_accuracy import beyond_accuracy
+from pipelines.config import EvaluateConfig
+from pipelines.metrics import Ranking
+from pipelines.progress import console, progress, say
+from pipelines.queries import Queries, Scorer
+from pipelines.report import JSON_FILE, MARKDOWN_FILE, Report, summary_table, write_report
+from pipelines.heldout import Requests, make_requests
+from pipelines.run_folder import RunFolder
+from pipelines.scoring import ModelScorer
+from pipelines.train import Session, load_trained
+from tfrecs.demo import oracle_scores
+from tfrecs.errors import DataError
+from tfrecs.reader import load_histories, load_training_pairs
+
+
+@dataclass(frozen=True)
+class EvaluateJob:
+    run: Path
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    report: Report
+    folder: Path
+
+
+def run(job: EvaluateJob) -> EvaluateResult:
+    """Evaluates the best epoch of a run and writes `reports/`.
+
+    Raises:
+      TriptychError: the run or its records are not there.
+    """
+    folder = RunFolder(job.run)
+    session = load_trained(folder)
+    report = evaluate(session, commands={"evaluate": f"triptych evaluate --run {job.run}"}, curve=folder.read_metrics())
+    write_report(folder.reports, report)
+    console.print(summary_table(report), end="", markup=False)
+    say(f"Report: {folder.reports / MARKDOWN_FILE} and {JSON_FILE}")
+    return EvaluateResult(report, folder.reports)
+
+
+def test_requests(session: Session) -> Requests:
+    """The requests of the test split. Raises DataError where there is none."""
+    histories = load_histories(session.records, session.manifest, "test", session.catalogue.ids)
+    requests = make_requests(histories, session.manifest.schema_)
+    if not len(requests):
+        raise DataError(f"{session.records}: the test split is empty; change `split` in dataset.yaml and build again")
+    return requests
+
+
+def with_targets(queries: Queries) -> Queries:
+    """Those that have something to find: an event that is no positive is history and a label, not a target."""
+    return queries.take(np.array([len(targets) > 0 for targets in queries.targets], bool))
+
+
+def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[str, Any]]) -> Report:
+    """Measures a model and the baselines on the same requests."""
+    settings = session.config.evaluate
+    requests = test_requests(session)
+    queries = with_targets(requests.queries)
+    count = len(session.catalogue)
+    users, items = load_training_pairs(session.records, session.manifest, session.catalogue.ids)
+    names, rows = np.unique(users, return_inverse=True)
+    train = interaction_matrix(rows, items, num_users=len(names), num_items=count)
+    counts = session.catalogue.counts(session.manifest)
+    table = session.model.items()[0].numpy()
+    scorer = ModelScorer(session.model, requests)
+    scorers: dict[str, Scorer] = {"model": scorer}
+    scorers |= fit_baselines(
+        train,
+        seed=session.config.seed,
+        shrinkage=settings.shrinkage,
+        neighbours=settings.neighbours,
+        last=settings.last,
+    )
+    oracle = _oracle(session)
+    if oracle is not None:
+        scorers["oracle"] = oracle
+    rankings, measured = {}, {}
+    with progress("ranking the test split", "systems") as advance:
+        for done, (name, score) in enumerate(scorers.items()):
+            advance(done, len(scorers))
+            ranking = _rank(score, queries, count, settings)
+            rankings[name] = ranking
+            measured[name] = metrics.accuracy(ranking, queries) | beyond_accuracy(
+                ranking, queries, features=table, train_counts=counts
+            )
+    slices = _slices(session, queries, rankings["model"], counts, set(names.tolist()))
+    slices |= _without_modalities(session, scorer, queries)
+    return Report(
+        dataset=session.manifest.name,
+        protocol=session.manifest.protocol,
+        model=measured.pop("model"),
+        oracle=measured.pop("oracle", None),
+        baselines=measured,
+        slices=slices,
+        ranking=_ranking_head(session, requests, scorer),
+        commands=commands,
+        versions=session.manifest.versions,
+        curve=curve,
+    )
+
+
+def _rank(scorer: Scorer, queries: Queries, count: int, settings: EvaluateConfig) -> Ranking:
+    return metrics.rank(scorer, queries, num_items=count, depth=settings.depth, batch=settings.batch)
+
+
+def _oracle(session: Session) -> Scorer | None:
+    """Ranks by the true preferences, which only the generator of a data set can know."""
+    if session.manifest.oracle is None:
+        return None
+    path = session.records / session.manifest.oracle
+    position = {item: index for index, item in enumerate(session.catalogue.ids)}
+
+    def score(queries: Queries) -> np.ndarray:
+        ids, utility = oracle_scores(path, list(queries.user_ids), queries.times)
+        scores = np.full([len(queries), len(position)], -np.inf, np.float32)
+        scores[:, [position[item] for item in ids]] = utility
+        return scores
+
+    return score
+
+
+def _slices(
+    session: Session, queries: Queries, ranking: Ranking, counts: np.ndarray, training_users: set[str]
+) -> dict[str, dict[str, float]]:
+    """Parts of the test split: by whether the targets, or the user, were seen in training."""
+    cold_target = np.array([bool((counts[targets] == 0).all()) for targets in queries.targets])
+    warm_target = np.array([bool((counts[targets] > 0).all()) for targets in queries.targets])
+    cold_user = np.array([user not in training_users for user in queries.user_ids])
+    parts = {"cold_items": cold_target, "warm_items": warm_target, "cold_users": cold_user}
+    slices = {}
+    for name, mask in parts.items():
+        slices[name] = metrics.accuracy(ranking.take(mask), queries.take(mask)) | {"queries": float(mask.sum())}
+    return slices
+
+
+def _without_modalities(session: Session, scorer: ModelScorer, queries: Queries) -> dict[str, dict[str, float]]:
+    """The same requests where no item has a given modality: what each contributes to the trained model."""
+    slices = {}
+    names = session.manifest.schema_.modalities
+    complete = scorer.table
+    for column, name in enumerate(names):
+        presence = session.items.presence.copy()
+        presence[:, column] = False
+        scorer.table = session.model.items(presence=tf.constant(presence))[0]
+        ranking = _rank(scorer, queries, len(session.catalogue), session.config.evaluate)
+        slices[f"without_{name}"] = metrics.accuracy(ranking, queries) | {"queries": float(len(queries))}
+    scorer.table = complete
+    return slices
+
+
+def _ranking_head(session: Session, requests: Requests, scorer: ModelScorer) -> dict[str, dict[str, float]]:
+    """AUC and log-loss of binary labels, RMSE of regression labels, over every held-out event."""
+    predictions = scorer.predictions(session.config.evaluate.batch)
+    result = {}
+    for column, label in enumerate(session.manifest.schema_.labels):
+        truth, predicted = requests.pair_labels[:, column], predictions[label.name]
+        if label.task == "binary":
+            result[label.name] = {"auc": metrics.auc(truth, predicted), "logloss": metrics.logloss(truth, predicted)}
+        else:
+            result[label.name] = {"rmse": metrics.rmse(truth, predicted)}
+    return result
+
+
+if __name__ == "__main__":
+    from pipelines.cli import step_main
+
+    step_main("evaluate")

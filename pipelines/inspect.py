@@ -1,0 +1,95 @@
+"""`triptych inspect`: what is in records or in a SavedModel, readable."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from pipelines.build import summary
+from pipelines.progress import console, say
+from serving import contract
+from tfrecs.errors import DataError
+from tfrecs.schema import MANIFEST_FILE, Manifest
+
+
+@dataclass(frozen=True)
+class InspectJob:
+    what: Path
+
+
+def run(job: InspectJob) -> None:
+    """Prints a folder of records, a model's folder or one version of it.
+
+    Raises:
+      DataError: it is none of these.
+    """
+    if (job.what / MANIFEST_FILE).is_file():
+        _records(job.what)
+        return
+    version = job.what if (job.what / "saved_model.pb").is_file() else job.what / str(contract.latest_version(job.what))
+    if not (version / "saved_model.pb").is_file():
+        raise DataError(f"{job.what}: neither records (no {MANIFEST_FILE}) nor a SavedModel")
+    _saved_model(version)
+
+
+def _records(folder: Path) -> None:
+    manifest = Manifest.load(folder)
+    say(summary(manifest, folder))
+    schema = manifest.schema_
+    features = Table(box=None, header_style="dim")
+    for header in ("feature", "kind", "of", "coverage", "parameters"):
+        features.add_column(header)
+    for owner, rows in (("item", schema.items), ("user", schema.users)):
+        for row in rows:
+            share = manifest.coverage.get(row.name) if owner == "item" else None
+            shown = {key: value if not isinstance(value, list) else f"{len(value)} values" for key, value in row.params.items()}
+            features.add_row(row.name, row.kind, owner, "" if share is None else f"{share:.1%}", json.dumps(shown))
+    console.print(features)
+    splits = Table(box=None, header_style="dim")
+    for header in ("split", "users", "events", "examples", "shards"):
+        splits.add_column(header, justify="left" if header == "split" else "right")
+    for name, split in manifest.splits.items():
+        splits.add_row(name, f"{split.users:,}", f"{split.events:,}", f"{split.examples:,}", str(len(split.shards)))
+    console.print(splits)
+    labels = ", ".join(f"{label.name} ({label.task})" for label in schema.labels) or "none"
+    context = ", ".join(f"{row.name} ({row.source})" for row in schema.context) or "none"
+    say(f"labels: {labels}; context: {context}; {manifest.cold_items:,} items without a training event")
+
+
+def _saved_model(version: Path) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.python.framework import dtypes
+
+    content = saved_model_pb2.SavedModel()
+    content.ParseFromString((version / "saved_model.pb").read_bytes())
+    graph = content.meta_graphs[0]
+    size = sum(path.stat().st_size for path in version.rglob("*") if path.is_file()) / 1e6
+    say(f"{version}: {size:.1f} MB, tags {', '.join(graph.meta_info_def.tags)}")
+    signatures = Table(box=None, header_style="dim")
+    for header in ("signature", "inputs", "outputs"):
+        signatures.add_column(header, overflow="fold")
+
+    def shown(tensors: dict) -> str:
+        parts = []
+        for name, info in sorted(tensors.items()):
+            shape = ", ".join("?" if size.size < 0 else str(size.size) for size in info.tensor_shape.dim)
+            parts.append(f"{name} {dtypes.as_dtype(info.dtype).name} [{shape}]")
+        return "\n".join(parts)
+
+    for name, signature in sorted(graph.signature_def.items()):
+        if not name.startswith("__"):
+            signatures.add_row(name, shown(dict(signature.inputs)), shown(dict(signature.outputs)))
+    console.print(signatures)
+    description = version / contract.EXTRA_FOLDER / contract.DESCRIPTION_FILE
+    if description.is_file():
+        facts = json.loads(description.read_text(encoding="utf-8"))
+        say(f"{facts['items']:,} items; modalities: {', '.join(facts['modalities']) or 'none'}")
+
+
+if __name__ == "__main__":
+    from pipelines.cli import step_main
+
+    step_main("inspect")

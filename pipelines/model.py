@@ -1,0 +1,168 @@
+"""From manifest and configuration to a model with all its variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.config import Config
+from pipelines.feeds import PreparedItems
+from tfrecs.errors import DataError
+from tfrecs.schema import VOCABULARY_FILE, FeatureSchema, Manifest, Schema
+from towers.encoder import Encoder, TextQueryEncoder, build_encoder
+from towers.item import ItemTower
+from towers.ranking import RankingHead
+from towers.two_tower import TwoTower
+from towers.user import UserTower
+
+
+def read_vocabulary(records: Path) -> list[str]:
+    """WordPiece tokens of `<records>/vocab.txt`, [] where the data has no text. Raises DataError if it is broken."""
+    path = records / VOCABULARY_FILE
+    if not path.is_file():
+        return []
+    tokens = path.read_text(encoding="utf-8").splitlines()
+    if not tokens or tokens[0] != "[PAD]":
+        raise DataError(f"{path}: the first token must be [PAD]; build the records again")
+    return tokens
+
+
+def make_encoders(features: Sequence[FeatureSchema], config: Config, vocabulary: Sequence[str]) -> dict[str, Encoder]:
+    """Feature name -> encoder, in the schema's order. What only some kinds need, they are asked for."""
+    encoders = {}
+    for feature in features:
+        options: dict[str, Any] = config.encoder_options(feature.kind)
+        encoders[feature.name] = build_encoder(feature, options, vocabulary)
+    return encoders
+
+
+def query_encoder(encoders: dict[str, Encoder]) -> TextQueryEncoder | None:
+    """The encoder that text queries go through: the first that can take them."""
+    return next((encoder for encoder in encoders.values() if isinstance(encoder, TextQueryEncoder)), None)
+
+
+def choose_softmax(config: Config, items: int) -> str:
+    """ "full" or "in_batch"."""
+    if config.retrieval.softmax != "auto":
+        return config.retrieval.softmax
+    return "full" if items <= config.retrieval.full_limit else "in_batch"
+
+
+def make_model(
+    config: Config,
+    schema: Schema,
+    item_encoders: dict[str, Encoder],
+    user_encoders: dict[str, Encoder],
+    presence: np.ndarray,
+    train_counts: np.ndarray,
+) -> TwoTower:
+    """The model, every variable built. Call it inside the strategy's scope.
+
+    Args:
+      presence: bool [N, M].
+      train_counts: int [N].
+    """
+    user, retrieval = config.user, config.retrieval
+    item_tower = ItemTower(
+        len(train_counts),
+        len(schema.items),
+        user.width,
+        config.item.fusion,
+        config.item.modality_dropout,
+        config.item.id_dropout,
+    )
+    user_tower = UserTower(
+        user.width,
+        user.layers,
+        user.heads,
+        user.feed_forward,
+        user.dropout,
+        user.history,
+        [row.model_dump(mode="json") for row in schema.context],
+    )
+    ranking = None
+    if schema.labels:
+        ranking = RankingHead(
+            [row.model_dump(mode="json") for row in schema.labels],
+            config.ranking.cross_layers,
+            config.ranking.hidden,
+            config.ranking.dropout,
+        )
+    model = TwoTower(
+        schema,
+        item_encoders,
+        user_encoders,
+        item_tower,
+        user_tower,
+        ranking,
+        presence,
+        train_counts,
+        softmax=choose_softmax(config, len(train_counts)),
+        temperature=retrieval.temperature,
+        label_smoothing=retrieval.label_smoothing,
+        ranking_weight=config.ranking.weight,
+        search_weight=retrieval.search_weight,
+        query_share=retrieval.query_share,
+    )
+    _build_variables(model)
+    if config.train.encoders == "frozen":
+        for encoder in item_encoders.values():
+            encoder.trainable = False
+    return model
+
+
+def _build_variables(model: TwoTower) -> None:
+    """Calls every layer once on one zero row: after it, checkpoints restore at once instead of one by one later."""
+
+    def zero(encoder: Encoder) -> tf.Tensor:
+        spec = encoder.input_spec_static
+        return tf.zeros([1, *spec.shape], spec.dtype)
+
+    model.encode({name: zero(encoder) for name, encoder in model.item_encoders.items()})
+    table, _ = model.items()
+    user = model.user_features(
+        {name: zero(encoder) for name, encoder in model.user_encoders.items()},
+        tf.ones([1, len(model.user_encoders)], tf.bool),
+    )
+    query = None
+    if model.query_encoder is not None:
+        text = model.encode_query(tf.zeros([1, model.query_encoder.query_tokens], tf.int32))
+        query = tf.tile(text[:, None], [1, 2, 1])
+    context = {
+        row.name: tf.zeros([1, 2], tf.int32 if row.kind == "categories" else tf.float32)
+        for row in model.schema.context
+        if row.source == "column"
+    }
+    states = model.query(
+        table,
+        tf.zeros([1, 1], tf.int32),
+        tf.zeros([1, 1]),
+        tf.zeros([1, 1], tf.int64),
+        tf.zeros([1, 2], tf.int64),
+        context,
+        user,
+        query,
+    )
+    if model.ranking is not None:
+        model.ranking(states[:, 0], table[:1])
+
+
+def refresh(model: TwoTower, encode: Callable[..., dict[str, tf.Tensor]], items: PreparedItems, batch: int) -> None:
+    """Encodes the whole catalogue with the encoders as they are and puts the result into the model's cache.
+
+    Args:
+      encode: `tf.function(model.encode)`, made once by the caller so that it is traced once.
+      batch: items at a time.
+    """
+    if not model.item_encoders:
+        return
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in model.item_encoders}
+    for inputs, count in items.batches(batch):
+        for name, encoding in encode(inputs).items():
+            parts[name].append(encoding.numpy()[:count])
+    for name, variable in model.cache.items():
+        variable.assign(np.concatenate(parts[name]))

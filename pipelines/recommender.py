@@ -1,0 +1,100 @@
+"""The trained towers as the serving contract's `RecommenderModel`: raw inputs in, embeddings out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from pipelines.feeds import context_encoder
+from tfrecs.features import feature_for
+from tfrecs.schema import FeatureSchema
+from towers.encoder import Encoder
+from towers.two_tower import TwoTower
+
+
+class TowerRecommender:
+    """Implements `serving.contract.RecommenderModel` for a `TwoTower`."""
+
+    def __init__(self, model: TwoTower):
+        self.model = model
+        self.schema = model.schema
+        self.history = model.user_tower.history
+        self.has_text = model.query_encoder is not None
+        self.encode_context, tables = context_encoder(model.schema.context)
+        self.trackables: list[Any] = [
+            *model.item_encoders.values(),
+            *model.user_encoders.values(),
+            *model.user_projections.values(),
+            model.item_tower,
+            model.user_tower,
+            *([model.ranking] if model.ranking else []),
+            *([model.search_head] if model.search_head else []),
+            *tables,
+        ]
+
+    def request(
+        self,
+        table: tf.Tensor,
+        index: tf.Tensor,
+        values: tf.Tensor,
+        times: tf.Tensor,
+        count: tf.Tensor,
+        now: tf.Tensor,
+        query: tf.Tensor,
+        extra: Mapping[str, tf.Tensor],
+    ) -> tf.Tensor:
+        text = None
+        if self.has_text:
+            some = tf.strings.strip(query) != ""
+            text = tf.where(some[:, None], self.search(query), 0.0)
+        context = self.encode_context({name: extra[name] for name in self._columns()})
+        user = None
+        if self.schema.users:
+            values_of, presence = _raw(self.schema.users, extra)
+            user = self.model.user_features(_preprocess(self.model.user_encoders, values_of), presence)
+        return self.model.request(table, index, values, times, count, now, context, user, text)
+
+    def search(self, query: tf.Tensor) -> tf.Tensor:
+        encoder = self.model.query_encoder
+        if encoder is None:
+            raise ValueError("this model takes no text")
+        return self.model.encode_query(encoder.preprocess_query(query))
+
+    def scores(self, states: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        return self.model.scores(states, tf.convert_to_tensor(items))
+
+    def labels(self, states: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self.model.ranking(states, items) if self.model.ranking is not None else {}
+
+    def embed(self, raw: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        values, presence = _raw(self.schema.items, raw)
+        return self.model.new_items(_preprocess(self.model.item_encoders, values), presence)
+
+    def raw_specs(self) -> dict[str, tf.TensorSpec]:
+        return {feature.name: feature_for(feature).raw_spec for feature in self.schema.items}
+
+    def extra_specs(self) -> dict[str, tf.TensorSpec]:
+        dtypes = {"categories": tf.string, "number": tf.float32}
+        context = {
+            row.name: tf.TensorSpec([None], dtypes[row.kind]) for row in self.schema.context if row.source == "column"
+        }
+        return {**context, **{feature.name: feature_for(feature).raw_spec for feature in self.schema.users}}
+
+    def _columns(self) -> list[str]:
+        return [row.name for row in self.schema.context if row.source == "column"]
+
+
+def _raw(
+    features: tuple[FeatureSchema, ...], raw: Mapping[str, tf.Tensor]
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    values, presence = {}, []
+    for schema in features:
+        values[schema.name], there = feature_for(schema).decode_raw(raw[schema.name])
+        presence.append(there)
+    return values, tf.stack(presence, axis=-1)
+
+
+def _preprocess(encoders: Mapping[str, Encoder], values: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {name: encoder.preprocess(values[name]) for name, encoder in encoders.items()}

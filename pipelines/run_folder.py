@@ -1,0 +1,84 @@
+"""A run folder: `config.yaml`, `run.json`, checkpoints, TensorBoard logs, `metrics.jsonl` and reports."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import Config, load_config
+from tfrecs.errors import DataError
+
+CONFIG_FILE, RUN_FILE, METRICS_FILE = "config.yaml", "run.json", "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def reports(self) -> Path:
+        return self.path / "reports"
+
+    def create(self, records: Path, config: Config, records_id: str) -> bool:
+        """Makes the folder, or opens the one that is there. Returns whether there is something to continue.
+
+        Raises:
+          DataError: the folder holds a run of other records or another configuration.
+        """
+        description = {"records": str(records.resolve()), "records_id": records_id}
+        if (self.path / RUN_FILE).is_file():
+            there = json.loads((self.path / RUN_FILE).read_text())
+            if there["records_id"] != records_id:
+                raise DataError(f"{self.path}: a run on other records ({there['records']}); give --out a new folder")
+            if (self.path / CONFIG_FILE).read_text() != config.to_yaml():
+                raise DataError(f"{self.path}: a run with another configuration; give --out a new folder or delete this one")
+            write_text(self.path / RUN_FILE, json.dumps(description, indent=1) + "\n")
+            return (self.path / METRICS_FILE).is_file()
+        if self.path.exists() and any(self.path.iterdir()):
+            raise DataError(f"{self.path}: not empty and not a run of ours; give --out a new folder")
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_text(self.path / CONFIG_FILE, config.to_yaml())
+        write_text(self.path / RUN_FILE, json.dumps(description, indent=1) + "\n")
+        return False
+
+    def load(self) -> tuple[Path, Config]:
+        """The records and configuration of a run. Raises DataError where there is no finished epoch."""
+        if not (self.path / RUN_FILE).is_file():
+            raise DataError(f"{self.path}: no run there; train first (triptych train --out {self.path})")
+        if not self.best.is_dir():
+            raise DataError(f"{self.path}: the run has no finished epoch yet; continue it with triptych train")
+        records = Path(json.loads((self.path / RUN_FILE).read_text())["records"])
+        if not records.is_dir():
+            raise DataError(f"{records}: the records that {self.path} was trained on are gone; build them again there")
+        return records, load_config(self.path / CONFIG_FILE)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """One dictionary per finished epoch."""
+        path = self.path / METRICS_FILE
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Replaces `metrics.jsonl` as a whole, so that it never has half a line."""
+        write_text(self.path / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,91 @@
+"""A trained model as a scorer: the same arithmetic that the exported signatures do, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.feeds import context_encoder
+from pipelines.queries import Queries
+from pipelines.heldout import Requests
+from tfrecs.reader import user_features
+from towers.two_tower import TwoTower
+
+
+def pad_history(sequences: Sequence[np.ndarray], length: int, dtype: type) -> np.ndarray:
+    """The newest `length` entries of each sequence, at the left of [B, length], zeros behind them."""
+    padded = np.zeros([len(sequences), length], dtype)
+    for row, sequence in enumerate(sequences):
+        newest = sequence[-length:]
+        padded[row, : len(newest)] = newest
+    return padded
+
+
+class ModelScorer:
+    """Scores held-out requests with a model.
+
+    Args:
+      model: with its cache refreshed.
+      requests: the requests; scorers are called with slices of `requests.queries`.
+      table: float [N, D], the items' embeddings; None: all that the model knows of the catalogue.
+    """
+
+    def __init__(self, model: TwoTower, requests: Requests, table: tf.Tensor | None = None):
+        self.model, self.requests = model, requests
+        self.table = model.items()[0] if table is None else table
+        self.encode_context, _ = context_encoder(model.schema.context)
+        self._request = tf.function(self._last_states, reduce_retracing=True)
+
+    def _last_states(
+        self,
+        index: tf.Tensor,
+        values: tf.Tensor,
+        times: tf.Tensor,
+        count: tf.Tensor,
+        now: tf.Tensor,
+        context: dict[str, tf.Tensor],
+        users: tf.Tensor,
+        table: tf.Tensor,
+    ) -> tf.Tensor:
+        user = None
+        if self.model.user_encoders:
+            decoded, presence = user_features(self.model.schema, users)
+            inputs = {name: encoder.preprocess(decoded[name]) for name, encoder in self.model.user_encoders.items()}
+            user = self.model.user_features(inputs, presence)
+        return self.model.request(table, index, values, times, count, now, self.encode_context(context), user)
+
+    def states(self, queries: Queries) -> tf.Tensor:
+        """Query embeddings float [q, D] of a slice of the requests."""
+        rows, length = queries.rows, self.model.user_tower.history
+        lengths = [min(len(history), length) for history in queries.histories]
+        return self._request(
+            tf.constant(pad_history(queries.histories, length, np.int32)),
+            tf.constant(pad_history([self.requests.values[row] for row in rows], length, np.float32)),
+            tf.constant(pad_history([self.requests.event_times[row] for row in rows], length, np.int64)),
+            tf.constant(lengths, tf.int32),
+            tf.constant(queries.times),
+            {name: tf.constant(value[rows]) for name, value in self.requests.context.items()},
+            tf.constant(self.requests.users[rows], tf.string),
+            self.table,
+        )
+
+    def __call__(self, queries: Queries) -> np.ndarray:
+        return self.model.scores(self.states(queries), self.table).numpy()
+
+    def predictions(self, batch: int) -> dict[str, np.ndarray]:
+        """Label -> predictions float [E] of the ranking head for the requests' held-out events."""
+        if self.model.ranking is None:
+            return {}
+        head = tf.function(self.model.ranking, reduce_retracing=True)
+        states = np.concatenate(
+            [self.states(self.requests.queries.slice(start, start + batch)) for start in range(0, len(self.requests), batch)]
+        )
+        parts: dict[str, list[np.ndarray]] = {label.name: [] for label in self.model.schema.labels}
+        for start in range(0, len(self.requests.pair_items), batch):
+            rows = self.requests.pair_rows[start : start + batch]
+            item = tf.gather(self.table, self.requests.pair_items[start : start + batch])
+            for name, value in head(tf.constant(states[rows]), item).items():
+                parts[name].append(value.numpy())
+        return {name: np.concatenate(values) for name, values in parts.items()}

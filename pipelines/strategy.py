@@ -1,0 +1,58 @@
+"""The one place that knows about devices: a name in, a `tf.distribute.Strategy` out."""
+
+from __future__ import annotations
+
+import os
+
+import tensorflow as tf
+
+from tfrecs.errors import SpecError
+
+NAMES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
+
+
+def make_strategy(name: str) -> tf.distribute.Strategy:
+    """The strategy of that name.
+
+    - `cpu`: one replica on the CPU, whatever else there is.
+    - `mirrored`: one replica per visible GPU; without GPUs, per logical CPU device.
+    - `multiworker`: synchronous over the workers of the TF_CONFIG environment variable.
+    - `tpu`: the TPU that TPU_NAME names, or the local one (Colab, a TPU VM).
+    - `auto`: a TPU where TPU_NAME is set, several workers where TF_CONFIG is, all GPUs where there are any, else CPU.
+
+    Raises:
+      SpecError: an unknown name, or hardware that is not there.
+    """
+    if name == "auto":
+        name = _detect()
+    if name == "cpu":
+        return tf.distribute.OneDeviceStrategy("/cpu:0")
+    if name == "mirrored":
+        kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+        return tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices(kind)])
+    if name == "multiworker":
+        if "TF_CONFIG" not in os.environ:
+            raise SpecError("--strategy multiworker: set TF_CONFIG to the cluster's workers and this worker's index")
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if name == "tpu":
+        return _tpu()
+    raise SpecError(f"--strategy {name}: there are {', '.join(NAMES)}")
+
+
+def _detect() -> str:
+    if "TPU_NAME" in os.environ:
+        return "tpu"
+    if "TF_CONFIG" in os.environ:
+        return "multiworker"
+    return "mirrored" if tf.config.list_physical_devices("GPU") else "cpu"
+
+
+def _tpu() -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=os.environ.get("TPU_NAME", "local"))
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise SpecError(f"--strategy tpu: no TPU answers ({reason}); check TPU_NAME and pip install 'triptych[tpu]'") from error
+    return tf.distribute.TPUStrategy(resolver)

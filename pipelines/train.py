@@ -1,0 +1,289 @@
+"""`triptych train`: records -> a run folder with a trained model."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from pipelines import metrics
+from pipelines.config import Config
+from pipelines.feeds import PreparedItems, TrainingFeed, prepare_items
+from pipelines.model import make_encoders, make_model, query_encoder, read_vocabulary, refresh
+from pipelines.progress import progress, say
+from pipelines.heldout import Requests, make_requests
+from pipelines.run_folder import RunFolder
+from pipelines.scoring import ModelScorer
+from pipelines.strategy import make_strategy
+from tfrecs.errors import DataError
+from tfrecs.reader import Catalogue, load_catalogue, load_histories
+from tfrecs.schema import MANIFEST_FILE, Manifest
+from towers.two_tower import TwoTower
+
+BEST_BY = "ndcg@10"
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    records: Path
+    out: Path
+    config: Config
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """`best_epoch` counts from 1; `metrics` are that epoch's; `seconds` is the time of this call."""
+
+    out: Path
+    epochs: int
+    best_epoch: int
+    metrics: dict[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Session:
+    """A model with all it stands on: what training, evaluation and export share."""
+
+    records: Path
+    config: Config
+    manifest: Manifest
+    catalogue: Catalogue
+    items: PreparedItems
+    model: TwoTower
+    strategy: tf.distribute.Strategy
+
+
+def records_id(records: Path) -> str:
+    """A hash of the manifest: it holds the checksum of every shard, so it names the records' content."""
+    return hashlib.sha256((records / MANIFEST_FILE).read_bytes()).hexdigest()
+
+
+def open_session(records: Path, config: Config, strategy: tf.distribute.Strategy) -> Session:
+    """Reads records, prepares the catalogue and builds the model under the strategy, with fresh weights."""
+    # Random numbers of dropout then live in variables: part of the checkpoint, one stream for each replica.
+    tf.keras.backend.experimental.enable_tf_random_generator()
+    tf.keras.utils.set_random_seed(config.seed)
+    manifest = Manifest.load(records)
+    catalogue = load_catalogue(records, manifest)
+    vocabulary = read_vocabulary(records)
+    with strategy.scope():
+        item_encoders = make_encoders(manifest.schema_.items, config, vocabulary)
+        user_encoders = make_encoders(manifest.schema_.users, config, vocabulary)
+    with progress("preparing items", "items") as advance:
+        items = prepare_items(manifest.schema_, item_encoders, catalogue, advance)
+    with strategy.scope():
+        model = make_model(
+            config, manifest.schema_, item_encoders, user_encoders, items.presence, catalogue.counts(manifest)
+        )
+    return Session(records, config, manifest, catalogue, items, model, strategy)
+
+
+def load_trained(run: RunFolder) -> Session:
+    """The best epoch of a run, on the CPU or GPU that is there."""
+    records, config = run.load()
+    session = open_session(records, config, tf.distribute.get_strategy())
+    checkpoint = tf.train.Checkpoint(model=session.model)
+    checkpoint.restore(tf.train.latest_checkpoint(str(run.best))).expect_partial()
+    return session
+
+
+def _schedule(config: Config, steps: int) -> tf.keras.optimizers.schedules.LearningRateSchedule:
+    """Linear warm-up, then a cosine down to a hundredth (Loshchilov and Hutter, 2017, arXiv:1608.03983)."""
+    warmup = int(config.train.warmup * steps)
+    return tf.keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else config.train.learning_rate,
+        decay_steps=max(1, steps - warmup),
+        alpha=0.01,
+        warmup_target=config.train.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
+class _Batches(tf.keras.callbacks.Callback):
+    """Shows the steps of one epoch."""
+
+    def __init__(self, advance: Callable[[int, int], None], steps: int):
+        super().__init__()
+        self.advance, self.steps = advance, steps
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.advance(batch + 1, self.steps)
+
+
+class Trainer:
+    """One run: epochs, validation, checkpoints. Continues where the run folder says it stopped."""
+
+    def __init__(self, job: TrainJob):
+        self.config, self.run = job.config, RunFolder(job.out)
+        manifest = Manifest.load(job.records)
+        if manifest.splits["train"].events == 0:
+            raise DataError(f"{job.records}: no training interactions; see rejected.jsonl and `split` in dataset.yaml")
+        continued = self.run.create(job.records, job.config, records_id(job.records))
+        self.session = open_session(job.records, job.config, make_strategy(job.config.train.strategy))
+        self.validation = self._validation_requests()
+        self.feed = self._feed()
+        self.rows = self.run.read_metrics() if continued else []
+        model, train = self.session.model, job.config.train
+        self.encode = tf.function(model.encode)
+        with self.session.strategy.scope():
+            optimizer = tf.keras.optimizers.AdamW(
+                _schedule(job.config, self.feed.steps * train.epochs),
+                weight_decay=train.weight_decay,
+                global_clipnorm=train.clip_norm,
+            )
+            optimizer.build(model.trainable_variables)
+            model.compile(optimizer=optimizer, jit_compile=train.jit)
+        self.checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
+        self.manager = tf.train.CheckpointManager(
+            self.checkpoint, str(self.run.checkpoints), max_to_keep=2, step_counter=None
+        )
+        self._restore()
+
+    def _restore(self) -> None:
+        # A kill between checkpoint and metrics leaves one epoch's checkpoint without its line: the line is the truth.
+        if not self.rows:
+            return
+        path = str(self.run.checkpoints / f"epoch-{len(self.rows)}")
+        self.checkpoint.restore(path).assert_existing_objects_matched()
+        say(f"Continuing after epoch {len(self.rows)}.")
+
+    def _validation_requests(self) -> Requests:
+        session = self.session
+        histories = load_histories(session.records, session.manifest, "valid", session.catalogue.ids)
+        return make_requests(
+            histories, session.manifest.schema_, limit=self.config.train.validation_queries, seed=self.config.seed
+        )
+
+    def _feed(self) -> TrainingFeed:
+        session, config = self.session, self.config
+        replicas = session.strategy.num_replicas_in_sync
+        if config.train.batch % replicas or config.train.fresh_items % replicas:
+            raise DataError(f"train.batch and train.fresh_items must be divisible by {replicas} replicas; --set them so")
+        return TrainingFeed(
+            session.records,
+            session.manifest,
+            session.catalogue,
+            session.items,
+            session.model.user_encoders,
+            query_encoder(session.model.item_encoders),
+            batch=config.train.batch,
+            length=config.user.history,
+            stride=min(config.user.stride, config.user.history),
+            fresh=config.train.fresh_items,
+            encode_items=config.train.encoders == "finetune" and bool(session.model.item_encoders),
+            seed=config.seed,
+        )
+
+    def _dataset(self, epoch: int) -> Any:
+        replicas = self.session.strategy.num_replicas_in_sync
+
+        def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            return self.feed.epoch(epoch, replicas, context.num_input_pipelines, context.input_pipeline_id)
+
+        return self.session.strategy.distribute_datasets_from_function(make)
+
+    def _finished(self) -> bool:
+        if len(self.rows) >= self.config.train.epochs:
+            return True
+        return bool(self.rows) and len(self.rows) - self._best()["epoch"] >= self.config.train.patience
+
+    def _best(self) -> dict[str, Any]:
+        return max(self.rows, key=lambda row: row[f"valid_{BEST_BY}"])
+
+    def train(self) -> TrainResult:
+        started = time.monotonic()
+        writer = tf.summary.create_file_writer(str(self.run.logs))
+        while not self._finished():
+            row = self._epoch(len(self.rows))
+            self.rows.append(row)
+            with writer.as_default(step=row["epoch"]):
+                for name, value in row.items():
+                    if name != "epoch":
+                        tf.summary.scalar(name, value)
+            self._keep(row)
+            say(
+                f"  epoch {row['epoch']:>3}/{self.config.train.epochs}  loss {row['loss']:.3f}  valid Recall@20 "
+                f"{row['valid_recall@20']:.4f}  NDCG@10 {row['valid_ndcg@10']:.4f}  {row['seconds']:.1f} s"
+            )
+        best = self._best()
+        return TrainResult(self.run.path, len(self.rows), best["epoch"], best, time.monotonic() - started)
+
+    def _epoch(self, epoch: int) -> dict[str, Any]:
+        started = time.monotonic()
+        model, items = self.session.model, self.session.items
+        if epoch == 0:
+            refresh(model, self.encode, items, self.config.train.encode_batch)
+        with progress(f"epoch {epoch + 1}", "steps") as advance:
+            history = model.fit(
+                self._dataset(epoch),
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                steps_per_epoch=self.feed.steps,
+                verbose=0,
+                callbacks=[_Batches(advance, self.feed.steps)],
+            ).history
+        if self.config.train.encoders == "finetune":
+            refresh(model, self.encode, items, self.config.train.encode_batch)
+        row = {"epoch": epoch + 1, **{name: float(values[-1]) for name, values in history.items()}}
+        row.pop("regularization_loss", None)
+        row.pop("total_loss", None)
+        row |= self._validate()
+        row["seconds"] = round(time.monotonic() - started, 2)
+        return row
+
+    def _validate(self) -> dict[str, float]:
+        evaluate = self.config.evaluate
+        ranking = metrics.rank(
+            ModelScorer(self.session.model, self.validation),
+            self.validation.queries,
+            num_items=len(self.session.catalogue),
+            depth=evaluate.depth,
+            batch=evaluate.batch,
+        )
+        values = metrics.accuracy(ranking, self.validation.queries)
+        return {f"valid_{name}": values[name] for name in ("recall@20", "ndcg@10", "mrr")}
+
+    def _keep(self, row: dict[str, Any]) -> None:
+        """Checkpoint first, then its line in metrics.jsonl: a kill between them repeats one epoch, loses none."""
+        self.manager.save(checkpoint_number=row["epoch"])
+        if self._best() is row:
+            best = tf.train.CheckpointManager(
+                tf.train.Checkpoint(model=self.session.model), str(self.run.best), max_to_keep=1
+            )
+            best.save(checkpoint_number=row["epoch"])
+        self.run.write_metrics(self.rows)
+
+
+def run(job: TrainJob) -> TrainResult:
+    """Trains, or continues a killed run, and says what came out.
+
+    Raises:
+      TriptychError: records, configuration or run folder are not what they must be.
+    """
+    trainer = Trainer(job)
+    manifest, session = trainer.session.manifest, trainer.session
+    say(
+        f"Training on {manifest.splits['train'].events:,} events of {manifest.splits['train'].users:,} users, "
+        f"{len(session.catalogue):,} items with {', '.join(manifest.schema_.modalities) or 'ids only'}; "
+        f"{session.model.softmax.replace('_', '-')} softmax, "
+        f"{session.strategy.num_replicas_in_sync} replica(s), {trainer.feed.steps} steps an epoch."
+    )
+    try:
+        result = trainer.train()
+    except KeyboardInterrupt:
+        say(f"Stopped. Every finished epoch is kept: the same command continues in {job.out}.")
+        raise
+    say(f"Best epoch {result.best_epoch} of {result.epochs} ({result.seconds:.0f} s); run in {job.out}.")
+    return result
+
+
+if __name__ == "__main__":
+    from pipelines.cli import step_main
+
+    step_main("train")

@@ -1,0 +1,129 @@
+"""The SavedModel contract: what the signatures are called, take and give.
+
+Shape letters: B requests, L history length, E exclusions, C categories, C' candidates, k results, M modalities, D width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import tensorflow as tf
+
+from tfrecs.schema import Schema
+
+RECOMMEND, RANK, SEARCH, SIMILAR, EMBED_ITEMS = "recommend", "rank", "search", "similar", "embed_items"
+DEFAULT = "serving_default"
+
+EXTRA_FOLDER = "assets.extra"
+DESCRIPTION_FILE = "triptych.json"
+TITLES_FILE = "titles.json"
+WARMUP_FILE = "tf_serving_warmup_requests"
+
+
+class RecommenderModel(Protocol):
+    """What the signatures need of a model; they know nothing else of the towers.
+
+    Attributes:
+      schema: of the records it was trained on.
+      history: L, the newest events that it looks at.
+      has_text: it takes text queries.
+      trackables: what holds its variables and tables, to be saved along.
+    """
+
+    schema: Schema
+    history: int
+    has_text: bool
+    trackables: Sequence[Any]
+
+    def request(
+        self,
+        table: tf.Tensor,
+        index: tf.Tensor,
+        values: tf.Tensor,
+        times: tf.Tensor,
+        count: tf.Tensor,
+        now: tf.Tensor,
+        query: tf.Tensor,
+        extra: Mapping[str, tf.Tensor],
+    ) -> tf.Tensor:
+        """Query embeddings [B, D]. `index` int32, `values` float, `times` int64 [B, L], events from the left; `count`
+        int32 [B]; `now` int64 [B]; `query` string [B]; `extra` input name -> raw context and user features."""
+
+    def search(self, query: tf.Tensor) -> tf.Tensor:
+        """Text queries, string [B] -> embeddings [B, D]."""
+
+    def scores(self, states: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        """[B, D] and [N, D] -> [B, N]."""
+
+    def labels(self, states: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
+        """[..., D] and [..., D] -> label -> prediction [...]."""
+
+    def embed(self, raw: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Raw modalities -> embeddings [B, D] and modality weights [B, M]."""
+
+    def raw_specs(self) -> dict[str, tf.TensorSpec]:
+        """Modality -> spec of its raw form [B, ...]."""
+
+    def extra_specs(self) -> dict[str, tf.TensorSpec]:
+        """Further inputs of `recommend` and `rank`: column contexts and user features, [B, ...]."""
+
+
+def request_specs() -> dict[str, tf.TensorSpec]:
+    """Inputs that describe a request, shared by `recommend` and `rank`."""
+    return {
+        "history_ids": tf.TensorSpec([None, None], tf.string, "history_ids"),
+        "history_values": tf.TensorSpec([None, None], tf.float32, "history_values"),
+        "history_times": tf.TensorSpec([None, None], tf.int64, "history_times"),
+        "now": tf.TensorSpec([None], tf.int64, "now"),
+        "query": tf.TensorSpec([None], tf.string, "query"),
+        "exclude_ids": tf.TensorSpec([None, None], tf.string, "exclude_ids"),
+        "categories": tf.TensorSpec([None, None], tf.string, "categories"),
+        "diversity": tf.TensorSpec([None], tf.float32, "diversity"),
+    }
+
+
+def describe(schema: Schema, signatures: Sequence[str], items: int, versions: Mapping[str, str]) -> str:
+    """The text of `triptych.json`: what a reader of the SavedModel cannot see in its signatures."""
+    content = {
+        "signatures": list(signatures),
+        "items": items,
+        "modalities": list(schema.modalities),
+        "labels": [label.model_dump(mode="json") for label in schema.labels],
+        "context": [row.model_dump(mode="json") for row in schema.context],
+        "versions": dict(versions),
+    }
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
+def latest_version(model: Path) -> int:
+    """The newest integer version below a model's folder, 0 where there is none."""
+    versions = [int(path.name) for path in model.glob("*") if path.name.isdigit() and path.is_dir()]
+    return max(versions, default=0)
+
+
+def titles(version: Path) -> dict[str, str]:
+    """Item id -> title of an exported version; {} where it holds none."""
+    path = version / EXTRA_FOLDER / TITLES_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+__all__ = [
+    "DEFAULT",
+    "DESCRIPTION_FILE",
+    "EMBED_ITEMS",
+    "EXTRA_FOLDER",
+    "RANK",
+    "RECOMMEND",
+    "SEARCH",
+    "SIMILAR",
+    "TITLES_FILE",
+    "WARMUP_FILE",
+    "RecommenderModel",
+    "describe",
+    "latest_version",
+    "request_specs",
+    "titles",
+]

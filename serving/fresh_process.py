@@ -1,0 +1,52 @@
+"""Loads a SavedModel the way TensorFlow Serving does, runs requests, and writes the answers.
+
+Run as a script in a process of its own: it imports TensorFlow and TensorFlow Text and nothing of Triptych, and fails
+if anything of Triptych has come along.
+
+    python fresh_process.py SAVED_MODEL REQUESTS.npz ANSWERS.npz
+
+REQUESTS.npz holds arrays named `signature/input`; ANSWERS.npz gets `signature/output`, `ops` (all op names in the
+graph and its functions), `load_seconds` and `seconds` (one entry per signature run).
+"""
+
+import sys
+import time
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_text  # noqa: F401  (registers the text ops that TensorFlow Serving bundles)
+
+OURS = ("tfrecs", "towers", "serving", "pipelines", "tensorflow_recommenders", "keras_nlp", "tensorflow_io", "tf_keras")
+
+
+def main(saved_model: str, requests_file: str, answers_file: str) -> None:
+    requests: dict[str, dict[str, np.ndarray]] = {}
+    for key, value in np.load(requests_file, allow_pickle=True).items():
+        signature, name = key.split("/", 1)
+        requests.setdefault(signature, {})[name] = value
+    answers: dict[str, np.ndarray] = {}
+    seconds = []
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        started = time.perf_counter()
+        meta_graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], saved_model)
+        load_seconds = time.perf_counter() - started
+        for signature, inputs in requests.items():
+            definition = meta_graph.signature_def[signature]
+            fetch = {name: info.name for name, info in definition.outputs.items()}
+            feed = {definition.inputs[name].name: value for name, value in inputs.items()}
+            started = time.perf_counter()
+            for name, value in session.run(fetch, feed).items():
+                answers[f"{signature}/{name}"] = value
+            seconds.append(time.perf_counter() - started)
+    graph = meta_graph.graph_def
+    ops = {node.op for node in graph.node}
+    ops |= {node.op for function in graph.library.function for node in function.node_def}
+    ops -= {function.signature.name for function in graph.library.function}
+    loaded = [name for name in OURS if name in sys.modules]
+    if loaded:
+        raise SystemExit(f"this process imported {', '.join(loaded)}")
+    np.savez(answers_file, ops=np.array(sorted(ops)), load_seconds=load_seconds, seconds=np.array(seconds), **answers)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,135 @@
+"""A predict request against a signature: what is checked, in which order, and what the answer says.
+
+The order of the checks, the status codes and the messages are those of TensorFlow Serving
+(tensorflow_serving/servables/tensorflow/predict_util.cc, tensorflow/cc/saved_model/util.cc). Element types and
+shapes it leaves to the graph; here they are checked before, so that the message names the input.
+
+Errors are `tf.errors.OpError`: the canonical codes that the runtime itself raises, whichever face (gRPC, REST)
+answers. Pure functions but for `predict`, which runs the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
+
+from serving import tensors
+
+if TYPE_CHECKING:
+    from serving.servable import Servable
+
+DEFAULT_SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+CLASSIFY_METHOD = tf.saved_model.CLASSIFY_METHOD_NAME
+PREDICT_METHOD = tf.saved_model.PREDICT_METHOD_NAME
+REGRESS_METHOD = tf.saved_model.REGRESS_METHOD_NAME
+
+
+def predict(
+    servable: Servable, request: predict_pb2.PredictRequest, *, limit_bytes: int
+) -> predict_pb2.PredictResponse:
+    """Runs a request.
+
+    Args:
+      servable: the version that answers, whatever version the request asks for.
+      request: only its signature name, inputs and output filter are read.
+      limit_bytes: see `serving.tensors.decode`.
+
+    Raises:
+      tf.errors.OpError: what is wrong with the request, or what the graph raised.
+    """
+    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    signature = find_signature(servable.signatures, name)
+    check_names(signature, request.inputs)
+    inputs = {}
+    for alias, info in signature.inputs.items():
+        proto = request.inputs[alias] if alias in request.inputs else signature.defaults[alias]
+        inputs[alias] = _decode(alias, info, proto, limit_bytes)
+    outputs = servable.run(signature, inputs, select_outputs(signature, request.output_filter))
+    response = predict_pb2.PredictResponse()
+    response.model_spec.name = request.model_spec.name
+    response.model_spec.signature_name = name
+    response.model_spec.version.value = servable.version
+    for alias, array in outputs.items():
+        try:
+            # Typed fields, as TensorFlow Serving answers by default: much client code reads `float_val` directly.
+            tensors.encode(array, response.outputs[alias], content=False)
+        except tensors.TensorError as error:
+            raise tf.errors.UnimplementedError(None, None, f'output "{alias}": {error}') from error
+    return response
+
+
+def find_signature(signatures: Mapping[str, Any], name: str) -> Any:
+    """The SignatureDef of that name. Raises FailedPreconditionError, InternalError for one that is no prediction."""
+    if name not in signatures:
+        raise tf.errors.FailedPreconditionError(None, None, f'Serving signature key "{name}" not found.')
+    signature = signatures[name]
+    methods = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
+    if signature.method_name not in methods:
+        raise tf.errors.InternalError(
+            None,
+            None,
+            f"Expected prediction signature method_name to be one of {{{', '.join(methods)}}}. "
+            f"Was: {signature.method_name}",
+        )
+    return signature
+
+
+def check_names(signature: Any, given: Collection[str]) -> None:
+    """Every input is given or has a default, and nothing else is given. Raises InvalidArgumentError."""
+    sent, expected = set(given), set(signature.inputs)
+    missing = expected - sent - set(signature.defaults)
+    extra = sent - expected
+    if missing or extra:
+        raise _invalid(
+            f"input size does not match signature: {len(sent)}!={len(expected)} "
+            f"len({{{_listed(sent)}}}) != len({{{_listed(expected)}}}). "
+            f"Sent extra: {{{_listed(extra)}}}. Missing but required: {{{_listed(missing)}}}."
+        )
+
+
+def check_shape(alias: str, info: Any, shape: Sequence[int]) -> None:
+    """The sizes that the signature fixes are those of the input. Raises InvalidArgumentError."""
+    if info.tensor_shape.unknown_rank:
+        return
+    expected = [dim.size for dim in info.tensor_shape.dim]
+    if len(expected) != len(shape) or any(want not in (-1, got) for want, got in zip(expected, shape, strict=True)):
+        wanted = ",".join("?" if size < 0 else str(size) for size in expected)
+        raise _invalid(
+            f'Expects input "{alias}" to be of shape [{wanted}] but [{",".join(map(str, shape))}] is provided'
+        )
+
+
+def select_outputs(signature: Any, output_filter: Sequence[str]) -> list[str]:
+    """The outputs to compute: those asked for, or all. Raises InvalidArgumentError."""
+    for position, alias in enumerate(output_filter):
+        if alias not in signature.outputs:
+            raise _invalid(
+                f"output tensor alias not found in signature: {alias} "
+                f"Outputs expected to be in the set {{{_listed(signature.outputs)}}}."
+            )
+        if alias in output_filter[:position]:
+            raise _invalid(f"duplicate output tensor alias: {alias}")
+    return sorted(output_filter or signature.outputs)
+
+
+def _decode(alias: str, info: Any, proto: Any, limit_bytes: int) -> np.ndarray:
+    if proto.dtype != info.dtype:
+        wanted, got = tensors.dtype_name(info.dtype), tensors.dtype_name(proto.dtype)
+        raise _invalid(f'Expects input "{alias}" to be {wanted} but {got} is provided')
+    try:
+        check_shape(alias, info, tensors.dimensions(proto))  # before any memory is taken for it
+        return tensors.decode(proto, limit_bytes=limit_bytes)
+    except tensors.TensorError as error:
+        raise _invalid(f"tensor parsing error: {alias} ({error})") from error
+
+
+def _invalid(message: str) -> tf.errors.InvalidArgumentError:
+    return tf.errors.InvalidArgumentError(None, None, message)
+
+
+def _listed(names: Collection[str]) -> str:
+    return ",".join(sorted(names))

@@ -1,0 +1,147 @@
+"""One loaded version of a SavedModel, and how it is loaded: as TensorFlow Serving does.
+
+The TensorFlow 1 style loader with tag "serve" into a graph and a session of its own, tensors found by the names in
+the signatures. No Keras, none of our own layers: what loads here loads in any TensorFlow Serving.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.util import deprecation
+from tensorflow_serving.apis import prediction_log_pb2
+
+from serving import predict, tensors
+
+TAG = tf.saved_model.SERVING
+# Where TensorFlow Serving looks, and the most records it accepts there.
+WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
+MAX_WARMUP_RECORDS = 1000
+# Compiled feeds and fetches that are kept, one per combination of signature and output filter.
+_CALLABLES = 64
+
+
+class Servable:
+    """A version that can answer. Any number of threads may call `run` at the same time, none after `close`.
+
+    Attributes:
+      name: of the model.
+      version: its number.
+      signatures: name -> SignatureDef, as the SavedModel has them.
+    """
+
+    def __init__(self, name: str, version: int, session: tf.compat.v1.Session, signatures: Mapping[str, Any]) -> None:
+        self.name = name
+        self.version = version
+        self.signatures = signatures
+        self._session = session
+        self._callable = functools.lru_cache(maxsize=_CALLABLES)(functools.partial(_make_callable, session))
+
+    def run(self, signature: Any, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> dict[str, np.ndarray]:
+        """Computes outputs.
+
+        Args:
+          signature: one of `signatures`.
+          inputs: input name -> array of the signature's element type and shape; every input of the signature.
+          outputs: names of outputs of the signature.
+
+        Raises:
+          tf.errors.OpError: what the graph raised.
+        """
+        call = self._callable(
+            tuple(signature.inputs[alias].name for alias in inputs),
+            tuple(signature.outputs[alias].name for alias in outputs),
+        )
+        # The runtime returns scalars bare, and numpy's bytes type would cut a string's trailing NULs.
+        return {
+            alias: value if isinstance(value, np.ndarray) else tensors.as_array(value)
+            for alias, value in zip(outputs, call(*inputs.values()), strict=True)
+        }
+
+    def close(self) -> None:
+        """Frees the session; its variables and tables go with it."""
+        self._callable.cache_clear()
+        self._session.close()
+
+
+def load(path: Path, name: str, version: int) -> Servable:
+    """Loads a SavedModel and runs its warm-up requests, if it has any.
+
+    Args:
+      path: the folder that holds `saved_model.pb`.
+      name, version: what the servable is called.
+
+    Raises:
+      Exception: whatever the loader raises for what is wrong there (OSError, ValueError, tf.errors.OpError, ...).
+      tf.errors.OpError: a warm-up request failed.
+    """
+    # Importing it registers the tokenizer ops that a text tower's graph holds; without that, such a graph does not
+    # load. Stock TensorFlow Serving has them linked in. Not at the top, for only loading needs it.
+    import tensorflow_text  # noqa: F401
+
+    graph = tf.Graph()
+    # The loader is deprecated for training code; it is what TensorFlow Serving's own loading amounts to.
+    with graph.as_default(), deprecation.silence():
+        session = tf.compat.v1.Session(graph=graph)
+        try:
+            meta_graph = tf.compat.v1.saved_model.load(session, [TAG], str(path))
+        except BaseException:
+            session.close()
+            raise
+    graph.finalize()
+    servable = Servable(name, version, session, meta_graph.signature_def)
+    try:
+        warm_up(servable, path / WARMUP_FILE)
+    except BaseException:
+        servable.close()
+        raise
+    return servable
+
+
+def warm_up(servable: Servable, file: Path) -> int:
+    """Runs the recorded requests of a TFRecord file of PredictionLog; returns how many. No file: none.
+
+    Raises:
+      tf.errors.OpError: the file is not such a file, or a request failed.
+    """
+    if not file.is_file():
+        return 0
+    done = 0
+    try:
+        for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+            if done == MAX_WARMUP_RECORDS:
+                raise tf.errors.InvalidArgumentError(
+                    None, None, f"Number of warmup records exceeds the maximum ({MAX_WARMUP_RECORDS}) at {file}"
+                )
+            _replay(servable, record, file)
+            done += 1
+    except tf.errors.DataLossError as error:
+        raise tf.errors.DataLossError(
+            None, None, f"{error.message}. Please verify your warmup data is in TFRecord format ({file})."
+        ) from error
+    return done
+
+
+def _replay(servable: Servable, record: bytes, file: Path) -> None:
+    try:
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+    except Exception as error:  # protobuf's DecodeError has no common base with anything of ours
+        raise tf.errors.InvalidArgumentError(None, None, f"Failed to parse warmup record from {file}") from error
+    kind = log.WhichOneof("log_type")
+    if kind == "predict_log":
+        predict.predict(servable, log.predict_log.request, limit_bytes=sys.maxsize)
+    elif kind is not None:
+        raise tf.errors.UnimplementedError(None, None, f"Unsupported log_type for warmup: {kind} (in {file})")
+
+
+def _make_callable(session: tf.compat.v1.Session, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Callable:
+    # The runtime's own prepared call: a seventh of the time that Session.run spends around a small graph.
+    options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+    return session._make_callable_from_options(options)

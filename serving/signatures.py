@@ -1,0 +1,183 @@
+"""The signatures of the exported model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from serving import contract
+from serving.contract import RecommenderModel
+from serving.selection import LOWEST, allow, because, diversify, exclude, newest_events, top_k
+
+
+class ServingModule(tf.Module):
+    """A model with its index, as one object that can be saved.
+
+    Args:
+      model: the model.
+      ids: item ids [N].
+      table: float [N, D], item embeddings.
+      weights: float [N, M], modality weights of the items.
+      categories: for each item the categories that filters know.
+      pool: candidates that diversity chooses among, as a multiple of k.
+    """
+
+    def __init__(
+        self,
+        model: RecommenderModel,
+        ids: Sequence[str],
+        table: np.ndarray,
+        weights: np.ndarray,
+        categories: Sequence[Sequence[str]],
+        pool: int,
+    ):
+        super().__init__()
+        self.model = model
+        self.trackables = list(model.trackables)
+        self.pool = pool
+        self.num_items = len(ids)
+        # One more row for "none": results that are missing read "" and zeros from it.
+        self.ids = tf.constant([*ids, ""], tf.string)
+        self.table = tf.Variable(table, trainable=False, name="item_embeddings")
+        norms = np.linalg.norm(table, axis=1, keepdims=True)
+        self.unit = tf.Variable(table / np.maximum(norms, 1e-12), trainable=False, name="unit_item_embeddings")
+        self.weights = tf.Variable(
+            np.concatenate([weights, np.zeros([1, weights.shape[1]], np.float32)]), trainable=False, name="modality_weights"
+        )
+        self.item_table = _lookup(ids)
+        values = sorted({value for row in categories for value in row})
+        self.category_table = _lookup(values)
+        membership = np.zeros([len(ids), len(values)], np.float32)
+        column = {value: position for position, value in enumerate(values)}
+        for item, row in enumerate(categories):
+            membership[item, [column[value] for value in row]] = 1.0
+        self.membership = tf.Variable(membership, trainable=False, name="category_membership")
+
+    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """Signature name -> concrete function; `search` only where the model takes text."""
+        extra = self.model.extra_specs()
+        request = contract.request_specs()
+        k = tf.TensorSpec([], tf.int32, "k")
+        specs: dict[str, tuple[Callable[..., dict[str, tf.Tensor]], dict[str, tf.TensorSpec]]] = {
+            contract.RECOMMEND: (self.recommend, {**request, **extra, "k": k}),
+            contract.RANK: (
+                self.rank,
+                {**request, **extra, "candidate_ids": tf.TensorSpec([None, None], tf.string, "candidate_ids")},
+            ),
+            contract.SIMILAR: (self.similar, {"item_ids": tf.TensorSpec([None], tf.string, "item_ids"), "k": k}),
+        }
+        if self.model.raw_specs():
+            specs[contract.EMBED_ITEMS] = (self.embed_items, self.model.raw_specs())
+        if self.model.has_text:
+            specs[contract.SEARCH] = (self.search, {"query": tf.TensorSpec([None], tf.string, "query"), "k": k})
+        result = {}
+        for name, (function, inputs) in specs.items():
+            named = {key: tf.TensorSpec(spec.shape, spec.dtype, key) for key, spec in inputs.items()}
+            result[name] = tf.function(function).get_concrete_function(**named)
+        result[contract.DEFAULT] = result[contract.RECOMMEND]
+        return result
+
+    def recommend(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The k best items for each request."""
+        k = _positive(inputs["k"])
+        index, states, history, count = self._query(inputs)
+        scores = self.model.scores(states, self.table)
+        scores = exclude(scores, tf.concat([index, self.item_table.lookup(inputs["exclude_ids"])], axis=1))
+        scores = self._filter(scores, inputs["categories"])
+        diversity = _in_unit_interval(inputs["diversity"])
+        best, found = tf.cond(
+            tf.reduce_any(diversity > 0),
+            lambda: diversify(*top_k(scores, k * self.pool), self.unit, diversity, k),
+            lambda: top_k(scores, k),
+        )
+        return {
+            "ids": self._ids(found),
+            "scores": best,
+            **self._labels(states, found),
+            "modality_weights": tf.gather(self.weights, self._or_none(found)),
+            "because_ids": self._ids(because(found, history, count, self.unit)),
+        }
+
+    def rank(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores and labels of given candidates."""
+        _, states, _, _ = self._query(inputs)
+        candidates = self.item_table.lookup(inputs["candidate_ids"])
+        scores = self.model.scores(states, self.table)
+        picked = tf.gather(scores, tf.maximum(candidates, 0), batch_dims=1)
+        return {"scores": tf.where(candidates >= 0, picked, LOWEST), **self._labels(states, candidates)}
+
+    def search(self, query: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The items that a text asks for; an empty text finds nothing."""
+        scores = self.model.scores(self.model.search(query), self.table)
+        scores = tf.where((tf.strings.strip(query) != "")[:, None], scores, LOWEST)
+        best, found = top_k(scores, _positive(k))
+        return {"ids": self._ids(found), "scores": best}
+
+    def similar(self, item_ids: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The items nearest to an item, by the cosine of their embeddings; an unknown item has none."""
+        index = self.item_table.lookup(item_ids)
+        scores = tf.matmul(tf.gather(self.unit, tf.maximum(index, 0)), self.unit, transpose_b=True)
+        scores = tf.where((index >= 0)[:, None], exclude(scores, index[:, None]), LOWEST)
+        best, found = top_k(scores, _positive(k))
+        return {"ids": self._ids(found), "scores": best}
+
+    def embed_items(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Embeddings of items by their raw content."""
+        embedding, weights = self.model.embed(raw)
+        return {"embedding": embedding, "modality_weights": weights}
+
+    # --- parts -----------------------------------------------------------------------------------------------------
+
+    def _query(self, inputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """-> all history items int32 [B, L'], states [B, D], newest items int32 [B, L], count int32 [B]."""
+        index = self.item_table.lookup(inputs["history_ids"])
+        history, values, times, count = newest_events(
+            index, inputs["history_values"], inputs["history_times"], self.model.history
+        )
+        extra = {name: inputs[name] for name in self.model.extra_specs()}
+        states = self.model.request(
+            tf.convert_to_tensor(self.table), history, values, times, count, inputs["now"], inputs["query"], extra
+        )
+        return index, states, history, count
+
+    def _filter(self, scores: tf.Tensor, categories: tf.Tensor) -> tf.Tensor:
+        wanted = tf.reduce_any(categories != "", axis=1)
+        if not self.membership.shape[1]:  # a catalogue without categories: nothing is in any
+            return tf.where(wanted[:, None], LOWEST, scores)
+        # An unknown category is index -1: one_hot leaves it empty, so it lets nothing through.
+        columns = tf.one_hot(self.category_table.lookup(categories), self.membership.shape[1])
+        return allow(scores, tf.reduce_sum(columns, axis=1), self.membership, wanted)
+
+    def _labels(self, states: tf.Tensor, index: tf.Tensor) -> dict[str, tf.Tensor]:
+        items = tf.gather(self.table, tf.maximum(index, 0))
+        states = tf.tile(states[:, None], [1, tf.shape(index)[1], 1])
+        labels = self.model.labels(states, items)
+        return {name: tf.where(index >= 0, value, float("nan")) for name, value in labels.items()}
+
+    def _or_none(self, index: tf.Tensor) -> tf.Tensor:
+        return tf.where(index >= 0, index, self.num_items)
+
+    def _ids(self, index: tf.Tensor) -> tf.Tensor:
+        return tf.gather(self.ids, self._or_none(index))
+
+
+def _lookup(values: Sequence[str]) -> Any:
+    """Value -> its position, -1 for any other."""
+    return tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(tf.constant(values, tf.string), tf.range(len(values), dtype=tf.int32)),
+        default_value=-1,
+    )
+
+
+def _positive(k: tf.Tensor) -> tf.Tensor:
+    with tf.control_dependencies([tf.debugging.assert_positive(k, message="k must be at least 1")]):
+        return tf.identity(k)
+
+
+def _in_unit_interval(diversity: tf.Tensor) -> tf.Tensor:
+    valid = tf.reduce_all((diversity >= 0) & (diversity <= 1))
+    with tf.control_dependencies([tf.debugging.Assert(valid, ["diversity must be between 0 and 1"])]):
+        return tf.identity(diversity)

@@ -1,0 +1,117 @@
+"""Image: a poster, a cover, a product photo."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import tensorflow as tf
+from PIL import Image
+from pydantic import Field
+
+from tfrecs.kinds.base import Feature, Note, bytes_payload
+from tfrecs.kinds.options import Options, validated
+from tfrecs.media.pictures import read_rgb
+from tfrecs.schema import FeatureSchema
+
+_QUALITY = 90
+
+
+class ImageOptions(Options):
+    """`size`: pixels of each side of a decoded picture; a multiple of 8, which is the side of a JPEG block."""
+
+    size: Annotated[int, Field(gt=0, multiple_of=8)]
+
+
+class ImageFeature(Feature):
+    """uint8 [size, size, 3]; the payload is a JPEG of that size.
+
+    Raw values: paths of picture files (see `tfrecs.media.pictures.read_rgb`).
+
+    The whole picture is resized to the square whatever its shape. Cropping would lose what is at the edges (the title
+    of a poster), bars would spend pixels on nothing and tell the model the shape before the content; and pictures of
+    one catalogue mostly share one shape, so that the distortion is the same for all. Both ways in, `encode` of a file
+    and `decode_raw` of its bytes, average with the same triangle filter over the same support (antialiasing). Colour is
+    stored at full resolution (4:4:4): at these sizes halving it is seen in the pixels (error 4.9 against 3.3 of 255 on
+    posters at 64 pixels, for a fifth of the bytes).
+    """
+
+    kind = "image"
+    from_file = True
+
+    def __init__(self, schema: FeatureSchema):
+        super().__init__(schema)
+        self.params = validated(ImageOptions, schema.params, f"feature {schema.name!r}")
+
+    @classmethod
+    def params_from(cls, options: Mapping[str, Any], values: Iterable[Any]) -> dict[str, Any]:
+        return validated(ImageOptions, options, cls.kind).model_dump()
+
+    def _encode(self, value: Any, note: Note) -> tf.train.Feature:
+        size = self.params.size
+        picture = read_rgb(Path(value), size)
+        return bytes_payload([_jpeg(picture.resize((size, size), Image.Resampling.BILINEAR))])
+
+    @property
+    def parse_spec(self) -> tf.io.FixedLenFeature:
+        return tf.io.FixedLenFeature([], tf.string, "")
+
+    @property
+    def spec(self) -> tf.TensorSpec:
+        return tf.TensorSpec([self.params.size, self.params.size, 3], tf.uint8)
+
+    def decode(self, payload: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """JPEG string [B] -> (uint8 [B, size, size, 3], bool [B]); missing is black."""
+        return self._each(payload, lambda jpeg: tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE"))
+
+    @property
+    def raw_spec(self) -> tf.TensorSpec:
+        return tf.TensorSpec([None], tf.string)
+
+    def decode_raw(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Bytes of JPEG, PNG, GIF or BMP files of any size, string [B] -> as `decode`; "" is missing.
+
+        What a server's own ops cannot do and `encode` does: WebP, BMP with a palette, the orientation in EXIF, and
+        the transparent colour of a GIF. A client that has such files converts them first.
+
+        Raises:
+          tf.errors.InvalidArgumentError: (when run) bytes that are not such a picture.
+        """
+        return self._each(raw, self._resized)
+
+    def _each(self, files: tf.Tensor, decoded: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        presence = tf.strings.length(files) > 0
+        # The decoder must not see an empty string; a black JPEG decodes to zeros exactly.
+        files = tf.where(presence, files, _black(self.params.size))
+        return tf.map_fn(decoded, files, fn_output_signature=self.spec), presence
+
+    def _resized(self, file: tf.Tensor) -> tf.Tensor:
+        pixels = tf.cast(tf.io.decode_image(file, channels=0, expand_animations=False), tf.float32)
+        pixels = _over_white(tf.ensure_shape(pixels, [None, None, None]))
+        size = [self.params.size, self.params.size]
+        resized = tf.image.resize(pixels, size, tf.image.ResizeMethod.BILINEAR, antialias=True)
+        return tf.saturate_cast(tf.round(resized), tf.uint8)
+
+
+def _over_white(pixels: tf.Tensor) -> tf.Tensor:
+    """float [h, w, c] of grey, grey + alpha, RGB or RGBA (c = 1, 2, 3, 4), 0 to 255 -> RGB over white [h, w, 3]."""
+    shape = tf.shape(pixels)
+    with_alpha = shape[2] % 2 == 0
+    colours = shape[2] - tf.cast(with_alpha, tf.int32)
+    alpha = tf.cond(with_alpha, lambda: pixels[..., -1:] / 255.0, lambda: tf.ones_like(pixels[..., :1]))
+    over = pixels[..., :colours] * alpha + 255.0 * (1.0 - alpha)
+    return tf.ensure_shape(tf.broadcast_to(over, [shape[0], shape[1], 3]), [None, None, 3])
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
+    return buffer.getvalue()
+
+
+@lru_cache
+def _black(size: int) -> bytes:
+    return _jpeg(Image.new("RGB", (size, size)))

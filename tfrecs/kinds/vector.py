@@ -1,0 +1,110 @@
+"""Vector: features that were computed elsewhere (VGGish, CLIP, the factors of another model)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+import numpy as np
+import tensorflow as tf
+from pydantic import Field
+
+from tfrecs.errors import DataError, SpecError
+from tfrecs.kinds.base import Feature, Note, float_payload, is_missing
+from tfrecs.kinds.moments import Moments
+from tfrecs.kinds.options import Options, validated
+from tfrecs.schema import FeatureSchema
+
+
+class VectorOptions(Options):
+    """A vector has none: its width is that of the values."""
+
+
+class VectorParams(VectorOptions):
+    """Width, and per dimension mean and population standard deviation over the values that are there."""
+
+    dim: Annotated[int, Field(ge=1)]
+    mean: list[float]
+    std: list[float]
+
+
+class VectorFeature(Feature):
+    """float32 of a fixed width.
+
+    Raw values: an array or list of numbers. One of another width, or with a NaN or infinity in it, is refused.
+    """
+
+    kind = "vector"
+
+    def __init__(self, schema: FeatureSchema):
+        super().__init__(schema)
+        self.params = validated(VectorParams, schema.params, f"feature {schema.name!r}")
+
+    @classmethod
+    def params_from(cls, options: Mapping[str, Any], values: Iterable[Any]) -> dict[str, Any]:
+        """The width is the one that more than half of the vectors have: a few broken ones are refused one by one
+        by `encode`, but where no width prevails the column is not one of vectors.
+
+        Raises:
+          SpecError: as of every kind; no vector at all; no prevailing width.
+        """
+        validated(VectorOptions, options, cls.kind)
+        by_width: dict[int, Moments] = {}
+        for value in values:
+            if is_missing(value):
+                continue
+            try:
+                vector = _vector(value)
+            except DataError:  # Not swallowed: `encode` refuses the same value, by name.
+                continue
+            by_width.setdefault(len(vector), Moments(vector.shape)).add(vector.astype(np.float64))
+        if not by_width:
+            raise SpecError(f"{cls.kind}: not one usable vector in the data; correct the column, or remove the feature")
+        dim, moments = max(by_width.items(), key=lambda entry: entry[1].count)
+        if 2 * moments.count <= sum(one.count for one in by_width.values()):
+            widths = ", ".join(f"{width} ({by_width[width].count} values)" for width in sorted(by_width)[:5])
+            raise SpecError(f"{cls.kind}: the vectors have different widths, {widths}; give them all the same")
+        return VectorParams(dim=dim, mean=moments.mean.tolist(), std=moments.std.tolist()).model_dump()
+
+    def _encode(self, value: Any, note: Note) -> tf.train.Feature:
+        vector = _vector(value)
+        if len(vector) != self.params.dim:
+            raise DataError(f"vector of width {len(vector)} where the others have {self.params.dim}")
+        return float_payload(vector.tolist())
+
+    @property
+    def parse_spec(self) -> tf.io.FixedLenFeature:
+        return tf.io.FixedLenFeature([self.params.dim], tf.float32, [float("nan")] * self.params.dim)
+
+    @property
+    def spec(self) -> tf.TensorSpec:
+        return tf.TensorSpec([self.params.dim], tf.float32)
+
+    def decode(self, payload: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Missing: zeros and False. So is a vector with anything in it that is not finite, which no record has but
+        a client may send: one NaN would spoil all that is computed from it."""
+        presence = tf.reduce_all(tf.math.is_finite(payload), axis=-1)
+        return tf.where(presence[:, None], payload, 0.0), presence
+
+    @property
+    def raw_spec(self) -> tf.TensorSpec:
+        return tf.TensorSpec([None, self.params.dim], tf.float32)
+
+    def decode_raw(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """A row of NaN is missing."""
+        return self.decode(raw)
+
+
+def _vector(value: Any) -> np.ndarray:
+    """float32 [width], finite, width >= 1."""
+    try:
+        with np.errstate(over="ignore"):
+            vector = np.asarray(value, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError("not a list of numbers") from error
+    if vector.ndim != 1 or not len(vector):
+        raise DataError(f"not a list of numbers (its shape is {list(vector.shape)})")
+    bad = np.flatnonzero(~np.isfinite(vector))
+    if len(bad):
+        raise DataError(f"{len(bad)} of {len(vector)} numbers are NaN or infinite, the first at position {bad[0]}")
+    return vector

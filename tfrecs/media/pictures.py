@@ -1,0 +1,56 @@
+"""Picture files -> RGB pixels, with Pillow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from tfrecs.errors import DataError
+
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
+
+
+def read_rgb(path: Path, side: int) -> Image.Image:
+    """The picture in a file, upright, as RGB; the first frame of an animation; what is transparent shows white.
+
+    Args:
+      path: JPEG, PNG, GIF, BMP or WebP, by content whatever the name says.
+      side: pixels that are wanted of each side. JPEG is decoded at a half, quarter or eighth of its size where twice
+        as many are left: several times faster, and not told apart after the resize.
+
+    Raises:
+      DataError: no such file, not a picture of these formats, broken, cut short, or of more pixels than
+        `PIL.Image.MAX_IMAGE_PIXELS` (a small file may unfold to any number of them).
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and picture.width * picture.height > limit:
+                raise DataError(f"{path.name}: {picture.width} x {picture.height} pixels, more than {limit}; scale it down")
+            picture.draft(None, (2 * side, 2 * side))
+            picture.load()
+            return _rgb(ImageOps.exif_transpose(picture))
+    except DataError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise DataError(f"{path.name}: not a picture in {', '.join(FORMATS)}") from error
+    except OSError as error:
+        raise DataError(f"{path.name}: cannot be read ({error.strerror or _line(error)})") from error
+    except Exception as error:  # Pillow's decoders raise whatever a broken file makes them stumble over.
+        raise DataError(f"{path.name}: not a readable picture ({_line(error)})") from error
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):  # 16 bits a channel, which Pillow's `convert` cuts off at 255.
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+    if picture.has_transparency_data:
+        canvas = Image.new("RGBA", picture.size, "white")
+        canvas.alpha_composite(picture.convert("RGBA"))
+        return canvas.convert("RGB")
+    return picture.convert("RGB")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

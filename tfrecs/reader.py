@@ -1,0 +1,257 @@
+"""Records -> tensors: the catalogue, training windows as tf.data, and held-out requests as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrecs.errors import DataError
+from tfrecs.features import feature_for, parse_batch
+from tfrecs.schema import Manifest, Schema, ShardInfo
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All items, in record order. `ids` and `titles` str [N]; `serialized` is one Example an item, string [N]."""
+
+    ids: np.ndarray
+    titles: np.ndarray
+    serialized: tf.Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def counts(self, manifest: Manifest) -> np.ndarray:
+        """int64 [N], positive training events of each item."""
+        return np.array([manifest.train_counts.get(item, 0) for item in self.ids], np.int64)
+
+
+@dataclass(frozen=True)
+class History:
+    """Everything one user did up to the end of a split, oldest first; T events.
+
+    `items` int32 [T] (positions in the catalogue), `values` float32 [T], `times` int64 [T], `target` and `positive`
+    bool [T], `labels` float32 [T, labels] (NaN = unknown), `context` name -> [T] (bytes or float32), `user` the
+    serialized Example (the user's features are parsed from it).
+    """
+
+    user_id: str
+    items: np.ndarray
+    values: np.ndarray
+    times: np.ndarray
+    target: np.ndarray
+    positive: np.ndarray
+    labels: np.ndarray
+    context: Mapping[str, np.ndarray]
+    user: bytes
+
+
+def shard_paths(records: str | Path, shards: tuple[ShardInfo, ...]) -> list[str]:
+    """Paths of shards. Raises DataError where one is missing or has another size than the manifest says."""
+    paths = []
+    for shard in shards:
+        path = Path(records) / shard.name
+        if not path.is_file() or path.stat().st_size != shard.bytes:
+            raise DataError(f"{path}: missing or not of the size in manifest.json; build the records again")
+        paths.append(str(path))
+    return paths
+
+
+def load_catalogue(records: str | Path, manifest: Manifest) -> Catalogue:
+    """Reads all items. The catalogue is held in memory in its encoded form (JPEG, 16-bit sound, text)."""
+    serialized, ids, titles = [], [], []
+    spec = {"item_id": tf.io.FixedLenFeature([], tf.string), "title": tf.io.FixedLenFeature([], tf.string, "")}
+    for batch in tf.data.TFRecordDataset(shard_paths(records, manifest.item_shards)).batch(1024):
+        parsed = tf.io.parse_example(batch, spec)
+        serialized.append(batch)
+        ids.extend(value.decode() for value in parsed["item_id"].numpy())
+        titles.extend(value.decode() for value in parsed["title"].numpy())
+    return Catalogue(np.array(ids), np.array(titles), tf.concat(serialized, axis=0))
+
+
+def item_features(schema: Schema, serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Serialized items [B] -> (name -> decoded values [B, ...], presence bool [B, M]). Graph ops."""
+    return parse_batch([feature_for(feature) for feature in schema.items], serialized, "items")
+
+
+def user_features(schema: Schema, serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Serialized user windows [B] -> (name -> decoded values [B, ...], presence bool [B, F])."""
+    return parse_batch([feature_for(feature) for feature in schema.users], serialized, "users")
+
+
+def _event_spec(schema: Schema) -> dict[str, tf.io.RaggedFeature]:
+    dtypes: dict[str, Any] = {
+        "item_ids": tf.string,
+        "values": tf.float32,
+        "times": tf.int64,
+        "is_target": tf.int64,
+        "is_positive": tf.int64,
+        **{f"labels/{label.name}": tf.float32 for label in schema.labels},
+    }
+    for context in schema.context:
+        if context.source == "column":
+            dtypes[f"context/{context.name}"] = tf.string if context.kind == "categories" else tf.float32
+    return {key: tf.io.RaggedFeature(dtype) for key, dtype in dtypes.items()}
+
+
+def item_lookup(ids: np.ndarray) -> tf.lookup.StaticHashTable:
+    """Item id -> position in the catalogue, int32; -1 for an unknown id."""
+    return tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(tf.constant(ids, tf.string), tf.range(len(ids), dtype=tf.int32)),
+        default_value=-1,
+    )
+
+
+def window_slices(count: tf.Tensor, length: int, stride: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Cuts a sequence of `count` events into windows.
+
+    Window k covers events k * stride to k * stride + length - 1. What an earlier window had as targets is history in
+    the next, so that every event is a target once, and but for a sequence's first ones none has less than
+    length - stride events before it.
+
+    Returns:
+      index int32 [W, length] (may point past the end), fresh bool [W, length]: not a target of an earlier window.
+    """
+    windows = 1 + tf.maximum(0, -(-(count - length) // stride))
+    start = tf.range(windows) * stride
+    index = start[:, None] + tf.range(length)
+    fresh = (start[:, None] == 0) | (tf.range(length) >= length - stride)[None, :]
+    return index, fresh
+
+
+def training_windows(
+    records: str | Path, manifest: Manifest, ids: np.ndarray, *, length: int, stride: int, permutation_seed: int | None
+) -> tf.data.Dataset:
+    """Windows of training events, one element each, in record order.
+
+    Args:
+      ids: the catalogue's item ids [N].
+      length: L.
+      stride: see `window_slices`.
+      permutation_seed: where the data has no order, the events of an Example are shuffled under it; None: as they are.
+
+    Returns:
+      A dataset of dictionaries: `item_index` int32 [L], `values` float32 [L], `times` int64 [L], `target`, `positive`
+      bool [L], `labels` float32 [L, labels], `context` name -> [L] (string or float32), `user` string [] (serialized).
+      Padding at the end: index 0, target False.
+    """
+    schema = manifest.schema_
+    spec = _event_spec(schema)
+    lookup = item_lookup(ids)
+
+    def cut(number: tf.Tensor, serialized: tf.Tensor) -> tf.data.Dataset:
+        events = tf.io.parse_single_example(serialized, spec)
+        count = tf.size(events["item_ids"])
+        order = tf.range(count)
+        if permutation_seed is not None:
+            order = tf.random.experimental.stateless_shuffle(order, seed=[permutation_seed, tf.cast(number, tf.int32)])
+        index, fresh = window_slices(count, length, stride)
+        inside = index < count
+        position = tf.gather(order, tf.minimum(index, count - 1))
+
+        def window(key: str, padding: Any) -> tf.Tensor:
+            return tf.where(inside, tf.gather(events[key], position), padding)
+
+        return tf.data.Dataset.from_tensor_slices(
+            {
+                "item_index": tf.where(inside, tf.gather(lookup.lookup(events["item_ids"]), position), 0),
+                "values": window("values", 0.0),
+                "times": window("times", tf.constant(0, tf.int64)),
+                "target": inside & fresh & (window("is_target", tf.constant(0, tf.int64)) > 0),
+                "positive": window("is_positive", tf.constant(0, tf.int64)) > 0,
+                "labels": _stack([window(f"labels/{label.name}", np.nan) for label in schema.labels], index),
+                "context": {
+                    context.name: window(f"context/{context.name}", "" if context.kind == "categories" else np.nan)
+                    for context in schema.context
+                    if context.source == "column"
+                },
+                # The Example itself carries the user's features; without any it would only fill the shuffle buffer.
+                "user": tf.fill([tf.shape(index)[0]], serialized if schema.users else ""),
+            }
+        )
+
+    dataset = tf.data.TFRecordDataset(shard_paths(records, manifest.splits["train"].shards))
+    return dataset.enumerate().flat_map(cut).map(lambda window: _with_shapes(window, length))
+
+
+def _stack(columns: list[tf.Tensor], like: tf.Tensor) -> tf.Tensor:
+    if columns:
+        return tf.stack(columns, axis=-1)
+    return tf.zeros([tf.shape(like)[0], tf.shape(like)[1], 0])
+
+
+def _with_shapes(window: dict[str, Any], length: int) -> dict[str, Any]:
+    for key in ("item_index", "values", "times", "target", "positive"):
+        window[key] = tf.ensure_shape(window[key], [length])
+    window["labels"] = tf.ensure_shape(window["labels"], [length, None])
+    window["context"] = {name: tf.ensure_shape(value, [length]) for name, value in window["context"].items()}
+    return window
+
+
+def empty_windows(spec: Mapping[str, Any], count: int) -> tf.data.Dataset:
+    """`count` windows without a target, of the given element spec: they fill up a last batch to its static shape."""
+    zero = tf.nest.map_structure(lambda part: tf.zeros(part.shape, part.dtype), spec)
+    return tf.data.Dataset.from_tensors(zero).repeat(count)
+
+
+def load_histories(
+    records: str | Path, manifest: Manifest, split: str, ids: np.ndarray, keep: Callable[[str], bool] | None = None
+) -> list[History]:
+    """The users of a split ("valid" or "test") with all their events.
+
+    Args:
+      keep: called with a user id, says whether that user is wanted; None: all.
+    """
+    schema = manifest.schema_
+    spec = {**_event_spec(schema), "user_id": tf.io.FixedLenFeature([], tf.string)}
+    position = {item: index for index, item in enumerate(ids)}
+    contexts = [context for context in schema.context if context.source == "column"]
+    result = []
+    for serialized in tf.data.TFRecordDataset(shard_paths(records, manifest.splits[split].shards)).as_numpy_iterator():
+        events = {key: value.numpy() for key, value in tf.io.parse_single_example(serialized, spec).items()}
+        user_id = events["user_id"].decode()
+        if keep is not None and not keep(user_id):
+            continue
+        labels = [events[f"labels/{label.name}"] for label in schema.labels]
+        count = len(events["item_ids"])
+        result.append(
+            History(
+                user_id=user_id,
+                items=np.array([position[item.decode()] for item in events["item_ids"]], np.int32),
+                values=events["values"],
+                times=events["times"],
+                target=events["is_target"] > 0,
+                positive=events["is_positive"] > 0,
+                labels=np.stack(labels, axis=-1) if labels else np.zeros([count, 0], np.float32),
+                context={context.name: events[f"context/{context.name}"] for context in contexts},
+                user=serialized,
+            )
+        )
+    return result
+
+
+def load_training_pairs(records: str | Path, manifest: Manifest, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every positive training event once, as (user ids str [E], item positions int32 [E]); for the baselines."""
+    spec = {**_event_spec(manifest.schema_), "user_id": tf.io.FixedLenFeature([], tf.string)}
+    position = {item: index for index, item in enumerate(ids)}
+    users: list[str] = []
+    items: list[int] = []
+    shards = shard_paths(records, manifest.splits["train"].shards)
+    for serialized in tf.data.TFRecordDataset(shards).batch(256):
+        events = tf.io.parse_example(serialized, spec)
+        for user, names, target, positive in zip(
+            events["user_id"].numpy(),
+            events["item_ids"].to_list(),
+            events["is_target"].to_list(),
+            events["is_positive"].to_list(),
+            strict=True,
+        ):
+            chosen = [position[name.decode()] for name, t, p in zip(names, target, positive, strict=True) if t and p]
+            items.extend(chosen)
+            users.extend([user.decode()] * len(chosen))
+    return np.array(users, np.str_), np.array(items, np.int32)
