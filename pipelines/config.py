@@ -94,7 +94,7 @@ class UserConfig(Section):
     layers: int = Field(2, ge=1)
     heads: int = Field(2, ge=1)
     feed_forward: int = Field(128, ge=8)
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: float = Field(0.3, ge=0, lt=1)
     history: int = Field(50, ge=1)
     stride: int = Field(25, ge=1)
 
@@ -114,7 +114,7 @@ class RetrievalConfig(Section):
 
     softmax: Literal["auto", "full", "in_batch"] = "auto"
     full_limit: int = Field(20_000, ge=1)
-    temperature: float = Field(8.0, gt=0)
+    temperature: float = Field(2.0, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     search_weight: float = Field(0.1, ge=0)
     query_share: float = Field(0.15, gt=0, lt=1)
@@ -123,6 +123,7 @@ class RetrievalConfig(Section):
 class TrainConfig(Section):
     """`fresh_items`: items whose encoders run with gradients in a step (mode finetune). `encoders` frozen: none.
 
+    `encoder_scale`: the encoders' learning rate as a share of the towers'.
     `patience`: epochs without a better validation NDCG before training stops and the best epoch is kept.
     `validation_queries`: at most so many held-out requests are ranked after each epoch."""
 
@@ -132,7 +133,8 @@ class TrainConfig(Section):
     batch: int = Field(64, ge=1)
     epochs: int = Field(30, ge=1)
     patience: int = Field(4, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)
+    encoder_scale: float = Field(0.1, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float = Field(1.0, gt=0)

@@ -18,7 +18,7 @@ from pipelines.metrics import Ranking
 from pipelines.progress import console, progress, say
 from pipelines.queries import Queries, Scorer
 from pipelines.report import JSON_FILE, MARKDOWN_FILE, Report, summary_table, write_report
-from pipelines.heldout import Requests, make_requests
+from pipelines.heldout import Requests, make_requests, with_targets
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
 from pipelines.train import Session, load_trained
@@ -60,11 +60,6 @@ def test_requests(session: Session) -> Requests:
     if not len(requests):
         raise DataError(f"{session.records}: the test split is empty; change `split` in dataset.yaml and build again")
     return requests
-
-
-def with_targets(queries: Queries) -> Queries:
-    """Those that have something to find: an event that is no positive is history and a label, not a target."""
-    return queries.take(np.array([len(targets) > 0 for targets in queries.targets], bool))
 
 
 def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[str, Any]]) -> Report:

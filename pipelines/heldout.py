@@ -91,3 +91,8 @@ def make_requests(histories: Sequence[History], schema: Schema, *, limit: int | 
             [row.history.labels[row.events] for row in rows] or [np.zeros([0, len(schema.labels)], np.float32)]
         ),
     )
+
+
+def with_targets(queries: Queries) -> Queries:
+    """Those that have something to find: an event that is no positive is history and a label, not a target."""
+    return queries.take(np.array([len(targets) > 0 for targets in queries.targets], bool))

@@ -23,17 +23,20 @@ class Queries:
       histories: Q arrays int32, oldest event first: everything the user did before the request. It is also what is
         never recommended again, so a target that sits in its own history cannot be hit.
       targets: Q arrays int32: one item where events have an order, the user's held-out set where they have none.
+      rows: int64 [Q], which request each one is in the set it was taken from: a scorer that knows more of the requests
+        than stands here finds it by this.
     """
 
     user_ids: NDArray[np.str_]
     times: NDArray[np.int64]
     histories: list[NDArray[np.int32]]
     targets: list[NDArray[np.int32]]
+    rows: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        sizes = {len(self.user_ids), len(self.times), len(self.histories), len(self.targets)}
+        sizes = {len(self.user_ids), len(self.times), len(self.histories), len(self.targets), len(self.rows)}
         if len(sizes) != 1:
-            raise ValueError(f"user_ids, times, histories and targets differ in length: {sorted(sizes)}")
+            raise ValueError(f"user_ids, times, histories, targets and rows differ in length: {sorted(sizes)}")
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -46,12 +49,15 @@ class Queries:
             times=self.times[chosen],
             histories=[self.histories[index] for index in chosen],
             targets=[self.targets[index] for index in chosen],
+            rows=self.rows[chosen],
         )
 
     def slice(self, start: int, stop: int) -> Queries:
         """The queries start to stop - 1, without copying their arrays."""
         part = slice(start, stop)
-        return Queries(self.user_ids[part], self.times[part], self.histories[part], self.targets[part])
+        return Queries(
+            self.user_ids[part], self.times[part], self.histories[part], self.targets[part], self.rows[part]
+        )
 
 
 Scorer = Callable[[Queries], NDArray[np.float32]]

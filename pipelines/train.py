@@ -16,13 +16,14 @@ from pipelines.config import Config
 from pipelines.feeds import PreparedItems, TrainingFeed, prepare_items
 from pipelines.model import make_encoders, make_model, query_encoder, read_vocabulary, refresh
 from pipelines.progress import progress, say
-from pipelines.heldout import Requests, make_requests
+from pipelines.heldout import Requests, make_requests, with_targets
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
 from pipelines.strategy import make_strategy
 from tfrecs.errors import DataError
 from tfrecs.reader import Catalogue, load_catalogue, load_histories
 from tfrecs.schema import MANIFEST_FILE, Manifest
+from towers.optimizer import ScaledAdamW
 from towers.two_tower import TwoTower
 
 BEST_BY = "ndcg@10"
@@ -131,9 +132,12 @@ class Trainer:
         self.rows = self.run.read_metrics() if continued else []
         model, train = self.session.model, job.config.train
         self.encode = tf.function(model.encode)
+        self.scorer = ModelScorer(model, self.validation)
         with self.session.strategy.scope():
-            optimizer = tf.keras.optimizers.AdamW(
+            encoders = {id(variable) for encoder in model.item_encoders.values() for variable in encoder.variables}
+            optimizer = ScaledAdamW(
                 _schedule(job.config, self.feed.steps * train.epochs),
+                scale=lambda variable: train.encoder_scale if id(variable) in encoders else 1.0,
                 weight_decay=train.weight_decay,
                 global_clipnorm=train.clip_norm,
             )
@@ -239,14 +243,15 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         evaluate = self.config.evaluate
+        self.scorer.table = self.session.model.items()[0]
         ranking = metrics.rank(
-            ModelScorer(self.session.model, self.validation),
-            self.validation.queries,
+            self.scorer,
+            with_targets(self.validation.queries),
             num_items=len(self.session.catalogue),
             depth=evaluate.depth,
             batch=evaluate.batch,
         )
-        values = metrics.accuracy(ranking, self.validation.queries)
+        values = metrics.accuracy(ranking, with_targets(self.validation.queries))
         return {f"valid_{name}": values[name] for name in ("recall@20", "ndcg@10", "mrr")}
 
     def _keep(self, row: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ import tensorflow as tf
 from serving.servable import Servable, load
 
 _log = logging.getLogger(__name__)
+_HEADLINE = "Graph execution error:\n\n"
 
 
 class State(enum.IntEnum):
@@ -261,7 +262,8 @@ def _fingerprint(path: Path) -> tuple:
 
 def _as_status(error: Exception) -> tf.errors.OpError:
     if isinstance(error, tf.errors.OpError):
-        return error
+        # Session.run puts a line of its own before the reason; whoever reads one line wants the reason.
+        return tf.errors.OpError(None, None, error.message.removeprefix(_HEADLINE), error.error_code)
     if isinstance(error, OSError):
         return tf.errors.NotFoundError(None, None, str(error) or type(error).__name__)
     return tf.errors.InvalidArgumentError(None, None, f"{type(error).__name__}: {error}")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.util import deprecation
 from tensorflow_serving.apis import prediction_log_pb2
@@ -132,7 +133,7 @@ def warm_up(servable: Servable, file: Path) -> int:
 def _replay(servable: Servable, record: bytes, file: Path) -> None:
     try:
         log = prediction_log_pb2.PredictionLog.FromString(record)
-    except Exception as error:  # protobuf's DecodeError has no common base with anything of ours
+    except DecodeError as error:
         raise tf.errors.InvalidArgumentError(None, None, f"Failed to parse warmup record from {file}") from error
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":

@@ -5,10 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import tfrecs  # noqa: F401  (the Keras guard runs before any test imports TensorFlow)
 import pytest
+import tfrecs  # noqa: F401  (the Keras guard runs before any test imports TensorFlow)
 
 REPO = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure() -> None:
+    """Two logical CPUs, so that a MirroredStrategy of two replicas runs where there is no GPU."""
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
 @pytest.fixture(scope="session")

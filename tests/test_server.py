@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from tensorflow_serving.apis import (
     model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
+    prediction_log_pb2,
     prediction_service_pb2_grpc,
     regression_pb2,
 )
@@ -247,7 +249,7 @@ X = floats([1, 2])
         (
             predict_request("scale", x=shaped(2**40, 2, dtype=1, float_val=[1])),
             "INVALID_ARGUMENT",
-            f"tensor parsing error: x (1 values for shape [{2**40}, 2]: filled up, it would exceed {4 * MEGABYTE} bytes)",
+            f"tensor parsing error: x (1 values for shape [{2**40}, 2]: filled up, it would exceed {1 << 22} bytes)",
         ),
         (
             predict_request("scale", x=shaped(-1, 2, dtype=1)),
@@ -278,7 +280,7 @@ def test_the_server_lives_on_after_bytes_that_are_no_request(doubling, tmp_path)
     with running(tmp_path) as server, grpc.insecure_channel(server.address) as channel:
         raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
         for garbage in (b"\xff\xff\xff", b"\x0a\x05abc", b"\x12\x06\x0a\x02\xff\xfe\x12\x00"):
-            assert refused(lambda garbage=garbage: raw(garbage))[0] == "INTERNAL"
+            assert refused(functools.partial(raw, garbage))[0] == "INTERNAL"
         too_large = predict_request("scale", x=np.zeros((MEGABYTE, 2), np.float32)).SerializeToString()
         assert refused(lambda: raw(too_large))[0] == "RESOURCE_EXHAUSTED"
         assert tf.make_ndarray(Stubs(channel).predict("scale", x=X).outputs["y"]).tolist() == [[2, 4]]
@@ -495,12 +497,27 @@ def break_warm_up_file(version: Path) -> None:
     (version / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"not a record file")
 
 
+def break_warm_up_record(version: Path) -> None:
+    add_warm_up(version, [])
+    with tf.io.TFRecordWriter(str(version / "assets.extra" / "tf_serving_warmup_requests")) as writer:
+        writer.write(b"\xff")
+
+
+def record_another_kind(version: Path) -> None:
+    add_warm_up(version, [])
+    log = prediction_log_pb2.PredictionLog(regress_log=prediction_log_pb2.RegressLog())
+    with tf.io.TFRecordWriter(str(version / "assets.extra" / "tf_serving_warmup_requests")) as writer:
+        writer.write(log.SerializeToString())
+
+
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
         (break_saved_model, "Cannot parse"),
-        (break_variables, "doubling"),
+        (break_variables, "Read less bytes than requested"),
         (break_warm_up, "size must be positive"),
+        (break_warm_up_record, "Failed to parse warmup record"),
+        (record_another_kind, "Unsupported log_type for warmup: regress_log"),
         (break_warm_up_file, "verify your warmup data is in TFRecord format"),
     ],
 )
@@ -519,7 +536,8 @@ def test_a_broken_new_version_leaves_the_old_one_serving_and_says_why(doubling, 
         assert status.status.error_code != 0
         assert why in status.status.error_message
         time.sleep(0.3)  # several polls
-        assert sum("version 2 cannot be served" in line for line in reports) == 1
+        (line,) = [line for line in reports if line.startswith("scale version 2 cannot be served: ")]
+        assert why in line
 
 
 def test_a_broken_version_is_tried_again_once_its_files_change(doubling, tripling, tmp_path):
@@ -604,21 +622,56 @@ def test_a_taken_port_and_a_missing_folder_are_one_line_with_the_remedy(doubling
         server_at(tmp_path / "no-such-folder", 0).start()
 
 
+def test_a_request_that_comes_while_models_load_waits_for_them(doubling, tmp_path):
+    place(doubling, tmp_path / "scale", 1)
+    loading = threading.Event()
+
+    def slow_source() -> Sequence[models.ModelConfig]:
+        assert loading.wait(30)
+        return models.folder(tmp_path)()
+
+    server = Server(
+        slow_source,
+        host=None,
+        port=0,
+        poll_seconds=0,
+        threads=2,
+        max_message_bytes=MEGABYTE,
+        grace=1.0,
+        report=lambda line: None,
+    )
+    starting = threading.Thread(target=server.start)
+    starting.start()
+    try:
+        eventually(lambda: server.port != 0)
+        with connected(server) as stubs:
+            early = stubs.prediction.Predict.future(predict_request("scale", x=X), timeout=30)
+            time.sleep(0.5)
+            assert not early.done()
+            loading.set()
+            assert tf.make_ndarray(early.result().outputs["y"]).tolist() == [[2, 4]]
+    finally:
+        loading.set()
+        starting.join()
+        server.stop()
+
+
 def test_serving_a_folder_without_a_model_is_an_error_that_says_what_to_do(tmp_path):
-    options: dict[str, Any] = dict(host=None, port=0, poll_seconds=0, threads=1, max_message_bytes=MEGABYTE, grace=0.0)
-    with pytest.raises(StartError, match="nothing to serve .*triptych export"):
-        serve(tmp_path, echo=print, **options)
+
+    def start() -> None:
+        serve(tmp_path, host=None, port=0, poll_seconds=0, threads=1, max_message_bytes=MEGABYTE, grace=0.0, echo=print)
+
+    with pytest.raises(StartError, match=r"nothing to serve .*triptych export"):
+        start()
     (tmp_path / "scale" / "1").mkdir(parents=True)
     with pytest.raises(StartError, match=r"nothing to serve \(scale  version 1  not served: .*saved_model"):
-        serve(tmp_path, echo=print, **options)
+        start()
 
 
 def test_stopping_lets_a_request_under_way_finish_and_refuses_new_ones(doubling, tmp_path):
     place(doubling, tmp_path / "scale", 1)
     with running(tmp_path) as server, connected(server) as stubs:
-        slow = stubs.prediction.Predict.future(
-            predict_request("scale", "slow", turns=np.int32(turns_for(stubs, 1.5)))
-        )
+        slow = stubs.prediction.Predict.future(predict_request("scale", "slow", turns=np.int32(turns_for(stubs, 1.5))))
         eventually(lambda: server.models._models["scale"][1].users == 1)
         stopping = threading.Thread(target=server.stop)
         stopping.start()

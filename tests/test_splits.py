@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -36,6 +36,7 @@ def test_equal_times_at_the_boundary_all_go_to_the_later_split() -> None:
     assert split_by_time(np.array([1, 2, 7, 7, 7, 7, 7, 7, 7, 7]), (0.8, 0.1, 0.1)).tolist() == [TRAIN] * 2 + [TEST] * 8
 
 
+@settings(deadline=None)
 @given(times, st.sampled_from([(0.8, 0.1, 0.1), (0.5, 0.5, 0.0), (0.6, 0.0, 0.4), (1.0, 0.0, 0.0)]))
 def test_time_splits_never_overlap_in_time(values: np.ndarray, fractions: tuple[float, float, float]) -> None:
     splits = split_by_time(values, fractions)
@@ -45,6 +46,7 @@ def test_time_splits_never_overlap_in_time(values: np.ndarray, fractions: tuple[
     assert (splits == TRAIN).mean() <= fractions[0] + 1e-9  # Ties shrink training, they never grow it.
 
 
+@settings(deadline=None)
 @given(users)
 def test_leave_last_takes_one_test_and_one_valid_event_of_users_with_three(codes: np.ndarray) -> None:
     splits = split_leave_last(codes)
@@ -82,6 +84,7 @@ def test_a_long_history_becomes_overlapping_windows() -> None:
     assert planned["test"] == [Window(0, 0, 9, 10)]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_every_event_is_a_target_once_and_windows_stay_inside_a_user_and_a_split(data: st.DataObject) -> None:
     codes = data.draw(users)

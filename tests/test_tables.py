@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecs.delimited import Malformed, read_delimited
@@ -75,6 +75,7 @@ def test_malformed_json_lines_are_rejected_by_line(tmp_path: Path) -> None:
 field = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5)
 
 
+@settings(deadline=None)  # The first call pays for imports.
 @given(st.lists(st.tuples(field, field), min_size=1, max_size=8), st.sampled_from(",\t"))
 def test_whatever_a_csv_writer_writes_is_read_back(rows: list[tuple[str, str]], separator: str) -> None:
     rows = [(f"{number}{left}", right) for number, (left, right) in enumerate(rows)]  # No row reads as a blank line.
@@ -93,6 +94,7 @@ def is_blank(cell: object) -> bool:
 plain = st.text(st.characters(codec="utf-8", exclude_characters='\0\r\n\t,"'), min_size=1, max_size=5)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(plain, plain), min_size=1, max_size=8))
 def test_the_fast_and_the_careful_way_agree(rows: list[tuple[str, str]]) -> None:
     regular = "a,b\n" + "".join(f"{left},{right}\n" for left, right in rows)

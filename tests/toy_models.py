@@ -28,7 +28,10 @@ class Scale(tf.Module):
 
     @tf.function(input_signature=[spec([None], tf.string, "word"), spec([], tf.bool, "shout")])
     def echo(self, word: tf.Tensor, shout: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"word": tf.cond(shout, lambda: tf.strings.join([word, "!"]), lambda: word), "id": self.table.lookup(word)}
+        return {
+            "word": tf.cond(shout, lambda: tf.strings.join([word, "!"]), lambda: word),
+            "id": self.table.lookup(word),
+        }
 
     @tf.function(input_signature=[spec([], tf.string, "text")])
     def scalar(self, text: tf.Tensor) -> dict[str, tf.Tensor]:

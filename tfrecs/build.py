@@ -256,10 +256,12 @@ def _versions() -> dict[str, str]:
 
 
 def _texts(entities: Entities) -> Iterator[str]:
-    """What the vocabulary is made of: every text of the features that are tokenised, as they are encoded."""
+    """What the vocabulary is made of: the features of which a value is one string, as they are encoded."""
     for feature in entities.features:
-        if feature.kind == "text":
+        if feature.spec.dtype == tf.string and feature.spec.shape.rank == 0:
             for value in entities.values[feature.name]:
-                if value is not None:
+                try:
                     payload = feature.encode(value)
-                    yield from (text.decode() for text in payload.bytes_list.value)
+                except DataError:  # Not swallowed: the value is rejected, by name, when its item is written.
+                    continue
+                yield from (text.decode() for text in payload.bytes_list.value)

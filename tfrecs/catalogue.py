@@ -86,7 +86,7 @@ def read_entities(
     table, ids = _with_unique_ids(table, id_column, role, rejects)
     titles = [""] * len(ids)
     if title:
-        titles = ["" if is_null(value) else str(value).strip() for value in table.column(title)]
+        titles = as_ids(table.column(title)).fillna("").tolist()
     features: list[Feature] = []
     values: dict[str, Sequence[Any]] = {}
     for name, spec in specs.items():
@@ -184,47 +184,49 @@ def encode_all(
     """
     missing = {feature.name: feature.encode(None) for feature in entities.features}
 
-    def encode(positions: range) -> list[dict[str, tf.train.Feature | DataError]]:
-        return [
-            {f.name: _encode(f, entities.values[f.name][at], missing) for f in entities.features} for at in positions
-        ]
+    def encode(positions: range) -> list[dict[str, _Encoded]]:
+        return [{f.name: _encode(f, entities.values[f.name][at]) for f in entities.features} for at in positions]
 
     batches = [range(at, min(at + _BATCH, len(entities.ids))) for at in range(0, len(entities.ids), _BATCH)]
     for positions, encoded in _in_order(encode, batches, workers):
-        for position, outcome in zip(positions, encoded, strict=True):
-            yield position, _settle(entities, position, outcome, missing, rejects)
-
-
-def _encode(feature: Feature, value: Any, missing: Mapping[str, tf.train.Feature]) -> tf.train.Feature | DataError:
-    if value is None:
-        return missing[feature.name]
-    try:
-        return feature.encode(value)
-    except DataError as error:
-        return error
-
-
-def _settle(
-    entities: Entities,
-    position: int,
-    outcome: Mapping[str, tf.train.Feature | DataError],
-    missing: Mapping[str, tf.train.Feature],
-    rejects: Rejects,
-) -> dict[str, tf.train.Feature]:
-    payloads: dict[str, tf.train.Feature] = {}
-    for name, result in outcome.items():
-        if entities.values[name][position] is not None:
-            rejects.seen(f"{entities.table.files[position]} {name}", 1)
-        if isinstance(result, DataError):
-            detail = " ".join(str(result).split())
-            rejects.add(
-                entities.table.rejected(
-                    position, f"{name}: cannot be encoded", id=entities.ids[position], feature=name, detail=detail
-                )
+        for position, several in zip(positions, encoded, strict=True):
+            _tell(entities, position, several, rejects)
+            yield (
+                position,
+                {name: missing[name] if one.payload is None else one.payload for name, one in several.items()},
             )
-            result = missing[name]
-        payloads[name] = result
-    return payloads
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """`payload` None: the value is missing, or was refused for the reason in `fault`; `notes`: it was used in part."""
+
+    payload: tf.train.Feature | None
+    fault: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _encode(feature: Feature, value: Any) -> _Encoded:
+    if value is None:
+        return _Encoded(None)
+    notes: list[str] = []
+    try:
+        return _Encoded(feature.encode(value, notes.append), notes=tuple(notes))
+    except DataError as error:
+        return _Encoded(None, fault=" ".join(str(error).split()))
+
+
+def _tell(entities: Entities, position: int, several: Mapping[str, _Encoded], rejects: Rejects) -> None:
+    for name, one in several.items():
+        place: dict[str, Any] = {"id": entities.ids[position], "feature": name}
+        if one.payload is not None or one.fault is not None:
+            rejects.seen(f"{entities.table.files[position]} {name}", 1)
+        if one.fault is not None:
+            reason = f"{name}: cannot be encoded"
+            rejects.add(entities.table.rejected(position, reason, detail=one.fault, **place))
+        for note in one.notes:
+            reason = f"{name}: used in part"
+            rejects.add(entities.table.rejected(position, reason, detail=note, kept=True, **place))
 
 
 def _in_order(function: Callable[[range], Any], batches: Sequence[range], workers: int) -> Iterator[tuple[range, Any]]:

@@ -27,6 +27,7 @@ class Reject:
       id: the item, user or event it is about, where known.
       feature: the feature that went missing, where the row itself was kept.
       detail: what this case looked like.
+      kept: True where the value was used after all, in part; such are listed and counted, but are no failures.
     """
 
     file: str
@@ -35,6 +36,7 @@ class Reject:
     id: str | None = None
     feature: str | None = None
     detail: str | None = None
+    kept: bool | None = None
 
     def place(self) -> str:
         """Where to look, in a few words."""
@@ -61,7 +63,7 @@ class Rejects:
     def add(self, reject: Reject) -> None:
         """Adds one; its source is its feature where it has one, else its file."""
         self._rejects.append(reject)
-        self._failed[source_of(reject)] += 1
+        self._failed[source_of(reject)] += not reject.kept
 
     def __len__(self) -> int:
         return len(self._rejects)
@@ -76,26 +78,25 @@ class Rejects:
 
     def summary(self) -> str:
         """One line: how many of how many, and why."""
-        total = sum(self._seen.values())
-        if not self._rejects:
-            return f"0 of {total:,} rows and values rejected"
         reasons = "; ".join(f"{reason}: {count:,}" for reason, count in self.counts().items())
-        return f"{len(self._rejects):,} of {total:,} rows and values rejected ({reasons})"
+        said = f"{self._failed.total():,} of {self._seen.total():,} rows and values rejected"
+        return f"{said} ({reasons})" if reasons else said
 
     def enforce(self, max_bad: float) -> None:
         """Raises TooManyRejectsError above the share `max_bad`, or where a whole table or feature was rejected."""
         for source, failed in self._failed.items():
             if failed >= max(self._seen[source], WHOLE) and max_bad < 1:
-                first = next(reject for reject in self._rejects if source_of(reject) == source)
+                first = next(one for one in self._rejects if source_of(one) == source and not one.kept)
                 where = f"all {failed:,} rejected, first {first.place()}"
                 raise TooManyRejectsError(f"{source}: {where}: {_told(first)}; mend the data or the spec")
-        total = sum(self._seen.values())
-        if len(self._rejects) > max_bad * total:
-            reason, count = next(iter(self.counts().items()))
-            first = next(reject for reject in self._rejects if reject.reason == reason)
+        failed, total = self._failed.total(), self._seen.total()
+        if failed > max_bad * total:
+            failures = [reject for reject in self._rejects if not reject.kept]
+            reason, count = Counter(reject.reason for reject in failures).most_common(1)[0]
+            first = next(reject for reject in failures if reject.reason == reason)
             raise TooManyRejectsError(
-                f"{len(self._rejects):,} of {total:,} rows and values rejected "
-                f"({len(self._rejects) / max(total, 1):.2%}, allowed {max_bad:.2%}); most often ({count:,}) "
+                f"{failed:,} of {total:,} rows and values rejected "
+                f"({failed / max(total, 1):.2%}, allowed {max_bad:.2%}); most often ({count:,}) "
                 f"{_told(first)}, first {first.place()}; mend the data or raise --max-bad"
             )
 

@@ -119,7 +119,13 @@ def _as_id(value: Any) -> str | None:
         return None
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    """What UTF-8 can hold of it: JSON may hold halves of surrogate pairs."""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def as_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -129,7 +135,7 @@ def as_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """
     if column.dtype == object:
         column = pd.Series(
-            [None if is_null(value) else str(value) for value in column], index=column.index, dtype=STRINGS
+            [None if is_null(value) else _text(value) for value in column], index=column.index, dtype=STRINGS
         )
     try:
         numbers = column.to_numpy(np.float64, na_value=np.nan, copy=True)  # A quarter of the time of `to_numeric`.

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import keras_nlp
 import tensorflow as tf
+
+with contextlib.redirect_stdout(io.StringIO()):  # a dependency prints the backend's name at import
+    import keras_nlp
 
 from tfrecs.errors import DataError
 from towers.encoder import TextQueryEncoder
+
+# tf-keras lists a backbone's attributes when it saves a checkpoint, and warns of two that it itself deprecates.
+warnings.filterwarnings("ignore", r"`(Model\.state_updates|layer\.updates)` will be removed", UserWarning)
 
 # WordPiece as BERT uncased has it: lower case, accents stripped.
 _NORMALISE = {"lowercase": True, "strip_accents": True}
@@ -73,6 +81,7 @@ class TextEncoder(TextQueryEncoder):
         self.max_tokens = max_tokens
         self.query_tokens = query_tokens
         self.tokenizer = keras_nlp.models.BertTokenizer(vocabulary=self.vocabulary, **_NORMALISE)
+        # keras-nlp's pooler on [CLS] is part of the backbone but not of a mean over the tokens.
         self.backbone = keras_nlp.models.BertBackbone(
             vocabulary_size=len(self.vocabulary),
             num_layers=layers,
@@ -83,6 +92,7 @@ class TextEncoder(TextQueryEncoder):
             max_sequence_length=max(max_tokens, query_tokens),
             num_segments=1,
         )
+        self.backbone.pooled_dense.trainable = False
 
     @property
     def output_dim(self) -> int:

@@ -160,8 +160,9 @@ class TwoTower(tfrs.Model):
         and raw event `values`."""
         standard = (values - self.schema.value_mean) / self.schema.value_std
         items = tf.gather(table, index)
+        # Play counts and the like have long tails: three deviations out, more says no more.
         return self.user_tower(
-            items, tf.clip_by_value(standard, -10.0, 10.0), times, now, context, user, query, training=training
+            items, tf.clip_by_value(standard, -3.0, 3.0), times, now, context, user, query, training=training
         )
 
     def request(

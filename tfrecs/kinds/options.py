@@ -28,7 +28,9 @@ def validated(model: type[Model], given: Mapping[str, Any], what: str) -> Model:
     try:
         return model.model_validate(dict(given))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        problems = error.errors(include_url=False)
+        # A misspelt option is also a missing one; its own spelling says more.
+        first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
         name, value = ".".join(str(part) for part in first["loc"]), repr(first["input"])
         known = ", ".join(model.model_fields) or "none"
         if first["type"] == "extra_forbidden":

@@ -28,7 +28,9 @@ def read_rgb(path: Path, side: int) -> Image.Image:
         with Image.open(path, formats=FORMATS) as picture:
             limit = Image.MAX_IMAGE_PIXELS
             if limit is not None and picture.width * picture.height > limit:
-                raise DataError(f"{path.name}: {picture.width} x {picture.height} pixels, more than {limit}; scale it down")
+                raise DataError(
+                    f"{path.name}: {picture.width} x {picture.height} pixels, more than {limit}; scale it down"
+                )
             picture.draft(None, (2 * side, 2 * side))
             picture.load()
             return _rgb(ImageOps.exif_transpose(picture))

@@ -1,0 +1,101 @@
+"""The rooms' import arrows, the table of modalities and the Keras guard, held by reading the code and by running it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tfrecs.kinds.base import Feature
+from tfrecs.modalities import MODALITIES, resolve
+from towers.encoder import Encoder
+
+REPO = Path(__file__).resolve().parent.parent
+ROOMS = ("tfrecs", "towers", "serving", "pipelines")
+ALLOWED = {
+    "tfrecs": set(),
+    "towers": {"tfrecs"},
+    "serving": {"tfrecs", "tfrecs.schema"},  # the package's own __init__ is the Keras guard
+    "pipelines": {"tfrecs", "towers", "serving"},
+}
+
+
+def imported_modules(path: Path) -> set[str]:
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return modules
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_the_design_allows(room: str) -> None:
+    wrong = []
+    for path in sorted((REPO / room).rglob("*.py")):
+        for module in imported_modules(path):
+            top = module.split(".")[0]
+            if top not in ROOMS or top == room:
+                continue
+            if top not in {name.split(".")[0] for name in ALLOWED[room]}:
+                wrong.append(f"{path.relative_to(REPO)} imports {module}")
+            elif room == "serving" and module != "tfrecs" and not module.startswith("tfrecs.schema"):
+                wrong.append(f"{path.relative_to(REPO)} imports {module}")
+    assert not wrong, wrong
+
+
+def test_the_data_room_uses_no_keras() -> None:
+    for path in sorted((REPO / "tfrecs").rglob("*.py")):
+        assert not {m for m in imported_modules(path) if m.split(".")[0] in ("keras", "tf_keras", "keras_nlp")}, path
+        attributes = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        assert "keras" not in attributes, path
+
+
+@pytest.mark.parametrize("modality", MODALITIES, ids=lambda row: row.kind)
+def test_every_modality_row_names_a_feature_kind_and_an_encoder(modality) -> None:
+    feature, encoder = resolve(modality.feature), resolve(modality.encoder)
+    assert issubclass(feature, Feature)
+    assert not inspect.isabstract(feature)
+    assert feature.kind == modality.kind
+    assert issubclass(encoder, Encoder)
+
+
+@pytest.mark.parametrize(
+    ("folder", "base"), [("tfrecs/kinds", Feature), ("towers", Encoder)], ids=["feature kinds", "encoders"]
+)
+def test_every_kind_and_encoder_in_the_code_has_a_row(folder: str, base: type) -> None:
+    rows = {row.feature for row in MODALITIES} | {row.encoder for row in MODALITIES}
+    for path in sorted((REPO / folder).glob("*.py")):
+        module = ".".join(path.relative_to(REPO).with_suffix("").parts)
+        namespace = __import__(module, fromlist=["_"])
+        for name, value in vars(namespace).items():
+            concrete = inspect.isclass(value) and issubclass(value, base) and value.__module__ == module
+            if concrete and value is not base and name not in ("TextQueryEncoder",):
+                assert f"{module}:{name}" in rows, f"{module}:{name} has no row in tfrecs/modalities.py"
+
+
+def test_shared_code_never_names_a_modality() -> None:
+    shared = ["tfrecs/reader.py", "towers/fusion.py", "towers/item.py", "towers/user.py", "towers/two_tower.py"]
+    shared += ["serving/contract.py", "serving/signatures.py", "serving/selection.py", "serving/client.py"]
+    shared += ["pipelines/evaluate.py", "pipelines/feeds.py", "pipelines/scoring.py", "pipelines/recommender.py"]
+    for name in shared:
+        for node in ast.walk(ast.parse((REPO / name).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and node.value in ("image", "audio", "vector", "timbre"):
+                pytest.fail(f"{name}:{node.lineno} names the modality {node.value!r}")
+
+
+def test_the_guard_sets_the_variable_before_tensorflow_is_imported() -> None:
+    code = "import towers, tensorflow as tf; print(tf.keras.layers.Layer.__module__.split('.')[0])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO)
+    assert done.stdout.strip() == "tf_keras"
+
+
+def test_the_guard_stops_with_the_remedy_where_keras_3_is_already_there() -> None:
+    code = "import os; os.environ.pop('TF_USE_LEGACY_KERAS', None); import tensorflow; import pipelines"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPO)
+    assert done.returncode != 0
+    assert "set TF_USE_LEGACY_KERAS=1" in done.stderr.strip().splitlines()[-1]

@@ -1,0 +1,50 @@
+"""Retrieval losses, derived by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from towers.retrieval import InBatchSoftmax, full_softmax
+
+
+def test_full_softmax_by_hand() -> None:
+    # Row 0: softmax of (ln 1, ln 2, ln 1) = (1/4, 1/2, 1/4), target 1: -ln(1/2). Row 1: uniform, target 2: ln 3, twice.
+    scores = tf.constant([[0.0, np.log(2.0), 0.0], [5.0, 5.0, 5.0], [1.0, 9.0, 4.0]], tf.float32)
+    loss = full_softmax(scores, tf.constant([1, 2, 0]), tf.constant([1.0, 2.0, 0.0]), 0.0)
+    assert float(loss) == pytest.approx(np.log(2) + 2 * np.log(3), rel=1e-6)
+
+
+def test_label_smoothing_is_cross_entropy_with_the_smoothed_distribution() -> None:
+    scores = np.array([[0.3, -1.0, 2.0, 0.0]], np.float32)
+    smoothed = np.array([0.025, 0.025, 0.925, 0.025])  # 0.9 on the target and 0.1 spread over all four
+    log_p = scores[0] - np.log(np.exp(scores[0]).sum())
+    loss = full_softmax(tf.constant(scores), tf.constant([2]), tf.constant([1.0]), 0.1)
+    assert float(loss) == pytest.approx(-(smoothed * log_p).sum(), rel=1e-5)
+
+
+def by_hand(query: np.ndarray, item: np.ndarray, index: np.ndarray, q: np.ndarray, weight: np.ndarray, t: float) -> float:
+    total = 0.0
+    for row in range(len(query)):
+        logits = []
+        for column in range(len(item)):
+            hit = index[column] == index[row]
+            if (hit and column != row) or (weight[column] == 0 and column != row):
+                continue
+            logits.append(query[row] @ item[column] / t - np.log(q[column]))
+        own = query[row] @ item[row] / t - np.log(q[row])
+        total += weight[row] * (np.log(np.exp(logits).sum()) - own)
+    return total
+
+
+def test_in_batch_softmax_has_logq_no_accidental_hits_and_no_padding_among_its_candidates() -> None:
+    rng = np.random.default_rng(3)
+    query, table = rng.normal(size=(5, 4)).astype(np.float32), rng.normal(size=(4, 4)).astype(np.float32)
+    index = np.array([0, 1, 0, 3, 2], np.int32)  # positions 0 and 2 share an item; position 4 is padding
+    probability = np.array([0.5, 0.2, 0.2, 0.1], np.float32)[index]
+    weight = np.array([1, 1, 1, 1, 0], np.float32)
+    loss = InBatchSoftmax(0.7)(
+        *(tf.constant(value) for value in (query, table[index], index, probability, weight))
+    )
+    expected = by_hand(query, table[index], index, probability, weight, 0.7)
+    assert float(loss) == pytest.approx(expected, rel=1e-4)

@@ -1,0 +1,132 @@
+"""Sound files -> samples: WAV by ourselves, MP3, FLAC and Ogg Vorbis through tensorflow-io."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrecs.errors import DataError, TriptychError
+from tfrecs.media import flac, wav
+from tfrecs.media.files import read_piece
+from tfrecs.media.truncation import cut_short
+
+# What a clip must have at least: one window of the usual spectrogram (25 ms); in less there is no pitch to hear.
+LEAST_SECONDS = 0.025
+# Rates outside are those of broken headers: telephones have 8 kHz, the fastest converters 768 kHz.
+RATES = (1_000, 768_000)
+_REMEDY = "install tensorflow 2.17.1 with tensorflow-io 0.37.1, or convert the clips to WAV"
+
+
+@dataclass(frozen=True)
+class Sound:
+    """`samples` float32 [n, channels], full scale is 1.0; `rate` in Hz, as in the file."""
+
+    samples: np.ndarray
+    rate: int
+
+
+def middle(length: int, wanted: int) -> tuple[int, int]:
+    """First frame and number of frames of the middle part of a clip; all of it where it is no longer than `wanted`."""
+    return max(0, (length - wanted) // 2), min(length, wanted)
+
+
+def read_middle(path: Path, seconds: float, note: Callable[[str], None]) -> Sound:
+    """The middle `seconds` of a sound file, or all of it where it is shorter.
+
+    The middle, because recordings begin with silence, applause, a fade or an introduction that says little of them.
+    No more than that part is held in memory (tensorflow-io seeks to it).
+
+    Args:
+      path: WAV, MP3, FLAC or Ogg Vorbis, by content whatever the name says.
+      seconds: the longest part that is wanted.
+      note: called with one line where the file is cut short and what is there is taken.
+
+    Raises:
+      DataError: no such file, empty, broken, of an unknown codec or container, without sound.
+      TriptychError: tensorflow-io is not there, or its decoders do not load on this TensorFlow.
+    """
+    magic = read_piece(path, 0, 64)
+    try:
+        if magic[:4] in (b"RIFF", b"RF64") and magic[8:12] == b"WAVE":
+            return _checked(path, _read_wav(path, seconds, note))
+        _refuse_unreadable(path, magic)
+        with flac.guarded_copy(path) if magic.startswith(b"fLaC") else nullcontext(path) as readable:
+            sound = _read_native(path, readable, seconds)
+    except OSError as error:
+        raise DataError(f"{path.name}: cannot be read ({error.strerror or error})") from error
+    if problem := cut_short(path, magic):
+        note(f"{path.name}: {problem}; the part that is there is used")
+    return _checked(path, sound)
+
+
+def _refuse_unreadable(path: Path, magic: bytes) -> None:
+    if magic.startswith(b"OggS") and b"\x01vorbis" not in magic:
+        codec = "FLAC" if b"FLAC" in magic else "Opus" if b"OpusHead" in magic else "something else"
+        raise DataError(f"{path.name}: Ogg with {codec} in it, not Vorbis; convert it to WAV, MP3, FLAC or Ogg Vorbis")
+    if magic[4:8] == b"ftyp":
+        raise DataError(f"{path.name}: MP4 (AAC) cannot be read; convert it to WAV, MP3, FLAC or Ogg Vorbis")
+    if magic.startswith(b"RIFX"):
+        raise DataError(f"{path.name}: big-endian WAV (RIFX) cannot be read; convert it to WAV")
+
+
+def _read_wav(path: Path, seconds: float, note: Callable[[str], None]) -> Sound:
+    header = wav.read_header(path)
+    _check_rate(path, header.rate)
+    samples = wav.read_frames(path, header, *middle(header.frames, round(seconds * header.rate)))
+    if header.promised is not None and header.frames < header.promised:
+        there, promised = header.frames / header.rate, header.promised / header.rate
+        if there < LEAST_SECONDS:
+            raise DataError(f"{path.name}: holds {there:.3f} s of sound where its header says {promised:.3f} s")
+        note(f"{path.name}: cut short ({there:.3f} s of {promised:.3f} s); the part that is there is used")
+    return Sound(samples, header.rate)
+
+
+def _read_native(path: Path, readable: Path, seconds: float) -> Sound:
+    try:
+        clip = _tensor(str(readable))
+        length, rate = int(clip.shape[0]), int(clip.rate)
+        _check_rate(path, rate)
+        first, count = middle(length, round(seconds * rate))
+        return Sound(wav.unit_scale(clip[first : first + count].numpy()), rate)
+    except tf.errors.OpError as error:
+        reason = _reason(error).replace(str(readable), path.name)
+        raise DataError(f"{path.name}: not a readable MP3, FLAC, Ogg Vorbis or WAV file ({reason})") from error
+    except UnicodeDecodeError as error:  # The native decoder quotes the file's bytes in its message.
+        raise DataError(f"{path.name}: not a readable MP3, FLAC, Ogg Vorbis or WAV file") from error
+
+
+def _tensor(path: str) -> Any:
+    try:
+        import tensorflow_io
+
+        with tf.device("/CPU:0"):
+            return tensorflow_io.audio.AudioIOTensor(path)
+    except (ImportError, NotImplementedError) as error:
+        raise TriptychError(
+            f"{Path(path).name}: only WAV can be read here, tensorflow-io is not usable with TensorFlow {tf.__version__}; "
+            f"{_REMEDY}"
+        ) from error
+
+
+def _check_rate(path: Path, rate: int) -> None:
+    if not RATES[0] <= rate <= RATES[1]:
+        raise DataError(f"{path.name}: its header says {rate} samples a second; the file is broken")
+
+
+def _checked(path: Path, sound: Sound) -> Sound:
+    if len(sound.samples) < LEAST_SECONDS * sound.rate:
+        raise DataError(f"{path.name}: holds {len(sound.samples) / sound.rate:.3f} s of sound, too little to use")
+    if not np.isfinite(sound.samples).all():
+        raise DataError(f"{path.name}: has samples that are NaN or infinite")
+    return sound
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """The message without TensorFlow's brackets around it."""
+    return " ".join(error.message.split("}} ")[-1].split(" [Op:")[0].split())
