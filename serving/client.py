@@ -129,7 +129,7 @@ class Client:
         Args:
           k: how many.
           history_ids: what the user did, oldest first; unknown ids count as nothing.
-          history_values: the value of each event (a rating, a play count); None: 1.0 each.
+          history_values: the value of each event (a rating, a play count); None, or NaN for one: unknown.
           history_times: unix seconds of each event; None: unknown.
           now: unix seconds of the request; None: the clock's.
           query: free text to steer by; "": none.

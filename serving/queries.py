@@ -85,7 +85,7 @@ def user_inputs(
             raise InvalidRequestError(f"{name} has {len(events)} entries for {length} history_ids; give one each")
     values = {
         "history_ids": _strings("history_ids", history_ids),
-        "history_values": [[1.0] * length if history_values is None else list(history_values)],
+        "history_values": [[float("nan")] * length if history_values is None else list(history_values)],
         "history_times": [[0] * length if history_times is None else list(history_times)],
         "now": [clock if now is None else now],
         "query": [query],

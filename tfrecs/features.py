@@ -30,7 +30,7 @@ def features_for(schemas: Iterable[FeatureSchema]) -> tuple[Feature, ...]:
 
 
 def parse_spec(features: Sequence[Feature], prefix: str) -> dict[str, Any]:
-    """Example key -> spec of its payload, for `tf.io.parse_example`; a reader adds what else it wants of the Example."""
+    """Example key -> spec of its payload, for `tf.io.parse_example`; a reader adds what else it wants to it."""
     return {f"{prefix}/{feature.name}": feature.parse_spec for feature in features}
 
 

@@ -10,6 +10,9 @@ import tensorflow as tf
 from towers.fusion import FUSIONS
 
 
+_SCALE = 0.1  # of both parts of an item embedding at the start, per dimension
+
+
 class ItemTower(tf.keras.layers.Layer):
     """Encodings of the modalities -> item embedding.
 
@@ -41,12 +44,14 @@ class ItemTower(tf.keras.layers.Layer):
         self.projections = [tf.keras.layers.Dense(width) for _ in range(modalities)]
         self.norms = [tf.keras.layers.LayerNormalization(epsilon=1e-5) for _ in range(modalities)]
         self.fusion = FUSIONS[fusion](width)
+        # Content starts as small as the id embeddings: a louder start would drown what interactions teach.
+        self.content_norm = tf.keras.layers.LayerNormalization(epsilon=1e-5, gamma_initializer=tf.keras.initializers.Constant(_SCALE))
         self.drop_modality = tf.keras.layers.Dropout(modality_dropout)
         self.drop_id = tf.keras.layers.Dropout(id_dropout)
 
     def build(self, input_shape: Any) -> None:
         self.id_table = self.add_weight(
-            "id_table", [self.options["num_ids"], self.width], initializer=tf.keras.initializers.RandomNormal(stddev=0.1)
+            "id_table", [self.options["num_ids"], self.width], initializer=tf.keras.initializers.RandomNormal(stddev=_SCALE)
         )
         super().build(input_shape)
 
@@ -73,7 +78,9 @@ class ItemTower(tf.keras.layers.Layer):
         values = tf.stack(
             [norm(project(h)) for project, norm, h in zip(self.projections, self.norms, encodings, strict=True)], axis=1
         )
-        content, weights = self.fusion(values, presence)
+        fused, weights = self.fusion(values, presence)
+        some = tf.cast(tf.reduce_any(presence, axis=-1, keepdims=True), fused.dtype)
+        content = self.content_norm(fused) * some
         return content + identity, weights
 
     def _drop_modalities(self, presence: tf.Tensor) -> tf.Tensor:

@@ -157,8 +157,9 @@ class TwoTower(tfrs.Model):
         training: bool = False,
     ) -> tf.Tensor:
         """States of every position. Shapes as in `UserTower.call`, but `index` int32 [B, S - 1] into `table` [N, D]
-        and raw event `values`."""
-        standard = (values - self.schema.value_mean) / self.schema.value_std
+        and raw event `values`, NaN = unknown."""
+        mean = self.schema.value_mean
+        standard = (tf.where(tf.math.is_nan(values), mean, values) - mean) / self.schema.value_std
         items = tf.gather(table, index)
         # Play counts and the like have long tails: three deviations out, more says no more.
         return self.user_tower(

@@ -15,7 +15,7 @@ from tfrecs.schema import FeatureSchema
 
 # The characters that `str.strip` takes away, in RE2's notation: RE2's own `\s` knows those of ASCII only.
 _SPACE = r"[\s\p{Z}\x0b\x1c-\x1f\x{85}]"
-_SENTENCE_ENDS = tuple(".!?…。！？")
+_SENTENCE_ENDS = tuple(".!?…。\uff01\uff1f")  # The last two are the full-width ! and ?.
 
 
 class TextOptions(Options):

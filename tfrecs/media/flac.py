@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-# A frame that is cut off swallows what follows it up to its own length, which is this at most: samples, channels, bytes.
+# A frame that is cut off swallows what follows up to its own length, at most this: samples, channels, bytes of each.
 _LONGEST_FRAME = 65_536 * 8 * 4
 
 

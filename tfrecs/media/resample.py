@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import tensorflow as tf
 
-# The pass band ends here, as a share of the lower of the two Nyquist frequencies, and falls to nothing at that frequency.
+# Up to this share of the lower of the two Nyquist frequencies all passes; from there it falls, to nothing at that one.
 _ROLL_OFF = 0.95
 # Silence behind the clip, so that what rings before its beginning does not come out at its end: s.
 _GAP = 0.05

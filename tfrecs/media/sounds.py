@@ -109,8 +109,8 @@ def _tensor(path: str) -> Any:
             return tensorflow_io.audio.AudioIOTensor(path)
     except (ImportError, NotImplementedError) as error:
         raise TriptychError(
-            f"{Path(path).name}: only WAV can be read here, tensorflow-io is not usable with TensorFlow {tf.__version__}; "
-            f"{_REMEDY}"
+            f"{Path(path).name}: only WAV can be read here, tensorflow-io is not usable with TensorFlow "
+            f"{tf.__version__}; {_REMEDY}"
         ) from error
 
 

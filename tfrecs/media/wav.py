@@ -127,7 +127,7 @@ def _samples(data: bytes, coding: str) -> np.ndarray:
 
 
 def unit_scale(samples: np.ndarray) -> np.ndarray:
-    """Integers of full scale -> float32 in [-1, 1); floats -> float32 as they are. Unsigned bytes are centred on 128."""
+    """Integers of full scale -> float32 in [-1, 1), unsigned ones centred on 128; floats -> float32 as they are."""
     if samples.dtype.kind == "u":
         return (samples.astype(np.float32) - 128.0) / 128.0
     if samples.dtype.kind == "i":
