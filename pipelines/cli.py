@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ class _OneLine(click.Group):
     """Prints a TriptychError as one line."""
 
     def invoke(self, context: click.Context) -> Any:
+        # Keras warns of layers that hold no weights, once each time a model is saved; nobody can act on it.
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
         try:
             return super().invoke(context)
         except TriptychError as error:

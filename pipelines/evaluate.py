@@ -22,7 +22,7 @@ from pipelines.heldout import Requests, make_requests, with_targets
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
 from pipelines.train import Session, load_trained
-from tfrecs.demo import oracle_scores
+from tfrecs.demo.world import oracle_scores
 from tfrecs.errors import DataError
 from tfrecs.reader import load_histories, load_training_pairs
 

@@ -73,6 +73,8 @@ def run(job: ExportJob) -> ExportResult:
         temporary.rename(job.to / str(version))
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if job.to.is_dir() and not any(job.to.iterdir()):
+            job.to.rmdir()
     say(
         f"Exported {job.to / str(version)} ({megabytes:.1f} MB): {len(answers.ops)} op kinds, all of a stock server; "
         f"loaded in a fresh process in {answers.load_seconds:.1f} s; {len(sample)} requests answered as in Python."

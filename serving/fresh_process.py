@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  (registers the text ops that TensorFlow Serving bundles)
 
-OURS = ("tfrecs", "towers", "serving", "pipelines", "tensorflow_recommenders", "keras_nlp", "tensorflow_io", "tf_keras")
+OURS = ("tfrecs", "towers", "serving", "pipelines", "tensorflow_recommenders", "keras_nlp", "tensorflow_io")
 
 
 def main(saved_model: str, requests_file: str, answers_file: str) -> None:

@@ -47,10 +47,10 @@ class RankingHead(tf.keras.layers.Layer):
 
     def logits(self, query: tf.Tensor, item: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         """query, item [..., D] -> label -> logit [...]."""
-        x = self.norm(tf.concat([query, item, query * item], axis=-1))
-        shape = tf.shape(x)[:-1]
+        pair = tf.concat([query, item, query * item], axis=-1)
+        shape = tf.shape(pair)[:-1]
         # tfrs' Cross takes matrices only.
-        x0 = x = tf.reshape(x, [-1, x.shape[-1]])
+        x0 = x = self.norm(tf.reshape(pair, [-1, pair.shape[-1]]))
         for cross in self.crosses:
             x = cross(x0, x)
         x = self.dropout(self.hidden(x), training=training)

@@ -117,7 +117,8 @@ class UserTower(tf.keras.layers.Layer):
             else tf.keras.layers.Dense(width, use_bias=False)
             for row in self.context
         ]
-        self.query_embed = tf.keras.layers.Dense(width)
+        # Without a bias, so that a zero query is the same as none.
+        self.query_embed = tf.keras.layers.Dense(width, use_bias=False)
         self.input_dropout = tf.keras.layers.Dropout(dropout)
         self.blocks = [
             {
