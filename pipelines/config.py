@@ -253,8 +253,10 @@ def validate(values: dict[str, Any], source: str) -> Config:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            section = Config.model_fields[str(first["loc"][0])].annotation
-            raise SpecError(f"{source}: no option {path}; {_nearest(str(first['loc'][-1]), section.model_fields)}") from error
+            section = getattr(Config(), str(first["loc"][0]))
+            raise SpecError(
+                f"{source}: no option {path}; {_nearest(str(first['loc'][-1]), type(section).model_fields)}"
+            ) from error
         raise SpecError(f"{source}: {path}: {first['msg']}") from error
 
 

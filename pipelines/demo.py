@@ -105,7 +105,7 @@ def _query(job: DemoJob, data: Path, records: Path) -> None:
         )
         console.print(query.table(found, titles, modalities))
 
-        clicks = [item for item in known.items[past[known.values[past] >= 4]][-2:]]
+        clicks = known.items[past[known.values[past] >= 4]][-2:].tolist()
         say("\nA new user after two clicks: " + ", ".join(titles[catalogue.ids[item]] for item in clicks))
         found = client.recommend(
             history_ids=catalogue.ids[clicks].tolist(), history_times=[now - 60, now - 30], now=now, k=5
@@ -176,7 +176,7 @@ def _summary(job: DemoJob, result: whole_way.RunResult, data: Path, evaluation: 
     say(f"  model       {result.export.path}")
     say("Serve it and ask it yourself:")
     say(f"  triptych serve --models {job.models}")
-    say(f"  triptych query --models {job.models} --model {NAME} --history i0001,i0002 --text \"something quiet\"")
+    say(f'  triptych query --models {job.models} --model {NAME} --history i0001,i0002 --text "something quiet"')
 
 
 if __name__ == "__main__":

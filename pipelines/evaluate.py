@@ -14,11 +14,11 @@ from pipelines import metrics
 from pipelines.baselines import fit_baselines, interaction_matrix
 from pipelines.beyond_accuracy import beyond_accuracy
 from pipelines.config import EvaluateConfig
+from pipelines.heldout import Requests, make_requests, with_targets
 from pipelines.metrics import Ranking
 from pipelines.progress import console, progress, say
 from pipelines.queries import Queries, Scorer
 from pipelines.report import JSON_FILE, MARKDOWN_FILE, Report, summary_table, write_report
-from pipelines.heldout import Requests, make_requests, with_targets
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
 from pipelines.train import Session, load_trained

@@ -16,13 +16,13 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from pipelines import metrics
 from pipelines.evaluate import test_requests
+from pipelines.heldout import Requests
 from pipelines.progress import say
 from pipelines.recommender import TowerRecommender
-from pipelines.heldout import Requests
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
 from pipelines.train import Session, load_trained
-from serving import contract
+from serving import contract, layout
 from serving.gate import Answers, ask_fresh_process, unknown_ops
 from serving.signatures import ServingModule
 from tfrecs.errors import ExportError
@@ -58,7 +58,7 @@ def run(job: ExportJob) -> ExportResult:
       TriptychError: the run is not there.
     """
     session = load_trained(RunFolder(job.run))
-    version = contract.latest_version(job.to) + 1
+    version = layout.latest_version(job.to) + 1
     temporary = job.to / f".export-{version}"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -162,16 +162,16 @@ def _write_extras(
     session: Session, module: ServingModule, folder: Path, name: str, inputs: Mapping[str, np.ndarray]
 ) -> None:
     """What lies beside the graph: description, titles, and warm-up requests from real histories."""
-    extra = folder / contract.EXTRA_FOLDER
+    extra = folder / layout.EXTRA_FOLDER
     extra.mkdir(parents=True)
-    names = [name for name in module.signatures()]
+    names = list(module.signatures())
     versions = {**session.manifest.versions, "triptych": package_version("triptych")}
     description = contract.describe(session.manifest.schema_, names, len(session.catalogue), versions)
-    (extra / contract.DESCRIPTION_FILE).write_text(description, encoding="utf-8")
+    (extra / layout.DESCRIPTION_FILE).write_text(description, encoding="utf-8")
     titles = dict(zip(session.catalogue.ids.tolist(), session.catalogue.titles.tolist(), strict=True))
-    (extra / contract.TITLES_FILE).write_text(json.dumps(titles, ensure_ascii=False) + "\n", encoding="utf-8")
+    (extra / layout.TITLES_FILE).write_text(json.dumps(titles, ensure_ascii=False) + "\n", encoding="utf-8")
     limit = min(session.config.export.warmup_requests, len(inputs["now"]))
-    with tf.io.TFRecordWriter(str(extra / contract.WARMUP_FILE)) as writer:
+    with tf.io.TFRecordWriter(str(extra / layout.WARMUP_FILE)) as writer:
         for row in range(limit):
             request = predict_pb2.PredictRequest()
             request.model_spec.name = name
@@ -219,7 +219,9 @@ def _missing_item(session: Session) -> dict[str, np.ndarray]:
     for feature in session.manifest.schema_.items:
         spec = feature_for(feature).raw_spec
         shape = [1 if size is None else size for size in spec.shape]
-        result[feature.name] = np.full(shape, "", object) if spec.dtype == tf.string else np.full(shape, np.nan, np.float32)
+        result[feature.name] = (
+            np.full(shape, "", object) if spec.dtype == tf.string else np.full(shape, np.nan, np.float32)
+        )
     return result
 
 

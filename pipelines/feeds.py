@@ -169,7 +169,9 @@ class TrainingFeed:
         if pipelines > 1:
             batches = batches.shard(pipelines, pipeline)
         seed = self.seed + 7919 * (epoch + 1)
-        return batches.map(lambda step, batch: self._complete(batch, step, seed, replicas), tf.data.AUTOTUNE).prefetch(4)
+        return batches.map(lambda step, batch: self._complete(batch, step, seed, replicas), tf.data.AUTOTUNE).prefetch(
+            4
+        )
 
     def _complete(self, batch: dict[str, Any], step: tf.Tensor, seed: int, replicas: int) -> dict[str, Any]:
         schema = self.manifest.schema_

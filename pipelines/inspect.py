@@ -10,7 +10,7 @@ from rich.table import Table
 
 from pipelines.build import summary
 from pipelines.progress import console, say
-from serving import contract
+from serving import layout
 from tfrecs.errors import DataError
 from tfrecs.schema import MANIFEST_FILE, Manifest
 
@@ -29,7 +29,7 @@ def run(job: InspectJob) -> None:
     if (job.what / MANIFEST_FILE).is_file():
         _records(job.what)
         return
-    version = job.what if (job.what / "saved_model.pb").is_file() else job.what / str(contract.latest_version(job.what))
+    version = job.what if (job.what / "saved_model.pb").is_file() else job.what / str(layout.latest_version(job.what))
     if not (version / "saved_model.pb").is_file():
         raise DataError(f"{job.what}: neither records (no {MANIFEST_FILE}) nor a SavedModel")
     _saved_model(version)
@@ -45,7 +45,10 @@ def _records(folder: Path) -> None:
     for owner, rows in (("item", schema.items), ("user", schema.users)):
         for row in rows:
             share = manifest.coverage.get(row.name) if owner == "item" else None
-            shown = {key: value if not isinstance(value, list) else f"{len(value)} values" for key, value in row.params.items()}
+            shown = {
+                key: value if not isinstance(value, list) else f"{len(value)} values"
+                for key, value in row.params.items()
+            }
             features.add_row(row.name, row.kind, owner, "" if share is None else f"{share:.1%}", json.dumps(shown))
     console.print(features)
     splits = Table(box=None, header_style="dim")
@@ -83,7 +86,7 @@ def _saved_model(version: Path) -> None:
         if not name.startswith("__"):
             signatures.add_row(name, shown(dict(signature.inputs)), shown(dict(signature.outputs)))
     console.print(signatures)
-    description = version / contract.EXTRA_FOLDER / contract.DESCRIPTION_FILE
+    description = version / layout.EXTRA_FOLDER / layout.DESCRIPTION_FILE
     if description.is_file():
         facts = json.loads(description.read_text(encoding="utf-8"))
         say(f"{facts['items']:,} items; modalities: {', '.join(facts['modalities']) or 'none'}")

@@ -12,7 +12,7 @@ import tensorflow as tf
 from pipelines.config import Config
 from pipelines.feeds import PreparedItems
 from tfrecs.errors import DataError
-from tfrecs.schema import VOCABULARY_FILE, FeatureSchema, Manifest, Schema
+from tfrecs.schema import VOCABULARY_FILE, FeatureSchema, Schema
 from towers.encoder import Encoder, TextQueryEncoder, build_encoder
 from towers.item import ItemTower
 from towers.ranking import RankingHead

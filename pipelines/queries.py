@@ -55,9 +55,7 @@ class Queries:
     def slice(self, start: int, stop: int) -> Queries:
         """The queries start to stop - 1, without copying their arrays."""
         part = slice(start, stop)
-        return Queries(
-            self.user_ids[part], self.times[part], self.histories[part], self.targets[part], self.rows[part]
-        )
+        return Queries(self.user_ids[part], self.times[part], self.histories[part], self.targets[part], self.rows[part])
 
 
 Scorer = Callable[[Queries], NDArray[np.float32]]

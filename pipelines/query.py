@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from pipelines.progress import console, say
+from serving import layout
 from serving.client import Client, Recommendation
 
 
@@ -55,10 +56,8 @@ def read_titles(models: Path | None, name: str) -> dict[str, str]:
     """Item id -> title of the newest version in a models folder; {} where that is not known."""
     if models is None:
         return {}
-    from serving import contract  # TensorFlow: not needed for --json over the network
-
-    version = contract.latest_version(models / name)
-    return contract.titles(models / name / str(version))
+    version = layout.latest_version(models / name)
+    return layout.titles(models / name / str(version))
 
 
 def to_json(item: Recommendation, titles: dict[str, str]) -> dict[str, Any]:
@@ -87,8 +86,6 @@ def table(found: list[Recommendation], titles: dict[str, str], modalities: tuple
             *(carried or ([""] if modalities else [])),
         )
     return result
-
-
 
 
 if __name__ == "__main__":

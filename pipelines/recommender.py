@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -23,7 +23,7 @@ class TowerRecommender:
         self.history = model.user_tower.history
         self.has_text = model.query_encoder is not None
         self.encode_context, tables = context_encoder(model.schema.context)
-        self.trackables: list[Any] = [
+        self.trackables: Sequence[Any] = [
             *model.item_encoders.values(),
             *model.user_encoders.values(),
             *model.user_projections.values(),
@@ -86,9 +86,7 @@ class TowerRecommender:
         return [row.name for row in self.schema.context if row.source == "column"]
 
 
-def _raw(
-    features: tuple[FeatureSchema, ...], raw: Mapping[str, tf.Tensor]
-) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+def _raw(features: tuple[FeatureSchema, ...], raw: Mapping[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
     values, presence = {}, []
     for schema in features:
         values[schema.name], there = feature_for(schema).decode_raw(raw[schema.name])

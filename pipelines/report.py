@@ -18,7 +18,7 @@ from rich.table import Table
 from pipelines import plots
 from pipelines.plots import MODEL, ORACLE, Metrics
 
-__all__ = ["JSON_FILE", "MARKDOWN_FILE", "PLOTS_FOLDER", "Report", "report_json", "report_markdown", "headline"]
+__all__ = ["JSON_FILE", "MARKDOWN_FILE", "PLOTS_FOLDER", "Report", "headline", "report_json", "report_markdown"]
 __all__ += ["summary_table", "write_report"]
 
 JSON_FILE = "report.json"

@@ -46,7 +46,9 @@ class RunFolder:
             if there["records_id"] != records_id:
                 raise DataError(f"{self.path}: a run on other records ({there['records']}); give --out a new folder")
             if (self.path / CONFIG_FILE).read_text() != config.to_yaml():
-                raise DataError(f"{self.path}: a run with another configuration; give --out a new folder or delete this one")
+                raise DataError(
+                    f"{self.path}: a run with another configuration; give --out a new folder or delete this one"
+                )
             write_text(self.path / RUN_FILE, json.dumps(description, indent=1) + "\n")
             return (self.path / METRICS_FILE).is_file()
         if self.path.exists() and any(self.path.iterdir()):

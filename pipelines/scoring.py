@@ -8,15 +8,15 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.feeds import context_encoder
-from pipelines.queries import Queries
 from pipelines.heldout import Requests
+from pipelines.queries import Queries
 from tfrecs.reader import user_features
 from towers.two_tower import TwoTower
 
 
 def pad_history(sequences: Sequence[np.ndarray], length: int, dtype: type) -> np.ndarray:
     """The newest `length` entries of each sequence, at the left of [B, length], zeros behind them."""
-    padded = np.zeros([len(sequences), length], dtype)
+    padded: np.ndarray = np.zeros([len(sequences), length], dtype)
     for row, sequence in enumerate(sequences):
         newest = sequence[-length:]
         padded[row, : len(newest)] = newest
@@ -80,7 +80,10 @@ class ModelScorer:
             return {}
         head = tf.function(self.model.ranking, reduce_retracing=True)
         states = np.concatenate(
-            [self.states(self.requests.queries.slice(start, start + batch)) for start in range(0, len(self.requests), batch)]
+            [
+                self.states(self.requests.queries.slice(start, start + batch))
+                for start in range(0, len(self.requests), batch)
+            ]
         )
         parts: dict[str, list[np.ndarray]] = {label.name: [] for label in self.model.schema.labels}
         for start in range(0, len(self.requests.pair_items), batch):

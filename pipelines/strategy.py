@@ -54,5 +54,7 @@ def _tpu() -> tf.distribute.Strategy:
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0][:120]
-        raise SpecError(f"--strategy tpu: no TPU answers ({reason}); check TPU_NAME and pip install 'triptych[tpu]'") from error
+        raise SpecError(
+            f"--strategy tpu: no TPU answers ({reason}); check TPU_NAME and pip install 'triptych[tpu]'"
+        ) from error
     return tf.distribute.TPUStrategy(resolver)

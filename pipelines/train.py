@@ -14,9 +14,9 @@ import tensorflow as tf
 from pipelines import metrics
 from pipelines.config import Config
 from pipelines.feeds import PreparedItems, TrainingFeed, prepare_items
+from pipelines.heldout import Requests, make_requests, with_targets
 from pipelines.model import make_encoders, make_model, query_encoder, read_vocabulary, refresh
 from pipelines.progress import progress, say
-from pipelines.heldout import Requests, make_requests, with_targets
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
 from pipelines.strategy import make_strategy
@@ -168,7 +168,9 @@ class Trainer:
         session, config = self.session, self.config
         replicas = session.strategy.num_replicas_in_sync
         if config.train.batch % replicas or config.train.fresh_items % replicas:
-            raise DataError(f"train.batch and train.fresh_items must be divisible by {replicas} replicas; --set them so")
+            raise DataError(
+                f"train.batch and train.fresh_items must be divisible by {replicas} replicas; --set them so"
+            )
         return TrainingFeed(
             session.records,
             session.manifest,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import tensorflow as tf
@@ -16,11 +15,6 @@ from tfrecs.schema import Schema
 
 RECOMMEND, RANK, SEARCH, SIMILAR, EMBED_ITEMS = "recommend", "rank", "search", "similar", "embed_items"
 DEFAULT = "serving_default"
-
-EXTRA_FOLDER = "assets.extra"
-DESCRIPTION_FILE = "triptych.json"
-TITLES_FILE = "titles.json"
-WARMUP_FILE = "tf_serving_warmup_requests"
 
 
 class RecommenderModel(Protocol):
@@ -96,34 +90,3 @@ def describe(schema: Schema, signatures: Sequence[str], items: int, versions: Ma
         "versions": dict(versions),
     }
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
-
-
-def latest_version(model: Path) -> int:
-    """The newest integer version below a model's folder, 0 where there is none."""
-    versions = [int(path.name) for path in model.glob("*") if path.name.isdigit() and path.is_dir()]
-    return max(versions, default=0)
-
-
-def titles(version: Path) -> dict[str, str]:
-    """Item id -> title of an exported version; {} where it holds none."""
-    path = version / EXTRA_FOLDER / TITLES_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-__all__ = [
-    "DEFAULT",
-    "DESCRIPTION_FILE",
-    "EMBED_ITEMS",
-    "EXTRA_FOLDER",
-    "RANK",
-    "RECOMMEND",
-    "SEARCH",
-    "SIMILAR",
-    "TITLES_FILE",
-    "WARMUP_FILE",
-    "RecommenderModel",
-    "describe",
-    "latest_version",
-    "request_specs",
-    "titles",
-]

@@ -44,7 +44,9 @@ class Answers:
 def unknown_ops(ops: Iterable[str]) -> list[str]:
     """Those that stock TensorFlow Serving does not have, sorted."""
     own = set(dir(tf.raw_ops))
-    return sorted(op for op in ops if op in FORBIDDEN or (op not in own and op not in TEXT_OPS and not op.startswith("_")))
+    return sorted(
+        op for op in ops if op in FORBIDDEN or (op not in own and op not in TEXT_OPS and not op.startswith("_"))
+    )
 
 
 def ask_fresh_process(saved_model: Path, requests: Mapping[str, Mapping[str, np.ndarray]]) -> Answers:
@@ -59,7 +61,9 @@ def ask_fresh_process(saved_model: Path, requests: Mapping[str, Mapping[str, np.
     script = Path(__file__).with_name("fresh_process.py")
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder, "requests.npz"), Path(folder, "answers.npz")
-        flat = {f"{signature}/{name}": value for signature, inputs in requests.items() for name, value in inputs.items()}
+        flat = {
+            f"{signature}/{name}": value for signature, inputs in requests.items() for name, value in inputs.items()
+        }
         np.savez(asked, **flat)
         # Its own folder would shadow nothing, but Python puts it first on the path; -P (3.11) is not in 3.10.
         environment = {**os.environ, "PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "2"}

@@ -45,7 +45,9 @@ class ServingModule(tf.Module):
         norms = np.linalg.norm(table, axis=1, keepdims=True)
         self.unit = tf.Variable(table / np.maximum(norms, 1e-12), trainable=False, name="unit_item_embeddings")
         self.weights = tf.Variable(
-            np.concatenate([weights, np.zeros([1, weights.shape[1]], np.float32)]), trainable=False, name="modality_weights"
+            np.concatenate([weights, np.zeros([1, weights.shape[1]], np.float32)]),
+            trainable=False,
+            name="modality_weights",
         )
         self.item_table = _lookup(ids)
         values = sorted({value for row in categories for value in row})

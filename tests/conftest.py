@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 import tfrecs  # noqa: F401  (the Keras guard runs before any test imports TensorFlow)
 
 REPO = Path(__file__).resolve().parent.parent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from towers.fusion import FUSIONS, masked_softmax
 
 PRESENCE = np.array([[True, True, True], [True, False, True], [False, False, True], [False, False, False]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from towers.retrieval import InBatchSoftmax, full_softmax
 
 
@@ -23,7 +24,9 @@ def test_label_smoothing_is_cross_entropy_with_the_smoothed_distribution() -> No
     assert float(loss) == pytest.approx(-(smoothed * log_p).sum(), rel=1e-5)
 
 
-def by_hand(query: np.ndarray, item: np.ndarray, index: np.ndarray, q: np.ndarray, weight: np.ndarray, t: float) -> float:
+def by_hand(
+    query: np.ndarray, item: np.ndarray, index: np.ndarray, q: np.ndarray, weight: np.ndarray, t: float
+) -> float:
     total = 0.0
     for row in range(len(query)):
         logits = []
@@ -43,8 +46,6 @@ def test_in_batch_softmax_has_logq_no_accidental_hits_and_no_padding_among_its_c
     index = np.array([0, 1, 0, 3, 2], np.int32)  # positions 0 and 2 share an item; position 4 is padding
     probability = np.array([0.5, 0.2, 0.2, 0.1], np.float32)[index]
     weight = np.array([1, 1, 1, 1, 0], np.float32)
-    loss = InBatchSoftmax(0.7)(
-        *(tf.constant(value) for value in (query, table[index], index, probability, weight))
-    )
+    loss = InBatchSoftmax(0.7)(*(tf.constant(value) for value in (query, table[index], index, probability, weight)))
     expected = by_hand(query, table[index], index, probability, weight, 0.7)
     assert float(loss) == pytest.approx(expected, rel=1e-4)

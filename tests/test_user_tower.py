@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from towers.user import UserTower, time_bucket, time_context
 
 CONTEXT = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 
@@ -34,7 +34,7 @@ MODALITIES: tuple[Modality, ...] = (
 KINDS: tuple[str, ...] = tuple(row.kind for row in MODALITIES)
 
 
-@lru_cache(maxsize=None)
+@cache
 def resolve(path: str) -> Any:
     """`package.module:Name` -> the object. An import error is raised as it is, never swallowed."""
     module, _, name = path.partition(":")

@@ -64,7 +64,9 @@ def shard_paths(records: str | Path, shards: tuple[ShardInfo, ...]) -> list[str]
 
 def load_catalogue(records: str | Path, manifest: Manifest) -> Catalogue:
     """Reads all items. The catalogue is held in memory in its encoded form (JPEG, 16-bit sound, text)."""
-    serialized, ids, titles = [], [], []
+    serialized: list[tf.Tensor] = []
+    ids: list[str] = []
+    titles: list[str] = []
     spec = {"item_id": tf.io.FixedLenFeature([], tf.string), "title": tf.io.FixedLenFeature([], tf.string, "")}
     for batch in tf.data.TFRecordDataset(shard_paths(records, manifest.item_shards)).batch(1024):
         parsed = tf.io.parse_example(batch, spec)

@@ -13,7 +13,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tfrecs.errors import DataError, TriptychError
 
-__all__ = ["ContextSchema", "FeatureSchema", "LabelSchema", "Manifest", "Schema", "ShardInfo", "SplitInfo", "TriptychError"]
+__all__ = [
+    "ContextSchema",
+    "FeatureSchema",
+    "LabelSchema",
+    "Manifest",
+    "Schema",
+    "ShardInfo",
+    "SplitInfo",
+    "TriptychError",
+]
 
 MANIFEST_FILE = "manifest.json"
 VOCABULARY_FILE = "vocab.txt"
@@ -158,7 +167,9 @@ class Manifest(_Frozen):
             first = str(error).splitlines()[0]
             raise DataError(f"{path}: not a manifest of this version ({first}); build the records again") from error
         if manifest.format_version != FORMAT_VERSION:
-            raise DataError(f"{path}: format {manifest.format_version}, this Triptych reads {FORMAT_VERSION}; build again")
+            raise DataError(
+                f"{path}: format {manifest.format_version}, this Triptych reads {FORMAT_VERSION}; build again"
+            )
         return manifest
 
     def save(self, records: str | Path) -> None:

@@ -41,7 +41,7 @@ class AudioEncoder(Encoder):
     ):
         super().__init__(schema, **kwargs)
         self.rate = int(self.schema.params["rate"])
-        self.samples = int(round(self.rate * float(self.schema.params["seconds"])))
+        self.samples = round(self.rate * float(self.schema.params["seconds"]))
         self.mels, self.window, self.hop, self.fmin, self.fmax, self.mask = mels, window, hop, fmin, fmax, mask
         self.widths = tuple(widths)
         self.frames = -(-self.samples // hop)
@@ -60,9 +60,7 @@ class AudioEncoder(Encoder):
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
         nfft = 1 << (self.window - 1).bit_length()
         magnitude = tfio.audio.spectrogram(values, nfft=nfft, window=self.window, stride=self.hop)
-        mel = tfio.audio.melscale(
-            tf.square(magnitude), rate=self.rate, mels=self.mels, fmin=self.fmin, fmax=self.fmax
-        )
+        mel = tfio.audio.melscale(tf.square(magnitude), rate=self.rate, mels=self.mels, fmin=self.fmin, fmax=self.fmax)
         # Not tfio.audio.dbscale: it clips against the loudest value of the whole batch, so that an item's
         # features would depend on its neighbours.
         return tf.ensure_shape(tf.math.log(mel + 1e-6), [None, self.frames, self.mels])

@@ -81,7 +81,9 @@ class ConcatFusion(Fusion):
 
     def build(self, input_shape: Any) -> None:
         modalities = int(input_shape[1])
-        self.kernels = self.add_weight("kernels", [modalities, self.width, 2 * self.width], initializer="glorot_uniform")
+        self.kernels = self.add_weight(
+            "kernels", [modalities, self.width, 2 * self.width], initializer="glorot_uniform"
+        )
         self.bias = self.add_weight("bias", [2 * self.width], initializer="zeros")
         self.out = tf.keras.layers.Dense(self.width)
         super().build(input_shape)

@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from towers.fusion import FUSIONS
 
-
 _SCALE = 0.1  # of both parts of an item embedding at the start, per dimension
 
 
@@ -29,7 +28,14 @@ class ItemTower(tf.keras.layers.Layer):
     """
 
     def __init__(
-        self, num_ids: int, modalities: int, width: int, fusion: str, modality_dropout: float, id_dropout: float, **kwargs: Any
+        self,
+        num_ids: int,
+        modalities: int,
+        width: int,
+        fusion: str,
+        modality_dropout: float,
+        id_dropout: float,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.options = {
@@ -45,13 +51,17 @@ class ItemTower(tf.keras.layers.Layer):
         self.norms = [tf.keras.layers.LayerNormalization(epsilon=1e-5) for _ in range(modalities)]
         self.fusion = FUSIONS[fusion](width)
         # Content starts as small as the id embeddings: a louder start would drown what interactions teach.
-        self.content_norm = tf.keras.layers.LayerNormalization(epsilon=1e-5, gamma_initializer=tf.keras.initializers.Constant(_SCALE))
+        self.content_norm = tf.keras.layers.LayerNormalization(
+            epsilon=1e-5, gamma_initializer=tf.keras.initializers.Constant(_SCALE)
+        )
         self.drop_modality = tf.keras.layers.Dropout(modality_dropout)
         self.drop_id = tf.keras.layers.Dropout(id_dropout)
 
     def build(self, input_shape: Any) -> None:
         self.id_table = self.add_weight(
-            "id_table", [self.options["num_ids"], self.width], initializer=tf.keras.initializers.RandomNormal(stddev=_SCALE)
+            "id_table",
+            [self.options["num_ids"], self.width],
+            initializer=tf.keras.initializers.RandomNormal(stddev=_SCALE),
         )
         super().build(input_shape)
 

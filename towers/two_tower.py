@@ -96,7 +96,10 @@ class TwoTower(tfrs.Model):
         return {name: self.item_encoders[name](inputs[name], training=training) for name in self.item_encoders}
 
     def items(
-        self, presence: tf.Tensor | None = None, encodings: Mapping[str, tf.Tensor] | None = None, training: bool = False
+        self,
+        presence: tf.Tensor | None = None,
+        encodings: Mapping[str, tf.Tensor] | None = None,
+        training: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The catalogue: embeddings [N, D] and modality weights [N, M], from the cache unless encodings are given."""
         encodings = self.cache if encodings is None else encodings
@@ -237,7 +240,9 @@ class TwoTower(tfrs.Model):
         item = tf.gather(table, index)
         target = tf.reshape(inputs["target"], [-1])
         positive = tf.cast(target & tf.reshape(inputs["positive"], [-1]), tf.float32)
-        total = self._share("retrieval_loss", self._retrieval(states, table, item, index, positive), tf.reduce_sum(positive))
+        total = self._share(
+            "retrieval_loss", self._retrieval(states, table, item, index, positive), tf.reduce_sum(positive)
+        )
         if spans is not None:
             total += self.search_weight * self._search_loss(spans, inputs, table)
         if self.ranking is not None:

@@ -184,7 +184,11 @@ class UserTower(tf.keras.layers.Layer):
         return self.norm(x)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self.options, "context": [row.model_dump(mode="json") for row in self.context]}
+        return {
+            **super().get_config(),
+            **self.options,
+            "context": [row.model_dump(mode="json") for row in self.context],
+        }
 
 
 def time_context(name: str, now: tf.Tensor) -> tf.Tensor:

@@ -92,7 +92,8 @@ def _tone(pitch: float, seconds: float, timbre: int) -> np.ndarray:
     total = sum(strength for _, strength in heard)
     # Higher partials die sooner, as on a string.
     voice = sum(
-        strength * np.sin(2 * np.pi * ratio * pitch * time) * np.exp(-time * ratio**0.5 / decay) for ratio, strength in heard
+        strength * np.sin(2 * np.pi * ratio * pitch * time) * np.exp(-time * ratio**0.5 / decay)
+        for ratio, strength in heard
     )
     release = np.minimum(1.0, (seconds - time) / 0.02)
     return np.minimum(1.0, time / attack) * release * voice / max(total, 1.0)
@@ -101,7 +102,9 @@ def _tone(pitch: float, seconds: float, timbre: int) -> np.ndarray:
 def _drone(pitch: float, scale: tuple[int, ...]) -> np.ndarray:
     """Tonic, third and fifth of the scale as soft sines under the whole clip."""
     time = np.arange(int(SECONDS * RATE)) / RATE
-    return sum((np.sin(2 * np.pi * pitch * 2.0 ** (scale[step] / 12) * time) for step in (0, 2, 4)), np.zeros_like(time))
+    return sum(
+        (np.sin(2 * np.pi * pitch * 2.0 ** (scale[step] / 12) * time) for step in (0, 2, 4)), np.zeros_like(time)
+    )
 
 
 def _wav(samples: np.ndarray) -> bytes:

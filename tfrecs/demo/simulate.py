@@ -110,7 +110,9 @@ def _releases(rng: np.random.Generator, times: np.ndarray, items: int) -> np.nda
     return rng.permutation(released)
 
 
-def _choose(rng: np.random.Generator, world: World, owner: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _choose(
+    rng: np.random.Generator, world: World, owner: np.ndarray, times: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The short of every event [E] and how much it was liked [E].
 
     The Gumbel-max trick draws from the softmax of the utility over what is released and not yet watched by the user.

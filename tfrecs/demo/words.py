@@ -52,12 +52,32 @@ HEROES: tuple[tuple[tuple[str, str], ...], ...] = (
 
 # Where it plays: from open water to outer space. SETTINGS completes a sentence, PLACES stands in one of its own.
 SETTINGS: tuple[tuple[str, ...], ...] = (
-    ("aboard a rusting trawler", "on a sailboat without wind", "below the deck of a cargo ship", "on a raft far from any coast"),
+    (
+        "aboard a rusting trawler",
+        "on a sailboat without wind",
+        "below the deck of a cargo ship",
+        "on a raft far from any coast",
+    ),
     ("in a fishing village", "on a pebble beach", "at the foot of a lighthouse", "in a harbour town out of season"),
     ("in a pine forest", "at the edge of the woods", "in a cabin among birches", "under the oldest oak in the valley"),
-    ("in a snowed-in mountain hut", "on a glacier", "at a ski lift that no longer runs", "on the last pass before the summit"),
-    ("in a city of neon signs", "on the night bus downtown", "in a tower block with one working lift", "beneath the subway"),
-    ("on a space station", "aboard a shuttle bound for Mars", "in a greenhouse on the Moon", "on a satellite nobody steers"),
+    (
+        "in a snowed-in mountain hut",
+        "on a glacier",
+        "at a ski lift that no longer runs",
+        "on the last pass before the summit",
+    ),
+    (
+        "in a city of neon signs",
+        "on the night bus downtown",
+        "in a tower block with one working lift",
+        "beneath the subway",
+    ),
+    (
+        "on a space station",
+        "aboard a shuttle bound for Mars",
+        "in a greenhouse on the Moon",
+        "on a satellite nobody steers",
+    ),
 )
 PLACES: tuple[tuple[str, ...], ...] = (
     ("Gulls wheel over the swell", "Salt dries on every rope", "The waves never quite let anyone sleep", "The anchor drags all night"),

@@ -84,7 +84,9 @@ class World:
             with np.load(path, allow_pickle=False) as arrays:
                 return cls(**{field.name: arrays[field.name] for field in dataclasses.fields(cls)})
         except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path}: not the truth of a demo catalogue ({error}); generate the demo data again") from error
+            raise DataError(
+                f"{path}: not the truth of a demo catalogue ({error}); generate the demo data again"
+            ) from error
 
 
 def draw_items(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -133,7 +135,10 @@ def taste(world: World, users: np.ndarray, times: np.ndarray) -> np.ndarray:
     """
     path = _path(world, users, times)
     near = [
-        np.exp(-_squared_distances(_between(world.first_ideal, world.last_ideal, users, path, b), world.factors[:, b]) / (2 * RADIUS**2))
+        np.exp(
+            -_squared_distances(_between(world.first_ideal, world.last_ideal, users, path, b), world.factors[:, b])
+            / (2 * RADIUS**2)
+        )
         for b in range(len(BLOCKS))
     ]
     total = sum(world.strengths[users, b, None] * near[b] for b in range(len(BLOCKS)))
@@ -174,7 +179,9 @@ def oracle_scores(truth: Path, user_ids: Sequence[str], times: np.ndarray) -> tu
     row = {user: index for index, user in enumerate(world.user_ids.tolist())}
     unknown = next((user for user in user_ids if user not in row), None)
     if unknown is not None:
-        raise DataError(f"{truth}: no user {unknown!r} there; use the truth and the interactions of one generated folder")
+        raise DataError(
+            f"{truth}: no user {unknown!r} there; use the truth and the interactions of one generated folder"
+        )
     users = np.array([row[user] for user in user_ids], np.int64)
     scores = np.empty((len(users), len(world.item_ids)), np.float32)
     for start in range(0, len(users), 1024):  # bounds the float64 temporaries of a long list of queries
@@ -189,7 +196,9 @@ def _path(world: World, users: np.ndarray, times: np.ndarray) -> np.ndarray:
     return linear * linear * (3.0 - 2.0 * linear)
 
 
-def _between(first: np.ndarray, last: np.ndarray, users: np.ndarray, path: np.ndarray, block: int | slice) -> np.ndarray:
+def _between(
+    first: np.ndarray, last: np.ndarray, users: np.ndarray, path: np.ndarray, block: int | slice
+) -> np.ndarray:
     if isinstance(block, int):
         return first[users, block] + path[:, None] * (last[users, block] - first[users, block])
     return first[users] + path * (last[users] - first[users])
