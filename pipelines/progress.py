@@ -18,8 +18,9 @@ _LINE_EVERY = 15.0  # seconds between lines where there is no terminal
 
 
 def say(text: str) -> None:
-    """One line to standard output."""
+    """A line to standard output, at once: whoever follows a log file waits for it."""
     console.print(text, markup=False)
+    console.file.flush()
 
 
 @contextmanager

@@ -214,7 +214,7 @@ class Trainer:
                         tf.summary.scalar(name, value)
             self._keep(row)
             say(
-                f"  epoch {row['epoch']:>3}/{self.config.train.epochs}  loss {row['loss']:.3f}  valid Recall@20 "
+                f"  epoch {row['epoch']:>3}/{self.config.train.epochs}  loss {row['retrieval_loss']:.3f}  valid Recall@20 "
                 f"{row['valid_recall@20']:.4f}  NDCG@10 {row['valid_ndcg@10']:.4f}  {row['seconds']:.1f} s"
             )
         best = self._best()
@@ -237,8 +237,9 @@ class Trainer:
         if self.config.train.encoders == "finetune":
             refresh(model, self.encode, items, self.config.train.encode_batch)
         row = {"epoch": epoch + 1, **{name: float(values[-1]) for name, values in history.items()}}
-        row.pop("regularization_loss", None)
-        row.pop("total_loss", None)
+        # Keras takes these from one replica alone; the losses by name are means over all of them.
+        for name in ("loss", "regularization_loss", "total_loss"):
+            row.pop(name, None)
         row |= self._validate()
         row["seconds"] = round(time.monotonic() - started, 2)
         return row

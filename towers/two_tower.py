@@ -277,7 +277,9 @@ class TwoTower(tfrs.Model):
         """[B, L, D]: at some positions whose target is among the fresh items, the query that asks for it."""
         if spans is None:
             return None
-        fresh = inputs["fresh_index"]
+        replica = tf.distribute.get_replica_context()
+        fresh = replica.all_gather(inputs["fresh_index"], axis=0)
+        spans = replica.all_gather(spans, axis=0)
         match = tf.cast(index[:, :, None] == fresh[None, None, :], tf.float32)
         match *= tf.cast(inputs["target"], tf.float32)[:, :, None]
         keep = tf.sign(self.query_dropout(tf.ones(tf.shape(index)), training=True))
