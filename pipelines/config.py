@@ -129,7 +129,7 @@ class TrainConfig(Section):
 
     strategy: Literal["auto", "cpu", "mirrored", "multiworker", "tpu"] = "auto"
     encoders: Literal["finetune", "frozen"] = "finetune"
-    fresh_items: int = Field(64, ge=1)
+    fresh_items: int = Field(32, ge=1)
     batch: int = Field(64, ge=1)
     epochs: int = Field(30, ge=1)
     patience: int = Field(4, ge=1)
