@@ -53,7 +53,7 @@ def run(job: EvaluateJob) -> EvaluateResult:
     return EvaluateResult(report, folder.reports)
 
 
-def test_requests(session: Session) -> Requests:
+def held_out_requests(session: Session) -> Requests:
     """The requests of the test split. Raises DataError where there is none."""
     histories = load_histories(session.records, session.manifest, "test", session.catalogue.ids)
     requests = make_requests(histories, session.manifest.schema_)
@@ -65,7 +65,7 @@ def test_requests(session: Session) -> Requests:
 def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[str, Any]]) -> Report:
     """Measures a model and the baselines on the same requests."""
     settings = session.config.evaluate
-    requests = test_requests(session)
+    requests = held_out_requests(session)
     queries = with_targets(requests.queries)
     count = len(session.catalogue)
     users, items = load_training_pairs(session.records, session.manifest, session.catalogue.ids)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from pipelines import metrics
-from pipelines.evaluate import test_requests
+from pipelines.evaluate import held_out_requests
 from pipelines.heldout import Requests
 from pipelines.progress import say
 from pipelines.recommender import TowerRecommender
@@ -64,7 +64,7 @@ def run(job: ExportJob) -> ExportResult:
     try:
         module = make_module(session)
         tf.saved_model.save(module, str(temporary), signatures=module.signatures())
-        requests = test_requests(session)
+        requests = held_out_requests(session)
         sample = _sample(requests, session.config.export.parity_requests)
         inputs = _inputs(session, requests, sample)
         _write_extras(session, module, temporary, job.to.name, inputs)

@@ -24,6 +24,16 @@ def test_label_smoothing_is_cross_entropy_with_the_smoothed_distribution() -> No
     assert float(loss) == pytest.approx(-(smoothed * log_p).sum(), rel=1e-5)
 
 
+def test_what_is_no_candidate_takes_no_part() -> None:
+    # Without the middle column: softmax of (ln 3, 0) = (3/4, 1/4); smoothing 0.2 puts (0.9, 0.1) on the two.
+    scores = tf.constant([[np.log(3.0), 50.0, 0.0]], tf.float32)
+    candidates = tf.constant([True, False, True])
+    plain = full_softmax(scores, tf.constant([0]), tf.constant([1.0]), 0.0, candidates)
+    assert float(plain) == pytest.approx(-np.log(0.75), rel=1e-5)
+    smooth = full_softmax(scores, tf.constant([0]), tf.constant([1.0]), 0.2, candidates)
+    assert float(smooth) == pytest.approx(-0.9 * np.log(0.75) - 0.1 * np.log(0.25), rel=1e-5)
+
+
 def by_hand(
     query: np.ndarray, item: np.ndarray, index: np.ndarray, q: np.ndarray, weight: np.ndarray, t: float
 ) -> float:

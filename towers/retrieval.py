@@ -6,7 +6,16 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 
-def full_softmax(scores: tf.Tensor, targets: tf.Tensor, weight: tf.Tensor, label_smoothing: float) -> tf.Tensor:
+_NO_CANDIDATE = -1e9
+
+
+def full_softmax(
+    scores: tf.Tensor,
+    targets: tf.Tensor,
+    weight: tf.Tensor,
+    label_smoothing: float,
+    candidates: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Summed cross-entropy of the exact softmax over all candidates.
 
     Args:
@@ -14,14 +23,19 @@ def full_softmax(scores: tf.Tensor, targets: tf.Tensor, weight: tf.Tensor, label
       targets: int32 [P], the index of the positive.
       weight: float [P].
       label_smoothing: share of the target mass spread evenly over the candidates.
+      candidates: bool [N], what the softmax runs over; None: everything.
 
     Returns:
       float [].
     """
-    log_z = tf.reduce_logsumexp(scores, axis=1)
+    if candidates is None:
+        candidates = tf.ones([tf.shape(scores)[1]], tf.bool)
+    log_z = tf.reduce_logsumexp(tf.where(candidates, scores, _NO_CANDIDATE), axis=1)
     loss = log_z - tf.gather(scores, targets, batch_dims=1)
     if label_smoothing:
-        loss = (1.0 - label_smoothing) * loss + label_smoothing * (log_z - tf.reduce_mean(scores, axis=1))
+        even = tf.cast(candidates, scores.dtype)
+        mean = tf.linalg.matvec(scores, even / tf.reduce_sum(even))
+        loss = (1.0 - label_smoothing) * loss + label_smoothing * (log_z - mean)
     return tf.reduce_sum(loss * weight)
 
 

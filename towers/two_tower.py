@@ -256,7 +256,10 @@ class TwoTower(tfrs.Model):
         self, states: tf.Tensor, table: tf.Tensor, item: tf.Tensor, index: tf.Tensor, weight: tf.Tensor
     ) -> tf.Tensor:
         if self.softmax == "full":
-            return full_softmax(self.scores(states, table), index, weight, self.label_smoothing)
+            # An item without a training event was not there to be passed over: as a negative for everybody it would
+            # teach that new content is bad content.
+            seen = self.probability > 0
+            return full_softmax(self.scores(states, table), index, weight, self.label_smoothing, seen)
         return self.in_batch(states, item, index, tf.gather(self.probability, index), weight)
 
     def _encode_spans(self, inputs: Batch, training: bool) -> tf.Tensor | None:

@@ -81,7 +81,8 @@ class World:
         if not path.is_file():
             raise DataError(f"{path}: no such file; generate the demo data again")
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            # Opened here: numpy leaves the file open where it is a broken archive.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return cls(**{field.name: arrays[field.name] for field in dataclasses.fields(cls)})
         except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
             raise DataError(

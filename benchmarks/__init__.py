@@ -1,0 +1,1 @@
+"""benchmarks: measurements against peers and limits, each runnable alone; results in `results/` with their command."""

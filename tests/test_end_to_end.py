@@ -1,0 +1,278 @@
+"""The smallest real run: generate, build, train, evaluate, export, serve, ask. Every stage is done once and shared."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from pipelines import build, evaluate, export, train
+from pipelines.config import Config, load_config
+from pipelines.export import _inputs, held_out_requests
+from pipelines.run_folder import RunFolder
+from pipelines.train import Session, load_trained
+from serving import contract, layout
+from serving.client import Client
+from serving.gate import TEXT_OPS, ask_fresh_process, unknown_ops
+from serving.models import folder
+from serving.server import Server
+from tfrecs.demo import generate
+from tfrecs.errors import DataError
+from tfrecs.schema import Manifest
+
+SMALL = (
+    "build.vocabulary_size=600",
+    "text.layers=1",
+    "text.width=32",
+    "text.feed_forward=64",
+    "text.max_tokens=32",
+    "image.widths=[8,16]",
+    "audio.widths=[8,16]",
+    "user.width=32",
+    "user.layers=1",
+    "user.history=20",
+    "user.stride=10",
+    "train.epochs=3",
+    "train.batch=16",
+    "train.fresh_items=8",
+    "export.parity_requests=40",
+)
+
+
+@dataclass(frozen=True)
+class Whole:
+    data: Path
+    records: Path
+    run: Path
+    models: Path
+    config: Config
+    evaluation: evaluate.EvaluateResult
+    export: export.ExportResult
+    trained: train.TrainResult
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    root = tmp_path_factory.mktemp("whole")
+    config = load_config(None, SMALL)
+    data = generate(root / "data", seed=4, items=80, users=60, interactions=2400)
+    records = build.run(build.BuildJob(data, root / "records", config)).out
+    trained = train.run(train.TrainJob(records, root / "run", config))
+    evaluation = evaluate.run(evaluate.EvaluateJob(root / "run"))
+    exported = export.run(export.ExportJob(root / "run", root / "models" / "demo"))
+    return Whole(data, records, root / "run", root / "models", config, evaluation, exported, trained)
+
+
+@pytest.fixture(scope="session")
+def session(whole: Whole) -> Session:
+    return load_trained(RunFolder(whole.run))
+
+
+@pytest.fixture(scope="session")
+def client(whole: Whole):
+    server = Server(
+        folder(whole.models),
+        host=None,
+        port=0,
+        poll_seconds=0,
+        threads=2,
+        max_message_bytes=1 << 24,
+        grace=1.0,
+        report=lambda line: None,
+    )
+    with server, Client(f"127.0.0.1:{server.port}", "demo", timeout=30.0) as connected:
+        yield connected
+
+
+def test_the_run_folder_holds_what_the_readme_promises(whole: Whole) -> None:
+    rows = [json.loads(line) for line in (whole.run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert (whole.run / "config.yaml").read_text() == whole.config.to_yaml()
+    assert list((whole.run / "logs").glob("events.*"))
+    assert {"report.json", "report.md", "plots"} <= {path.name for path in (whole.run / "reports").iterdir()}
+
+
+def test_training_lowers_the_loss(whole: Whole) -> None:
+    rows = [json.loads(line) for line in (whole.run / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["retrieval_loss"] < rows[0]["retrieval_loss"]
+
+
+def test_the_report_has_the_layout_of_the_design(whole: Whole) -> None:
+    report = json.loads((whole.run / "reports" / "report.json").read_text())
+    assert {"dataset", "protocol", "model", "baselines", "slices", "ranking", "oracle"} <= set(report)
+    assert {"random", "popularity", "item_knn", "item_knn_last20"} <= set(report["baselines"])
+    assert {"cold_items", "warm_items", "cold_users"} <= set(report["slices"])
+    assert {"without_text", "without_image", "without_audio", "without_mood"} <= set(report["slices"])
+    assert set(report["ranking"]) == {"like", "rating"}
+    for k in (5, 10, 20, 50):
+        for name in ("recall", "ndcg", "precision", "f1", "hit", "map"):
+            assert 0 <= report["model"][f"{name}@{k}"] <= 1
+    # The generator's true preference is a ceiling for whoever does not know it.
+    assert report["oracle"]["recall@20"] > report["baselines"]["popularity"]["recall@20"]
+
+
+def test_slices_are_parts_of_the_test_split(whole: Whole) -> None:
+    slices = whole.evaluation.report.slices
+    total = slices["without_text"]["queries"]
+    assert slices["cold_items"]["queries"] + slices["warm_items"]["queries"] == total
+    mean = sum(
+        slices[name]["recall@20"] * slices[name]["queries"]
+        for name in ("cold_items", "warm_items")
+        if slices[name]["queries"]
+    )
+    assert mean / total == pytest.approx(whole.evaluation.report.model["recall@20"], abs=1e-9)
+
+
+def test_evaluating_again_gives_the_same_numbers(whole: Whole) -> None:
+    first = dict(whole.evaluation.report.model)
+    second = evaluate.run(evaluate.EvaluateJob(whole.run)).report.model
+    assert second == pytest.approx(first, abs=1e-9)
+
+
+def test_a_run_continued_after_a_kill_ends_at_the_same_weights(whole: Whole, tmp_path: Path) -> None:
+    job = train.TrainJob(whole.records, tmp_path / "run", whole.config)
+    first = train.Trainer(job)
+    epoch = first._epoch
+    first._epoch = lambda number: epoch(number) if number < 2 else (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    second = train.Trainer(job)
+    assert len(second.rows) == 2
+    second.train()
+    straight, resumed = (tf.train.load_checkpoint(str(run / "checkpoints")) for run in (whole.run, tmp_path / "run"))
+    compared = 0
+    for name in straight.get_variable_to_shape_map():
+        if name.startswith("model/") and name.endswith("VARIABLE_VALUE"):
+            np.testing.assert_allclose(straight.get_tensor(name), resumed.get_tensor(name), atol=1e-5, err_msg=name)
+            compared += 1
+    assert compared > 40
+
+
+def test_a_run_folder_is_not_continued_with_another_configuration(whole: Whole) -> None:
+    other = load_config(None, (*SMALL, "train.epochs=9"))
+    with pytest.raises(DataError, match="another configuration"):
+        train.run(train.TrainJob(whole.records, whole.run, other))
+
+
+def test_every_signature_answers_in_a_process_that_never_imports_us(whole: Whole, session: Session) -> None:
+    requests = held_out_requests(session)
+    rows = np.arange(6)
+    inputs = _inputs(session, requests, rows)
+    ids = session.catalogue.ids.astype(object)
+    row = _complete_item(whole.data)
+    asked = {
+        contract.RECOMMEND: {**inputs, "k": np.array(7, np.int32)},
+        contract.RANK: {**{k: v for k, v in inputs.items() if k != "k"}, "candidate_ids": np.array([[*ids[:3], "?"]] * 6, object)},
+        contract.SEARCH: {"query": np.array([row["description"], ""], object), "k": np.array(4, np.int32)},
+        contract.SIMILAR: {"item_ids": np.array([ids[5], "?"], object), "k": np.array(500, np.int32)},
+        contract.EMBED_ITEMS: {
+            "text": np.array([row["description"], ""], object),
+            "image": np.array([(whole.data / row["image"]).read_bytes(), b""], object),
+            "audio": np.array([(whole.data / row["audio"]).read_bytes(), b""], object),
+            "mood": np.array([[row["mood"]], [""]], object),
+        },
+    }
+    answers = ask_fresh_process(whole.export.path, asked)
+    outputs = answers.outputs
+    count = len(ids)
+    assert outputs["recommend"]["ids"].shape == (6, 7)
+    assert outputs["recommend"]["modality_weights"].shape == (6, 7, 4)
+    np.testing.assert_allclose(outputs["recommend"]["modality_weights"].sum(axis=-1), 1.0, atol=1e-5)
+    assert ((outputs["recommend"]["rating"] >= 1) & (outputs["recommend"]["rating"] <= 5)).all()
+    assert ((outputs["recommend"]["like"] >= 0) & (outputs["recommend"]["like"] <= 1)).all()
+    for history, because in zip(inputs["history_ids"], outputs["recommend"]["because_ids"], strict=True):
+        assert {name.decode() for name in because} <= set(history.tolist())
+    assert np.isneginf(outputs["rank"]["scores"][:, 3]).all()
+    assert np.isfinite(outputs["rank"]["scores"][:, :3]).all()
+    assert np.isnan(outputs["rank"]["like"][:, 3]).all()
+    assert (outputs["search"]["ids"][1] == b"").all()
+    assert len(set(outputs["search"]["ids"][0])) == 4
+    assert ids[5].encode() not in outputs["similar"]["ids"][0]
+    assert len(set(outputs["similar"]["ids"][0]) - {b""}) == count - 1
+    assert (outputs["similar"]["ids"][1] == b"").all()
+    np.testing.assert_allclose(outputs["embed_items"]["modality_weights"].sum(axis=1), [1.0, 0.0], atol=1e-5)
+    assert unknown_ops(answers.ops) == []
+    assert answers.ops & TEXT_OPS
+
+
+def test_the_gate_knows_ops_that_a_stock_server_lacks() -> None:
+    assert unknown_ops(["MatMul", "IO>AudioResample", "RoundRobinTrim", "EagerPyFunc", "NormalizeUTF8"]) == [
+        "EagerPyFunc",
+        "IO>AudioResample",
+        "RoundRobinTrim",
+    ]
+
+
+def test_a_served_new_item_equals_the_catalogue_item_with_the_same_content(whole: Whole, session: Session, client: Client) -> None:
+    row = _complete_item(whole.data)
+    embedded = client.embed_items(
+        text=[row["description"]],
+        image=[(whole.data / row["image"]).read_bytes()],
+        audio=[(whole.data / row["audio"]).read_bytes()],
+        mood=[[row["mood"]]],
+    )
+    position = session.catalogue.ids.tolist().index(row["item_id"])
+    model = session.model
+    model.id_index = tf.fill([len(session.catalogue)], -1)  # content alone
+    expected = model.items()[0].numpy()[position]
+    cosine = embedded.embedding[0] @ expected / np.linalg.norm(embedded.embedding[0]) / np.linalg.norm(expected)
+    # Not 1: the records hold the picture resized and compressed again, and the clip's middle in 16 bits.
+    assert cosine > 0.98
+
+
+def test_the_client_gets_what_python_computes(whole: Whole, session: Session, client: Client) -> None:
+    requests = held_out_requests(session)
+    row = int(np.argmax([len(history) for history in requests.queries.histories]))
+    inputs = _inputs(session, requests, np.array([row]))
+    found = client.recommend(
+        history_ids=inputs["history_ids"][0].tolist(),
+        history_values=inputs["history_values"][0].tolist(),
+        history_times=inputs["history_times"][0].tolist(),
+        now=int(inputs["now"][0]),
+        k=5,
+    )
+    direct = ask_fresh_process(whole.export.path, {"recommend": {**inputs, "k": np.array(5, np.int32)}}).outputs
+    assert [item.id for item in found] == [name.decode() for name in direct["recommend"]["ids"][0]]
+    np.testing.assert_allclose([item.score for item in found], direct["recommend"]["scores"][0], rtol=1e-4)
+
+
+def test_padding_and_unknown_ids_change_nothing(session: Session, client: Client) -> None:
+    ids = session.catalogue.ids.tolist()
+    plain = client.recommend(history_ids=ids[:3], history_times=[10, 20, 30], now=99, k=6)
+    padded = client.recommend(
+        history_ids=["", ids[0], "nobody knows me", ids[1], "", ids[2]], history_times=[5, 10, 0, 20, 7, 30], now=99, k=6
+    )
+    assert [item.id for item in padded] == [item.id for item in plain]
+    np.testing.assert_allclose([item.score for item in padded], [item.score for item in plain], rtol=1e-4)
+
+
+def test_exclusions_and_category_filters_are_kept(whole: Whole, session: Session, client: Client) -> None:
+    moods = {row["item_id"]: row["mood"] for row in _items(whole.data)}
+    first = client.recommend(history_ids=[], k=3)
+    rest = client.recommend(history_ids=[], k=80, exclude_ids=[item.id for item in first])
+    assert not {item.id for item in first} & {item.id for item in rest}
+    assert len(rest) == len(moods) - 3
+    cosy = client.recommend(history_ids=[], k=80, categories=["cosy"])
+    assert {item.id for item in cosy} == {item for item, mood in moods.items() if mood == "cosy"}
+    assert client.recommend(history_ids=[], k=5, categories=["no such mood"]) == []
+
+
+def test_the_manifest_and_the_export_tell_of_each_other(whole: Whole) -> None:
+    description = json.loads((whole.export.path / "assets.extra" / "triptych.json").read_text())
+    manifest = Manifest.load(whole.records)
+    assert description["modalities"] == list(manifest.schema_.modalities)
+    assert set(description["signatures"]) == {"recommend", "rank", "search", "similar", "embed_items", "serving_default"}
+    assert len(layout.titles(whole.export.path)) == manifest.items
+    assert whole.export.version == 1
+    assert [path.name for path in (whole.models / "demo").iterdir()] == ["1"]
+
+
+def _items(data: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (data / "items.jsonl").read_text().splitlines()]
+
+
+def _complete_item(data: Path) -> dict[str, str]:
+    return next(row for row in _items(data) if all(row[key] for key in ("description", "image", "audio")))
