@@ -59,12 +59,14 @@ def make_model(
     user_encoders: dict[str, Encoder],
     presence: np.ndarray,
     train_counts: np.ndarray,
+    first_times: np.ndarray,
 ) -> TwoTower:
     """The model, every variable built. Call it inside the strategy's scope.
 
     Args:
       presence: bool [N, M].
       train_counts: int [N].
+      first_times: int64 [N].
     """
     user, retrieval = config.user, config.retrieval
     item_tower = ItemTower(
@@ -101,6 +103,7 @@ def make_model(
         ranking,
         presence,
         train_counts,
+        first_times,
         softmax=choose_softmax(config, len(train_counts)),
         temperature=retrieval.temperature,
         label_smoothing=retrieval.label_smoothing,

@@ -21,7 +21,7 @@ from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
 from pipelines.strategy import make_strategy
 from tfrecs.errors import DataError
-from tfrecs.reader import Catalogue, load_catalogue, load_histories
+from tfrecs.reader import Catalogue, load_catalogue, load_histories, load_training_events
 from tfrecs.schema import MANIFEST_FILE, Manifest
 from towers.optimizer import ScaledAdamW
 from towers.two_tower import TwoTower
@@ -80,7 +80,13 @@ def open_session(records: Path, config: Config, strategy: tf.distribute.Strategy
         items = prepare_items(manifest.schema_, item_encoders, catalogue, advance)
     with strategy.scope():
         model = make_model(
-            config, manifest.schema_, item_encoders, user_encoders, items.presence, catalogue.counts(manifest)
+            config,
+            manifest.schema_,
+            item_encoders,
+            user_encoders,
+            items.presence,
+            catalogue.counts(manifest),
+            load_training_events(records, manifest, catalogue.ids).first_times(len(catalogue)),
         )
     return Session(records, config, manifest, catalogue, items, model, strategy)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
 from towers.audio import AudioEncoder, UniformNoise
 from towers.categories import CategoriesEncoder
 from towers.convolution import ResidualTower
@@ -128,7 +129,9 @@ CASES: dict[str, LayerCase] = {
         lambda: tf.constant([1.0, 2.0]),
         (2, 8),
     ),
-    "ResidualTower": LayerCase(ResidualTower, {"widths": [8, 16]}, lambda rng: {"inputs": _f(rng, 2, 9, 7, 2)}, output=(2, 16)),
+    "ResidualTower": LayerCase(
+        ResidualTower, {"widths": [8, 16]}, lambda rng: {"inputs": _f(rng, 2, 9, 7, 2)}, output=(2, 16)
+    ),
     "AttentionFusion": _fusion(AttentionFusion),
     "ConcatFusion": _fusion(ConcatFusion),
     "GatedFusion": _fusion(GatedFusion),

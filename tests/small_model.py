@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from layer_cases import VOCABULARY
+
 from pipelines.config import Config, validate
 from pipelines.model import make_encoders, make_model
 from tfrecs.schema import ContextSchema, FeatureSchema, LabelSchema, Schema
@@ -35,7 +36,15 @@ SCHEMA = Schema(
 def config(**sections: dict[str, Any]) -> Config:
     """Small, and without dropout, so that two ways to the same step give the same numbers."""
     values: dict[str, dict[str, Any]] = {
-        "text": {"layers": 1, "heads": 2, "width": 16, "feed_forward": 16, "dropout": 0, "max_tokens": 8, "query_tokens": 6},
+        "text": {
+            "layers": 1,
+            "heads": 2,
+            "width": 16,
+            "feed_forward": 16,
+            "dropout": 0,
+            "max_tokens": 8,
+            "query_tokens": 6,
+        },
         "vector": {"width": 8, "dropout": 0},
         "item": {"modality_dropout": 0, "id_dropout": 0},
         "user": {"width": 16, "layers": 1, "feed_forward": 16, "dropout": 0, "history": LENGTH},
@@ -61,6 +70,7 @@ def model(settings: Config, seed: int = 3) -> TwoTower:
         make_encoders(SCHEMA.users, settings, VOCABULARY),
         presence,
         counts,
+        rng.integers(1, 20_000, ITEMS),
     )
     for variable in result.cache.values():
         variable.assign(rng.normal(size=variable.shape).astype(np.float32))
@@ -73,7 +83,9 @@ def batch(size: int, fresh: int, seed: int = 0) -> dict[str, Any]:
     count = rng.integers(2, LENGTH + 1, size)
     inside = np.arange(LENGTH)[None] < count[:, None]
     index = np.where(inside, rng.integers(0, ITEMS, (size, LENGTH)), 0).astype(np.int32)
-    labels = np.stack([rng.integers(0, 2, (size, LENGTH)), rng.integers(1, 6, (size, LENGTH))], axis=-1).astype(np.float32)
+    labels = np.stack([rng.integers(0, 2, (size, LENGTH)), rng.integers(1, 6, (size, LENGTH))], axis=-1).astype(
+        np.float32
+    )
     labels[rng.random((size, LENGTH)) < 0.3] = np.nan
     tokens = rng.integers(5, len(VOCABULARY), (fresh, 8)).astype(np.int32)
     tokens[:, 0], tokens[:, -1] = 2, 3

@@ -244,9 +244,7 @@ def test_a_failure_half_way_leaves_nothing(tmp_path: Path) -> None:
     [(10, 5, 40), (60, 40, 100), (60, 40, 1500), (60, 0, 100)],
     ids=["too few items", "too few events a user", "more events a user than half the items", "no users"],
 )
-def test_sizes_that_do_not_go_together_are_refused(
-    items: int, users: int, interactions: int, tmp_path: Path
-) -> None:
+def test_sizes_that_do_not_go_together_are_refused(items: int, users: int, interactions: int, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=f"{items} items, {users} users and {interactions} interactions"):
         generate(tmp_path / "out", seed=1, items=items, users=users, interactions=interactions)
     assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from pipelines import build, evaluate, export, train
 from pipelines.config import Config, load_config
 from pipelines.export import _inputs, held_out_requests
@@ -165,7 +166,10 @@ def test_every_signature_answers_in_a_process_that_never_imports_us(whole: Whole
     row = _complete_item(whole.data)
     asked = {
         contract.RECOMMEND: {**inputs, "k": np.array(7, np.int32)},
-        contract.RANK: {**{k: v for k, v in inputs.items() if k != "k"}, "candidate_ids": np.array([[*ids[:3], "?"]] * 6, object)},
+        contract.RANK: {
+            **{k: v for k, v in inputs.items() if k != "k"},
+            "candidate_ids": np.array([[*ids[:3], "?"]] * 6, object),
+        },
         contract.SEARCH: {"query": np.array([row["description"], ""], object), "k": np.array(4, np.int32)},
         contract.SIMILAR: {"item_ids": np.array([ids[5], "?"], object), "k": np.array(500, np.int32)},
         contract.EMBED_ITEMS: {
@@ -206,7 +210,9 @@ def test_the_gate_knows_ops_that_a_stock_server_lacks() -> None:
     ]
 
 
-def test_a_served_new_item_equals_the_catalogue_item_with_the_same_content(whole: Whole, session: Session, client: Client) -> None:
+def test_a_served_new_item_equals_the_catalogue_item_with_the_same_content(
+    whole: Whole, session: Session, client: Client
+) -> None:
     row = _complete_item(whole.data)
     embedded = client.embed_items(
         text=[row["description"]],
@@ -243,7 +249,10 @@ def test_padding_and_unknown_ids_change_nothing(session: Session, client: Client
     ids = session.catalogue.ids.tolist()
     plain = client.recommend(history_ids=ids[:3], history_times=[10, 20, 30], now=99, k=6)
     padded = client.recommend(
-        history_ids=["", ids[0], "nobody knows me", ids[1], "", ids[2]], history_times=[5, 10, 0, 20, 7, 30], now=99, k=6
+        history_ids=["", ids[0], "nobody knows me", ids[1], "", ids[2]],
+        history_times=[5, 10, 0, 20, 7, 30],
+        now=99,
+        k=6,
     )
     assert [item.id for item in padded] == [item.id for item in plain]
     np.testing.assert_allclose([item.score for item in padded], [item.score for item in plain], rtol=1e-4)
@@ -264,7 +273,14 @@ def test_the_manifest_and_the_export_tell_of_each_other(whole: Whole) -> None:
     description = json.loads((whole.export.path / "assets.extra" / "triptych.json").read_text())
     manifest = Manifest.load(whole.records)
     assert description["modalities"] == list(manifest.schema_.modalities)
-    assert set(description["signatures"]) == {"recommend", "rank", "search", "similar", "embed_items", "serving_default"}
+    assert set(description["signatures"]) == {
+        "recommend",
+        "rank",
+        "search",
+        "similar",
+        "embed_items",
+        "serving_default",
+    }
     assert len(layout.titles(whole.export.path)) == manifest.items
     assert whole.export.version == 1
     assert [path.name for path in (whole.models / "demo").iterdir()] == ["1"]

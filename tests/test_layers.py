@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from layer_cases import CASES, LABELS, NO_CASE, LayerCase
+
 from towers.encoder import Encoder, TextQueryEncoder
 from towers.fusion import Fusion
 from towers.item import ItemTower

@@ -202,7 +202,7 @@ def test_lists_hold_the_best_of_what_may_be_recommended(problem: tuple[Queries, 
     ties = tie_order(num_items)
     for row, history in enumerate(queries.histories):
         allowed = [i for i in range(num_items) if scores[row, i] > -np.inf and i not in set(history.tolist())]
-        expected = sorted(allowed, key=lambda item: (-scores[row, item], ties[item]))[:50]  # noqa: B023
+        expected = sorted(allowed, key=lambda item: (-scores[row, item], ties[item]))[:50]
         assert ranking.items[row].tolist() == expected + [-1] * (50 - len(expected))
 
 

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from serving.selection import allow, because, diversify, exclude, newest_events, top_k
 
 INF = float("inf")

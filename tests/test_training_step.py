@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import small_model
 import tensorflow as tf
+
 from pipelines.model import choose_softmax
 from pipelines.strategy import make_strategy
 from tfrecs.errors import SpecError

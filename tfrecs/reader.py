@@ -237,23 +237,30 @@ def load_histories(
     return result
 
 
-def load_training_pairs(records: str | Path, manifest: Manifest, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every positive training event once, as (user ids str [E], item positions int32 [E]); for the baselines."""
+@dataclass(frozen=True)
+class TrainingEvents:
+    """Every positive training event once: `users` str [E], `items` int32 [E] (positions), `times` int64 [E]."""
+
+    users: np.ndarray
+    items: np.ndarray
+    times: np.ndarray
+
+    def first_times(self, count: int) -> np.ndarray:
+        """int64 [count]: time of each item's first event, 0 where it has none."""
+        first = np.full(count, np.iinfo(np.int64).max)
+        np.minimum.at(first, self.items, self.times)
+        return np.where(first == np.iinfo(np.int64).max, 0, first)
+
+
+def load_training_events(records: str | Path, manifest: Manifest, ids: np.ndarray) -> TrainingEvents:
+    """The positive training events; those that a later window repeats as history are left out."""
     spec = {**_event_spec(manifest.schema_), "user_id": tf.io.FixedLenFeature([], tf.string)}
-    position = {item: index for index, item in enumerate(ids)}
-    users: list[str] = []
-    items: list[int] = []
-    shards = shard_paths(records, manifest.splits["train"].shards)
-    for serialized in tf.data.TFRecordDataset(shards).batch(256):
+    position = {item.encode(): index for index, item in enumerate(ids.tolist())}
+    parts = []
+    for serialized in tf.data.TFRecordDataset(shard_paths(records, manifest.splits["train"].shards)).batch(256):
         events = tf.io.parse_example(serialized, spec)
-        for user, names, target, positive in zip(
-            events["user_id"].numpy(),
-            events["item_ids"].to_list(),
-            events["is_target"].to_list(),
-            events["is_positive"].to_list(),
-            strict=True,
-        ):
-            chosen = [position[name.decode()] for name, t, p in zip(names, target, positive, strict=True) if t and p]
-            items.extend(chosen)
-            users.extend([user.decode()] * len(chosen))
-    return np.array(users, np.str_), np.array(items, np.int32)
+        kept = (events["is_target"].flat_values.numpy() > 0) & (events["is_positive"].flat_values.numpy() > 0)
+        users = np.repeat(events["user_id"].numpy().astype(np.str_), events["item_ids"].row_lengths().numpy())
+        items = np.array([position[item] for item in events["item_ids"].flat_values.numpy()], np.int32)
+        parts.append((users[kept], items[kept], events["times"].flat_values.numpy()[kept]))
+    return TrainingEvents(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-
 _NO_CANDIDATE = -1e9
 
 
@@ -23,18 +22,21 @@ def full_softmax(
       targets: int32 [P], the index of the positive.
       weight: float [P].
       label_smoothing: share of the target mass spread evenly over the candidates.
-      candidates: bool [N], what the softmax runs over; None: everything.
+      candidates: bool [N] or [P, N], what the softmax runs over; None: everything.
 
     Returns:
       float [].
     """
     if candidates is None:
         candidates = tf.ones([tf.shape(scores)[1]], tf.bool)
+    # The positive itself is always one, whatever the clocks say.
+    candidates = candidates | tf.one_hot(targets, tf.shape(scores)[1], on_value=True, off_value=False, dtype=tf.bool)
     log_z = tf.reduce_logsumexp(tf.where(candidates, scores, _NO_CANDIDATE), axis=1)
     loss = log_z - tf.gather(scores, targets, batch_dims=1)
     if label_smoothing:
-        even = tf.cast(candidates, scores.dtype)
-        mean = tf.linalg.matvec(scores, even / tf.reduce_sum(even))
+        share = tf.cast(candidates, scores.dtype)
+        share = tf.broadcast_to(share / tf.reduce_sum(share, axis=-1, keepdims=True), tf.shape(scores))
+        mean = tf.reduce_sum(scores * share, axis=1)
         loss = (1.0 - label_smoothing) * loss + label_smoothing * (log_z - mean)
     return tf.reduce_sum(loss * weight)
 

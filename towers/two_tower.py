@@ -35,6 +35,7 @@ class TwoTower(tfrs.Model):
       ranking: the head, or None where the data has no labels.
       presence: bool [N, M], what each item has.
       train_counts: int [N], positive training events of each item; an item with none gets no id embedding.
+      first_times: int64 [N], time of the first of them; what matters not where there is none, or no time is known.
       softmax: "full" or "in_batch".
       temperature: of the softmax.
       label_smoothing: of the full softmax.
@@ -52,6 +53,7 @@ class TwoTower(tfrs.Model):
         ranking: RankingHead | None,
         presence: np.ndarray,
         train_counts: np.ndarray,
+        first_times: np.ndarray,
         *,
         softmax: str,
         temperature: float,
@@ -80,6 +82,8 @@ class TwoTower(tfrs.Model):
         counts = np.asarray(train_counts, np.float64)
         self.id_index = tf.constant(np.where(counts > 0, np.arange(self.num_items), -1), tf.int32)
         self.probability = tf.constant(counts / max(counts.sum(), 1.0), tf.float32)
+        never = np.iinfo(np.int64).max
+        self.first_times = tf.constant(np.where(counts > 0, first_times, never), tf.int64)
         self.cache = {
             name: tf.Variable(tf.zeros([self.num_items, encoder.output_dim]), trainable=False, name=f"cache_{name}")
             for name, encoder in self.item_encoders.items()
@@ -240,9 +244,8 @@ class TwoTower(tfrs.Model):
         item = tf.gather(table, index)
         target = tf.reshape(inputs["target"], [-1])
         positive = tf.cast(target & tf.reshape(inputs["positive"], [-1]), tf.float32)
-        total = self._share(
-            "retrieval_loss", self._retrieval(states, table, item, index, positive), tf.reduce_sum(positive)
-        )
+        loss = self._retrieval(states, table, item, index, tf.reshape(inputs["times"], [-1]), positive)
+        total = self._share("retrieval_loss", loss, tf.reduce_sum(positive))
         if spans is not None:
             total += self.search_weight * self._search_loss(spans, inputs, table)
         if self.ranking is not None:
@@ -253,13 +256,19 @@ class TwoTower(tfrs.Model):
         return total
 
     def _retrieval(
-        self, states: tf.Tensor, table: tf.Tensor, item: tf.Tensor, index: tf.Tensor, weight: tf.Tensor
+        self,
+        states: tf.Tensor,
+        table: tf.Tensor,
+        item: tf.Tensor,
+        index: tf.Tensor,
+        times: tf.Tensor,
+        weight: tf.Tensor,
     ) -> tf.Tensor:
         if self.softmax == "full":
-            # An item without a training event was not there to be passed over: as a negative for everybody it would
-            # teach that new content is bad content.
-            seen = self.probability > 0
-            return full_softmax(self.scores(states, table), index, weight, self.label_smoothing, seen)
+            # An item was not there to be passed over before anybody took it: as a negative it would teach that new
+            # items, and content like theirs, are bad ones.
+            there = (self.first_times <= times[:, None]) | ((times == 0)[:, None] & (self.probability > 0))
+            return full_softmax(self.scores(states, table), index, weight, self.label_smoothing, there)
         return self.in_batch(states, item, index, tf.gather(self.probability, index), weight)
 
     def _encode_spans(self, inputs: Batch, training: bool) -> tf.Tensor | None:
