@@ -84,7 +84,7 @@ class ItemConfig(Section):
 
     fusion: Literal["attention", "concat", "gated", "transformer"] = "attention"
     modality_dropout: float = Field(0.1, ge=0, lt=1)
-    id_dropout: float = Field(0.1, ge=0, lt=1)
+    id_dropout: float = Field(0.3, ge=0, lt=1)
 
 
 class UserConfig(Section):
@@ -124,15 +124,17 @@ class TrainConfig(Section):
     """`fresh_items`: items whose encoders run with gradients in a step (mode finetune). `encoders` frozen: none.
 
     `encoder_scale`: the encoders' learning rate as a share of the towers'.
-    `patience`: epochs without a better validation NDCG before training stops and the best epoch is kept.
+    `patience`: epochs without a better validation NDCG before training stops and the best epoch is kept; not before
+    `least_epochs`, because a model first learns what is popular and pauses there.
     `validation_queries`: at most so many held-out requests are ranked after each epoch."""
 
     strategy: Literal["auto", "cpu", "mirrored", "multiworker", "tpu"] = "auto"
     encoders: Literal["finetune", "frozen"] = "finetune"
-    fresh_items: int = Field(32, ge=1)
-    batch: int = Field(64, ge=1)
+    fresh_items: int = Field(16, ge=1)
+    batch: int = Field(32, ge=1)
     epochs: int = Field(30, ge=1)
     patience: int = Field(4, ge=1)
+    least_epochs: int = Field(12, ge=1)
     learning_rate: float = Field(3e-3, gt=0)
     encoder_scale: float = Field(0.1, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1)

@@ -27,7 +27,7 @@ from tfrecs.schema import Manifest
 from tfrecs.spec import load_spec
 
 NAME = "demo"
-_NEW = {"items": 50, "users": 20, "interactions": 1000}  # the smallest catalogue with another seed's items in it
+_NEW = {"items": 60, "users": 20, "interactions": 200}  # the smallest catalogue with another seed's items in it
 _NEIGHBOURS = 128  # items of the catalogue that the new one is compared with
 
 

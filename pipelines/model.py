@@ -167,5 +167,4 @@ def refresh(model: TwoTower, encode: Callable[..., dict[str, tf.Tensor]], items:
     for inputs, count in items.batches(batch):
         for name, encoding in encode(inputs).items():
             parts[name].append(encoding.numpy()[:count])
-    for name, variable in model.cache.items():
-        variable.assign(np.concatenate(parts[name]))
+    model.fill_cache({name: np.concatenate(values) for name, values in parts.items()})

@@ -25,6 +25,8 @@ class TowerRecommender:
         self.encode_context, tables = context_encoder(model.schema.context)
         self.trackables: Sequence[Any] = [
             *model.item_encoders.values(),
+            *model.center.values(),
+            *model.spread.values(),
             *model.user_encoders.values(),
             *model.user_projections.values(),
             model.item_tower,

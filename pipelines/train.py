@@ -201,9 +201,10 @@ class Trainer:
         return self.session.strategy.distribute_datasets_from_function(make)
 
     def _finished(self) -> bool:
-        if len(self.rows) >= self.config.train.epochs:
+        done, settings = len(self.rows), self.config.train
+        if done >= settings.epochs:
             return True
-        return bool(self.rows) and len(self.rows) - self._best()["epoch"] >= self.config.train.patience
+        return done >= settings.least_epochs and done - self._best()["epoch"] >= settings.patience
 
     def _best(self) -> dict[str, Any]:
         return max(self.rows, key=lambda row: row[f"valid_{BEST_BY}"])

@@ -72,8 +72,7 @@ def model(settings: Config, seed: int = 3) -> TwoTower:
         counts,
         rng.integers(1, 20_000, ITEMS),
     )
-    for variable in result.cache.values():
-        variable.assign(rng.normal(size=variable.shape).astype(np.float32))
+    result.fill_cache({name: rng.normal(size=cache.shape).astype(np.float32) for name, cache in result.cache.items()})
     return result
 
 

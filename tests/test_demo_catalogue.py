@@ -226,15 +226,15 @@ def test_a_folder_that_is_there_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_a_failure_half_way_leaves_nothing(tmp_path: Path) -> None:
-    class Interrupted(Exception):
+    class InterruptedDrawingError(Exception):
         pass
 
     def stop(done: int, total: int) -> None:
         assert total == 60
         if done == 5:
-            raise Interrupted
+            raise InterruptedDrawingError
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedDrawingError):
         generate(tmp_path / "out", seed=1, items=60, users=40, interactions=800, progress=stop)
     assert list(tmp_path.iterdir()) == []
 

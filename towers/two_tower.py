@@ -85,9 +85,12 @@ class TwoTower(tfrs.Model):
         never = np.iinfo(np.int64).max
         self.first_times = tf.constant(np.where(counts > 0, first_times, never), tf.int64)
         self.cache = {
-            name: tf.Variable(tf.zeros([self.num_items, encoder.output_dim]), trainable=False, name=f"cache_{name}")
+            name: _state(tf.zeros([self.num_items, encoder.output_dim]), f"cache_{name}")
             for name, encoder in self.item_encoders.items()
         }
+        # Mean and deviation of the cached encodings, per dimension: [d_m].
+        self.center = {name: _state(tf.zeros_like(cache[0]), f"center_{name}") for name, cache in self.cache.items()}
+        self.spread = {name: _state(tf.ones_like(cache[0]), f"spread_{name}") for name, cache in self.cache.items()}
         self.step_metrics = {
             name: tf.keras.metrics.Mean(name=name)
             for name in ("retrieval_loss", "search_loss", *(f"{row.name}_loss" for row in schema.labels))
@@ -99,6 +102,27 @@ class TwoTower(tfrs.Model):
         """Preprocessed item features, name -> [R, ...], to encodings, name -> [R, d_m]."""
         return {name: self.item_encoders[name](inputs[name], training=training) for name in self.item_encoders}
 
+    def fill_cache(self, encodings: Mapping[str, np.ndarray]) -> None:
+        """Takes the encodings of the whole catalogue, name -> [N, d_m], and their statistics.
+
+        An untrained network says nearly the same of every item; what differs is what tells items apart. So the item
+        tower sees encodings standardised over the catalogue: batch normalisation (Ioffe and Szegedy, 2015,
+        arXiv:1502.03167) whose statistics are those of all items rather than of a batch.
+        """
+        for column, (name, encoding) in enumerate(encodings.items()):
+            self.cache[name].assign(encoding)
+            present = encoding[self.presence.numpy()[:, column]]
+            if len(present) > 1:
+                self.center[name].assign(present.mean(axis=0))
+                self.spread[name].assign(present.std(axis=0) + 1e-4)
+
+    def _standardised(self, encodings: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+        """In the schema's order; beyond five deviations an encoding says no more."""
+        return [
+            tf.clip_by_value((encodings[name] - self.center[name]) / self.spread[name], -5.0, 5.0)
+            for name in self.item_encoders
+        ]
+
     def items(
         self,
         presence: tf.Tensor | None = None,
@@ -108,7 +132,7 @@ class TwoTower(tfrs.Model):
         """The catalogue: embeddings [N, D] and modality weights [N, M], from the cache unless encodings are given."""
         encodings = self.cache if encodings is None else encodings
         return self.item_tower(
-            [tf.convert_to_tensor(encodings[name]) for name in self.item_encoders],
+            self._standardised(encodings),
             self.presence if presence is None else presence,
             self.id_index,
             training=training,
@@ -116,8 +140,8 @@ class TwoTower(tfrs.Model):
 
     def new_items(self, inputs: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Items by content alone: preprocessed features and presence [R, M] -> ([R, D], [R, M])."""
-        encodings = self.encode(inputs)
-        return self.item_tower(list(encodings.values()), presence, tf.fill([tf.shape(presence)[0]], -1))
+        encodings = self._standardised(self.encode(inputs))
+        return self.item_tower(encodings, presence, tf.fill([tf.shape(presence)[0]], -1))
 
     def _refreshed(self, batch: Batch) -> dict[str, tf.Tensor]:
         """The cache with the batch's fresh items encoded anew; gradients flow through those alone."""
@@ -303,3 +327,8 @@ class TwoTower(tfrs.Model):
         total = tf.maximum(replica.all_reduce(tf.distribute.ReduceOp.SUM, count), 1.0)
         self.step_metrics[name].update_state(tf.math.divide_no_nan(loss, count), sample_weight=count)
         return loss / total
+
+
+def _state(value: tf.Tensor, name: str) -> tf.Variable:
+    """A variable that training does not move; checkpoints keep it."""
+    return tf.Variable(value, trainable=False, name=name)

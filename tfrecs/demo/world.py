@@ -27,15 +27,15 @@ MOOD_PEAK_HOURS = (9.0, 12.0, 15.0, 18.0, 20.0, 22.0, 0.0, 3.0)
 CLUSTERS = 7  # schools of films per block
 CLUSTER_SPREAD = 0.55  # of a short around the centre of its school, in levels
 TASTES = 22  # archetypes that users are drawn around
-TASTE_SPREAD = 0.45  # of a user around the archetype, in levels
+TASTE_SPREAD = 0.3  # of a user around the archetype, in levels
 RADIUS = 1.9  # of the radial term, in levels
-BLOCK_STRENGTH = 2.9
+BLOCK_STRENGTH = 4.6
 SYNERGY_STRENGTH = 1.2
 MOOD_STRENGTH = 1.5
 MOOD_CONCENTRATION = 2.0
 HOUR_STRENGTH = 0.35
 POPULARITY_EXPONENT = 0.55  # of the Zipf law over the ranks of the shorts
-DRIFT_CHANCE = 0.5  # that a block's ideal point ends at another archetype
+DRIFT_CHANCE = 0.3  # that a block's ideal point ends at another archetype
 
 HOUR, DAY = 3600, 86400
 
