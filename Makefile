@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(EXTRAS)
 EXTRAS ?= dev
 
-# The first interpreter of a version that the stack has wheels for; PYTHON=... overrides.
-PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
-	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
+# The first interpreter that the stack has wheels for (tensorflow-text 2.17 has none for 3.12); PYTHON=... overrides.
+PYTHON ?= $(shell for p in python3 python3.11 python3.10; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .PHONY: help setup demo test check lint types clean
 
@@ -18,7 +18,7 @@ help:  ## list the targets
 setup: $(STAMP)  ## make .venv with the pinned stack
 
 $(STAMP): setup.py constraints.txt
-	@if [ -z "$(PYTHON)" ]; then echo "make: needs Python 3.10, 3.11 or 3.12 with venv and pip (Debian, Ubuntu: apt-get install python3 python3-venv python3-pip); then run make again" >&2; exit 1; fi
+	@if [ -z "$(PYTHON)" ]; then echo "make: needs Python 3.10 or 3.11 with venv and pip (Debian, Ubuntu: apt-get install python3.11 python3.11-venv); then run make again" >&2; exit 1; fi
 	@echo "Installing the pinned stack into $(VENV) (about 2 GB on disk; a few minutes the first time) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip -c constraints.txt

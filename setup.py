@@ -36,7 +36,7 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10,<3.13",
+    python_requires=">=3.10,<3.12",
     packages=["tfrecs", "tfrecs.kinds", "towers", "serving", "serving.stubs", "pipelines"],
     package_data={"serving.stubs": ["*.pb"]},
     install_requires=STACK + TOOLS,

@@ -47,8 +47,8 @@ def run(job: DoctorJob) -> DoctorResult:
 
 
 def _python() -> Finding:
-    fine = (3, 10) <= sys.version_info[:2] <= (3, 12)
-    return Finding("python", platform.python_version(), "" if fine else "install Python 3.10, 3.11 or 3.12")
+    fine = (3, 10) <= sys.version_info[:2] <= (3, 11)
+    return Finding("python", platform.python_version(), "" if fine else "install Python 3.10 or 3.11")
 
 
 def _packages() -> list[Finding]:
