@@ -126,20 +126,22 @@ class TrainConfig(Section):
     `encoder_scale`: the encoders' learning rate as a share of the towers'.
     `patience`: epochs without a better validation NDCG before training stops and the best epoch is kept; not before
     `least_epochs`, because a model first learns what is popular and pauses there.
+    `averaging`: momentum of the moving average of the weights, 0 = none.
     `validation_queries`: at most so many held-out requests are ranked after each epoch."""
 
     strategy: Literal["auto", "cpu", "mirrored", "multiworker", "tpu"] = "auto"
     encoders: Literal["finetune", "frozen"] = "finetune"
-    fresh_items: int = Field(16, ge=1)
-    batch: int = Field(32, ge=1)
-    epochs: int = Field(30, ge=1)
-    patience: int = Field(4, ge=1)
+    fresh_items: int = Field(8, ge=1)
+    batch: int = Field(16, ge=1)
+    epochs: int = Field(24, ge=1)
+    patience: int = Field(5, ge=1)
     least_epochs: int = Field(12, ge=1)
     learning_rate: float = Field(3e-3, gt=0)
     encoder_scale: float = Field(0.1, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float = Field(1.0, gt=0)
+    averaging: float = Field(0.95, ge=0, lt=1)
     jit: bool = False
     validation_queries: int = Field(2000, ge=1)
     encode_batch: int = Field(128, ge=1)

@@ -145,6 +145,9 @@ class Trainer:
                 _schedule(job.config, self.feed.steps * train.epochs),
                 scale=lambda variable: train.encoder_scale if id(variable) in encoders else 1.0,
                 weight_decay=train.weight_decay,
+                # Keras puts the averages in place at the end of every epoch: what is validated and kept is less noisy.
+                use_ema=train.averaging > 0,
+                ema_momentum=train.averaging,
                 global_clipnorm=train.clip_norm,
             )
             optimizer.build(model.trainable_variables)

@@ -11,8 +11,9 @@ import tensorflow as tf
 class ResidualTower(tf.keras.layers.Layer):
     """Residual convolutional tower: [B, H, W, C] float -> [B, widths[-1]].
 
-    A stride-2 stage per width, each with one residual block (He et al., 2016, arXiv:1512.03385), then the mean and
-    the maximum over the plane. Group normalisation (Wu and He, 2018, arXiv:1803.08494) instead of batch
+    A stride-2 stage per width, each with one residual block (He et al., 2016, arXiv:1512.03385); then the mean over the
+    plane of every stage and the maximum of the last. Only the residual branch is normalised: normalising the trunk
+    would take out what is alike all over the plane, the palette of a picture and the loudness of a clip. Group normalisation (Wu and He, 2018, arXiv:1803.08494) instead of batch
     normalisation: the number of items encoded in a step is small and differs from the number of interactions, and
     statistics must not depend on how many replicas share a batch.
 
@@ -27,8 +28,7 @@ class ResidualTower(tf.keras.layers.Layer):
         for width in self.widths:
             self.stages.append(
                 {
-                    "down": tf.keras.layers.Conv2D(width, 3, strides=2, padding="same", use_bias=False),
-                    "down_norm": tf.keras.layers.GroupNormalization(8),
+                    "down": tf.keras.layers.Conv2D(width, 3, strides=2, padding="same"),
                     "first": tf.keras.layers.Conv2D(width, 3, padding="same", use_bias=False),
                     "first_norm": tf.keras.layers.GroupNormalization(8),
                     "second": tf.keras.layers.Conv2D(width, 3, padding="same", use_bias=False),
@@ -39,12 +39,13 @@ class ResidualTower(tf.keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         x = inputs
+        pooled = []
         for stage in self.stages:
-            x = tf.nn.relu(stage["down_norm"](stage["down"](x)))
+            x = tf.nn.relu(stage["down"](x))
             y = tf.nn.relu(stage["first_norm"](stage["first"](x)))
             x = tf.nn.relu(x + stage["second_norm"](stage["second"](y)))
-        pooled = tf.concat([tf.reduce_mean(x, axis=[1, 2]), tf.reduce_max(x, axis=[1, 2])], axis=-1)
-        return self.project(pooled)
+            pooled.append(tf.reduce_mean(x, axis=[1, 2]))
+        return self.project(tf.concat([*pooled, tf.reduce_max(x, axis=[1, 2])], axis=-1))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "widths": list(self.widths)}

@@ -25,7 +25,7 @@ MOODS = ("curious", "sociable", "playful", "romantic", "cosy", "wistful", "sleep
 MOOD_PEAK_HOURS = (9.0, 12.0, 15.0, 18.0, 20.0, 22.0, 0.0, 3.0)
 
 CLUSTERS = 7  # schools of films per block
-CLUSTER_SPREAD = 0.55  # of a short around the centre of its school, in levels
+CLUSTER_SPREAD = 0.4  # of a short around the centre of its school, in levels
 TASTES = 22  # archetypes that users are drawn around
 TASTE_SPREAD = 0.3  # of a user around the archetype, in levels
 RADIUS = 1.9  # of the radial term, in levels
