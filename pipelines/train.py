@@ -154,7 +154,7 @@ class Trainer:
             model.compile(optimizer=optimizer, jit_compile=train.jit)
         self.checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
         self.manager = tf.train.CheckpointManager(
-            self.checkpoint, str(self.run.checkpoints), max_to_keep=2, step_counter=None
+            self.checkpoint, str(self.run.checkpoints), max_to_keep=2, checkpoint_name="epoch"
         )
         self._restore()
 

@@ -143,13 +143,27 @@ def test_a_run_continued_after_a_kill_ends_at_the_same_weights(whole: Whole, tmp
     second = train.Trainer(job)
     assert len(second.rows) == 2
     second.train()
-    straight, resumed = (tf.train.load_checkpoint(str(run / "checkpoints")) for run in (whole.run, tmp_path / "run"))
-    compared = 0
-    for name in straight.get_variable_to_shape_map():
-        if name.startswith("model/") and name.endswith("VARIABLE_VALUE"):
-            np.testing.assert_allclose(straight.get_tensor(name), resumed.get_tensor(name), atol=1e-5, err_msg=name)
-            compared += 1
-    assert compared > 40
+    before, straight, resumed = (
+        _weights(run / "checkpoints" / f"epoch-{number}")
+        for run, number in ((whole.run, 2), (whole.run, 3), (tmp_path / "run", 3))
+    )
+    assert len(straight) > 40
+    # Not bit for bit: threads add floats in any order. With other batches, dropout masks or moments in the optimizer
+    # the last epoch would end somewhere else altogether, about as far off as it moved.
+    moved = np.sqrt(sum(np.square(straight[name] - before[name]).sum() for name in straight))
+    apart = np.sqrt(sum(np.square(straight[name] - resumed[name]).sum() for name in straight))
+    assert moved > 0.1
+    assert apart < 0.05 * moved
+
+
+def _weights(checkpoint: Path) -> dict[str, np.ndarray]:
+    reader = tf.train.load_checkpoint(str(checkpoint))
+    names = [name for name in reader.get_variable_to_shape_map() if name.startswith("model/")]
+    return {
+        name: reader.get_tensor(name)
+        for name in names
+        if name.endswith("VARIABLE_VALUE") and reader.get_tensor(name).dtype == np.float32
+    }
 
 
 def test_a_run_folder_is_not_continued_with_another_configuration(whole: Whole) -> None:
