@@ -100,6 +100,14 @@ def load_trained(run: RunFolder) -> Session:
     return session
 
 
+def _seed_dropout(model: TwoTower, seed: int, epoch: int) -> None:
+    """Starts every layer's random numbers anew for an epoch, so that a continued run draws what a straight one does."""
+    layers = [part for part in model.submodules if isinstance(part, tf.keras.__internal__.layers.BaseRandomLayer)]
+    for position, layer in enumerate(layers):
+        layer._random_generator._maybe_init()  # Keras makes the generator at the first call in training
+        layer._random_generator._generator.reset_from_seed(1_000_003 * (epoch + 1) + 1009 * seed + position)
+
+
 def _schedule(config: Config, steps: int) -> tf.keras.optimizers.schedules.LearningRateSchedule:
     """Linear warm-up, then a cosine down to a hundredth (Loshchilov and Hutter, 2017, arXiv:1608.03983)."""
     warmup = int(config.train.warmup * steps)
@@ -233,6 +241,8 @@ class Trainer:
     def _epoch(self, epoch: int) -> dict[str, Any]:
         started = time.monotonic()
         model, items = self.session.model, self.session.items
+        with self.session.strategy.scope():
+            _seed_dropout(model, self.config.seed, epoch)
         if epoch == 0:
             refresh(model, self.encode, items, self.config.train.encode_batch)
         with progress(f"epoch {epoch + 1}", "steps") as advance:
