@@ -27,7 +27,6 @@ from tfrecs.schema import Manifest
 from tfrecs.spec import load_spec
 
 NAME = "demo"
-_NEW = {"items": 60, "users": 20, "interactions": 200}  # the smallest catalogue with another seed's items in it
 _NEIGHBOURS = 128  # items of the catalogue that the new one is compared with
 
 
@@ -123,7 +122,10 @@ def _query(job: DemoJob, data: Path, records: Path) -> None:
 def _brand_new(job: DemoJob, client: Client, manifest: Manifest, data: Path, items: list[dict[str, str]]) -> None:
     """An item of another seed, which the model cannot know, beside the catalogue items it comes close to."""
     with tempfile.TemporaryDirectory() as temporary:
-        other = generator.generate(Path(temporary) / "new", seed=job.config.seed + 1, **_NEW)
+        # About the smallest catalogue there can be; only its first item is wanted.
+        other = generator.generate(
+            Path(temporary) / "new", seed=job.config.seed + 1, items=60, users=20, interactions=200
+        )
         new = _complete_items(other)[0]
         say(f"\nA brand-new item, from its raw text, JPEG and WAV bytes: “{new['title']}”")
         say(f"    {new['description']}")

@@ -95,7 +95,8 @@ def find_hits(ranking: Ranking, queries: Queries) -> Hits:
         raise ValueError(f"query {int(np.argmin(relevant))} has no target")
     rows = np.arange(len(queries), dtype=np.int64)[:, None]
     wanted = np.concatenate(
-        [target.astype(np.int64) + row * ranking.num_items for row, target in enumerate(targets)] or [[]]
+        [target.astype(np.int64) + row * ranking.num_items for row, target in enumerate(targets)]
+        or [np.zeros(0, np.int64)]
     )
     found = np.isin(ranking.items + rows * ranking.num_items, wanted) & (ranking.items >= 0)
     return Hits(found, relevant)
