@@ -178,7 +178,7 @@ def _summary(job: DemoJob, result: whole_way.RunResult, data: Path, evaluation: 
     say(f"  model       {result.export.path}")
     say("Serve it and ask it yourself:")
     say(f"  triptych serve --models {job.models}")
-    say(f'  triptych query --models {job.models} --model {NAME} --history i0001,i0002 --text "something quiet"')
+    say(f'  triptych query --models {job.models} --model {NAME} --history s001,s002 --text "something quiet"')
 
 
 if __name__ == "__main__":
