@@ -120,8 +120,23 @@ class RetrievalConfig(Section):
     query_share: float = Field(0.15, gt=0, lt=1)
 
 
+class PretrainConfig(Section):
+    """The stage before the first epoch (`train.encoders` cooccurrence): encoders learn which items the same users take.
+
+    `neighbours`: most frequent others of an item that are its target; `least_events`: items with fewer teach nothing.
+    """
+
+    epochs: int = Field(12, ge=0)
+    batch: int = Field(16, ge=1)
+    learning_rate: float = Field(5e-4, gt=0)
+    neighbours: int = Field(100, ge=1)
+    least_events: int = Field(5, ge=1)
+    clip_norm: float = Field(1.0, gt=0)
+
+
 class TrainConfig(Section):
-    """`fresh_items`: items whose encoders run with gradients in a step (mode finetune). `encoders` frozen: none.
+    """`encoders`: cooccurrence = trained before the towers (section `pretrain`), then frozen and cached; finetune = in
+    every step, on `fresh_items` items; frozen = never.
 
     `encoder_scale`: the encoders' learning rate as a share of the towers'.
     `patience`: epochs without a better validation NDCG before training stops and the best epoch is kept; not before
@@ -130,7 +145,7 @@ class TrainConfig(Section):
     `validation_queries`: at most so many held-out requests are ranked after each epoch."""
 
     strategy: Literal["auto", "cpu", "mirrored", "multiworker", "tpu"] = "auto"
-    encoders: Literal["finetune", "frozen"] = "finetune"
+    encoders: Literal["cooccurrence", "finetune", "frozen"] = "cooccurrence"
     fresh_items: int = Field(8, ge=1)
     batch: int = Field(16, ge=1)
     epochs: int = Field(24, ge=1)
@@ -199,6 +214,7 @@ class Config(BaseModel):
     user: UserConfig = UserConfig()
     ranking: RankingConfig = RankingConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
+    pretrain: PretrainConfig = PretrainConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()

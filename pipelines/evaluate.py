@@ -24,7 +24,7 @@ from pipelines.scoring import ModelScorer
 from pipelines.train import Session, load_trained
 from tfrecs.demo.world import oracle_scores
 from tfrecs.errors import DataError
-from tfrecs.reader import load_histories, load_training_events
+from tfrecs.reader import load_histories
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
     requests = held_out_requests(session)
     queries = with_targets(requests.queries)
     count = len(session.catalogue)
-    events = load_training_events(session.records, session.manifest, session.catalogue.ids)
+    events = session.events
     names, rows = np.unique(events.users, return_inverse=True)
     train = interaction_matrix(rows, events.items, num_users=len(names), num_items=count)
     counts = session.catalogue.counts(session.manifest)

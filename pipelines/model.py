@@ -112,7 +112,7 @@ def make_model(
         query_share=retrieval.query_share,
     )
     _build_variables(model)
-    if config.train.encoders == "frozen":
+    if config.train.encoders != "finetune":  # the stage before the first epoch thaws them for itself
         for encoder in item_encoders.values():
             encoder.trainable = False
     return model

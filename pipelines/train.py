@@ -16,12 +16,13 @@ from pipelines.config import Config
 from pipelines.feeds import PreparedItems, TrainingFeed, prepare_items
 from pipelines.heldout import Requests, make_requests, with_targets
 from pipelines.model import make_encoders, make_model, query_encoder, read_vocabulary, refresh
+from pipelines.pretrain import CoOccurrenceStage
 from pipelines.progress import progress, say
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
 from pipelines.strategy import make_strategy
 from tfrecs.errors import DataError
-from tfrecs.reader import Catalogue, load_catalogue, load_histories, load_training_events
+from tfrecs.reader import Catalogue, TrainingEvents, load_catalogue, load_histories, load_training_events
 from tfrecs.schema import MANIFEST_FILE, Manifest
 from towers.optimizer import ScaledAdamW
 from towers.two_tower import TwoTower
@@ -56,6 +57,7 @@ class Session:
     manifest: Manifest
     catalogue: Catalogue
     items: PreparedItems
+    events: TrainingEvents
     model: TwoTower
     strategy: tf.distribute.Strategy
 
@@ -78,6 +80,7 @@ def open_session(records: Path, config: Config, strategy: tf.distribute.Strategy
         user_encoders = make_encoders(manifest.schema_.users, config, vocabulary)
     with progress("preparing items", "items") as advance:
         items = prepare_items(manifest.schema_, item_encoders, catalogue, advance)
+    events = load_training_events(records, manifest, catalogue.ids)
     with strategy.scope():
         model = make_model(
             config,
@@ -86,9 +89,9 @@ def open_session(records: Path, config: Config, strategy: tf.distribute.Strategy
             user_encoders,
             items.presence,
             catalogue.counts(manifest),
-            load_training_events(records, manifest, catalogue.ids).first_times(len(catalogue)),
+            events.first_times(len(catalogue)),
         )
-    return Session(records, config, manifest, catalogue, items, model, strategy)
+    return Session(records, config, manifest, catalogue, items, events, model, strategy)
 
 
 def load_trained(run: RunFolder) -> Session:
@@ -170,9 +173,19 @@ class Trainer:
         # A kill between checkpoint and metrics leaves one epoch's checkpoint without its line: the line is the truth.
         if not self.rows:
             return
-        path = str(self.run.checkpoints / f"epoch-{len(self.rows)}")
-        self.checkpoint.restore(path).assert_existing_objects_matched()
-        say(f"Continuing after epoch {len(self.rows)}.")
+        if not self._restored(len(self.rows)):
+            raise DataError(
+                f"{self.run.checkpoints}: no checkpoint of epoch {len(self.rows)}; train into another folder"
+            )
+
+    def _restored(self, epoch: int) -> bool:
+        """Whether there was a checkpoint of that epoch (0: the encoders' own stage) to go on from."""
+        path = self.run.checkpoints / f"epoch-{epoch}"
+        if not path.with_suffix(".index").is_file():
+            return False
+        self.checkpoint.restore(str(path)).assert_existing_objects_matched()
+        say(f"Continuing after epoch {epoch}." if epoch else "Continuing after the encoders.")
+        return True
 
     def _validation_requests(self) -> Requests:
         session = self.session
@@ -241,10 +254,10 @@ class Trainer:
     def _epoch(self, epoch: int) -> dict[str, Any]:
         started = time.monotonic()
         model, items = self.session.model, self.session.items
+        if epoch == 0 and not self._restored(0):
+            self._begin()
         with self.session.strategy.scope():
             _seed_dropout(model, self.config.seed, epoch)
-        if epoch == 0:
-            refresh(model, self.encode, items, self.config.train.encode_batch)
         with progress(f"epoch {epoch + 1}", "steps") as advance:
             history = model.fit(
                 self._dataset(epoch),
@@ -263,6 +276,21 @@ class Trainer:
         row |= self._validate()
         row["seconds"] = round(time.monotonic() - started, 2)
         return row
+
+    def _begin(self) -> None:
+        """Fills the cache of encodings, after the encoders' own stage where there is one."""
+        model, items, config = self.session.model, self.session.items, self.config
+        refresh(model, self.encode, items, config.train.encode_batch)
+        if config.train.encoders != "cooccurrence" or not model.item_encoders:
+            return
+        stage = CoOccurrenceStage(
+            model, items, self.session.events, config.pretrain, config.user.width, self.session.strategy, config.seed
+        )
+        with progress("encoders", "steps") as advance:
+            loss = stage.run(advance)
+        say(f"  encoders: {len(stage.taught):,} items, {config.pretrain.epochs} epochs, cross-entropy {loss:.3f}")
+        refresh(model, self.encode, items, config.train.encode_batch)
+        self.manager.save(checkpoint_number=0)
 
     def _validate(self) -> dict[str, float]:
         evaluate = self.config.evaluate

@@ -116,8 +116,11 @@ class TwoTower(tfrs.Model):
                 self.center[name].assign(present.mean(axis=0))
                 self.spread[name].assign(present.std(axis=0) + 1e-4)
 
-    def _standardised(self, encodings: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
-        """In the schema's order; beyond five deviations an encoding says no more."""
+    def standardised(self, encodings: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+        """Encodings name -> [R, d_m] by the catalogue's statistics, as a list in the schema's order.
+
+        Beyond five deviations an encoding says no more.
+        """
         return [
             tf.clip_by_value((encodings[name] - self.center[name]) / self.spread[name], -5.0, 5.0)
             for name in self.item_encoders
@@ -132,7 +135,7 @@ class TwoTower(tfrs.Model):
         """The catalogue: embeddings [N, D] and modality weights [N, M], from the cache unless encodings are given."""
         encodings = self.cache if encodings is None else encodings
         return self.item_tower(
-            self._standardised(encodings),
+            self.standardised(encodings),
             self.presence if presence is None else presence,
             self.id_index,
             training=training,
@@ -140,7 +143,7 @@ class TwoTower(tfrs.Model):
 
     def new_items(self, inputs: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Items by content alone: preprocessed features and presence [R, M] -> ([R, D], [R, M])."""
-        encodings = self._standardised(self.encode(inputs))
+        encodings = self.standardised(self.encode(inputs))
         return self.item_tower(encodings, presence, tf.fill([tf.shape(presence)[0]], -1))
 
     def _refreshed(self, batch: Batch) -> dict[str, tf.Tensor]:

@@ -1,0 +1,79 @@
+"""Content that foretells behaviour: item encoders learn which items are taken by the same users."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from towers.encoder import Encoder
+
+
+class CoOccurrence(tfrs.Model):
+    """Trains item encoders before the towers, on items alone.
+
+    The content of item i, through a head for each of its modalities, gives logits over all items j; the target is the
+    share of j among what i's users took besides. It is item2vec (Barkan and Koenigstein, 2016, arXiv:1603.04259) with
+    content in place of the input embedding, on the exact softmax, and does for any modality what van den Oord et al.
+    (2013, "Deep content-based music recommendation") did for sound: behaviour teaches the encoder what matters. A step
+    costs a few items and no users, so encoders see the catalogue many times over.
+
+    Args:
+      encoders: modality -> encoder.
+      standardised: `TwoTower.standardised` of the model that the encoders belong to, its cache filled.
+      width: of the space in which contents and items meet.
+      counts: float [N], how often each item stands beside another: where the bias starts.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, Encoder],
+        standardised: Callable[[Mapping[str, tf.Tensor]], list[tf.Tensor]],
+        width: int,
+        counts: np.ndarray,
+    ):
+        super().__init__()
+        self.encoders, self.standardised = dict(encoders), standardised
+        self.heads = [
+            tf.keras.Sequential([tf.keras.layers.Dense(2 * width, activation="gelu"), tf.keras.layers.Dense(width)])
+            for _ in self.encoders
+        ]
+        start = tf.keras.initializers.RandomNormal(stddev=0.1)
+        self.table = self.add_weight("table", [len(counts), width], initializer=start)
+        popularity = np.log((counts + 1.0) / (counts + 1.0).sum())
+        self.bias = self.add_weight("bias", [len(counts)], initializer=tf.keras.initializers.Constant(popularity))
+        self.cross_entropy = tf.keras.metrics.Mean(name="cross_entropy")
+
+    def logits(self, encodings: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tf.Tensor:
+        """Encodings name -> [R, d_m] and presence bool [R, M] to logits [R, N]."""
+        parts = self.standardised(encodings)
+        shares = tf.unstack(tf.cast(presence, self.compute_dtype), axis=1)
+        content = tf.add_n(
+            [head(part) * share[:, None] for head, part, share in zip(self.heads, parts, shares, strict=True)]
+        )
+        return tf.matmul(content, self.table, transpose_b=True) + self.bias
+
+    def compute_loss(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
+        """Mean cross-entropy over the items of the GLOBAL batch.
+
+        Args:
+          inputs: `items` name -> [R, ...], preprocessed; `presence` bool [R, M]; `neighbours` int32 [R, K] and their
+            `shares` float [R, K], which sum to 1, or to 0 in a row that is padding.
+
+        Returns:
+          float []. Summed over replicas it is the loss of the global batch.
+        """
+        encodings = {name: encoder(inputs["items"][name], training=training) for name, encoder in self.encoders.items()}
+        logits = self.logits(encodings, inputs["presence"])
+        shares = inputs["shares"]
+        weight = tf.reduce_sum(shares, axis=1)
+        chosen = tf.gather(logits, inputs["neighbours"], batch_dims=1)
+        loss = tf.reduce_sum(weight * tf.reduce_logsumexp(logits, axis=1) - tf.reduce_sum(shares * chosen, axis=1))
+        replica = tf.distribute.get_replica_context()
+        mine = tf.reduce_sum(weight)
+        self.cross_entropy.update_state(tf.math.divide_no_nan(loss, mine), sample_weight=mine)
+        total = replica.all_reduce(tf.distribute.ReduceOp.SUM, mine)
+        return tf.math.divide_no_nan(loss, total)
