@@ -94,7 +94,7 @@ class UserConfig(Section):
     layers: int = Field(2, ge=1)
     heads: int = Field(2, ge=1)
     feed_forward: int = Field(128, ge=8)
-    dropout: float = Field(0.3, ge=0, lt=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
     history: int = Field(50, ge=1)
     stride: int = Field(25, ge=1)
 
@@ -148,8 +148,8 @@ class TrainConfig(Section):
     encoders: Literal["cooccurrence", "finetune", "frozen"] = "cooccurrence"
     fresh_items: int = Field(8, ge=1)
     batch: int = Field(16, ge=1)
-    epochs: int = Field(24, ge=1)
-    patience: int = Field(5, ge=1)
+    epochs: int = Field(30, ge=1)
+    patience: int = Field(6, ge=1)
     least_epochs: int = Field(12, ge=1)
     learning_rate: float = Field(3e-3, gt=0)
     encoder_scale: float = Field(0.1, ge=0)

@@ -47,15 +47,19 @@ def progress(label: str, unit: str) -> Iterator[Advance]:
 
             yield advance
         return
-    started = said = time.monotonic()
+    # The clock starts at the first call: before it a graph was traced, which says nothing of the rate.
+    first: tuple[float, int] | None = None
+    said = time.monotonic()
 
     def advance_line(done: int, total: int) -> None:
-        nonlocal said
+        nonlocal first, said
         now = time.monotonic()
-        if now - said < _LINE_EVERY or done == 0:
+        if first is None:
+            first = (now, done)
+        if now - said < _LINE_EVERY or done == first[1]:
             return
         said = now
-        rate = done / (now - started)
+        rate = (done - first[1]) / (now - first[0])
         say(f"  {label}: {done:,}/{total:,}, {rate:,.1f} {unit}/s, {(total - done) / rate:.0f} s left")
 
     yield advance_line

@@ -51,6 +51,7 @@ def config(**sections: dict[str, Any]) -> Config:
         "ranking": {"hidden": 8, "dropout": 0, "weight": 0.5},
         # Nearly always: dropout of the query would draw different numbers in each replica.
         "retrieval": {"query_share": 0.999999},
+        "train": {"encoders": "finetune"},
     }
     for name, section in sections.items():
         values[name] = {**values.get(name, {}), **section}

@@ -6,7 +6,7 @@ import numpy as np
 
 from tfrecs.demo.world import TOP_LEVEL
 
-BLUR = 0.25  # standard deviation of what is shown around what is true, in levels
+BLUR = 0.15  # standard deviation of what is shown around what is true, in levels
 
 
 def nearby_level(factor: float, rng: np.random.Generator) -> int:

@@ -39,7 +39,7 @@ def describe(factors: np.ndarray, rng: np.random.Generator) -> str:
     turn = _bank(rng, words.TURNS, factors[PLOT]).format(name=name, who=who)
     place = _bank(rng, words.PLACES, factors[SETTING])
     tone = _bank(rng, words.TONES, factors[TONE])
-    middle = [sentence for sentence, chance in ((place, 0.7), (turn, 0.7)) if rng.random() < chance]
+    middle = [sentence for sentence, chance in ((place, 0.85), (turn, 0.85)) if rng.random() < chance]
     if opening.count(". ") and len(middle) == 2:  # never more than four sentences
         middle.pop(int(rng.integers(2)))
     order = rng.permutation(len(middle))
