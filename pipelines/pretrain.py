@@ -82,6 +82,8 @@ class CoOccurrenceStage:
         beside = np.bincount(self.neighbours.ravel(), weights, minlength=model.num_items)
         with strategy.scope():
             self.learner = CoOccurrence(model.item_encoders, model.standardised, width, beside)
+            # Once on a row of the cache: every variable is made here, under the scope.
+            self.learner.logits({name: cache[:1] for name, cache in model.cache.items()}, model.presence[:1])
 
     def run(self, advance: Callable[[int, int], None]) -> float:
         """Returns the mean loss of the last epoch, in nats; NaN where there is nothing to learn from."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,3 +28,13 @@ def shared_data() -> Path:
     if not (folder / "README.md").is_file():
         pytest.skip(f"real data is not there ({folder}); set TRIPTYCH_DATA to its folder to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def two_replicas() -> Any:
+    """One MirroredStrategy for all tests: collective operations of two of them in one process get the same keys."""
+    from pipelines.strategy import make_strategy
+
+    strategy = make_strategy("mirrored")
+    assert strategy.num_replicas_in_sync == 2
+    return strategy

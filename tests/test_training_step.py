@@ -39,16 +39,16 @@ def test_a_step_compiled_by_xla_is_the_same_step(softmax: str) -> None:
     assert_same_weights(plain, compiled, 1e-4)
 
 
-def test_two_replicas_and_one_with_the_same_global_batch_end_at_the_same_weights() -> None:
+def test_two_replicas_and_one_with_the_same_global_batch_end_at_the_same_weights(
+    two_replicas: tf.distribute.Strategy,
+) -> None:
     settings = small_model.config()
     batch = small_model.batch(8, 8)
     single = small_model.model(settings)
     before = weights(single)
     loss = sgd_step(single, batch)
 
-    strategy = make_strategy("mirrored")
-    assert strategy.num_replicas_in_sync == 2
-    with strategy.scope():
+    with two_replicas.scope():
         double = small_model.model(settings)
         double.compile(optimizer=tf.keras.optimizers.SGD(0.1))
     halves = [small_model.half(batch, part) for part in (0, 1)]
@@ -57,7 +57,7 @@ def test_two_replicas_and_one_with_the_same_global_batch_end_at_the_same_weights
         first, second = (tf.data.Dataset.from_tensors(part) for part in halves)
         return first.concatenate(second)
 
-    dataset = strategy.distribute_datasets_from_function(lambda context: elements())
+    dataset = two_replicas.distribute_datasets_from_function(lambda context: elements())
     double.fit(dataset, steps_per_epoch=1, verbose=0)
     # Keras reports one replica's share; the loss of the global batch is what the same weights give on it.
     again = small_model.model(settings)
@@ -68,18 +68,17 @@ def test_two_replicas_and_one_with_the_same_global_batch_end_at_the_same_weights
     assert any("token_embedding" in name for name in moved)
 
 
-def test_replica_losses_sum_to_the_loss_of_the_global_batch() -> None:
+def test_replica_losses_sum_to_the_loss_of_the_global_batch(two_replicas: tf.distribute.Strategy) -> None:
     settings = small_model.config()
     batch = small_model.batch(8, 8)
     expected = float(small_model.model(settings).compute_loss(batch, training=True))
-    strategy = make_strategy("mirrored")
-    with strategy.scope():
+    with two_replicas.scope():
         model = small_model.model(settings)
-    values = strategy.experimental_distribute_values_from_function(
+    values = two_replicas.experimental_distribute_values_from_function(
         lambda context: small_model.half(batch, context.replica_id_in_sync_group)
     )
-    run = tf.function(lambda part: strategy.run(lambda inputs: model.compute_loss(inputs, training=True), (part,)))
-    losses = strategy.reduce(tf.distribute.ReduceOp.SUM, run(values), axis=None)
+    run = tf.function(lambda part: two_replicas.run(lambda inputs: model.compute_loss(inputs, training=True), (part,)))
+    losses = two_replicas.reduce(tf.distribute.ReduceOp.SUM, run(values), axis=None)
     assert float(losses) == pytest.approx(expected, abs=1e-4)
 
 

@@ -81,8 +81,7 @@ class TextEncoder(TextQueryEncoder):
         self.max_tokens = max_tokens
         self.query_tokens = query_tokens
         self.tokenizer = keras_nlp.models.BertTokenizer(vocabulary=self.vocabulary, **_NORMALISE)
-        # keras-nlp's pooler on [CLS] is part of the backbone but not of a mean over the tokens.
-        self.backbone = keras_nlp.models.BertBackbone(
+        backbone = keras_nlp.models.BertBackbone(
             vocabulary_size=len(self.vocabulary),
             num_layers=layers,
             num_heads=heads,
@@ -92,7 +91,8 @@ class TextEncoder(TextQueryEncoder):
             max_sequence_length=max(max_tokens, query_tokens),
             num_segments=1,
         )
-        self.backbone.pooled_dense.trainable = False
+        # Without keras-nlp's pooler on [CLS], which a mean over the tokens does not use.
+        self.backbone = tf.keras.Model(backbone.input, backbone.output["sequence_output"])
 
     @property
     def output_dim(self) -> int:
@@ -142,7 +142,7 @@ class TextEncoder(TextQueryEncoder):
         mask = inputs != 0
         states = self.backbone(
             {"token_ids": inputs, "segment_ids": tf.zeros_like(inputs), "padding_mask": mask}, training=training
-        )["sequence_output"]
+        )
         weight = tf.cast(mask, states.dtype)[:, :, None]
         return tf.reduce_sum(states * weight, axis=1) / tf.maximum(tf.reduce_sum(weight, axis=1), 1.0)
 
