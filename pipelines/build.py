@@ -68,6 +68,7 @@ def run(job: BuildJob) -> BuildResult:
             train_vocabulary=train_vocabulary,
             vocabulary_file=job.vocabulary,
             workers=settings.workers,
+            processes_from=settings.processes_from,
             progress=_stages(stack),
         )
     say(summary(manifest, job.out))
@@ -82,7 +83,7 @@ def _stages(stack: ExitStack) -> Callable[[str, int, int], None]:
         if stage not in current:
             stack.close()
             current.clear()
-            current[stage] = stack.enter_context(progress(stage, "records"))
+            current[stage] = stack.enter_context(progress(stage, "records", done))
         current[stage](done, total)
 
     return tell

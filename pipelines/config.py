@@ -23,7 +23,10 @@ class Section(BaseModel):
 
 
 class BuildConfig(Section):
-    """`triptych build`. `kinds`: options of a feature kind where `dataset.yaml` says nothing else."""
+    """`triptych build`. `kinds`: options of a feature kind where `dataset.yaml` says nothing else.
+
+    `workers` encode at a time: threads, or processes from `processes_from` items on (a process takes seconds to start).
+    """
 
     max_bad: float = Field(0.01, ge=0, le=1)
     window: int = Field(512, ge=2)
@@ -31,6 +34,7 @@ class BuildConfig(Section):
     items_per_shard: int = Field(4096, ge=1)
     examples_per_shard: int = Field(8192, ge=1)
     workers: int = Field(2, ge=1)
+    processes_from: int = Field(2000, ge=0)
     vocabulary_size: int = Field(6000, ge=100)
     kinds: dict[str, dict[str, Any]] = {
         "image": {"size": 64},
