@@ -86,7 +86,7 @@ def user_features(schema: Schema, serialized: tf.Tensor) -> tuple[dict[str, tf.T
     return parse_batch([feature_for(feature) for feature in schema.users], serialized, "users")
 
 
-def _event_spec(schema: Schema) -> dict[str, tf.io.RaggedFeature]:
+def event_spec(schema: Schema) -> dict[str, tf.io.RaggedFeature]:
     dtypes: dict[str, Any] = {
         "item_ids": tf.string,
         "values": tf.float32,
@@ -143,7 +143,7 @@ def training_windows(
       Padding at the end: index 0, target False.
     """
     schema = manifest.schema_
-    spec = _event_spec(schema)
+    spec = event_spec(schema)
     lookup = item_lookup(ids)
 
     def cut(number: tf.Tensor, serialized: tf.Tensor) -> tf.data.Dataset:
@@ -210,7 +210,7 @@ def load_histories(
       keep: called with a user id, says whether that user is wanted; None: all.
     """
     schema = manifest.schema_
-    spec = {**_event_spec(schema), "user_id": tf.io.FixedLenFeature([], tf.string)}
+    spec = {**event_spec(schema), "user_id": tf.io.FixedLenFeature([], tf.string)}
     position = {item: index for index, item in enumerate(ids)}
     contexts = [context for context in schema.context if context.source == "column"]
     result = []
@@ -254,7 +254,7 @@ class TrainingEvents:
 
 def load_training_events(records: str | Path, manifest: Manifest, ids: np.ndarray) -> TrainingEvents:
     """The positive training events; those that a later window repeats as history are left out."""
-    spec = {**_event_spec(manifest.schema_), "user_id": tf.io.FixedLenFeature([], tf.string)}
+    spec = {**event_spec(manifest.schema_), "user_id": tf.io.FixedLenFeature([], tf.string)}
     position = {item.encode(): index for index, item in enumerate(ids.tolist())}
     parts = []
     for serialized in tf.data.TFRecordDataset(shard_paths(records, manifest.splits["train"].shards)).batch(256):
