@@ -96,6 +96,7 @@ def _with_strategy(changes: tuple[str, ...], strategy: str | None) -> tuple[str,
 @click.option("--spec", type=_path, help="A dataset.yaml elsewhere.")
 @click.option("--vocabulary", type=_path, help="A WordPiece vocabulary to take instead of training one.")
 @click.option("--max-bad", type=float, help="Share of bad rows and files that ends the build with an error.")
+@click.option("--append", is_flag=True, help="Add what is new in DATA to the records; what is there stays as it is.")
 @_configured
 def build(
     data: Path,
@@ -103,15 +104,16 @@ def build(
     spec: Path | None,
     vocabulary: Path | None,
     max_bad: float | None,
+    append: bool,
     file: Path | None,
     changes: tuple[str, ...],
 ) -> None:
-    """Build records from a data folder."""
+    """Build records from a data folder. One that was killed goes on when the same command is run again."""
     from pipelines import build as step
 
     if max_bad is not None:
         changes = (*changes, f"build.max_bad={max_bad}")
-    step.run(step.BuildJob(data, out, _config(file, changes), spec, vocabulary))
+    step.run(step.BuildJob(data, out, _config(file, changes), spec, vocabulary, append))
 
 
 @main.command()

@@ -89,7 +89,7 @@ def build(
         write_vocabulary(place.records, plan.entities, train_vocabulary, vocabulary_file, tell)
         processes = len(plan.items.ids) >= processes_from
         items = make_items(place, item_shards(plan.items, "items", items_per_shard), workers, processes, rejects, tell)
-        payloads = UserPayloads(plan.users, workers, rejects)
+        payloads = UserPayloads(plan.users.features if plan.users else (), plan.users, workers, rejects)
         splits = {}
         for split, windows in plan.windows.items():
             shards = window_shards(split, windows, plan.events.user_ids, plan.columns, payloads, examples_per_shard)
@@ -163,7 +163,7 @@ def complete(
         interactions=len(events.frame),
         coverage={feature.name: present[feature.name] / total for feature in plan.items.features},
         splits=infos,
-        train_counts=train_counts(events),
+        train_counts=train_counts(events.train),
         cold_items=len(set(plan.items.ids) - set(events.train["item"])),
         rejected=rejects.counts(),
         versions=versions(),

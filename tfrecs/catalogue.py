@@ -64,6 +64,7 @@ def read_entities(
     specs: Mapping[str, FeatureSpec],
     kind_options: Mapping[str, Mapping[str, Any]],
     rejects: Rejects,
+    schemas: Sequence[FeatureSchema] | None = None,
 ) -> Entities:
     """Reads a table of items or users.
 
@@ -79,6 +80,7 @@ def read_entities(
       specs: feature -> where its values are and the options that the user gave.
       kind_options: kind -> options where the user gave none.
       rejects: takes what cannot be used.
+      schemas: the features as records have them already; None: from what the values are.
 
     Raises:
       DataError: the table, a column or a matrix is not there, or no row is left.
@@ -92,8 +94,12 @@ def read_entities(
         titles = as_ids(table.column(title)).fillna("").tolist()
     features: list[Feature] = []
     values: dict[str, Sequence[Any]] = {}
+    settled = {schema.name: schema for schema in schemas or ()}
     for name, spec in specs.items():
         values[name] = _raw_values(data, table, ids, name, spec, rejects)
+        if name in settled:
+            features.append(feature_for(settled[name]))
+            continue
         options = {**kind_options.get(spec.kind, {}), **spec.options}
         try:
             params = resolve(row(spec.kind).feature).params_from(options, values[name])

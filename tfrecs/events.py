@@ -52,25 +52,25 @@ def arrange(frame: pd.DataFrame, spec: DatasetSpec, item_ids: Sequence[str], see
       DataError: no training event is left.
     """
     split = spec.effective_split
-    users = _codes(frame["user"])[1]
+    users = group_users(frame["user"])[1]
     frame = frame.take(chronological(users, frame["time"].to_numpy(), frame["order"].to_numpy()))
     if isinstance(split, TimeSplit):
         frame = frame.assign(split=split_by_time(frame["time"].to_numpy(), split.fractions))
     elif not isinstance(split, ColumnSplit):
-        frame = frame.assign(split=split_leave_last(_codes(frame["user"])[1]))
+        frame = frame.assign(split=split_leave_last(group_users(frame["user"])[1]))
     cold = choose_cold_items(item_ids, split.cold_items, seed)
     dropped = (frame["split"] == TRAIN).to_numpy() & frame["item"].isin(cold).to_numpy()
     frame = frame[~dropped]
     if not (frame["split"] == TRAIN).any():
         raise DataError(f"{spec.interactions.file}: the split leaves no training event; change `split` in the spec")
-    user_ids, users = _codes(frame["user"])
+    user_ids, users = group_users(frame["user"])
     order = np.lexsort((frame["split"].to_numpy(), users))  # Stable: time order stays within a split.
     return Events(
         frame.take(order).reset_index(drop=True), tuple(user_ids), users[order], len(cold), int(dropped.sum())
     )
 
 
-def _codes(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+def group_users(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """-> the ids, ascending, and each row's position among them."""
     codes, ids = pd.factorize(column.to_numpy(object), sort=True)
     return ids, codes
@@ -104,9 +104,8 @@ def _bytes(column: pd.Series) -> np.ndarray:
     return array
 
 
-def train_counts(events: Events) -> dict[str, int]:
+def train_counts(train: pd.DataFrame) -> dict[str, int]:
     """Item id -> positive training events, for items that have any; ids ascending."""
-    train = events.train
     counts = train.loc[train["positive"].to_numpy(bool), "item"].value_counts()
     return {item: int(counts[item]) for item in sorted(counts.index)}
 

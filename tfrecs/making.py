@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfrecs.catalogue import Entities
 from tfrecs.encoding import encoder
 from tfrecs.errors import DataError
+from tfrecs.kinds.base import Feature
 from tfrecs.records import shard_ranges
 from tfrecs.rejects import Rejects
 from tfrecs.schema import VOCABULARY_FILE, ShardInfo
@@ -93,16 +94,19 @@ def make_items(
 class UserPayloads:
     """User id -> payload of each user feature; that of a missing one for users that have no row."""
 
-    def __init__(self, users: Entities | None, workers: int, rejects: Rejects):
+    def __init__(self, features: Sequence[Feature], users: Entities | None, workers: int, rejects: Rejects):
         self._known: dict[str, Payloads] = {}
-        self._unknown: Payloads = {}
+        self._unknown: Payloads = {feature.name: feature.encode(None) for feature in features}
         if users:
-            self._unknown = {feature.name: feature.encode(None) for feature in users.features}
             with encoder(users.features, workers=workers, processes=False) as encode:
                 self._known.update(zip(users.ids, encode(users, rejects), strict=True))
 
     def __getitem__(self, user_id: str) -> Payloads:
         return self._known.get(user_id, self._unknown)
+
+    def add(self, known: Mapping[str, Payloads]) -> None:
+        """Takes over payloads of users that have no row."""
+        self._known.update(known)
 
     def __contains__(self, user_id: str) -> bool:
         return user_id in self._known

@@ -199,5 +199,9 @@ class Manifest(_Frozen):
         return manifest
 
     def save(self, records: str | Path) -> None:
-        """Writes `<records>/manifest.json`, keys in a fixed order so that equal builds are equal bytes."""
-        (Path(records) / MANIFEST_FILE).write_text(self.model_dump_json(indent=1) + "\n")
+        """Writes `<records>/manifest.json`."""
+        (Path(records) / MANIFEST_FILE).write_text(self.to_json())
+
+    def to_json(self) -> str:
+        """Keys in a fixed order, so that equal builds are equal bytes."""
+        return self.model_dump_json(indent=1) + "\n"
