@@ -70,6 +70,7 @@ def _build(job: BuildJob, spec: DatasetSpec) -> BuildResult:
             job.out,
             seed=job.config.seed,
             train_vocabulary=train_vocabulary,
+            vocabulary_key=f"wordpiece {settings.vocabulary_size}",
             vocabulary_file=job.vocabulary,
             progress=_stages(stack),
             **_settings(settings),

@@ -52,7 +52,8 @@ def progress(label: str, unit: str, before: int = 0) -> Iterator[Advance]:
     def advance_line(done: int, total: int) -> None:
         nonlocal said
         now = time.monotonic()
-        if now - said < _LINE_EVERY or done <= before:
+        # The first records wait for processes to start; a time left that is reckoned from them would frighten people.
+        if now - said < _LINE_EVERY or 100 * (done - before) < total:
             return
         said = now
         rate = (done - before) / (now - started)

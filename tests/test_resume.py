@@ -80,6 +80,20 @@ def test_a_killed_build_keeps_whole_shards_and_ends_at_the_same_bytes(
     assert not (tmp_path / ".out.partial").exists()
 
 
+def test_the_vocabulary_is_not_trained_twice(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "straight")
+    killed(data, tmp_path / "out", "items", 9)
+
+    def trains(texts: object) -> list[str]:
+        raise AssertionError("trained again")
+
+    run(data, tmp_path / "out", train_vocabulary=trains)
+    assert digests(tmp_path / "out") == digests(tmp_path / "straight")
+    killed(data, tmp_path / "other", "items", 9)
+    with pytest.raises(AssertionError, match="trained again"):
+        run(data, tmp_path / "other", train_vocabulary=trains, vocabulary_key="other words")
+
+
 def test_what_changed_meanwhile_is_made_again_and_nothing_else(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     killed(data, out, "items", 29)

@@ -42,6 +42,7 @@ def build(
     examples_per_shard: int,
     kind_options: Mapping[str, Mapping[str, Any]],
     train_vocabulary: Callable[[Iterable[str]], list[str]] | None,
+    vocabulary_key: str,
     vocabulary_file: Path | None,
     workers: int,
     processes_from: int,
@@ -67,6 +68,7 @@ def build(
       examples_per_shard: user windows in one file.
       kind_options: kind -> its options where the spec gives none.
       train_vocabulary: texts of all items and users -> WordPiece vocabulary, one token each.
+      vocabulary_key: names what else than the texts that depends on; a build that goes on trusts it.
       vocabulary_file: a vocabulary to take instead.
       workers: processes or threads that encode.
       processes_from: items from which on they are processes, which take seconds to start, and not threads.
@@ -86,7 +88,7 @@ def build(
     plan = make_plan(spec, data, seed=seed, window=window, overlap=overlap, kind_options=kind_options, rejects=rejects)
     tell("read", 1, 1)
     with workplace(out) as place:
-        write_vocabulary(place.records, plan.entities, train_vocabulary, vocabulary_file, tell)
+        write_vocabulary(place, plan.entities, train_vocabulary, vocabulary_key, vocabulary_file, tell)
         processes = len(plan.items.ids) >= processes_from
         items = make_items(place, item_shards(plan.items, "items", items_per_shard), workers, processes, rejects, tell)
         payloads = UserPayloads(plan.users.features if plan.users else (), plan.users, workers, rejects)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from tfrecs.kinds.base import Feature
 from tfrecs.records import shard_ranges
 from tfrecs.rejects import Rejects
 from tfrecs.schema import VOCABULARY_FILE, ShardInfo
-from tfrecs.shards import ItemShard, Payloads, WindowShard, window_shard
+from tfrecs.shards import ItemShard, Payloads, WindowShard, versions, window_shard
 from tfrecs.windows import Window
 from tfrecs.workplace import FinishedShard, Workplace
 
@@ -25,23 +26,29 @@ Progress = Callable[[str, int, int], None]
 
 
 def write_vocabulary(
-    folder: Path,
+    place: Workplace,
     entities: Sequence[Entities],
     train: Callable[[Iterable[str]], list[str]] | None,
+    train_key: str,
     given: Path | None,
     tell: Progress,
 ) -> None:
     """Writes `vocab.txt`: the one given, or one trained on all texts; none where there is nothing to train."""
-    (folder / VOCABULARY_FILE).unlink(missing_ok=True)
     if given is not None:
-        shutil.copyfile(given, folder / VOCABULARY_FILE)
+        shutil.copyfile(given, place.records / VOCABULARY_FILE)
         return
     texts = [text for part in entities for text in _texts(part)]
     if train is None or not texts:
+        (place.records / VOCABULARY_FILE).unlink(missing_ok=True)
         return
-    tell("vocabulary", 0, len(texts))
-    tokens = train(texts)
-    (folder / VOCABULARY_FILE).write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
+    learn = train
+
+    def trained() -> str:
+        tell("vocabulary", 0, len(texts))
+        return "".join(f"{token}\n" for token in learn(texts))
+
+    key = hashlib.sha256(repr((train_key, sorted(versions().items()), texts)).encode()).hexdigest()
+    place.text_file(VOCABULARY_FILE, key, trained)
     tell("vocabulary", len(texts), len(texts))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,6 +62,13 @@ class Workplace:
         entry = self._journal / f"{shard.info.name}.json"
         replace_file(entry, shard.model_dump_json())
         return shard
+
+    def text_file(self, name: str, key: str, make: Callable[[], str]) -> None:
+        """Writes a text file among the records, or keeps the one that was made of the same things."""
+        path, entry = self.records / name, self._journal / f"{name}.key"
+        if not (path.is_file() and entry.is_file() and entry.read_text(encoding="utf-8") == f"{key} {sha256(path)}"):
+            path.write_text(make(), encoding="utf-8")
+            replace_file(entry, f"{key} {sha256(path)}")
 
     def keep_only(self, names: Collection[str]) -> None:
         """Removes what an earlier build with other input left among the records."""
