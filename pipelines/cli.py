@@ -217,11 +217,13 @@ def query(
 
 @main.command()
 @click.argument("what", type=_path)
-def inspect(what: Path) -> None:
-    """Tell what is in records or in a SavedModel."""
+@click.option("--html", type=_path, help="Write one page with pictures, waveforms and text of a sample of items.")
+@_configured
+def inspect(what: Path, html: Path | None, file: Path | None, changes: tuple[str, ...]) -> None:
+    """Tell what is in records or in a SavedModel, and what is odd about records."""
     from pipelines import inspect as step
 
-    step.run(step.InspectJob(what))
+    step.run(step.InspectJob(what, _config(file, changes), html))
 
 
 @main.command()

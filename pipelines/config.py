@@ -178,6 +178,18 @@ class ServeConfig(Section):
     timeout: float = Field(10.0, gt=0)
 
 
+class InspectConfig(Section):
+    """`triptych inspect RECORDS`. `sample`: items that are compared, the first ones; `shown`: items on the page;
+    `likeness`: least cosine of two items in every feature that makes them near-duplicates; `reach`: rows by which a
+    feature may be out of line; `heavy`: events from which on a user is named."""
+
+    sample: int = Field(2000, ge=1)
+    shown: int = Field(60, ge=0)
+    likeness: float = Field(0.98, gt=0, le=1)
+    reach: int = Field(3, ge=1)
+    heavy: int = Field(2000, ge=1)
+
+
 class DemoConfig(Section):
     """Size of the generated catalogue."""
 
@@ -208,6 +220,7 @@ class Config(BaseModel):
     export: ExportConfig = ExportConfig()
     serve: ServeConfig = ServeConfig()
     demo: DemoConfig = DemoConfig()
+    inspect: InspectConfig = InspectConfig()
 
     def encoder_options(self, kind: str) -> dict[str, Any]:
         """Constructor options of the encoder of a kind."""
