@@ -120,11 +120,21 @@ def build(
 @click.option("--records", type=_path, required=True)
 @click.option("--out", type=_path, required=True, help="The run folder; one that was killed is continued.")
 @click.option("--strategy", help="cpu, mirrored, multiworker, tpu or auto.")
+@click.option("--data-service", metavar="HOST:PORT", help="A tf.data service whose workers read the records.")
 @_configured
-def train(records: Path, out: Path, strategy: str | None, file: Path | None, changes: tuple[str, ...]) -> None:
+def train(
+    records: Path,
+    out: Path,
+    strategy: str | None,
+    data_service: str | None,
+    file: Path | None,
+    changes: tuple[str, ...],
+) -> None:
     """Train on records."""
     from pipelines import train as step
 
+    if data_service is not None:
+        changes = (*changes, f"train.data_service={data_service}")
     step.run(step.TrainJob(records, out, _config(file, _with_strategy(changes, strategy))))
 
 

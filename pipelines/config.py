@@ -131,6 +131,7 @@ class TrainConfig(Section):
     `patience`: epochs without a better validation NDCG before training stops and the best epoch is kept; not before
     `least_epochs`, because a model first learns what is popular and pauses there.
     `averaging`: momentum of the moving average of the weights, 0 = none.
+    `data_service`: host:port of a tf.data service that reads the training windows; null: this process.
     `validation_queries`: at most so many held-out requests are ranked after each epoch."""
 
     strategy: Literal["auto", "cpu", "mirrored", "multiworker", "tpu"] = "auto"
@@ -147,6 +148,7 @@ class TrainConfig(Section):
     clip_norm: float = Field(1.0, gt=0)
     averaging: float = Field(0.95, ge=0, lt=1)
     jit: bool = False
+    data_service: str | None = None
     validation_queries: int = Field(2000, ge=1)
     encode_batch: int = Field(128, ge=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import tensorflow as tf
 from tfrecs.errors import DataError
 from tfrecs.features import feature_for, parse_batch
 from tfrecs.schema import Manifest, Schema, ShardInfo
+from tfrecs.service import served
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,14 @@ def window_slices(count: tf.Tensor, length: int, stride: int) -> tuple[tf.Tensor
 
 
 def training_windows(
-    records: str | Path, manifest: Manifest, ids: np.ndarray, *, length: int, stride: int, permutation_seed: int | None
+    records: str | Path,
+    manifest: Manifest,
+    ids: np.ndarray,
+    *,
+    length: int,
+    stride: int,
+    permutation_seed: int | None,
+    service: str | None = None,
 ) -> tf.data.Dataset:
     """Windows of training events, one element each, in record order.
 
@@ -136,6 +145,8 @@ def training_windows(
       length: L.
       stride: see `window_slices`.
       permutation_seed: where the data has no order, the events of an Example are shuffled under it; None: as they are.
+      service: address of a tf.data service whose workers read and cut, each its share of the shards; the windows and
+        their order are the same. Its workers must see the records under the same absolute path. None: this process.
 
     Returns:
       A dataset of dictionaries: `item_index` int32 [L], `values` float32 [L], `times` int64 [L], `target`, `positive`
@@ -161,7 +172,10 @@ def training_windows(
 
         return tf.data.Dataset.from_tensor_slices(
             {
-                "item_index": tf.where(inside, tf.gather(lookup.lookup(events["item_ids"]), position), 0),
+                "number": tf.stack(
+                    [tf.fill([tf.shape(index)[0]], number), tf.range(tf.shape(index)[0], dtype=tf.int64)], 1
+                ),
+                "item": window("item_ids", ""),
                 "values": window("values", 0.0),
                 "times": window("times", tf.constant(0, tf.int64)),
                 "target": inside & fresh & (window("is_target", tf.constant(0, tf.int64)) > 0),
@@ -177,8 +191,23 @@ def training_windows(
             }
         )
 
-    dataset = tf.data.TFRecordDataset(shard_paths(records, manifest.splits["train"].shards))
-    return dataset.enumerate().flat_map(cut).map(lambda window: _with_shapes(window, length))
+    def complete(window: dict[str, Any]) -> dict[str, Any]:
+        window = dict(window)
+        window.pop("number")
+        item = window.pop("item")
+        index = tf.where(item == "", 0, lookup.lookup(item))  # Here, because no table can be sent to a service.
+        return _with_shapes({"item_index": index, **window}, length)
+
+    shards = manifest.splits["train"].shards
+    paths = [os.path.abspath(path) for path in shard_paths(records, shards)]
+    before = np.cumsum([0, *(shard.records for shard in shards)])[:-1]
+
+    def numbered(path: tf.Tensor, first: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.TFRecordDataset(path).enumerate().map(lambda number, serialized: (first + number, serialized))
+
+    files = tf.data.Dataset.from_tensor_slices((paths, before.astype(np.int64)))
+    windows = files.flat_map(numbered).flat_map(cut)
+    return (windows if service is None else served(windows, service)).map(complete)
 
 
 def _stack(columns: list[tf.Tensor], like: tf.Tensor) -> tf.Tensor:
