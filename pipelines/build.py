@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipelines.config import BuildConfig, Config
 from pipelines.progress import Advance, progress, say
 from tfrecs import build as builder
 from tfrecs.append import Appended, append
+from tfrecs.beam import make_with_beam
 from tfrecs.errors import SpecError
 from tfrecs.infer import infer_spec
 from tfrecs.schema import REJECTED_FILE, Manifest
@@ -23,7 +25,8 @@ from tfrecs.spec_models import DatasetSpec
 @dataclass(frozen=True)
 class BuildJob:
     """`spec`: a dataset.yaml elsewhere; None: the one in `data`, or what its files suggest. `vocabulary`: a WordPiece
-    vocabulary to take instead of training one. `append`: add what is new to the records at `out`."""
+    vocabulary to take instead of training one. `append`: add what is new to the records at `out`. `runner`: a
+    Beam runner that makes the shards, with its own `runner_options`; None: this machine makes them."""
 
     data: Path
     out: Path
@@ -31,6 +34,8 @@ class BuildJob:
     spec: Path | None = None
     vocabulary: Path | None = None
     append: bool = False
+    runner: str | None = None
+    runner_options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,10 @@ def run(job: BuildJob) -> BuildResult:
     Raises:
       TriptychError: what stands in the data folder or its spec cannot be built from.
     """
+    if job.append and job.runner:
+        raise SpecError("--append works on this machine; leave --runner away")
+    if job.runner_options and not job.runner:
+        raise SpecError(f"{' '.join(job.runner_options)}: options after -- belong to a --runner; name it")
     if job.spec is None and job.data.is_dir() and not (job.data / SPEC_FILE).is_file():
         spec = infer_spec(job.data)
         say(f"{job.data} has no {SPEC_FILE}; this is what its files suggest (save it there to change it):\n")
@@ -73,6 +82,7 @@ def _build(job: BuildJob, spec: DatasetSpec) -> BuildResult:
             vocabulary_key=f"wordpiece {settings.vocabulary_size}",
             vocabulary_file=job.vocabulary,
             progress=_stages(stack),
+            elsewhere=partial(make_with_beam, runner=job.runner, options=job.runner_options) if job.runner else None,
             **_settings(settings),
         )
     say(summary(manifest, job.out))

@@ -97,6 +97,8 @@ def _with_strategy(changes: tuple[str, ...], strategy: str | None) -> tuple[str,
 @click.option("--vocabulary", type=_path, help="A WordPiece vocabulary to take instead of training one.")
 @click.option("--max-bad", type=float, help="Share of bad rows and files that ends the build with an error.")
 @click.option("--append", is_flag=True, help="Add what is new in DATA to the records; what is there stays as it is.")
+@click.option("--runner", help="An Apache Beam runner (DirectRunner, FlinkRunner, ...) that makes the shards.")
+@click.argument("runner_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUNNER OPTIONS]")
 @_configured
 def build(
     data: Path,
@@ -105,6 +107,8 @@ def build(
     vocabulary: Path | None,
     max_bad: float | None,
     append: bool,
+    runner: str | None,
+    runner_options: tuple[str, ...],
     file: Path | None,
     changes: tuple[str, ...],
 ) -> None:
@@ -113,7 +117,7 @@ def build(
 
     if max_bad is not None:
         changes = (*changes, f"build.max_bad={max_bad}")
-    step.run(step.BuildJob(data, out, _config(file, changes), spec, vocabulary, append))
+    step.run(step.BuildJob(data, out, _config(file, changes), spec, vocabulary, append, runner, runner_options))
 
 
 @main.command()

@@ -24,9 +24,11 @@ from tfrecs.schema import (
     ShardInfo,
     SplitInfo,
 )
-from tfrecs.shards import versions
+from tfrecs.shards import ItemShard, WindowShard, versions
 from tfrecs.spec_models import DatasetSpec
-from tfrecs.workplace import FinishedShard, replace_folder, workplace
+from tfrecs.workplace import FinishedShard, Workplace, replace_folder, workplace
+
+Elsewhere = Callable[[Workplace, Sequence[ItemShard | WindowShard]], None]
 
 
 def build(
@@ -47,6 +49,7 @@ def build(
     workers: int,
     processes_from: int,
     progress: Progress | None,
+    elsewhere: Elsewhere | None = None,
 ) -> Manifest:
     """Builds the records of a data folder.
 
@@ -73,6 +76,7 @@ def build(
       workers: processes or threads that encode.
       processes_from: items from which on they are processes, which take seconds to start, and not threads.
       progress: called with (stage, done, total); the first word of a stage says what an earlier build has done.
+      elsewhere: makes shards on other machines (see `tfrecs.beam`); None: all are made here.
 
     Raises:
       DataError: a table, column or file that must be there is not, or nothing is left to learn from.
@@ -90,12 +94,23 @@ def build(
     with workplace(out) as place:
         write_vocabulary(place, plan.entities, train_vocabulary, vocabulary_key, vocabulary_file, tell)
         processes = len(plan.items.ids) >= processes_from
-        items = make_items(place, item_shards(plan.items, "items", items_per_shard), workers, processes, rejects, tell)
+        shards = item_shards(plan.items, "items", items_per_shard)
+        if elsewhere is not None:
+            elsewhere(place, shards)
+        items = make_items(place, shards, workers, processes, rejects, tell)
         payloads = UserPayloads(plan.users.features if plan.users else (), plan.users, workers, rejects)
-        splits = {}
-        for split, windows in plan.windows.items():
-            shards = window_shards(split, windows, plan.events.user_ids, plan.columns, payloads, examples_per_shard)
-            splits[split] = make_windows(place, split, shards, len(windows), tell)
+        pending = {
+            split: window_shards(split, several, plan.events.user_ids, plan.columns, payloads, examples_per_shard)
+            for split, several in plan.windows.items()
+        }
+        if elsewhere is not None:
+            listed = {split: list(several) for split, several in pending.items()}
+            elsewhere(place, [shard for several in listed.values() for shard in several])
+            pending = {split: iter(several) for split, several in listed.items()}
+        splits = {
+            split: make_windows(place, split, several, len(plan.windows[split]), tell)
+            for split, several in pending.items()
+        }
         manifest = complete(place.records, plan, items, splits, rejects, seed=seed, max_bad=max_bad)
         place.keep_only(files_of(manifest))
         replace_folder(out, place.records)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,7 @@ class Workplace:
     """The folder of a build under way: `records/` grows, `journal/` says which of its shards are whole."""
 
     def __init__(self, folder: Path):
+        self.folder = folder
         self.records, self._journal = folder / "records", folder / "journal"
         for part in (self.records, self._journal):
             part.mkdir(parents=True, exist_ok=True)
@@ -113,7 +115,7 @@ def replace_folder(out: Path, whole: Path) -> None:
 
 def replace_file(path: Path, text: str) -> None:
     """Writes a file that appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
