@@ -71,7 +71,7 @@ def look(records: Path, manifest: Manifest, sample: Sample, settings: InspectCon
     pairs = findings.near_duplicates(vectors, sample.presence, settings.likeness)
     if pairs:
         first = ", ".join(f"{sample.ids[i]} and {sample.ids[j]}" for i, j in pairs[:3])
-        says.append(f"items: {len(pairs):,} pairs are alike in all their features ({first}); the same item twice?")
+        says.append(f"items: near-duplicates, {len(pairs):,} in pairs ({first}); the same item twice?")
     events = stored_events(records, manifest)
     says += findings.heavy_users(Counter(events["user"]), settings.heavy)
     says += findings.ids_off_by_one(sample.ids, list(events["item"].unique()), _unknown_items(records))

@@ -52,6 +52,15 @@ def test_near_duplicates_are_alike_in_every_feature_that_both_have() -> None:
     assert findings.near_duplicates({"text": text, "image": image}, presence, 0.98) == [(0, 1), (0, 2), (1, 2)]
 
 
+def test_items_that_share_a_genre_and_nothing_else_are_no_duplicates() -> None:
+    genre = np.eye(2, dtype=np.float32)[np.arange(40) % 2]
+    text = np.eye(40, dtype=np.float32)
+    text[39] = text[37]
+    presence = np.ones([40, 2], bool)
+    presence[:30, 1] = False
+    assert findings.near_duplicates({"genre": genre, "text": text}, presence, 0.98) == [(37, 39)]
+
+
 def test_ids_counted_from_another_number_are_named() -> None:
     ids = [str(n) for n in range(20)]
     assert "look shifted by one" in findings.ids_off_by_one(ids, ids[1:], ["20", "20"])[0]
@@ -116,7 +125,7 @@ def test_inspect_tells_history_and_warnings_and_writes_the_page(tmp_path: Path) 
     assert done.exit_code == 0, done.output
     said = done.output.replace("\n", " ")
     assert "build: 30 items, 12 users, events train 192, valid 24, test 24" in said
-    assert "pairs are alike in all their features" in said
+    assert "near-duplicates" in said
     assert "(1 and 7" in said
     assert "before 1990" in said
     page = _Page()

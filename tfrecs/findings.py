@@ -13,6 +13,7 @@ import numpy as np
 
 from tfrecs.schema import Manifest
 
+_FEW, _FEW_OF_ALL = 4, 0.005  # So many items, itself among them, may be alike in a feature that tells items apart.
 _DAY = 86_400
 _EARLIEST = 631_152_000  # 1990-01-01: recommendation logs are younger.
 
@@ -35,7 +36,10 @@ def one_valued(name: str, payloads: Sequence[bytes]) -> list[str]:
 
 
 def near_duplicates(vectors: Mapping[str, np.ndarray], presence: np.ndarray, likeness: float) -> list[tuple[int, int]]:
-    """Pairs of items that are alike in every feature that both have, and have one in common at least.
+    """Pairs of items that are alike in every feature that both have, one of these telling items apart.
+
+    A feature tells an item apart where few others are alike in it: two items that share a genre and have nothing else
+    are no duplicates.
 
     Args:
       vectors: feature -> float32 [N, d], one descriptor an item; what it has no say in is 0.
@@ -51,12 +55,13 @@ def near_duplicates(vectors: Mapping[str, np.ndarray], presence: np.ndarray, lik
     for start in range(0, count, 512):
         rows = slice(start, min(start + 512, count))
         alike = np.ones([rows.stop - start, count], bool)
-        common = np.zeros_like(alike)
+        telling = np.zeros_like(alike)
         for column, matrix in enumerate(unit.values()):
             both = presence[rows, column, None] & presence[None, :, column]
-            alike &= ~both | (matrix[rows] @ matrix.T >= likeness)
-            common |= both
-        found, others = np.nonzero(alike & common)
+            same = both & (matrix[rows] @ matrix.T >= likeness)
+            alike &= ~both | same
+            telling |= same & (same.sum(axis=1, keepdims=True) <= max(_FEW, _FEW_OF_ALL * count))
+        found, others = np.nonzero(alike & telling)
         pairs.extend((start + int(i), int(j)) for i, j in zip(found, others, strict=True) if start + i < j)
     return sorted(pairs)
 
