@@ -43,6 +43,8 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]==2.17.1"],
         "tpu": ["tensorflow-tpu==2.17.1"],
+        # Needs pillow below 13 and python-dateutil below 3, which constraints.txt does not hold to: see README.
+        "beam": ["apache-beam==2.77.0"],
         "dev": ["hypothesis>=6", "mypy>=1.10", "pytest>=8", "ruff>=0.6", "pandas-stubs", "types-PyYAML"],
     },
     entry_points={"console_scripts": ["triptych=pipelines.cli:main"]},

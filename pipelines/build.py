@@ -5,26 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from pipelines.config import Config
+from pipelines.config import BuildConfig, Config
 from pipelines.progress import Advance, progress, say
 from tfrecs import build as builder
+from tfrecs.append import Appended, append
+from tfrecs.beam import make_with_beam
+from tfrecs.errors import SpecError
 from tfrecs.infer import infer_spec
 from tfrecs.schema import REJECTED_FILE, Manifest
 from tfrecs.spec import SPEC_FILE, load_spec, spec_to_yaml
+from tfrecs.spec_models import DatasetSpec
 
 
 @dataclass(frozen=True)
 class BuildJob:
     """`spec`: a dataset.yaml elsewhere; None: the one in `data`, or what its files suggest. `vocabulary`: a WordPiece
-    vocabulary to take instead of training one."""
+    vocabulary to take instead of training one. `append`: add what is new to the records at `out`. `runner`: a
+    Beam runner that makes the shards, with its own `runner_options`; None: this machine makes them."""
 
     data: Path
     out: Path
     config: Config
     spec: Path | None = None
     vocabulary: Path | None = None
+    append: bool = False
+    runner: str | None = None
+    runner_options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,17 +45,25 @@ class BuildResult:
 
 
 def run(job: BuildJob) -> BuildResult:
-    """Builds records.
+    """Builds records, or adds to them.
 
     Raises:
       TriptychError: what stands in the data folder or its spec cannot be built from.
     """
+    if job.append and job.runner:
+        raise SpecError("--append works on this machine; leave --runner away")
+    if job.runner_options and not job.runner:
+        raise SpecError(f"{' '.join(job.runner_options)}: options after -- belong to a --runner; name it")
     if job.spec is None and job.data.is_dir() and not (job.data / SPEC_FILE).is_file():
         spec = infer_spec(job.data)
         say(f"{job.data} has no {SPEC_FILE}; this is what its files suggest (save it there to change it):\n")
         say(spec_to_yaml(spec))
     else:
         spec = load_spec(job.data, job.spec)
+    return _append(job, spec) if job.append else _build(job, spec)
+
+
+def _build(job: BuildJob, spec: DatasetSpec) -> BuildResult:
     settings = job.config.build
 
     def train_vocabulary(texts: object) -> list[str]:
@@ -59,19 +78,65 @@ def run(job: BuildJob) -> BuildResult:
             job.data,
             job.out,
             seed=job.config.seed,
-            max_bad=settings.max_bad,
-            window=settings.window,
-            overlap=settings.overlap,
-            items_per_shard=settings.items_per_shard,
-            examples_per_shard=settings.examples_per_shard,
-            kind_options=settings.kinds,
             train_vocabulary=train_vocabulary,
+            vocabulary_key=f"wordpiece {settings.vocabulary_size}",
             vocabulary_file=job.vocabulary,
-            workers=settings.workers,
             progress=_stages(stack),
+            elsewhere=partial(make_with_beam, runner=job.runner, options=job.runner_options) if job.runner else None,
+            **_settings(settings),
         )
     say(summary(manifest, job.out))
     return BuildResult(job.out, manifest)
+
+
+def _append(job: BuildJob, spec: DatasetSpec) -> BuildResult:
+    if job.vocabulary is not None:
+        raise SpecError("--append keeps the vocabulary of the records; leave --vocabulary away, or build anew")
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    with ExitStack() as stack:
+        appended = append(spec, job.data, job.out, now=now, progress=_stages(stack), **_settings(job.config.build))
+    say(told(appended, job.out))
+    return BuildResult(job.out, appended.manifest)
+
+
+def _settings(settings: BuildConfig) -> dict[str, Any]:
+    return {
+        "max_bad": settings.max_bad,
+        "window": settings.window,
+        "overlap": settings.overlap,
+        "items_per_shard": settings.items_per_shard,
+        "examples_per_shard": settings.examples_per_shard,
+        "kind_options": settings.kinds,
+        "workers": settings.workers,
+        "processes_from": settings.processes_from,
+    }
+
+
+def told(appended: Appended, out: Path) -> str:
+    """What was added and what was not, in a few lines."""
+    known = (
+        f"{appended.known_items:,} items and {appended.known_events:,} interactions were there already and stay as "
+        "they are."
+    )
+    new = appended.addition
+    if new is None:
+        return f"Nothing new for {out}: {known}"
+    splits = ", ".join(f"{name} {count:,}" for name, count in new.events.items())
+    lines = [
+        f"Added to {out}: {new.items:,} items, {new.users:,} users, {sum(new.events.values()):,} interactions "
+        f"({splits}); {known}"
+    ]
+    if sum(new.events.values()) and not new.events["train"]:
+        lines.append(
+            "None of them is older than the first held-out event, so none is for training; build anew to move the "
+            "split times on."
+        )
+    if appended.late:
+        lines.append(
+            f"{appended.late:,} are older than another event of their user in the records, whose Examples do not know "
+            "of them."
+        )
+    return "\n".join(lines)
 
 
 def _stages(stack: ExitStack) -> Callable[[str, int, int], None]:
@@ -82,7 +147,7 @@ def _stages(stack: ExitStack) -> Callable[[str, int, int], None]:
         if stage not in current:
             stack.close()
             current.clear()
-            current[stage] = stack.enter_context(progress(stage, "records"))
+            current[stage] = stack.enter_context(progress(stage, "records", done))
         current[stage](done, total)
 
     return tell

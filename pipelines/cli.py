@@ -96,6 +96,9 @@ def _with_strategy(changes: tuple[str, ...], strategy: str | None) -> tuple[str,
 @click.option("--spec", type=_path, help="A dataset.yaml elsewhere.")
 @click.option("--vocabulary", type=_path, help="A WordPiece vocabulary to take instead of training one.")
 @click.option("--max-bad", type=float, help="Share of bad rows and files that ends the build with an error.")
+@click.option("--append", is_flag=True, help="Add what is new in DATA to the records; what is there stays as it is.")
+@click.option("--runner", help="An Apache Beam runner (DirectRunner, FlinkRunner, ...) that makes the shards.")
+@click.argument("runner_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUNNER OPTIONS]")
 @_configured
 def build(
     data: Path,
@@ -103,26 +106,39 @@ def build(
     spec: Path | None,
     vocabulary: Path | None,
     max_bad: float | None,
+    append: bool,
+    runner: str | None,
+    runner_options: tuple[str, ...],
     file: Path | None,
     changes: tuple[str, ...],
 ) -> None:
-    """Build records from a data folder."""
+    """Build records from a data folder. One that was killed goes on when the same command is run again."""
     from pipelines import build as step
 
     if max_bad is not None:
         changes = (*changes, f"build.max_bad={max_bad}")
-    step.run(step.BuildJob(data, out, _config(file, changes), spec, vocabulary))
+    step.run(step.BuildJob(data, out, _config(file, changes), spec, vocabulary, append, runner, runner_options))
 
 
 @main.command()
 @click.option("--records", type=_path, required=True)
 @click.option("--out", type=_path, required=True, help="The run folder; one that was killed is continued.")
 @click.option("--strategy", help="cpu, mirrored, multiworker, tpu or auto.")
+@click.option("--data-service", metavar="HOST:PORT", help="A tf.data service whose workers read the records.")
 @_configured
-def train(records: Path, out: Path, strategy: str | None, file: Path | None, changes: tuple[str, ...]) -> None:
+def train(
+    records: Path,
+    out: Path,
+    strategy: str | None,
+    data_service: str | None,
+    file: Path | None,
+    changes: tuple[str, ...],
+) -> None:
     """Train on records."""
     from pipelines import train as step
 
+    if data_service is not None:
+        changes = (*changes, f"train.data_service={data_service}")
     step.run(step.TrainJob(records, out, _config(file, _with_strategy(changes, strategy))))
 
 
@@ -215,11 +231,13 @@ def query(
 
 @main.command()
 @click.argument("what", type=_path)
-def inspect(what: Path) -> None:
-    """Tell what is in records or in a SavedModel."""
+@click.option("--html", type=_path, help="Write one page with pictures, waveforms and text of a sample of items.")
+@_configured
+def inspect(what: Path, html: Path | None, file: Path | None, changes: tuple[str, ...]) -> None:
+    """Tell what is in records or in a SavedModel, and what is odd about records."""
     from pipelines import inspect as step
 
-    step.run(step.InspectJob(what))
+    step.run(step.InspectJob(what, _config(file, changes), html))
 
 
 @main.command()

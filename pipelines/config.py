@@ -23,7 +23,10 @@ class Section(BaseModel):
 
 
 class BuildConfig(Section):
-    """`triptych build`. `kinds`: options of a feature kind where `dataset.yaml` says nothing else."""
+    """`triptych build`. `kinds`: options of a feature kind where `dataset.yaml` says nothing else.
+
+    `workers` encode at a time: threads, or processes from `processes_from` items on (a process takes seconds to start).
+    """
 
     max_bad: float = Field(0.01, ge=0, le=1)
     window: int = Field(512, ge=2)
@@ -31,6 +34,7 @@ class BuildConfig(Section):
     items_per_shard: int = Field(4096, ge=1)
     examples_per_shard: int = Field(8192, ge=1)
     workers: int = Field(2, ge=1)
+    processes_from: int = Field(2000, ge=0)
     vocabulary_size: int = Field(6000, ge=100)
     kinds: dict[str, dict[str, Any]] = {
         "image": {"size": 64},
@@ -142,6 +146,7 @@ class TrainConfig(Section):
     `patience`: epochs without a better validation NDCG before training stops and the best epoch is kept; not before
     `least_epochs`, because a model first learns what is popular and pauses there.
     `averaging`: momentum of the moving average of the weights, 0 = none.
+    `data_service`: host:port of a tf.data service that reads the training windows; null: this process.
     `validation_queries`: at most so many held-out requests are ranked after each epoch."""
 
     strategy: Literal["auto", "cpu", "mirrored", "multiworker", "tpu"] = "auto"
@@ -158,6 +163,7 @@ class TrainConfig(Section):
     clip_norm: float = Field(1.0, gt=0)
     averaging: float = Field(0.95, ge=0, lt=1)
     jit: bool = False
+    data_service: str | None = None
     validation_queries: int = Field(2000, ge=1)
     encode_batch: int = Field(128, ge=1)
 
@@ -187,6 +193,18 @@ class ServeConfig(Section):
     max_message_bytes: int = Field(64 << 20, ge=1)
     grace: float = Field(10.0, ge=0)
     timeout: float = Field(10.0, gt=0)
+
+
+class InspectConfig(Section):
+    """`triptych inspect RECORDS`. `sample`: items that are compared, the first ones; `shown`: items on the page;
+    `likeness`: least cosine of two items in every feature that makes them near-duplicates; `reach`: rows by which a
+    feature may be out of line; `heavy`: events from which on a user is named."""
+
+    sample: int = Field(2000, ge=1)
+    shown: int = Field(60, ge=0)
+    likeness: float = Field(0.98, gt=0, le=1)
+    reach: int = Field(3, ge=1)
+    heavy: int = Field(2000, ge=1)
 
 
 class DemoConfig(Section):
@@ -220,6 +238,7 @@ class Config(BaseModel):
     export: ExportConfig = ExportConfig()
     serve: ServeConfig = ServeConfig()
     demo: DemoConfig = DemoConfig()
+    inspect: InspectConfig = InspectConfig()
 
     def encoder_options(self, kind: str) -> dict[str, Any]:
         """Constructor options of the encoder of a kind."""

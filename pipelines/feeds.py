@@ -115,6 +115,7 @@ class TrainingFeed:
       fresh: items encoded in a GLOBAL step.
       encode_items: whether those items' features are in the batch (mode finetune), or their text only.
       seed: of shuffling and sampling.
+      data_service: address of a tf.data service that reads the windows, None: this process.
     """
 
     def __init__(
@@ -132,12 +133,14 @@ class TrainingFeed:
         fresh: int,
         encode_items: bool,
         seed: int,
+        data_service: str | None = None,
     ):
         self.records, self.manifest, self.catalogue, self.items = records, manifest, catalogue, items
         self.user_encoders, self.query_encoder = user_encoders, query_encoder
         self.batch, self.length, self.stride = batch, length, stride
         self.fresh = min(fresh, len(catalogue))
         self.encode_items, self.seed = encode_items, seed
+        self.data_service = data_service
         self.encode_context, _ = context_encoder(manifest.schema_.context)
         self.windows = int(self._windows(0).reduce(0, lambda count, _: count + 1))
         self.steps = max(1, -(-self.windows // batch))
@@ -150,6 +153,7 @@ class TrainingFeed:
             length=self.length,
             stride=self.stride,
             permutation_seed=None if self.manifest.schema_.ordered else self.seed + epoch,
+            service=self.data_service,
         )
 
     def epoch(self, epoch: int, replicas: int = 1, pipelines: int = 1, pipeline: int = 0) -> tf.data.Dataset:

@@ -6,9 +6,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.table import Table
 
 from pipelines.build import summary
+from pipelines.config import Config
 from pipelines.progress import console, say
 from serving import layout
 from tfrecs.errors import DataError
@@ -17,7 +19,11 @@ from tfrecs.schema import MANIFEST_FILE, Manifest
 
 @dataclass(frozen=True)
 class InspectJob:
+    """`html`: where the page goes, None: none; for records only."""
+
     what: Path
+    config: Config
+    html: Path | None = None
 
 
 def run(job: InspectJob) -> None:
@@ -27,16 +33,37 @@ def run(job: InspectJob) -> None:
       DataError: it is none of these.
     """
     if (job.what / MANIFEST_FILE).is_file():
-        _records(job.what)
+        _records(job)
         return
+    if job.html is not None:
+        raise DataError(f"{job.what}: --html shows records, and these are none (no {MANIFEST_FILE})")
     version = job.what if (job.what / "saved_model.pb").is_file() else job.what / str(layout.latest_version(job.what))
     if not (version / "saved_model.pb").is_file():
         raise DataError(f"{job.what}: neither records (no {MANIFEST_FILE}) nor a SavedModel")
     _saved_model(version)
 
 
-def _records(folder: Path) -> None:
-    manifest = Manifest.load(folder)
+def _records(job: InspectJob) -> None:
+    from pipelines.looking import look, read_sample  # TensorFlow, which a SavedModel is told without
+    from pipelines.samples import page
+
+    manifest = Manifest.load(job.what)
+    _counts(manifest, job.what)
+    sample = read_sample(job.what, manifest, job.config.inspect.sample)
+    warnings = look(job.what, manifest, sample, job.config.inspect)
+    for line in warnings:
+        say(f"warning: {line}")
+    if not warnings:
+        say("no warnings")
+    if job.html is not None:
+        rows = np.unique(np.linspace(0, len(sample.ids) - 1, job.config.inspect.shown).round().astype(int))
+        shown = [sample.item(int(row)) for row in rows]
+        job.html.parent.mkdir(parents=True, exist_ok=True)
+        job.html.write_text(page(manifest, warnings, shown, manifest.train_counts), encoding="utf-8")
+        say(f"{len(shown)} items with their features: {job.html}")
+
+
+def _counts(manifest: Manifest, folder: Path) -> None:
     say(summary(manifest, folder))
     schema = manifest.schema_
     features = Table(box=None, header_style="dim")
@@ -60,6 +87,10 @@ def _records(folder: Path) -> None:
     labels = ", ".join(f"{label.name} ({label.task})" for label in schema.labels) or "none"
     context = ", ".join(f"{row.name} ({row.source})" for row in schema.context) or "none"
     say(f"labels: {labels}; context: {context}; {manifest.cold_items:,} items without a training event")
+    for entry in manifest.history:
+        events = ", ".join(f"{name} {count:,}" for name, count in entry.events.items())
+        when = f" {entry.at}" if entry.at else ""
+        say(f"{entry.action}{when}: {entry.items:,} items, {entry.users:,} users, events {events}")
 
 
 def _saved_model(version: Path) -> None:

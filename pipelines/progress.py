@@ -24,10 +24,10 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def progress(label: str, unit: str) -> Iterator[Advance]:
+def progress(label: str, unit: str, before: int = 0) -> Iterator[Advance]:
     """Yields `advance(done, total)`; call it as often as you like.
 
-    On a terminal a bar that vanishes when done; in a log a line every quarter of a minute, none for quick work.
+    `before` of what is done was done by an earlier process: it counts, but not towards the rate. On a terminal a bar that vanishes when done; in a log a line every quarter of a minute, none for quick work.
     """
     if sys.stdout.isatty():
         columns = (
@@ -38,11 +38,11 @@ def progress(label: str, unit: str) -> Iterator[Advance]:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(label, total=None, rate="")
+            task = bar.add_task(label, total=None, completed=before, rate="")
             started = time.monotonic()
 
             def advance(done: int, total: int) -> None:
-                rate = done / max(time.monotonic() - started, 1e-6)
+                rate = (done - before) / max(time.monotonic() - started, 1e-6)
                 bar.update(task, completed=done, total=total, rate=f"{rate:,.1f} {unit}/s")
 
             yield advance

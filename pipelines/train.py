@@ -214,6 +214,7 @@ class Trainer:
             fresh=config.train.fresh_items,
             encode_items=config.train.encoders == "finetune" and bool(session.model.item_encoders),
             seed=config.seed,
+            data_service=config.train.data_service,
         )
 
     def _dataset(self, epoch: int) -> Any:

@@ -100,7 +100,8 @@ def words(texts: Iterable[str]) -> list[str]:
 def run(data: Path, out: Path, **changed: Any) -> Manifest:
     settings: dict[str, Any] = {
         "seed": 1, "max_bad": 0.2, "window": 6, "overlap": 2, "items_per_shard": 8, "examples_per_shard": 10,
-        "kind_options": OPTIONS, "train_vocabulary": words, "vocabulary_file": None, "workers": 2, "progress": None,
+        "kind_options": OPTIONS, "train_vocabulary": words, "vocabulary_key": "words", "vocabulary_file": None, "workers": 2,
+        "processes_from": 10**9, "progress": None,
     }  # fmt: skip
     return build(load_spec(data, None), data, out, **(settings | changed))
 

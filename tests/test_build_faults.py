@@ -187,11 +187,16 @@ def test_a_folder_with_anything_else_in_it_is_not_overwritten(data: Path, tmp_pa
         run(data, tmp_path / "file")
 
 
-def test_an_interrupted_build_leaves_nothing(data: Path, tmp_path: Path) -> None:
+def test_an_interrupted_build_leaves_former_records_and_only_a_hidden_folder(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(data, out)
+    before = digests(out)
+
     def interrupt(stage: str, done: int, total: int) -> None:
         if stage == "items" and done:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(data, tmp_path / "out", progress=interrupt)
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+        run(data, out, progress=interrupt)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.partial", "data", "out"]
+    assert digests(out) == before

@@ -1,18 +1,15 @@
-"""Items or users: their table -> features ready to be encoded, and the encoding on several threads."""
+"""Items or users: their table -> features ready to be encoded."""
 
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from tfrecs.errors import DataError, SpecError
 from tfrecs.features import feature_for
@@ -22,11 +19,6 @@ from tfrecs.rejects import Rejects
 from tfrecs.schema import FeatureSchema
 from tfrecs.spec_models import FeatureSpec
 from tfrecs.tables import Table, as_ids, as_numbers, is_null, read_table
-
-# Rows handed to a thread at a time, and batches per thread that may wait for their turn to be written: together the
-# bound on how many encoded pictures are in memory at one time.
-_BATCH = 16
-_WAITING = 4
 
 
 @dataclass(frozen=True)
@@ -51,6 +43,17 @@ class Entities:
     def schemas(self) -> tuple[FeatureSchema, ...]:
         return tuple(feature.schema for feature in self.features)
 
+    def part(self, positions: Sequence[int] | range) -> Entities:
+        """Those at these positions, in this order."""
+        rows = list(positions)
+        return Entities(
+            self.table.take(np.asarray(rows, np.int64)),
+            [self.ids[row] for row in rows],
+            [self.titles[row] for row in rows],
+            self.features,
+            {name: [several[row] for row in rows] for name, several in self.values.items()},
+        )
+
 
 def read_entities(
     data: Path,
@@ -61,6 +64,7 @@ def read_entities(
     specs: Mapping[str, FeatureSpec],
     kind_options: Mapping[str, Mapping[str, Any]],
     rejects: Rejects,
+    schemas: Sequence[FeatureSchema] | None = None,
 ) -> Entities:
     """Reads a table of items or users.
 
@@ -76,6 +80,7 @@ def read_entities(
       specs: feature -> where its values are and the options that the user gave.
       kind_options: kind -> options where the user gave none.
       rejects: takes what cannot be used.
+      schemas: the features as records have them already; None: from what the values are.
 
     Raises:
       DataError: the table, a column or a matrix is not there, or no row is left.
@@ -89,8 +94,12 @@ def read_entities(
         titles = as_ids(table.column(title)).fillna("").tolist()
     features: list[Feature] = []
     values: dict[str, Sequence[Any]] = {}
+    settled = {schema.name: schema for schema in schemas or ()}
     for name, spec in specs.items():
         values[name] = _raw_values(data, table, ids, name, spec, rejects)
+        if name in settled:
+            features.append(feature_for(settled[name]))
+            continue
         options = {**kind_options.get(spec.kind, {}), **spec.options}
         try:
             params = resolve(row(spec.kind).feature).params_from(options, values[name])
@@ -172,78 +181,3 @@ def _matrix_rows(
         refuse(int(position), "no such row", f"{column.name} is {column.iloc[position]!r} of {len(matrix)} rows")
     usable = ~missing & ~outside
     return [matrix[int(number)] if ok else None for number, ok in zip(numbers, usable, strict=True)]
-
-
-def encode_all(
-    entities: Entities, *, workers: int, rejects: Rejects
-) -> Iterator[tuple[int, dict[str, tf.train.Feature]]]:
-    """Encodes every entity on `workers` threads; yields (position, payload of each feature) in order.
-
-    Threads, because the costly encoders (Pillow, TensorFlow) release the interpreter's lock. A value that its kind
-    refuses is rejected, and its payload is that of a missing one. Equal values in, equal bytes out, for any `workers`.
-    """
-    missing = {feature.name: feature.encode(None) for feature in entities.features}
-
-    def encode(positions: range) -> list[dict[str, _Encoded]]:
-        return [{f.name: _encode(f, entities.values[f.name][at]) for f in entities.features} for at in positions]
-
-    batches = [range(at, min(at + _BATCH, len(entities.ids))) for at in range(0, len(entities.ids), _BATCH)]
-    for positions, encoded in _in_order(encode, batches, workers):
-        for position, several in zip(positions, encoded, strict=True):
-            _tell(entities, position, several, rejects)
-            yield (
-                position,
-                {name: missing[name] if one.payload is None else one.payload for name, one in several.items()},
-            )
-
-
-@dataclass(frozen=True)
-class _Encoded:
-    """`payload` None: the value is missing, or was refused for the reason in `fault`; `notes`: it was used in part."""
-
-    payload: tf.train.Feature | None
-    fault: str | None = None
-    notes: tuple[str, ...] = ()
-
-
-def _encode(feature: Feature, value: Any) -> _Encoded:
-    if value is None:
-        return _Encoded(None)
-    notes: list[str] = []
-    try:
-        return _Encoded(feature.encode(value, notes.append), notes=tuple(notes))
-    except DataError as error:
-        return _Encoded(None, fault=" ".join(str(error).split()))
-
-
-def _tell(entities: Entities, position: int, several: Mapping[str, _Encoded], rejects: Rejects) -> None:
-    for name, one in several.items():
-        place: dict[str, Any] = {"id": entities.ids[position], "feature": name}
-        if one.payload is not None or one.fault is not None:
-            rejects.seen(f"{entities.table.files[position]} {name}", 1)
-        if one.fault is not None:
-            reason = f"{name}: cannot be encoded"
-            rejects.add(entities.table.rejected(position, reason, detail=one.fault, **place))
-        for note in one.notes:
-            reason = f"{name}: used in part"
-            rejects.add(entities.table.rejected(position, reason, detail=note, kept=True, **place))
-
-
-def _in_order(function: Callable[[range], Any], batches: Sequence[range], workers: int) -> Iterator[tuple[range, Any]]:
-    """`(batch, function(batch))` in the order of the batches, with a bounded number of results waiting."""
-    if workers <= 1:
-        yield from ((batch, function(batch)) for batch in batches)
-        return
-    waiting: deque[tuple[range, Future[Any]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for batch in batches:
-                waiting.append((batch, pool.submit(function, batch)))
-                if len(waiting) >= workers * _WAITING:
-                    done, future = waiting.popleft()
-                    yield done, future.result()
-            while waiting:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)

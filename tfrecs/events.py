@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tfrecs.errors import DataError
-from tfrecs.interactions import mean_and_std
-from tfrecs.schema import SPLITS
+from tfrecs.schema import SPLITS, Schema
 from tfrecs.spec_models import ColumnSplit, DatasetSpec, TimeSplit
 from tfrecs.splits import TRAIN, choose_cold_items, chronological, split_by_time, split_leave_last
 from tfrecs.windows import Window
@@ -53,45 +52,47 @@ def arrange(frame: pd.DataFrame, spec: DatasetSpec, item_ids: Sequence[str], see
       DataError: no training event is left.
     """
     split = spec.effective_split
-    users = _codes(frame["user"])[1]
+    users = group_users(frame["user"])[1]
     frame = frame.take(chronological(users, frame["time"].to_numpy(), frame["order"].to_numpy()))
     if isinstance(split, TimeSplit):
         frame = frame.assign(split=split_by_time(frame["time"].to_numpy(), split.fractions))
     elif not isinstance(split, ColumnSplit):
-        frame = frame.assign(split=split_leave_last(_codes(frame["user"])[1]))
+        frame = frame.assign(split=split_leave_last(group_users(frame["user"])[1]))
     cold = choose_cold_items(item_ids, split.cold_items, seed)
     dropped = (frame["split"] == TRAIN).to_numpy() & frame["item"].isin(cold).to_numpy()
     frame = frame[~dropped]
     if not (frame["split"] == TRAIN).any():
         raise DataError(f"{spec.interactions.file}: the split leaves no training event; change `split` in the spec")
-    user_ids, users = _codes(frame["user"])
+    user_ids, users = group_users(frame["user"])
     order = np.lexsort((frame["split"].to_numpy(), users))  # Stable: time order stays within a split.
     return Events(
         frame.take(order).reset_index(drop=True), tuple(user_ids), users[order], len(cold), int(dropped.sum())
     )
 
 
-def _codes(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+def group_users(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """-> the ids, ascending, and each row's position among them."""
     codes, ids = pd.factorize(column.to_numpy(object), sort=True)
     return ids, codes
 
 
-def example_columns(events: Events, *, value_mean: float) -> dict[str, np.ndarray]:
-    """Example key -> array over all events. An unknown event value becomes `value_mean`: neither liked nor disliked."""
-    frame = events.frame
-    context = [name for name in frame.columns if name.startswith("context/")]
+def example_columns(frame: pd.DataFrame, schema: Schema) -> dict[str, np.ndarray]:
+    """Example key -> array over all events.
+
+    An unknown event value becomes the mean of the schema, neither liked nor disliked; so does an unknown number of the
+    context.
+    """
+    means = {f"context/{row.name}": row.mean for row in schema.context}
     columns = {
         "item_ids": _bytes(frame["item"]),
-        "values": frame["value"].fillna(value_mean).to_numpy(np.float32),
+        "values": frame["value"].fillna(schema.value_mean).to_numpy(np.float32),
         "times": frame["time"].to_numpy(np.int64),
         "is_positive": frame["positive"].to_numpy(np.int64),
     }
     columns |= {name: frame[name].to_numpy(np.float32) for name in frame.columns if name.startswith("labels/")}
-    for name in context:
+    for name in (name for name in frame.columns if name.startswith("context/")):
         if pd.api.types.is_float_dtype(frame[name].dtype):
-            mean, _ = mean_and_std(events.train[name].to_numpy())
-            columns[name] = frame[name].fillna(mean).to_numpy(np.float32)
+            columns[name] = frame[name].fillna(means[name]).to_numpy(np.float32)
         else:
             columns[name] = _bytes(frame[name])
     return columns
@@ -103,9 +104,8 @@ def _bytes(column: pd.Series) -> np.ndarray:
     return array
 
 
-def train_counts(events: Events) -> dict[str, int]:
+def train_counts(train: pd.DataFrame) -> dict[str, int]:
     """Item id -> positive training events, for items that have any; ids ascending."""
-    train = events.train
     counts = train.loc[train["positive"].to_numpy(bool), "item"].value_counts()
     return {item: int(counts[item]) for item in sorted(counts.index)}
 
@@ -126,6 +126,14 @@ def split_facts(events: Events, split: str, windows: Sequence[Window], *, has_ti
 
 def protocol(events: Events, spec: DatasetSpec) -> str:
     """How train and test were made, in one line."""
+    said = protocol_of(spec)
+    if events.cold_items:
+        said += f", {events.cold_items:,} items made cold ({events.dropped:,} training interactions taken out)"
+    return said
+
+
+def protocol_of(spec: DatasetSpec) -> str:
+    """What the spec alone says of it."""
     split, positive = spec.effective_split, spec.interactions.positive
     if isinstance(split, TimeSplit):
         said = f"global time split {'/'.join(f'{share * 100:g}' for share in split.fractions)}"
@@ -133,9 +141,5 @@ def protocol(events: Events, spec: DatasetSpec) -> str:
         said = f"split by column {split.column}"
     else:
         said = "leave-last-out split"
-    said += (
-        f", positives with {positive.column} >= {positive.at_least:g}" if positive else ", every interaction a positive"
-    )
-    if events.cold_items:
-        said += f", {events.cold_items:,} items made cold ({events.dropped:,} training interactions taken out)"
-    return said
+    how = f"positives with {positive.column} >= {positive.at_least:g}" if positive else "every interaction a positive"
+    return f"{said}, {how}"

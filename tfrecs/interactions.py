@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,20 @@ def clean_events(table: Table, spec: DatasetSpec, item_ids: Collection[str], rej
     Raises:
       DataError: not one usable event.
     """
+    frame = usable_events(table, spec, item_ids, rejects, {})
+    if not len(frame):
+        raise DataError(f"{table.name}: no usable interaction; {rejects.summary()}")
+    return frame.reset_index(drop=True)
+
+
+def usable_events(
+    table: Table, spec: DatasetSpec, item_ids: Collection[str], rejects: Rejects, kinds: Mapping[str, str]
+) -> pd.DataFrame:
+    """`clean_events`, perhaps none, with the position in `table` as index.
+
+    Args:
+      kinds: column context -> "number" or "categories" where that is settled; the others go by what the column holds.
+    """
     source = spec.interactions
     users, items = as_ids(table.column(source.user)), as_ids(table.column(source.item))
     columns: dict[str, Any] = {
@@ -66,14 +80,11 @@ def clean_events(table: Table, spec: DatasetSpec, item_ids: Collection[str], rej
     columns |= _outcomes(table, source, faults)
     for name in source.context:
         if not source.from_time(name):
-            columns[f"context/{name}"] = _context_column(table.column(name))
+            columns[f"context/{name}"] = _context_column(table.column(name), name, kinds.get(name), faults)
     if isinstance(spec.effective_split, ColumnSplit):
         columns["split"] = split_by_column(table.column(spec.effective_split.column))
         faults.flag(columns["split"] < 0, "split is none of train, valid, test", spec.effective_split.column)
-    kept = faults.report(rejects)
-    if not len(kept):
-        raise DataError(f"{table.name}: no usable interaction; {rejects.summary()}")
-    return pd.DataFrame(columns).take(kept).reset_index(drop=True)
+    return pd.DataFrame(columns).take(faults.report(rejects))
 
 
 class _Faults:
@@ -140,9 +151,12 @@ def _outcomes(table: Table, source: InteractionsSpec, faults: _Faults) -> dict[s
     return columns
 
 
-def _context_column(column: pd.Series) -> pd.Series | np.ndarray:
+def _context_column(column: pd.Series, name: str, kind: str | None, faults: _Faults) -> pd.Series | np.ndarray:
     numbers, bad = as_numbers(column)
-    if bad.any() or np.isnan(numbers).all():
+    if kind == "number":
+        faults.flag(bad, f"context {name} is not a number, as it is in the records", name)
+        return numbers
+    if kind == "categories" or bad.any() or np.isnan(numbers).all():
         return as_ids(column).fillna("")
     return numbers
 

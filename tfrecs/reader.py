@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import tensorflow as tf
 from tfrecs.errors import DataError
 from tfrecs.features import feature_for, parse_batch
 from tfrecs.schema import Manifest, Schema, ShardInfo
+from tfrecs.service import served
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def user_features(schema: Schema, serialized: tf.Tensor) -> tuple[dict[str, tf.T
     return parse_batch([feature_for(feature) for feature in schema.users], serialized, "users")
 
 
-def _event_spec(schema: Schema) -> dict[str, tf.io.RaggedFeature]:
+def event_spec(schema: Schema) -> dict[str, tf.io.RaggedFeature]:
     dtypes: dict[str, Any] = {
         "item_ids": tf.string,
         "values": tf.float32,
@@ -127,7 +129,14 @@ def window_slices(count: tf.Tensor, length: int, stride: int) -> tuple[tf.Tensor
 
 
 def training_windows(
-    records: str | Path, manifest: Manifest, ids: np.ndarray, *, length: int, stride: int, permutation_seed: int | None
+    records: str | Path,
+    manifest: Manifest,
+    ids: np.ndarray,
+    *,
+    length: int,
+    stride: int,
+    permutation_seed: int | None,
+    service: str | None = None,
 ) -> tf.data.Dataset:
     """Windows of training events, one element each, in record order.
 
@@ -136,6 +145,8 @@ def training_windows(
       length: L.
       stride: see `window_slices`.
       permutation_seed: where the data has no order, the events of an Example are shuffled under it; None: as they are.
+      service: address of a tf.data service whose workers read and cut, each its share of the shards; the windows and
+        their order are the same. Its workers must see the records under the same absolute path. None: this process.
 
     Returns:
       A dataset of dictionaries: `item_index` int32 [L], `values` float32 [L], `times` int64 [L], `target`, `positive`
@@ -143,7 +154,7 @@ def training_windows(
       Padding at the end: index 0, target False.
     """
     schema = manifest.schema_
-    spec = _event_spec(schema)
+    spec = event_spec(schema)
     lookup = item_lookup(ids)
 
     def cut(number: tf.Tensor, serialized: tf.Tensor) -> tf.data.Dataset:
@@ -161,7 +172,10 @@ def training_windows(
 
         return tf.data.Dataset.from_tensor_slices(
             {
-                "item_index": tf.where(inside, tf.gather(lookup.lookup(events["item_ids"]), position), 0),
+                "number": tf.stack(
+                    [tf.fill([tf.shape(index)[0]], number), tf.range(tf.shape(index)[0], dtype=tf.int64)], 1
+                ),
+                "item": window("item_ids", ""),
                 "values": window("values", 0.0),
                 "times": window("times", tf.constant(0, tf.int64)),
                 "target": inside & fresh & (window("is_target", tf.constant(0, tf.int64)) > 0),
@@ -177,8 +191,23 @@ def training_windows(
             }
         )
 
-    dataset = tf.data.TFRecordDataset(shard_paths(records, manifest.splits["train"].shards))
-    return dataset.enumerate().flat_map(cut).map(lambda window: _with_shapes(window, length))
+    def complete(window: dict[str, Any]) -> dict[str, Any]:
+        window = dict(window)
+        window.pop("number")
+        item = window.pop("item")
+        index = tf.where(item == "", 0, lookup.lookup(item))  # Here, because no table can be sent to a service.
+        return _with_shapes({"item_index": index, **window}, length)
+
+    shards = manifest.splits["train"].shards
+    paths = [os.path.abspath(path) for path in shard_paths(records, shards)]
+    before = np.cumsum([0, *(shard.records for shard in shards)])[:-1]
+
+    def numbered(path: tf.Tensor, first: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.TFRecordDataset(path).enumerate().map(lambda number, serialized: (first + number, serialized))
+
+    files = tf.data.Dataset.from_tensor_slices((paths, before.astype(np.int64)))
+    windows = files.flat_map(numbered).flat_map(cut)
+    return (windows if service is None else served(windows, service)).map(complete)
 
 
 def _stack(columns: list[tf.Tensor], like: tf.Tensor) -> tf.Tensor:
@@ -210,7 +239,7 @@ def load_histories(
       keep: called with a user id, says whether that user is wanted; None: all.
     """
     schema = manifest.schema_
-    spec = {**_event_spec(schema), "user_id": tf.io.FixedLenFeature([], tf.string)}
+    spec = {**event_spec(schema), "user_id": tf.io.FixedLenFeature([], tf.string)}
     position = {item: index for index, item in enumerate(ids)}
     contexts = [context for context in schema.context if context.source == "column"]
     result = []
@@ -254,7 +283,7 @@ class TrainingEvents:
 
 def load_training_events(records: str | Path, manifest: Manifest, ids: np.ndarray) -> TrainingEvents:
     """The positive training events; those that a later window repeats as history are left out."""
-    spec = {**_event_spec(manifest.schema_), "user_id": tf.io.FixedLenFeature([], tf.string)}
+    spec = {**event_spec(manifest.schema_), "user_id": tf.io.FixedLenFeature([], tf.string)}
     position = {item.encode(): index for index, item in enumerate(ids.tolist())}
     parts = []
     for serialized in tf.data.TFRecordDataset(shard_paths(records, manifest.splits["train"].shards)).batch(256):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import tensorflow as tf
-from typing_extensions import Self
 
 from tfrecs.schema import ShardInfo
 from tfrecs.windows import Window
@@ -24,7 +22,11 @@ def item_example(item_id: str, title: str, payloads: Mapping[str, tf.train.Featu
 
 
 def window_example(
-    user_id: str, window: Window, columns: Mapping[str, np.ndarray], payloads: Mapping[str, tf.train.Feature]
+    user_id: str,
+    window: Window,
+    columns: Mapping[str, np.ndarray],
+    payloads: Mapping[str, tf.train.Feature],
+    new: np.ndarray | None = None,
 ) -> tf.train.Example:
     """One user window of T events, oldest first.
 
@@ -34,9 +36,10 @@ def window_example(
       columns: Example key -> array over all sorted events: float, integer or `object` (bytes). A slice of each goes
         in under its key, and `is_target` int64 [T] beside them.
       payloads: user feature -> payload, under `users/<name>`.
+      new: bool over all sorted events: only these can be targets; None: all can.
     """
     rows = slice(window.start, window.stop)
-    is_target = [0] * (window.targets - window.start) + [1] * (window.stop - window.targets)
+    is_target = [int(new is None or new[at]) if at >= window.targets else 0 for at in range(window.start, window.stop)]
     feature = {"user_id": _of_bytes([user_id.encode()]), "is_target": _of_integers(is_target)}
     feature |= {key: _of_array(values[rows]) for key, values in columns.items()}
     feature |= {f"users/{name}": payload for name, payload in payloads.items()}
@@ -77,62 +80,29 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-class ShardWriter:
-    """Writes a known number of Examples into shards named `<prefix>-00000-of-00004.tfrecord`.
+def shard_ranges(prefix: str, total: int, per_shard: int) -> list[tuple[str, range]]:
+    """Which of `total` records go into which shard: file name `<prefix>-00000-of-00004.tfrecord`, positions.
 
-    A context manager; `shards` is complete after it. Examples are serialised with their keys in a fixed order, so
-    that the same Examples give the same bytes. There is always at least one shard, if an empty one.
+    There is always at least one shard, if an empty one.
     """
+    if per_shard < 1:
+        raise ValueError(f"a shard must hold at least one record, not {per_shard}")
+    of = max(1, math.ceil(total / per_shard))
+    return [
+        (f"{prefix}-{n:05d}-of-{of:05d}.tfrecord", range(n * per_shard, min((n + 1) * per_shard, total)))
+        for n in range(of)
+    ]
 
-    def __init__(self, folder: Path, prefix: str, *, total: int, per_shard: int):
-        if per_shard < 1:
-            raise ValueError(f"a shard must hold at least one record, not {per_shard}")
-        self._folder, self._prefix = folder, prefix
-        self._total, self._per_shard = total, per_shard
-        self._of = max(1, math.ceil(total / per_shard))
-        self._writer: tf.io.TFRecordWriter | None = None
-        self._written = self._in_shard = 0
-        self._infos: list[ShardInfo] = []
 
-    @property
-    def shards(self) -> tuple[ShardInfo, ...]:
-        return tuple(self._infos)
+def write_shard(path: Path, examples: Iterable[tf.train.Example]) -> ShardInfo:
+    """Writes Examples, their keys in a fixed order: the same Examples give the same bytes.
 
-    def write(self, example: tf.train.Example) -> None:
-        """Appends one Example. Raises tf.errors.OpError where the disk refuses it."""
-        writer = self._writer or self._open()
-        writer.write(example.SerializeToString(deterministic=True))
-        self._written += 1
-        self._in_shard += 1
-        if self._in_shard == self._per_shard:
-            self._close()
-
-    def _path(self) -> Path:
-        return self._folder / f"{self._prefix}-{len(self._infos):05d}-of-{self._of:05d}.tfrecord"
-
-    def _open(self) -> tf.io.TFRecordWriter:
-        self._writer = tf.io.TFRecordWriter(str(self._path()))
-        self._in_shard = 0
-        return self._writer
-
-    def _close(self) -> None:
-        if self._writer is None:
-            return
-        self._writer.close()
-        self._writer = None
-        path = self._path()
-        self._infos.append(
-            ShardInfo(name=path.name, records=self._in_shard, bytes=path.stat().st_size, sha256=sha256(path))
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None and not self._total:
-            self._open()
-        self._close()
-        if kind is None and self._written != self._total:
-            raise ValueError(f"{self._prefix}: {self._written} records written where {self._total} were announced")
+    Raises:
+      tf.errors.OpError: the disk refuses it.
+    """
+    count = 0
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for example in examples:
+            writer.write(example.SerializeToString(deterministic=True))
+            count += 1
+    return ShardInfo(name=path.name, records=count, bytes=path.stat().st_size, sha256=sha256(path))

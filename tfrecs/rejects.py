@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -38,6 +38,10 @@ class Reject:
     detail: str | None = None
     kept: bool | None = None
 
+    def line_of_json(self) -> str:
+        """As it stands in `rejected.jsonl`."""
+        return json.dumps({key: value for key, value in asdict(self).items() if value is not None}, ensure_ascii=False)
+
     def place(self) -> str:
         """Where to look, in a few words."""
         parts = [self.file]
@@ -64,6 +68,16 @@ class Rejects:
         """Adds one; its source is its feature where it has one, else its file."""
         self._rejects.append(reject)
         self._failed[source_of(reject)] += not reject.kept
+
+    def extend(self, seen: Mapping[str, int], rejects: Iterable[Reject]) -> None:
+        """Takes over what was collected elsewhere, say while one shard was made."""
+        self._seen.update(seen)
+        for reject in rejects:
+            self.add(reject)
+
+    def seen_counts(self) -> dict[str, int]:
+        """Source -> how many rows or values of it were looked at."""
+        return dict(self._seen)
 
     def __len__(self) -> int:
         return len(self._rejects)
@@ -103,10 +117,7 @@ class Rejects:
     def write(self, folder: Path) -> Path:
         """Writes `rejected.jsonl`: one object a line, in the order found; empty where nothing was rejected."""
         path = folder / REJECTED_FILE
-        with path.open("w", encoding="utf-8") as out:
-            for reject in self._rejects:
-                kept = {key: value for key, value in asdict(reject).items() if value is not None}
-                out.write(json.dumps(kept, ensure_ascii=False) + "\n")
+        path.write_text("".join(f"{reject.line_of_json()}\n" for reject in self._rejects), encoding="utf-8")
         return path
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tfrecs.errors import DataError, TriptychError
 
 __all__ = [
+    "Addition",
     "ContextSchema",
     "FeatureSchema",
     "LabelSchema",
@@ -127,6 +128,29 @@ class SplitInfo(_Frozen):
     last_time: int | None = None
 
 
+class Addition(_Frozen):
+    """One entry of the manifest's history.
+
+    Attributes:
+      action: how it came in.
+      at: UTC, ISO-8601. None for a build, so that equal builds are equal bytes; the first append fills it in from the
+        time of the manifest that it finds.
+      items: items added.
+      users: users added.
+      events: split -> events added.
+      shards: files added; empty for a build, which made all that no later entry names.
+      versions: what wrote them.
+    """
+
+    action: Literal["build", "append"]
+    at: str | None = None
+    items: int
+    users: int
+    events: dict[str, int]
+    shards: tuple[str, ...] = ()
+    versions: dict[str, str]
+
+
 class Manifest(_Frozen):
     """`manifest.json`.
 
@@ -136,6 +160,7 @@ class Manifest(_Frozen):
       cold_items: number of items without a single training event.
       rejected: reason -> count, the summary of `rejected.jsonl`.
       oracle: file name (relative to the records) of the true preference scores, for generated data only.
+      history: what was added when, oldest first.
     """
 
     format_version: int = FORMAT_VERSION
@@ -154,6 +179,7 @@ class Manifest(_Frozen):
     versions: dict[str, str]
     protocol: str
     oracle: str | None = None
+    history: tuple[Addition, ...] = ()
 
     @classmethod
     def load(cls, records: str | Path) -> Manifest:
@@ -173,5 +199,9 @@ class Manifest(_Frozen):
         return manifest
 
     def save(self, records: str | Path) -> None:
-        """Writes `<records>/manifest.json`, keys in a fixed order so that equal builds are equal bytes."""
-        (Path(records) / MANIFEST_FILE).write_text(self.model_dump_json(indent=1) + "\n")
+        """Writes `<records>/manifest.json`."""
+        (Path(records) / MANIFEST_FILE).write_text(self.to_json())
+
+    def to_json(self) -> str:
+        """Keys in a fixed order, so that equal builds are equal bytes."""
+        return self.model_dump_json(indent=1) + "\n"

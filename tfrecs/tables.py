@@ -93,6 +93,11 @@ def read_table(data: Path, file: str, columns: Iterable[str], rejects: Rejects) 
     return table
 
 
+def is_there(data: Path, file: str) -> bool:
+    """Whether `data/file`, which may be a glob pattern, names a file."""
+    return (data / file).is_file() or (glob.has_magic(file) and bool(glob.glob(file, root_dir=data)))
+
+
 def suffix_of(file: str) -> str:
     """`items.csv.gz` -> `.csv`; "" where the suffix is none of `SUFFIXES`."""
     suffix = Path(file.removesuffix(".gz")).suffix.lower()

@@ -1,0 +1,127 @@
+"""What is new in a data folder beside records that are there: items, events, and the windows these come in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tfrecs.catalogue import Entities, read_entities
+from tfrecs.errors import DataError
+from tfrecs.events import group_users
+from tfrecs.interactions import interaction_columns, usable_events
+from tfrecs.rejects import Rejects
+from tfrecs.schema import SPLITS, Manifest
+from tfrecs.spec_models import ColumnSplit, DatasetSpec, LeaveLastSplit
+from tfrecs.splits import TEST, TRAIN, VALID
+from tfrecs.tables import is_there, read_table
+from tfrecs.windows import Window, plan_windows
+
+
+def new_items(
+    spec: DatasetSpec, data: Path, manifest: Manifest, old_ids: Sequence[str], rejects: Rejects, known: Counter[str]
+) -> Entities | None:
+    source = spec.items
+    if not is_there(data, source.file):
+        if not is_there(data, spec.interactions.file):
+            raise DataError(f"{data}: neither {source.file} nor {spec.interactions.file} is there; name a data folder")
+        return None
+    found = read_entities(
+        data, "item", source.file, source.id, source.title, source.features, {}, rejects, manifest.schema_.items
+    )
+    there = set(old_ids)
+    known.update(str(file) for file, item in zip(found.table.files, found.ids, strict=True) if item in there)
+    new = [position for position, item in enumerate(found.ids) if item not in there]
+    return found.part(new) if new else None
+
+
+def new_events(
+    spec: DatasetSpec,
+    data: Path,
+    manifest: Manifest,
+    old: pd.DataFrame,
+    ids: Sequence[str],
+    rejects: Rejects,
+    known: Counter[str],
+) -> pd.DataFrame:
+    """Those that the records do not hold, oldest first, with their split."""
+    if not is_there(data, spec.interactions.file):
+        return old.iloc[:0]
+    table = read_table(data, spec.interactions.file, interaction_columns(spec), rejects)
+    kinds = {context.name: context.kind for context in manifest.schema_.context if context.source == "column"}
+    frame = usable_events(table, spec, ids, rejects, kinds)
+    is_known = _contained(frame, old)
+    known.update(str(file) for file in table.files[frame.index[is_known].to_numpy()])
+    frame = frame[~is_known]
+    if not len(frame):
+        return old.iloc[:0]
+    how = f"{spec.interactions.file}: {len(frame):,} new interactions"
+    if isinstance(spec.effective_split, LeaveLastSplit):
+        raise DataError(
+            f"{how}, but the records' split is leave-last-out: a user's new last event would make the former one a "
+            "training event, in a shard that must not change; build anew, or append items alone"
+        )
+    if not manifest.schema_.has_time:
+        raise DataError(f"{how} without times: their place in a history is unknown; build anew, or append items alone")
+    if not isinstance(spec.effective_split, ColumnSplit):
+        frame = frame.assign(split=_by_split_times(frame["time"].to_numpy(), manifest))
+    return frame.sort_values("time", kind="stable").reset_index(drop=True)
+
+
+def _contained(frame: pd.DataFrame, old: pd.DataFrame) -> np.ndarray:
+    """bool [n]: an equal event is in `old`; an event that occurs twice is known only if it was there twice."""
+    keys = ["user", "item", "time"]
+    left, right = (part[keys].assign(n=part.groupby(keys, sort=False).cumcount()) for part in (frame, old))
+    return pd.MultiIndex.from_frame(left.astype({"user": object, "item": object})).isin(
+        pd.MultiIndex.from_frame(right.astype({"user": object, "item": object}))
+    )
+
+
+def _by_split_times(times: np.ndarray, manifest: Manifest) -> np.ndarray:
+    """Splits int8 [n] by the first moments of the records' valid and test."""
+    splits = np.full(len(times), TRAIN, np.int8)
+    for code in (VALID, TEST):
+        first = manifest.splits[SPLITS[code]].first_time
+        if first is not None:
+            splits[times >= first] = code
+    return splits
+
+
+def count_late(old: pd.DataFrame, new: pd.DataFrame) -> int:
+    last = old.groupby("user")["time"].max()
+    return int((new["time"] < new["user"].map(last)).sum())
+
+
+@dataclass(frozen=True)
+class Merged:
+    """All events of the users who have new ones, sorted as in a build; `new` bool [n] says which those are."""
+
+    frame: pd.DataFrame
+    user_ids: tuple[str, ...]
+    users: np.ndarray
+    new: np.ndarray
+
+    def windows(self, window: int, overlap: int) -> dict[str, list[Window]]:
+        """The windows that have a new target, cut behind the last one."""
+        planned = plan_windows(self.users, self.frame["split"].to_numpy(), window=window, overlap=overlap)
+        result: dict[str, list[Window]] = {}
+        for split, windows in planned.items():
+            result[split] = []
+            for one in windows:
+                targets = one.targets + np.flatnonzero(self.new[one.targets : one.stop])
+                if len(targets):
+                    result[split].append(Window(one.user, one.start, int(targets[0]), int(targets[-1]) + 1))
+        return result
+
+
+def merge(old: pd.DataFrame, new: pd.DataFrame) -> Merged:
+    old = old[old["user"].isin(set(new["user"]))]
+    frame = pd.concat([old, new], ignore_index=True) if len(new) else old
+    is_new = np.arange(len(frame)) >= len(old)
+    user_ids, users = group_users(frame["user"])
+    order = np.lexsort((is_new, frame["time"].to_numpy(), frame["split"].to_numpy(), users))
+    return Merged(frame.take(order).reset_index(drop=True), tuple(user_ids), users[order], is_new[order])

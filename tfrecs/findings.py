@@ -1,0 +1,197 @@
+"""What a careful engineer would ask about records before training on them: warnings, each one line with its reason.
+
+Pure functions over arrays; `pipelines.inspect` reads the records and calls them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tfrecs.schema import Manifest
+
+_FEW, _FEW_OF_ALL = 4, 0.005  # So many items, itself among them, may be alike in a feature that tells items apart.
+_DAY = 86_400
+_EARLIEST = 631_152_000  # 1990-01-01: recommendation logs are younger.
+
+
+def one_valued(name: str, payloads: Sequence[bytes]) -> list[str]:
+    """A modality whose values are mostly one and the same: a placeholder picture, a default text.
+
+    Args:
+      name: of the feature.
+      payloads: of the items that have it.
+    """
+    if len(payloads) < 3:
+        return []
+    most = Counter(payloads).most_common(1)[0][1]
+    if most == len(payloads):
+        return [f"{name}: all {len(payloads):,} items have the same value; it says nothing and can be left out"]
+    if most > max(0.2 * len(payloads), 2):
+        return [f"{name}: {most:,} of {len(payloads):,} items have the same value; a placeholder? Leave it empty there"]
+    return []
+
+
+def near_duplicates(vectors: Mapping[str, np.ndarray], presence: np.ndarray, likeness: float) -> list[tuple[int, int]]:
+    """Pairs of items that are alike in every feature that both have, one of these telling items apart.
+
+    A feature tells an item apart where few others are alike in it: two items that share a genre and have nothing else
+    are no duplicates.
+
+    Args:
+      vectors: feature -> float32 [N, d], one descriptor an item; what it has no say in is 0.
+      presence: bool [N, M], in the order of `vectors`.
+      likeness: least cosine of two descriptors of a feature that counts as alike, in (0, 1].
+
+    Returns:
+      Pairs (i, j) with i < j, ascending.
+    """
+    count = len(presence)
+    unit = {name: _unit(matrix) for name, matrix in vectors.items()}
+    pairs: list[tuple[int, int]] = []
+    for start in range(0, count, 512):
+        rows = slice(start, min(start + 512, count))
+        alike = np.ones([rows.stop - start, count], bool)
+        telling = np.zeros_like(alike)
+        for column, matrix in enumerate(unit.values()):
+            both = presence[rows, column, None] & presence[None, :, column]
+            same = both & (matrix[rows] @ matrix.T >= likeness)
+            alike &= ~both | same
+            telling |= same & (same.sum(axis=1, keepdims=True) <= max(_FEW, _FEW_OF_ALL * count))
+        found, others = np.nonzero(alike & telling)
+        pairs.extend((start + int(i), int(j)) for i, j in zip(found, others, strict=True) if start + i < j)
+    return sorted(pairs)
+
+
+def shifted(vectors: Mapping[str, np.ndarray], presence: np.ndarray, reach: int) -> list[str]:
+    """Features that fit the others better when they are moved by a few rows: ids and feature rows out of line.
+
+    How well two features fit is the linear centred kernel alignment of their descriptors over the items that have both
+    (Kornblith et al., 2019, arXiv:1905.00414), with far moves of the same rows as its chance level.
+
+    Args:
+      vectors, presence: as of `near_duplicates`, items in the order of their table.
+      reach: moves of up to so many rows either way are tried.
+    """
+    count = len(presence)
+    names = list(vectors)
+    if count < 50 or len(names) < 2:
+        return []
+    unit = [_unit(vectors[name]) * presence[:, [column]] for column, name in enumerate(names)]
+    near = [move for move in range(-reach, reach + 1) if move]
+    far = [round(count * share) for share in np.linspace(0.25, 0.75, 20)]
+    says: list[str] = []
+    for column in range(len(names)):
+        for other in range(column + 1, len(names)):
+            chance = np.array([_alignment(unit[column], np.roll(unit[other], move, axis=0)) for move in far])
+            here = _alignment(unit[column], unit[other])
+            fits = {move: _alignment(unit[column], np.roll(unit[other], move, axis=0)) for move in near}
+            best = max(fits, key=lambda move: fits[move])
+            level, spread = chance.mean(), max(float(chance.std()), 1e-6)
+            if (fits[best] - level) > 8 * spread and (fits[best] - level) > 3 * max(here - level, 0.0):
+                says.append(
+                    f"{names[column]} and {names[other]} fit better when {names[other]} is moved by {best:+d} rows "
+                    f"(alignment {fits[best]:.3f} against {here:.3f} as it stands); are ids and rows out of line?"
+                )
+    return says
+
+
+def ids_off_by_one(item_ids: Sequence[str], seen: Sequence[str], unknown: Sequence[str]) -> list[str]:
+    """Item ids of the log that are those of the catalogue moved by one: counted from 1 here and from 0 there.
+
+    Args:
+      item_ids: the catalogue.
+      seen: item ids that have events.
+      unknown: item ids of rejected events.
+    """
+    numbers = {int(item) for item in item_ids if re.fullmatch(r"\d{1,15}", item)}
+    if len(numbers) < 10 or len(numbers) < 0.9 * len(item_ids) or max(numbers) - min(numbers) != len(numbers) - 1:
+        return []
+    strange = {int(item) for item in unknown if re.fullmatch(r"\d{1,15}", item)}
+    used = {int(item) for item in seen if re.fullmatch(r"\d{1,15}", item)}
+    for edge, outside, way in ((min(numbers), max(numbers) + 1, "one"), (max(numbers), min(numbers) - 1, "minus one")):
+        if strange == {outside} and edge not in used:
+            return [
+                f"items are {min(numbers)} to {max(numbers)} but the log knows {outside} and never {edge}: its item ids "
+                f"look shifted by {way}"
+            ]
+    return []
+
+
+def odd_times(times: np.ndarray, now: int) -> list[str]:
+    """Times that are no unix seconds of events: too early (milliseconds cut short?), in the future, dates alone.
+
+    Args:
+      times: int64 [E], unix seconds; 0 = unknown.
+      now: unix seconds.
+    """
+    known = times[times != 0]
+    says = []
+    if 0 < len(known) < len(times):
+        says.append(f"times: {len(times) - len(known):,} of {len(times):,} events are at second 0; unknown times?")
+    if not len(known):
+        return says
+    early, future = int((known < _EARLIEST).sum()), int((known > now + _DAY).sum())
+    if early:
+        says.append(f"times: {early:,} of {len(times):,} events are before 1990; are they seconds since 1970?")
+    if future:
+        says.append(f"times: {future:,} of {len(times):,} events are in the future; milliseconds, or another zone?")
+    if len(known) >= 20 and not (known % _DAY).any():
+        says.append("times: all are at midnight UTC; dates without a time of day make the hour say nothing")
+    if len(known) >= 20 and not (known % 1000).any():
+        says.append("times: all are multiples of 1000 seconds; were they divided or rounded?")
+    return says
+
+
+def heavy_users(events: Mapping[str, int], most: int) -> list[str]:
+    """Users with more than `most` events: crawlers, test accounts, shared logins."""
+    heavy = {user: count for user, count in events.items() if count > most}
+    if not heavy:
+        return []
+    first = max(heavy, key=lambda user: heavy[user])
+    share = sum(heavy.values()) / sum(events.values())
+    return [
+        f"users: {len(heavy):,} have more than {most:,} events ({share:.1%} of all; {first!r} has {heavy[first]:,}); "
+        "people, or machines?"
+    ]
+
+
+def from_manifest(manifest: Manifest) -> list[str]:
+    """What the counts alone tell."""
+    says = [
+        f"{name}: only {share:.1%} of the items have it" for name, share in manifest.coverage.items() if share < 0.1
+    ]
+    for name, split in manifest.splits.items():
+        if not split.events:
+            says.append(
+                f"split {name}: empty; {'nothing can be trained' if name == 'train' else 'nothing is measured'}"
+            )
+    bad = manifest.rejected.get("time is out of range (milliseconds? unix seconds are read)", 0)
+    if bad:
+        says.append(f"times: {bad:,} events were rejected as out of range; milliseconds where seconds are read?")
+    unknown = manifest.rejected.get("interaction with an unknown item", 0)
+    if unknown > 0.005 * manifest.interactions:
+        says.append(f"ids: {unknown:,} events name an item that is not in the catalogue")
+    total = sum(manifest.train_counts.values())
+    if total and manifest.items > 20:
+        top, count = max(manifest.train_counts.items(), key=lambda pair: pair[1])
+        if count > 0.2 * total:
+            says.append(f"items: {top!r} has {count / total:.0%} of the training events")
+    return says
+
+
+def _unit(matrix: np.ndarray) -> np.ndarray:
+    """Rows of length 1; rows of zeros stay."""
+    matrix = matrix.astype(np.float32)
+    return matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
+
+
+def _alignment(first: np.ndarray, second: np.ndarray) -> float:
+    """Linear centred kernel alignment of [N, d] and [N, e], in [0, 1]."""
+    first, second = first - first.mean(axis=0), second - second.mean(axis=0)
+    cross = float(np.square(first.T @ second).sum())
+    own = float(np.linalg.norm(first.T @ first) * np.linalg.norm(second.T @ second))
+    return cross / own if own > 0 else 0.0

@@ -1,0 +1,138 @@
+"""The manifest of records that something is appended to: what may be, and what it says afterwards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tfrecs.errors import DataError
+from tfrecs.events import protocol_of, train_counts
+from tfrecs.interactions import label_schemas
+from tfrecs.modalities import resolve, row
+from tfrecs.rejects import Rejects
+from tfrecs.schema import MANIFEST_FILE, SPLITS, Addition, FeatureSchema, Manifest, ShardInfo, SplitInfo
+from tfrecs.shards import versions
+from tfrecs.spec_models import DatasetSpec, FeatureSpec
+from tfrecs.splits import TRAIN
+from tfrecs.workplace import FinishedShard
+
+KindOptions = Mapping[str, Mapping[str, Any]]
+
+
+def check_spec(spec: DatasetSpec, manifest: Manifest, kind_options: KindOptions) -> None:
+    """Raises DataError where the spec would make other records than these."""
+    schema = manifest.schema_
+
+    def refuse(what: str, there: object, given: object) -> None:
+        if there != given:
+            raise DataError(
+                f"append: {what} of the records: {there}; of the spec: {given}; make them equal or build anew"
+            )
+
+    refuse("name", manifest.name, spec.name)
+    for owner, features, specs in (
+        ("item", schema.items, spec.items.features),
+        ("user", schema.users, spec.users.features if spec.users else {}),
+    ):
+        refuse(
+            f"{owner} features",
+            [f"{f.name} ({f.kind})" for f in features],
+            [f"{n} ({s.kind})" for n, s in specs.items()],
+        )
+        for feature in features:
+            _check_options(feature, specs[feature.name], kind_options, refuse)
+    refuse(
+        "labels",
+        [label.model_dump() for label in schema.labels],
+        [label.model_dump() for label in label_schemas(spec.interactions)],
+    )
+    refuse("context", [row.name for row in schema.context], list(spec.interactions.context))
+    if spec.effective_split.cold_items:
+        raise DataError("append: the records have items made cold (split.cold_items), which is fixed; build anew")
+    refuse("split and positives", manifest.protocol, protocol_of(spec))
+
+
+def _check_options(feature: FeatureSchema, spec: FeatureSpec, kind_options: KindOptions, refuse: Any) -> None:
+    """Media kinds are what their options say; other kinds keep what they once collected from all values."""
+    if resolve(row(feature.kind).feature).from_file:
+        given = {**kind_options.get(spec.kind, {}), **spec.options}
+        refuse(f"options of feature {feature.name}", feature.params, given)
+
+
+def grown_manifest(
+    manifest: Manifest,
+    out: Path,
+    ids: Sequence[str],
+    items: Sequence[FinishedShard],
+    old: pd.DataFrame,
+    new: pd.DataFrame,
+    made: Mapping[str, Sequence[ShardInfo]],
+    rejects: Rejects,
+    now: str,
+) -> Manifest:
+    events = pd.concat([old, new], ignore_index=True) if len(new) else old
+    present = Counter({name: round(share * manifest.items) for name, share in manifest.coverage.items()})
+    for shard in items:
+        present.update(shard.present)
+    splits = {
+        name: _grown_split(info, made[name], events[events["split"] == code], manifest.schema_.has_time)
+        for code, (name, info) in enumerate((name, manifest.splits[name]) for name in SPLITS)
+    }
+    train = events[events["split"] == TRAIN]
+    addition = Addition(
+        action="append",
+        at=now,
+        items=len(ids) - manifest.items,
+        users=events["user"].nunique() - manifest.users,
+        events={name: int((new["split"] == code).sum()) for code, name in enumerate(SPLITS)},
+        shards=tuple(
+            info.name for info in (*(one.info for one in items), *(i for part in made.values() for i in part))
+        ),
+        versions=versions(),
+    )
+    return manifest.model_copy(
+        update={
+            "item_shards": (*manifest.item_shards, *(shard.info for shard in items)),
+            "items": len(ids),
+            "users": manifest.users + addition.users,
+            "interactions": manifest.interactions + len(new),
+            "coverage": {name: present[name] / len(ids) for name in manifest.coverage},
+            "splits": splits,
+            "train_counts": train_counts(train),
+            "cold_items": len(set(ids) - set(train["item"])),
+            "rejected": dict(Counter(manifest.rejected) + Counter(rejects.counts())),
+            "history": (*_dated(manifest, out), addition),
+        }
+    )
+
+
+def _grown_split(info: SplitInfo, shards: Sequence[ShardInfo], events: pd.DataFrame, has_time: bool) -> SplitInfo:
+    known = has_time and len(events) > 0
+    return SplitInfo(
+        shards=(*info.shards, *shards),
+        examples=info.examples + sum(shard.records for shard in shards),
+        events=len(events),
+        users=events["user"].nunique(),
+        first_time=int(events["time"].min()) if known else None,
+        last_time=int(events["time"].max()) if known else None,
+    )
+
+
+def _dated(manifest: Manifest, out: Path) -> tuple[Addition, ...]:
+    """The history so far; the build's own entry gets the time at which its manifest was written."""
+    written = datetime.fromtimestamp(int((out / MANIFEST_FILE).stat().st_mtime), timezone.utc).isoformat()
+    first = Addition(
+        action="build",
+        items=manifest.items,
+        users=manifest.users,
+        events={name: info.events for name, info in manifest.splits.items()},
+        versions=manifest.versions,
+    )
+    return tuple(
+        entry if entry.at else entry.model_copy(update={"at": written}) for entry in (manifest.history or (first,))
+    )
