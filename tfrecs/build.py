@@ -24,9 +24,9 @@ from tfrecs.rejects import Rejects
 from tfrecs.schema import MANIFEST_FILE, VOCABULARY_FILE, Manifest, Schema, ShardInfo, SplitInfo
 from tfrecs.spec_models import DatasetSpec
 from tfrecs.tables import read_table
+from tfrecs.version import VERSION
 from tfrecs.windows import Window, plan_windows
 
-VERSION = "0.1.0"
 Progress = Callable[[str, int, int], None]
 _TELL_EVERY = 64  # Records between two words of progress.
 
@@ -82,14 +82,8 @@ def build(
     oracle = media_path(data, spec.oracle) if spec.oracle else None
     if vocabulary_file is not None and not vocabulary_file.is_file():
         raise DataError(f"{vocabulary_file}: no such vocabulary file")
-    items = read_entities(
-        data, "item", spec.items.file, spec.items.id, spec.items.title, spec.items.features, kind_options, rejects
-    )
-    users = None
-    if spec.users:
-        users = read_entities(
-            data, "user", spec.users.file, spec.users.id, None, spec.users.features, kind_options, rejects
-        )
+    items = read_entities(data, "item", spec.items, spec.items.title, kind_options, rejects)
+    users = read_entities(data, "user", spec.users, None, kind_options, rejects) if spec.users else None
     events = _read_events(spec, data, items, rejects, seed)
     schema = _schema(spec, items, users, events)
     planned = plan_windows(events.users, events.frame["split"].to_numpy(), window=window, overlap=overlap)
@@ -117,6 +111,7 @@ def build(
             train_counts=train_counts(events),
             cold_items=len(set(items.ids) - set(events.train["item"])),
             rejected=rejects.counts(),
+            used_in_part=rejects.kept_counts(),
             versions=_versions(),
             protocol=protocol(events, spec),
             oracle=oracle.name if oracle else None,
@@ -126,7 +121,7 @@ def build(
 
 
 def _read_events(spec: DatasetSpec, data: Path, items: Entities, rejects: Rejects, seed: int) -> Events:
-    table = read_table(data, spec.interactions.file, interaction_columns(spec), rejects)
+    table = read_table(data, spec.interactions.file, interaction_columns(spec), rejects, spec.interactions.encoding)
     return arrange(clean_events(table, spec, items.ids, rejects), spec, items.ids, seed)
 
 

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfrecs.errors import DataError, SpecError
+from tfrecs.errors import DataError, SpecError, shorten
 from tfrecs.features import feature_for
 from tfrecs.kinds.base import Feature
 from tfrecs.modalities import resolve, row
 from tfrecs.rejects import Rejects
 from tfrecs.schema import FeatureSchema
-from tfrecs.spec_models import FeatureSpec
+from tfrecs.spec_models import FeatureSpec, ItemsSpec, UsersSpec
 from tfrecs.tables import Table, as_ids, as_numbers, is_null, read_table
 
 # Rows handed to a thread at a time, and batches per thread that may wait for their turn to be written: together the
@@ -55,10 +55,8 @@ class Entities:
 def read_entities(
     data: Path,
     role: str,
-    file: str,
-    id_column: str,
+    source: ItemsSpec | UsersSpec,
     title: str | None,
-    specs: Mapping[str, FeatureSpec],
     kind_options: Mapping[str, Mapping[str, Any]],
     rejects: Rejects,
 ) -> Entities:
@@ -70,10 +68,8 @@ def read_entities(
     Args:
       data: the data folder.
       role: "item" or "user", for messages.
-      file: the table, relative to `data`.
-      id_column: column of the ids.
+      source: the table, the column of the ids, and where the values of each feature are.
       title: column of what people see, or none.
-      specs: feature -> where its values are and the options that the user gave.
       kind_options: kind -> options where the user gave none.
       rejects: takes what cannot be used.
 
@@ -81,9 +77,10 @@ def read_entities(
       DataError: the table, a column or a matrix is not there, or no row is left.
       SpecError: an option of a kind is not understood.
     """
-    wanted = [id_column, *([title] if title else []), *(name for spec in specs.values() for name in spec.table_columns)]
-    table = read_table(data, file, wanted, rejects)
-    table, ids = _with_unique_ids(table, id_column, role, rejects)
+    specs = source.features
+    wanted = [source.id, *([title] if title else []), *(name for spec in specs.values() for name in spec.table_columns)]
+    table = read_table(data, source.file, wanted, rejects, source.encoding)
+    table, ids = _with_unique_ids(table, source.id, role, rejects)
     titles = [""] * len(ids)
     if title:
         titles = as_ids(table.column(title)).fillna("").tolist()
@@ -169,7 +166,7 @@ def _matrix_rows(
     missing = np.isnan(numbers) & ~bad
     outside = ~missing & ~((numbers >= 0) & (numbers < len(matrix)) & (numbers == np.floor(numbers)))
     for position in np.flatnonzero(outside):
-        refuse(int(position), "no such row", f"{column.name} is {column.iloc[position]!r} of {len(matrix)} rows")
+        refuse(int(position), "no such row", f"{column.name} is {shorten(column.iloc[position])} of {len(matrix)} rows")
     usable = ~missing & ~outside
     return [matrix[int(number)] if ok else None for number, ok in zip(numbers, usable, strict=True)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -72,9 +72,12 @@ class Rejects:
         return iter(self._rejects)
 
     def counts(self) -> dict[str, int]:
-        """Reason -> how many, the most frequent first."""
-        counted = Counter(reject.reason for reject in self._rejects)
-        return dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
+        """Reason -> how many were left out, the most frequent first."""
+        return _counted(reject.reason for reject in self._rejects if not reject.kept)
+
+    def kept_counts(self) -> dict[str, int]:
+        """Reason -> how many were used in part, the most frequent first."""
+        return _counted(reject.reason for reject in self._rejects if reject.kept)
 
     def summary(self) -> str:
         """One line: how many of how many, and why."""
@@ -108,6 +111,10 @@ class Rejects:
                 kept = {key: value for key, value in asdict(reject).items() if value is not None}
                 out.write(json.dumps(kept, ensure_ascii=False) + "\n")
         return path
+
+
+def _counted(reasons: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(reasons).items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def source_of(reject: Reject) -> str:
