@@ -143,9 +143,9 @@ def media_path(data: Path, relative: str) -> Path:
     """
     normal = os.path.normpath(relative)
     if os.path.isabs(normal) or normal.split(os.sep, 1)[0] == os.pardir:
-        raise DataError(f"path leads out of the data folder: {relative}")
-    if "\0" in normal or not (data / normal).is_file():
-        raise DataError(f"no such file: {relative}")
+        raise DataError(f"path leads out of the data folder: {shorten(relative)}")
+    if not os.path.isfile(data / normal):  # Unlike pathlib's, it takes a text too long for a path as none.
+        raise DataError(f"no such file: {shorten(relative)}")
     return data / normal
 
 
