@@ -18,8 +18,6 @@ from tfrecs.media.pictures import read_rgb
 from tfrecs.schema import FeatureSchema
 
 _QUALITY = 90
-# Pictures of a batch that may be decoded at a time. The default, 10, leaves a core idle while the loop turns.
-_AT_ONCE = 64
 
 
 class ImageOptions(Options):
@@ -88,8 +86,7 @@ class ImageFeature(Feature):
         presence = tf.strings.length(files) > 0
         # The decoder must not see an empty string; a black JPEG decodes to zeros exactly.
         files = tf.where(presence, files, _black(self.params.size))
-        values = tf.map_fn(decoded, files, fn_output_signature=self.spec, parallel_iterations=_AT_ONCE)
-        return values, presence
+        return tf.map_fn(decoded, files, fn_output_signature=self.spec), presence
 
     def _resized(self, file: tf.Tensor) -> tf.Tensor:
         pixels = tf.cast(tf.io.decode_image(file, channels=0, expand_animations=False), tf.float32)
