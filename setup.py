@@ -1,5 +1,6 @@
 """Triptych: a multimodal two-tower recommender for TensorFlow, from raw catalogue to TensorFlow Serving."""
 
+import runpy
 from pathlib import Path
 
 from setuptools import setup
@@ -31,7 +32,7 @@ TOOLS = [
 
 setup(
     name="triptych",
-    version="0.1.0",
+    version=runpy.run_path(str(Path(__file__).with_name("tfrecs") / "version.py"))["VERSION"],
     description=__doc__,
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -165,6 +165,9 @@ def summary(manifest: Manifest, out: Path) -> str:
     if rejected:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(manifest.rejected.items()))
         lines.append(f"Rejected {rejected:,}: {reasons}; each one is in {out / REJECTED_FILE}.")
+    if manifest.used_in_part:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(manifest.used_in_part.items()))
+        lines.append(f"Used as far as they go: {reasons}; each one is in {out / REJECTED_FILE}.")
     return "\n".join(lines)
 
 

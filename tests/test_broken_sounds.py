@@ -27,6 +27,7 @@ BROKEN_WAVS = {
     "mu-law": (wav_bytes(PCM16, codec=7, bits=8), "mu-law, 8 bits, cannot be read; convert it to 16-bit PCM"),
     "12 bits": (wav_bytes(PCM16, bits=40), "PCM, 40 bits"),
     "not a number": (wav_bytes(np.full(16000, np.nan, "<f4").tobytes(), codec=3, bits=32), "NaN"),
+    "first byte lost": (wav_bytes(PCM16)[1:], "nothing in it says what it is"),
     "big-endian": (b"RIFX" + wav_bytes(PCM16)[4:], "big-endian"),
     "no length": (wav_bytes(PCM16, before=b"LIST" + b"\xf0\xff\xff\xff"), "without a data chunk"),
     "data first": (b"RIFF\x64\0\0\0WAVEdata\x08\0\0\0" + bytes(40), "data before its format"),

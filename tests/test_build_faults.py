@@ -27,6 +27,7 @@ from small_folder import (
     write_items,
 )
 
+from pipelines.build import summary
 from tfrecs.errors import DataError, SpecError, TooManyRejectsError, TriptychError
 
 
@@ -109,7 +110,10 @@ def test_a_clip_cut_short_is_used_and_said_so_but_is_no_failure(data: Path, tmp_
         data, tmp_path / "out", max_bad=0.0, kind_options={**OPTIONS, "audio": {"seconds": 1.0, "rate": 8000}}
     )
     assert manifest.coverage["clip"] == 1.0
-    assert manifest.rejected == {"clip: used in part": 1}
+    assert (manifest.rejected, manifest.used_in_part) == ({}, {"clip: used in part": 1})
+    told = summary(manifest, tmp_path / "out")
+    assert "Used as far as they go: 1 clip: used in part" in told
+    assert "Rejected" not in told
     only = rejected(tmp_path / "out")[0]
     assert (only["line"], only["id"], only["kept"]) == (2, "1", True)
     assert only["detail"].startswith("half.wav")

@@ -21,7 +21,7 @@ from tfrecs.tables import Table, as_ids, as_numbers, is_null, read_table
 def read(folder: Path, name: str, content: bytes) -> tuple[Table, list[Reject]]:
     (folder / name).write_bytes(content)
     rejects = Rejects()
-    return read_table(folder, name, (), rejects), list(rejects)
+    return read_table(folder, name, (), rejects, None), list(rejects)
 
 
 def cells(table: Table, column: str) -> list[str | None]:
@@ -45,7 +45,7 @@ def test_integer_ids_beside_nulls_do_not_become_floats(tmp_path: Path) -> None:
     jsonl, _ = read(tmp_path, "t.jsonl", b'{"id": 7}\n{"id": null}\n{"id": 7.0}\n{"id": " 7 "}\n')
     assert as_ids(jsonl.frame["id"]).fillna("-").tolist() == ["7", "-", "7", "7"]
     pd.DataFrame({"id": pd.array([7, None], "Int64"), "wide": [7.0, None]}).to_parquet(tmp_path / "t.parquet")
-    parquet = read_table(tmp_path, "t.parquet", (), Rejects())
+    parquet = read_table(tmp_path, "t.parquet", (), Rejects(), None)
     assert as_ids(parquet.frame["id"]).fillna("-").tolist() == ["7", "-"]
     assert as_ids(parquet.frame["wide"]).fillna("-").tolist() == ["7", "-"]
     assert parquet.lines.tolist() == [1, 2]
@@ -60,7 +60,7 @@ def test_malformed_lines_are_rejected_by_line_and_cost_nothing_else(tmp_path: Pa
     assert [(reject.file, reject.line, reject.reason) for reject in rejects] == [
         ("t.csv", 3, "malformed line"),
         ("t.csv", 4, "malformed line"),
-        ("t.csv", 8, "line is not UTF-8"),
+        ("t.csv", 8, "line is not UTF-8 (name its encoding in the spec)"),
         ("t.csv", 9, "malformed line"),
     ]
 
@@ -108,7 +108,7 @@ def test_the_fast_and_the_careful_way_agree(rows: list[tuple[str, str]]) -> None
 def test_several_files_by_pattern_keep_their_own_lines(tmp_path: Path) -> None:
     for name, rows in (("b", "3\t1"), ("a", "1\t1\n2\t1")):
         (tmp_path / f"part-{name}.tsv").write_text(f"user\titem\n{rows}\n")
-    table = read_table(tmp_path, "part-*.tsv", ["user"], Rejects())
+    table = read_table(tmp_path, "part-*.tsv", ["user"], Rejects(), None)
     assert cells(table, "user") == ["1", "2", "3"]
     assert table.files.tolist() == ["part-a.tsv", "part-a.tsv", "part-b.tsv"]
     assert table.lines.tolist() == [2, 3, 2]
@@ -123,7 +123,7 @@ def test_several_files_by_pattern_keep_their_own_lines(tmp_path: Path) -> None:
         ("t.csv", b"\xff,b\n1,2\n", "header line"),
         ("t.jsonl", b"nonsense\n", "line 1: malformed line"),
         ("t.parquet", b"PAR1 but not really", "not a parquet file"),
-        ("t.csv.gz", b"not gzip", "cannot be read"),
+        ("t.csv.gz", gzip.compress(b"a,b\n1,2\n")[:-4], "cannot be read"),
         ("t.xlsx", b"", "unknown kind of table; there are .csv"),
     ],
 )
@@ -137,13 +137,13 @@ def test_unusable_tables_are_one_line_errors(tmp_path: Path, name: str, content:
 def test_missing_files_and_columns_are_named_with_what_there_is(tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("item_id,title\n1,x\n")
     with pytest.raises(DataError, match=r"no file 'item.csv'; tables there: items.csv"):
-        read_table(tmp_path, "item.csv", (), Rejects())
+        read_table(tmp_path, "item.csv", (), Rejects(), None)
     with pytest.raises(
         DataError, match=r"items.csv: no column 'titel'; did you mean 'title'\? there are item_id, title"
     ):
-        read_table(tmp_path, "items.csv", ["titel"], Rejects())
+        read_table(tmp_path, "items.csv", ["titel"], Rejects(), None)
     with pytest.raises(DataError, match="no file matches 'x-"):
-        read_table(tmp_path, "x-*.csv", (), Rejects())
+        read_table(tmp_path, "x-*.csv", (), Rejects(), None)
 
 
 def test_numbers_nulls_and_nonsense_are_told_apart() -> None:

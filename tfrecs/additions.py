@@ -30,9 +30,7 @@ def new_items(
         if not is_there(data, spec.interactions.file):
             raise DataError(f"{data}: neither {source.file} nor {spec.interactions.file} is there; name a data folder")
         return None
-    found = read_entities(
-        data, "item", source.file, source.id, source.title, source.features, {}, rejects, manifest.schema_.items
-    )
+    found = read_entities(data, "item", source, source.title, {}, rejects, manifest.schema_.items)
     there = set(old_ids)
     known.update(str(file) for file, item in zip(found.table.files, found.ids, strict=True) if item in there)
     new = [position for position, item in enumerate(found.ids) if item not in there]
@@ -51,7 +49,7 @@ def new_events(
     """Those that the records do not hold, oldest first, with their split."""
     if not is_there(data, spec.interactions.file):
         return old.iloc[:0]
-    table = read_table(data, spec.interactions.file, interaction_columns(spec), rejects)
+    table = read_table(data, spec.interactions.file, interaction_columns(spec), rejects, spec.interactions.encoding)
     kinds = {context.name: context.kind for context in manifest.schema_.context if context.source == "column"}
     frame = usable_events(table, spec, ids, rejects, kinds)
     is_known = _contained(frame, old)

@@ -126,12 +126,12 @@ def _users(
     given, schemas = spec.users, manifest.schema_.users
     if given is None or not is_there(data, given.file):
         return None
-    return read_entities(data, "user", given.file, given.id, None, given.features, kind_options, rejects, schemas)
+    return read_entities(data, "user", given, None, kind_options, rejects, schemas)
 
 
 def _listed(out: Path, manifest: Manifest) -> list[str]:
     """The lines of `rejected.jsonl` that the manifest counts; an append that was killed may have added others."""
-    count = sum(manifest.rejected.values())
+    count = sum(manifest.rejected.values()) + sum(manifest.used_in_part.values())
     return (out / REJECTED_FILE).read_text(encoding="utf-8").split("\n")[:count] if count else []
 
 

@@ -183,6 +183,7 @@ def complete(
         train_counts=train_counts(events.train),
         cold_items=len(set(plan.items.ids) - set(events.train["item"])),
         rejected=rejects.counts(),
+        used_in_part=rejects.kept_counts(),
         versions=versions(),
         protocol=protocol(events, plan.spec),
         oracle=plan.oracle.name if plan.oracle else None,

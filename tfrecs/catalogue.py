@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tfrecs.errors import DataError, SpecError
+from tfrecs.errors import DataError, SpecError, shorten
 from tfrecs.features import feature_for
 from tfrecs.kinds.base import Feature
 from tfrecs.modalities import resolve, row
 from tfrecs.rejects import Rejects
 from tfrecs.schema import FeatureSchema
-from tfrecs.spec_models import FeatureSpec
+from tfrecs.spec_models import FeatureSpec, ItemsSpec, UsersSpec
 from tfrecs.tables import Table, as_ids, as_numbers, is_null, read_table
 
 
@@ -58,10 +58,8 @@ class Entities:
 def read_entities(
     data: Path,
     role: str,
-    file: str,
-    id_column: str,
+    source: ItemsSpec | UsersSpec,
     title: str | None,
-    specs: Mapping[str, FeatureSpec],
     kind_options: Mapping[str, Mapping[str, Any]],
     rejects: Rejects,
     schemas: Sequence[FeatureSchema] | None = None,
@@ -74,10 +72,8 @@ def read_entities(
     Args:
       data: the data folder.
       role: "item" or "user", for messages.
-      file: the table, relative to `data`.
-      id_column: column of the ids.
+      source: the table, the column of the ids, and where the values of each feature are.
       title: column of what people see, or none.
-      specs: feature -> where its values are and the options that the user gave.
       kind_options: kind -> options where the user gave none.
       rejects: takes what cannot be used.
       schemas: the features as records have them already; None: from what the values are.
@@ -86,9 +82,10 @@ def read_entities(
       DataError: the table, a column or a matrix is not there, or no row is left.
       SpecError: an option of a kind is not understood.
     """
-    wanted = [id_column, *([title] if title else []), *(name for spec in specs.values() for name in spec.table_columns)]
-    table = read_table(data, file, wanted, rejects)
-    table, ids = _with_unique_ids(table, id_column, role, rejects)
+    specs = source.features
+    wanted = [source.id, *([title] if title else []), *(name for spec in specs.values() for name in spec.table_columns)]
+    table = read_table(data, source.file, wanted, rejects, source.encoding)
+    table, ids = _with_unique_ids(table, source.id, role, rejects)
     titles = [""] * len(ids)
     if title:
         titles = as_ids(table.column(title)).fillna("").tolist()
@@ -155,9 +152,9 @@ def media_path(data: Path, relative: str) -> Path:
     """
     normal = os.path.normpath(relative)
     if os.path.isabs(normal) or normal.split(os.sep, 1)[0] == os.pardir:
-        raise DataError(f"path leads out of the data folder: {relative}")
-    if "\0" in normal or not (data / normal).is_file():
-        raise DataError(f"no such file: {relative}")
+        raise DataError(f"path leads out of the data folder: {shorten(relative)}")
+    if not os.path.isfile(data / normal):  # Unlike pathlib's, it takes a text too long for a path as none.
+        raise DataError(f"no such file: {shorten(relative)}")
     return data / normal
 
 
@@ -178,6 +175,6 @@ def _matrix_rows(
     missing = np.isnan(numbers) & ~bad
     outside = ~missing & ~((numbers >= 0) & (numbers < len(matrix)) & (numbers == np.floor(numbers)))
     for position in np.flatnonzero(outside):
-        refuse(int(position), "no such row", f"{column.name} is {column.iloc[position]!r} of {len(matrix)} rows")
+        refuse(int(position), "no such row", f"{column.name} is {shorten(column.iloc[position])} of {len(matrix)} rows")
     usable = ~missing & ~outside
     return [matrix[int(number)] if ok else None for number, ok in zip(numbers, usable, strict=True)]

@@ -6,9 +6,11 @@ pandas' C parser; any other goes through the csv module record by record, which 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import itertools
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,6 +33,43 @@ class Malformed:
     line: int
     reason: str
     detail: str
+
+
+_BOMS = {
+    # UTF-32's little-endian mark begins with that of UTF-16.
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def as_utf8(data: bytes, encoding: str | None) -> bytes:
+    """A file's bytes in UTF-8; None: as its byte order mark says, and unchanged where it has none.
+
+    A byte that an encoding of single bytes does not know stays what it is, so that its line is named later.
+
+    Raises:
+      ValueError: they are not in that encoding.
+    """
+    encoding = encoding or next((name for mark, name in _BOMS.items() if data.startswith(mark)), "utf-8-sig")
+    if encoding == "utf-8-sig":
+        return data.removeprefix(codecs.BOM_UTF8)
+    try:
+        return data.decode(encoding, "surrogateescape").encode("utf-8", "surrogateescape")
+    except UnicodeError as error:
+        raise ValueError(f"not {encoding} ({error}); correct `encoding` in the spec, or save it as UTF-8") from error
+
+
+def separator_of(data: bytes, usual: str) -> str:
+    """The separator of a delimited UTF-8 file: `usual`, unless its header has none of it and does have another.
+
+    csv files of countries with a decimal comma have semicolons, exports of databases tabs or bars.
+    """
+    header = data.lstrip(b"\r\n").partition(b"\n")[0].decode("utf-8", "replace")
+    bare = re.sub(r'"[^"]*"', "", header)
+    return usual if usual in bare else max(f"{usual};\t,|", key=bare.count)
 
 
 def read_delimited(data: bytes, separator: str, on_bad: Callable[[Malformed], None]) -> tuple[pd.DataFrame, np.ndarray]:
@@ -141,7 +180,10 @@ def _records(data: bytes, separator: str, on_bad: Callable[[Malformed], None]) -
             if len(consumed) > 1 and "".join(consumed).count('"') % 2:
                 problem = ("malformed line", "a quote is opened and never closed")
             if problem is None and not all(map(_is_unicode, consumed)):
-                problem = ("line is not UTF-8", repr(consumed[0].strip().encode("utf-8", "surrogateescape"))[:80])
+                problem = (
+                    "line is not UTF-8 (name its encoding in the spec)",
+                    repr(consumed[0].strip().encode("utf-8", "surrogateescape"))[:80],
+                )
             if problem is not None and width is None:
                 raise ValueError(f"the header line cannot be read: {problem[0]} ({problem[1]})")
             if problem is not None:

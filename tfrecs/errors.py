@@ -6,6 +6,10 @@ any other exception that reaches the command line is a bug and keeps its traceba
 
 from __future__ import annotations
 
+from typing import Any
+
+_LONGEST = 60
+
 
 class TriptychError(Exception):
     """Base of all errors that are about the user's input, not about our code."""
@@ -25,3 +29,9 @@ class TooManyRejectsError(DataError):
 
 class ExportError(TriptychError):
     """An export did not pass its gate; nothing was written."""
+
+
+def shorten(value: Any) -> str:
+    """A value as a message shows it: on one line, and cut where a broken file has put a book into a field."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

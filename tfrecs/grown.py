@@ -106,6 +106,7 @@ def grown_manifest(
             "train_counts": train_counts(train),
             "cold_items": len(set(ids) - set(train["item"])),
             "rejected": dict(Counter(manifest.rejected) + Counter(rejects.counts())),
+            "used_in_part": dict(Counter(manifest.used_in_part) + Counter(rejects.kept_counts())),
             "history": (*_dated(manifest, out), addition),
         }
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from tfrecs.errors import DataError, SpecError
 from tfrecs.rejects import Rejects
 from tfrecs.spec_models import RESERVED_INPUTS, DatasetSpec
-from tfrecs.tables import ATOMIC, Table, as_numbers, is_null, read_table, suffix_of
+from tfrecs.tables import Table, as_numbers, is_null, read_table, suffix_of
 
 _TABLES = {
     "interactions": ("interactions", "ratings", "events", "clicks", "reviews", "plays", "purchases"),
@@ -113,7 +112,7 @@ def _plain(name: str) -> str:
 
 
 def _interactions(data: Path, file: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    table = read_table(data, file, (), Rejects())
+    table = read_table(data, file, (), Rejects(), None)
     columns = list(table.frame.columns)
     said: dict[str, Any] = {"file": file, "user": _require(table, "user"), "item": _require(table, "item")}
     time, order, rating = (_find(columns, role) for role in ("time", "order", "rating"))
@@ -136,7 +135,7 @@ def _interactions(data: Path, file: str) -> tuple[dict[str, Any], dict[str, Any]
 
 
 def _items(data: Path, file: str) -> dict[str, Any]:
-    table = read_table(data, file, (), Rejects())
+    table = read_table(data, file, (), Rejects(), None)
     id_column = _id_column(table, "item")
     rest = [column for column in table.frame.columns if column != id_column]
     features: dict[str, Any] = {}
@@ -147,7 +146,7 @@ def _items(data: Path, file: str) -> dict[str, Any]:
         column = next((column for column in rest if _plain(column) in map(_plain, names)), None)
         if column is not None:
             features[kind] = {"kind": kind, "column": column}
-    features |= _others(data, table, [column for column in rest if column not in text], features)
+    features |= _others(table, [column for column in rest if column not in text], features)
     if not features:
         raise SpecError(f"{file}: no column looks like a feature; there are {', '.join(rest)}; write a dataset.yaml")
     title = _find(rest, "title")
@@ -155,10 +154,10 @@ def _items(data: Path, file: str) -> dict[str, Any]:
 
 
 def _users(data: Path, file: str) -> dict[str, Any]:
-    table = read_table(data, file, (), Rejects())
+    table = read_table(data, file, (), Rejects(), None)
     id_column = _id_column(table, "user")
     rest = [column for column in table.frame.columns if column != id_column]
-    features = _others(data, table, rest, {})
+    features = _others(table, rest, {})
     for column in rest:
         if _feature_name(column) not in features and _is_short_list(table, column):
             features[_feature_name(column)] = {"kind": "categories", "column": column}
@@ -169,16 +168,15 @@ def _is_short_list(table: Table, column: str) -> bool:
     return len({str(value) for value in table.frame[column]}) <= _FEW
 
 
-def _others(data: Path, table: Table, columns: Iterable[str], taken: dict[str, Any]) -> dict[str, Any]:
+def _others(table: Table, columns: Iterable[str], taken: dict[str, Any]) -> dict[str, Any]:
     """Categories, vectors and numbers: by RecBole's types where the header has them, else by name and value."""
-    types = _recbole_types(data / table.name)
     used = {feature["column"] for feature in taken.values() if "column" in feature}
     found: dict[str, Any] = {}
     for column in columns:
         if column in used:
             continue
         sample = next((value for value in table.frame[column] if not is_null(value)), None)
-        kind = types.get(column)
+        kind = table.types.get(column)
         if kind == "token_seq":
             found[_feature_name(column)] = {"kind": "categories", "column": column, "separator": " "}
         elif kind == "float_seq" or (isinstance(sample, (list, np.ndarray)) and _is_numeric(sample)):
@@ -198,12 +196,3 @@ def _is_numeric(sample: Any) -> bool:
 
 def _separator(sample: Any) -> dict[str, str]:
     return {"separator": next((mark for mark in "|;," if mark in sample), "|")} if isinstance(sample, str) else {}
-
-
-def _recbole_types(path: Path) -> dict[str, str]:
-    if suffix_of(path.name) not in ATOMIC:
-        return {}
-    opened = gzip.open if path.name.endswith(".gz") else open
-    with opened(path, "rt", encoding="utf-8-sig") as file:
-        header = file.readline().rstrip("\r\n").split("\t")
-    return {name: kind for name, _, kind in (column.partition(":") for column in header)}

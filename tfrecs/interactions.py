@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tfrecs.delimited import STRINGS
-from tfrecs.errors import DataError
+from tfrecs.errors import DataError, shorten
 from tfrecs.rejects import Rejects
 from tfrecs.schema import ContextSchema, LabelSchema
 from tfrecs.spec_models import ColumnSplit, DatasetSpec, InteractionsSpec
@@ -105,7 +105,7 @@ class _Faults:
         for row in np.flatnonzero(self._code >= 0):
             reason, column = self._reasons[self._code[row]]
             value = self._table.frame[column].iloc[row]
-            detail = f"{column} is empty" if is_null(value) else f"{column} is {value!r}"
+            detail = f"{column} is empty" if is_null(value) else f"{column} is {shorten(value)}"
             rejects.add(self._table.rejected(row, reason, detail=detail))
         return np.flatnonzero(self._code < 0)
 

@@ -66,15 +66,9 @@ def make_plan(
     """Reads the tables and decides what goes where; media files are not opened. Arguments and errors:
     see `tfrecs.build.build`."""
     oracle = media_path(data, spec.oracle) if spec.oracle else None
-    items = read_entities(
-        data, "item", spec.items.file, spec.items.id, spec.items.title, spec.items.features, kind_options, rejects
-    )
-    users = None
-    if spec.users:
-        users = read_entities(
-            data, "user", spec.users.file, spec.users.id, None, spec.users.features, kind_options, rejects
-        )
-    table = read_table(data, spec.interactions.file, interaction_columns(spec), rejects)
+    items = read_entities(data, "item", spec.items, spec.items.title, kind_options, rejects)
+    users = read_entities(data, "user", spec.users, None, kind_options, rejects) if spec.users else None
+    table = read_table(data, spec.interactions.file, interaction_columns(spec), rejects, spec.interactions.encoding)
     events = arrange(clean_events(table, spec, items.ids, rejects), spec, items.ids, seed)
     planned = plan_windows(events.users, events.frame["split"].to_numpy(), window=window, overlap=overlap)
     return Plan(spec, items, users, events, planned, _schema(spec, items, users, events), oracle)

@@ -86,9 +86,12 @@ class Rejects:
         return iter(self._rejects)
 
     def counts(self) -> dict[str, int]:
-        """Reason -> how many, the most frequent first."""
-        counted = Counter(reject.reason for reject in self._rejects)
-        return dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
+        """Reason -> how many were left out, the most frequent first."""
+        return _counted(reject.reason for reject in self._rejects if not reject.kept)
+
+    def kept_counts(self) -> dict[str, int]:
+        """Reason -> how many were used in part, the most frequent first."""
+        return _counted(reject.reason for reject in self._rejects if reject.kept)
 
     def summary(self) -> str:
         """One line: how many of how many, and why."""
@@ -119,6 +122,10 @@ class Rejects:
         path = folder / REJECTED_FILE
         path.write_text("".join(f"{reject.line_of_json()}\n" for reject in self._rejects), encoding="utf-8")
         return path
+
+
+def _counted(reasons: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(reasons).items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def source_of(reject: Reject) -> str:

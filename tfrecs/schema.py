@@ -158,7 +158,8 @@ class Manifest(_Frozen):
       coverage: per modality, the share of items that have it.
       train_counts: item id -> number of positive training events; the source of logQ and of popularity.
       cold_items: number of items without a single training event.
-      rejected: reason -> count, the summary of `rejected.jsonl`.
+      rejected: reason -> count of what was left out, the summary of `rejected.jsonl`.
+      used_in_part: reason -> count of what is listed there too but was used as far as it goes.
       oracle: file name (relative to the records) of the true preference scores, for generated data only.
       history: what was added when, oldest first.
     """
@@ -176,6 +177,7 @@ class Manifest(_Frozen):
     train_counts: dict[str, int]
     cold_items: int
     rejected: dict[str, int]
+    used_in_part: dict[str, int] = {}
     versions: dict[str, str]
     protocol: str
     oracle: str | None = None
@@ -188,7 +190,7 @@ class Manifest(_Frozen):
         if not path.is_file():
             raise DataError(f"{records}: no {MANIFEST_FILE} there; build the records first (triptych build)")
         try:
-            manifest = cls.model_validate(json.loads(path.read_text()))
+            manifest = cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
         except (ValidationError, ValueError) as error:
             first = str(error).splitlines()[0]
             raise DataError(f"{path}: not a manifest of this version ({first}); build the records again") from error
@@ -200,7 +202,7 @@ class Manifest(_Frozen):
 
     def save(self, records: str | Path) -> None:
         """Writes `<records>/manifest.json`."""
-        (Path(records) / MANIFEST_FILE).write_text(self.to_json())
+        (Path(records) / MANIFEST_FILE).write_text(self.to_json(), encoding="utf-8")
 
     def to_json(self) -> str:
         """Keys in a fixed order, so that equal builds are equal bytes."""

@@ -21,10 +21,10 @@ from tfrecs.catalogue import Entities
 from tfrecs.encoding import Encode
 from tfrecs.records import is_missing, item_example, window_example, write_shard
 from tfrecs.rejects import Rejects
+from tfrecs.version import VERSION
 from tfrecs.windows import Window
 from tfrecs.workplace import FinishedShard
 
-VERSION = "0.1.0"
 Payloads = Mapping[str, tf.train.Feature]
 
 

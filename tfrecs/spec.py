@@ -10,7 +10,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from tfrecs.errors import DataError, SpecError
+from tfrecs.errors import DataError, SpecError, shorten
 from tfrecs.infer import infer_spec
 from tfrecs.spec_models import (
     ColumnSplit,
@@ -100,7 +100,7 @@ def _explain(error: ValidationError) -> str:
         return f"{where}: needs `by`: one of {', '.join(_SPLITS)}"
     if first["type"] == "value_error":
         return f"{where}: {message}"
-    return f"{where}: {message[0].lower()}{message[1:]}; it is {_shown(first['input'])}"
+    return f"{where}: {message[0].lower()}{message[1:]}; it is {shorten(first['input'])}"
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:
@@ -126,8 +126,3 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
         return annotation
     models = [model for part in get_args(annotation) if (model := _model_in(part)) is not None]
     return models[0] if len(models) == 1 else None
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -89,7 +89,23 @@ class FeatureSpec(BaseModel):
         return tuple(name for name in (self.column, self.row) if name is not None)
 
 
-class ItemsSpec(_Frozen):
+class _TableSpec(_Frozen):
+    """A table. `encoding`: of csv and tsv that are neither UTF-8 nor begin with a byte order mark, such as latin-1."""
+
+    encoding: str | None = None
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, encoding: str | None) -> str | None:
+        if encoding is not None:
+            try:
+                "".encode(encoding)
+            except (LookupError, ValueError):
+                raise ValueError(f"unknown encoding {encoding!r}; such as latin-1, cp1252, utf-16, shift_jis") from None
+        return encoding
+
+
+class ItemsSpec(_TableSpec):
     """The catalogue: one row an item."""
 
     file: str
@@ -104,7 +120,7 @@ class ItemsSpec(_Frozen):
         return features
 
 
-class UsersSpec(_Frozen):
+class UsersSpec(_TableSpec):
     """What is known about users, one row a user; users without a row have none of the features."""
 
     file: str
@@ -141,7 +157,7 @@ class PositiveSpec(_Frozen):
     at_least: float
 
 
-class InteractionsSpec(_Frozen):
+class InteractionsSpec(_TableSpec):
     """Who did what, one row an event. Without `time` and `order` the order of the file counts."""
 
     file: str

@@ -7,22 +7,24 @@ import glob
 import gzip
 import io
 import json
+import re
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tfrecs.delimited import STRINGS, Malformed, read_delimited
+from tfrecs.delimited import STRINGS, Malformed, as_utf8, read_delimited, separator_of
 from tfrecs.errors import DataError
 from tfrecs.rejects import Reject, Rejects
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
-ATOMIC = (".inter", ".item", ".user")  # RecBole's: the header names a type after a colon
+ATOMIC = (".inter", ".item", ".user")  # RecBole's: the header names a type after a colon.
 SUFFIXES = (*SEPARATORS, ".jsonl", ".parquet")
+_TYPED = re.compile(r".+:(token|token_seq|float|float_seq)")
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,14 @@ class Table:
         pandas' nullable types. No column was widened to float for its nulls.
       files: the file [rows] each row came from.
       lines: the line [rows] it begins on, from 1 (header included); in parquet the number of the row.
+      types: column -> RecBole type, where the header says them (`user_id:token`).
     """
 
     name: str
     frame: pd.DataFrame
     files: np.ndarray
     lines: np.ndarray
+    types: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -49,7 +53,7 @@ class Table:
         """Raises DataError naming the columns there are, the nearest first."""
         if name not in self.frame.columns:
             there = [str(column) for column in self.frame.columns]
-            near = difflib.get_close_matches(name, there, n=1)
+            near = [one for one in there if one.lower() == name.lower()] or difflib.get_close_matches(name, there, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise DataError(f"{self.name}: no column {name!r}; {hint}there are {', '.join(there)}")
         return self.frame[name]
@@ -61,26 +65,33 @@ class Table:
     def take(self, rows: np.ndarray) -> Table:
         """The rows at these positions, in this order."""
         frame = self.frame.take(rows).reset_index(drop=True)
-        return Table(self.name, frame, self.files[rows], self.lines[rows])
+        return Table(self.name, frame, self.files[rows], self.lines[rows], self.types)
 
 
-def read_table(data: Path, file: str, columns: Iterable[str], rejects: Rejects) -> Table:
+def read_table(data: Path, file: str, columns: Iterable[str], rejects: Rejects, encoding: str | None) -> Table:
     """Reads `data/file`; `file` may be a glob pattern, whose files are read in the order of their names.
 
     Args:
       data: the data folder.
-      file: path relative to it. The suffix says the format; `.gz` after it says that it is compressed.
+      file: path relative to it. The suffix says the format; what is gzipped is known by its content. A csv or tsv whose
+        header has not the separator of its suffix but another usual one is read with that.
       columns: columns that must be there.
       rejects: takes malformed lines.
+      encoding: of delimited text; None: what its byte order mark says, else UTF-8.
 
     Raises:
       DataError: no such file, unknown suffix, unreadable, no rows, or a column is not there.
     """
     matching = _matching(data, file)
-    parts = [_read_file(path, name, rejects) for path, name in matching]
+    columns = list(columns)
+    parts = [_read_file(path, name, rejects, encoding) for path, name in matching]
+    for part in parts if len(parts) > 1 else ():
+        # Concatenated, the column would be there, and empty in this file. In JSON a key may be absent.
+        for column in columns if len(part) and suffix_of(part.name) != ".jsonl" else ():
+            part.column(column)
     frame = parts[0].frame if len(parts) == 1 else pd.concat([part.frame for part in parts], ignore_index=True)
     files, lines = (np.concatenate([getattr(part, key) for part in parts]) for key in ("files", "lines"))
-    table = Table(file, frame, files, lines)
+    table = Table(file, frame, files, lines, {column: kind for part in parts for column, kind in part.types.items()})
     doubled = [str(name) for name in frame.columns[frame.columns.duplicated()]]
     if doubled:
         raise DataError(f"{file}: two columns are named {doubled[0]!r}; rename one")
@@ -160,25 +171,28 @@ def _matching(data: Path, file: str) -> Sequence[tuple[Path, str]]:
     if not suffix_of(file):
         raise DataError(f"{file}: unknown kind of table; there are {', '.join(SUFFIXES)}, each also with .gz")
     if glob.has_magic(file) and not (data / file).exists():
-        found = sorted(glob.glob(file, root_dir=data))
+        found = sorted(name for name in glob.glob(file, root_dir=data) if (data / name).is_file())
         if not found:
             raise DataError(f"{data}: no file matches {file!r}")
         return [(data / name, name) for name in found]
     path = data / file
     if not path.is_file():
-        tables = sorted(entry.name for entry in data.iterdir() if suffix_of(entry.name))
-        raise DataError(f"{data}: no file {file!r}; tables there: {', '.join(tables) or 'none'}")
+        tables = sorted(entry.name for entry in data.iterdir() if suffix_of(entry.name) and entry.is_file())
+        why = "is a folder" if path.is_dir() else "is a link to nothing" if path.is_symlink() else ""
+        problem = f"{file!r} {why}" if why else f"no file {file!r}"
+        raise DataError(f"{data}: {problem}; tables there: {', '.join(tables) or 'none'}")
     return [(path, file)]
 
 
-def _read_file(path: Path, name: str, rejects: Rejects) -> Table:
+def _read_file(path: Path, name: str, rejects: Rejects, encoding: str | None) -> Table:
     suffix = suffix_of(name)
     try:
         raw = path.read_bytes()
-        raw = gzip.decompress(raw) if name.endswith(".gz") else raw
+        raw = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
     bad: list[Malformed] = []
+    types: dict[str, str] = {}
     if suffix == ".parquet":
         frame = _read_parquet(raw, path)
         lines = np.arange(1, len(frame) + 1, dtype=np.int64)
@@ -186,20 +200,31 @@ def _read_file(path: Path, name: str, rejects: Rejects) -> Table:
         frame, lines = _read_jsonl(raw, bad)
     else:
         try:
-            frame, lines = read_delimited(raw, SEPARATORS[suffix], bad.append)
+            raw = as_utf8(raw, encoding)
+            frame, lines = read_delimited(raw, separator_of(raw, SEPARATORS[suffix]), bad.append)
         except ValueError as error:
             raise DataError(f"{path}: {error}") from error
-        if suffix in ATOMIC:
-            frame.columns = pd.Index([str(column).partition(":")[0] for column in frame.columns], dtype="object")
+        frame.columns, types = _header(list(frame.columns), typed=suffix in ATOMIC)
     rejects.seen(name, len(frame) + len(bad))
     for problem in bad:
         rejects.add(Reject(file=name, line=problem.line, reason=problem.reason, detail=problem.detail))
-    return Table(name, frame, np.full(len(frame), name, object), lines)
+    return Table(name, frame, np.full(len(frame), name, object), lines, types)
+
+
+def _header(columns: Sequence[str], *, typed: bool) -> tuple[pd.Index, dict[str, str]]:
+    """Names without blanks around them -> names without types, and the types; `typed`: there are types for certain."""
+    names = [column.strip() for column in columns]
+    if not typed and not all(map(_TYPED.fullmatch, names)):
+        return pd.Index(names, dtype="object"), {}
+    parts = [name.partition(":") for name in names]
+    return pd.Index([name for name, _, _ in parts], dtype="object"), {name: kind for name, _, kind in parts if kind}
 
 
 def _read_parquet(raw: bytes, path: Path) -> pd.DataFrame:
     try:
         frame = pd.read_parquet(io.BytesIO(raw), dtype_backend="numpy_nullable")
+        if frame.index.names != [None]:  # pandas keeps an index that was named as a column of its own.
+            frame = frame.reset_index()
         return frame.astype({n: STRINGS for n, t in frame.dtypes.items() if isinstance(t, pd.StringDtype)})
     except (ValueError, OSError) as error:
         raise DataError(f"{path}: not a parquet file ({str(error).splitlines()[0]})") from error
@@ -213,11 +238,13 @@ def _read_jsonl(raw: bytes, bad: list[Malformed]) -> tuple[pd.DataFrame, np.ndar
             continue
         try:
             row = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # Too deep is as broken as not closed.
             bad.append(Malformed(line, "malformed line", f"not JSON: {error}"))
             continue
         if not isinstance(row, dict):
-            bad.append(Malformed(line, "malformed line", f"not a JSON object but {type(row).__name__}"))
+            bad.append(
+                Malformed(line, "malformed line", f"one JSON object a line is read; this is a {type(row).__name__}")
+            )
             continue
         rows.append(row)
         lines.append(line)

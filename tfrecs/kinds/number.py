@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrecs.errors import DataError
+from tfrecs.errors import DataError, shorten
 from tfrecs.kinds.base import Feature, Note, float_payload, is_missing
 from tfrecs.kinds.moments import Moments
 from tfrecs.kinds.options import Options, validated
@@ -81,16 +81,11 @@ def _number(value: Any) -> float | None:
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{_short(value)} is not a number") from error
+        raise DataError(f"{shorten(value)} is not a number") from error
     if np.isnan(number):
         return None
     with np.errstate(over="ignore"):
         number = float(np.float32(number))
     if not np.isfinite(number):
-        raise DataError(f"{_short(value)} is infinite, or too large for 32 bits")
+        raise DataError(f"{shorten(value)} is infinite, or too large for 32 bits")
     return number
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfrecs.errors import DataError
+from tfrecs.errors import DataError, shorten
 from tfrecs.kinds.base import Feature, Note, bytes_payload, is_missing
 from tfrecs.kinds.options import Options, validated
 from tfrecs.schema import FeatureSchema
@@ -63,15 +65,22 @@ class TextFeature(Feature):
 
 
 def clean(value: Any) -> str:
-    """A cell of a table -> stripped text that UTF-8 can hold; numbers as written, 25.0 as 25 (tables turn a column of
+    """A cell of a table -> stripped text that UTF-8 can hold; numbers and dates as written, 25.0 as 25 (tables turn a column of
     integers with gaps into floats). Halves of surrogate pairs, which JSON may hold, become "?".
 
     Raises:
-      DataError: neither text nor a number.
+      DataError: neither text nor a number nor a date.
     """
     if isinstance(value, float | np.floating) and float(value).is_integer():
         value = int(value)
     if isinstance(value, bool | int | float | np.generic) and not isinstance(value, np.bytes_ | np.void):
+        value = str(value)
+    if isinstance(value, bytes):  # Parquet files of other programs hold strings so.
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{shorten(value)} is not UTF-8") from error
+    if isinstance(value, date | Decimal):
         value = str(value)
     if not isinstance(value, str):
         raise DataError(f"{type(value).__name__} where text is expected")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,12 +15,16 @@ import tensorflow as tf
 from tfrecs.errors import DataError, TriptychError
 from tfrecs.media import flac, wav
 from tfrecs.media.files import read_piece
+from tfrecs.media.mpeg import is_mpeg_audio
 from tfrecs.media.truncation import cut_short
 
 # What a clip must have at least: one window of the usual spectrogram (25 ms); in less there is no pitch to hear.
 LEAST_SECONDS = 0.025
 # Rates outside are those of broken headers: telephones have 8 kHz, the fastest converters 768 kHz.
 RATES = (1_000, 768_000)
+# tensorflow-io (0.37.1) keeps one open file per process: to open another, in any thread, changes what is read from the
+# first one. Without the lock items get the sound of others, and a FLAC beside an Ogg ends the process.
+_ONE_AT_A_TIME = threading.Lock()
 _REMEDY = "install tensorflow 2.17.1 with tensorflow-io 0.37.1, or convert the clips to WAV"
 
 
@@ -73,6 +78,10 @@ def _refuse_unreadable(path: Path, magic: bytes) -> None:
         raise DataError(f"{path.name}: MP4 (AAC) cannot be read; convert it to WAV, MP3, FLAC or Ogg Vorbis")
     if magic.startswith(b"RIFX"):
         raise DataError(f"{path.name}: big-endian WAV (RIFX) cannot be read; convert it to WAV")
+    if magic[:4] not in (b"OggS", b"fLaC") and not is_mpeg_audio(path, magic):
+        raise DataError(
+            f"{path.name}: not a readable MP3, FLAC, Ogg Vorbis or WAV file (nothing in it says what it is)"
+        )
 
 
 def _read_wav(path: Path, seconds: float, note: Callable[[str], None]) -> Sound:
@@ -89,11 +98,13 @@ def _read_wav(path: Path, seconds: float, note: Callable[[str], None]) -> Sound:
 
 def _read_native(path: Path, readable: Path, seconds: float) -> Sound:
     try:
-        clip = _tensor(str(readable))
-        length, rate = int(clip.shape[0]), int(clip.rate)
-        _check_rate(path, rate)
-        first, count = middle(length, round(seconds * rate))
-        return Sound(wav.unit_scale(clip[first : first + count].numpy()), rate)
+        with _ONE_AT_A_TIME:
+            clip = _tensor(str(readable))
+            length, rate = int(clip.shape[0]), int(clip.rate)
+            _check_rate(path, rate)
+            first, count = middle(length, round(seconds * rate))
+            samples = clip[first : first + count].numpy()
+        return Sound(wav.unit_scale(samples), rate)
     except tf.errors.OpError as error:
         reason = _reason(error).replace(str(readable), path.name)
         raise DataError(f"{path.name}: not a readable MP3, FLAC, Ogg Vorbis or WAV file ({reason})") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tfrecs.media.files import read_piece
+from tfrecs.media.mpeg import first_frame
 
 _LONGEST_OGG_PAGE = 65_307
 
@@ -18,9 +19,7 @@ def cut_short(path: Path, magic: bytes) -> str | None:
 
 def _mp3_cut_short(path: Path, magic: bytes) -> str | None:
     """Compares the file's size with what the Xing or Info tag of its first frame says, if it has one."""
-    start = 0
-    if magic.startswith(b"ID3"):  # ID3v2 tells its own length, seven bits a byte.
-        start = 10 + sum((byte & 0x7F) << 7 * (3 - place) for place, byte in enumerate(magic[6:10]))
+    start = first_frame(magic)
     frame = read_piece(path, start, 200)
     at = max(frame.find(b"Xing"), frame.find(b"Info"))
     if at < 0 or len(frame) < at + 16 or frame[at + 7] & 3 != 3:
