@@ -20,6 +20,7 @@ STACK = [
 ]
 TOOLS = [
     "click>=8.1",
+    "grpcio-health-checking>=1.62,<1.63",  # later ones need protobuf 5
     "matplotlib>=3.8",
     "pillow>=10",
     "protobuf>=4.25,<5",
@@ -27,6 +28,8 @@ TOOLS = [
     "pyyaml>=6",
     "rich>=13",
     "scipy>=1.11",
+    "starlette>=0.40",
+    "uvicorn>=0.30",
 ]
 
 setup(
@@ -43,7 +46,16 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]==2.17.1"],
         "tpu": ["tensorflow-tpu==2.17.1"],
-        "dev": ["hypothesis>=6", "mypy>=1.10", "pytest>=8", "ruff>=0.6", "pandas-stubs", "types-PyYAML"],
+        "dev": [
+            "hypothesis>=6",
+            "mypy>=1.10",
+            "ovmsclient>=2023.1",
+            "pandas-stubs",
+            "prometheus-client>=0.20",
+            "pytest>=8",
+            "ruff>=0.6",
+            "types-PyYAML",
+        ],
     },
     entry_points={"console_scripts": ["triptych=pipelines.cli:main"]},
 )
