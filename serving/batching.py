@@ -1,12 +1,14 @@
 """Several requests as one call of the model: what may go together, putting it together, and taking it apart.
 
-As TensorFlow Serving's batching session (batching/batching_session.cc), with three differences on purpose:
+As TensorFlow Serving's batching session (batching/batching_session.cc), with four differences on purpose:
 
 - A signature may have inputs without a batch axis, such as a scalar `k`: requests are batched where these are equal.
   TensorFlow Serving refuses every request that has such an input ("Batching Run() input tensors must have at least one
   dimension"), so its own batching must stay off for such signatures.
 - Requests whose shapes differ behind the batch axis go into different batches instead of failing together.
 - A signature with an output without a batch axis is not batched instead of failing.
+- Models that Triptych exports say that some inputs may be padded with nothing (`serving.servable.BLANK_INPUTS`): histories of
+  different lengths then share a batch.
 
 Pure functions; `serving.scheduler` has the queues and threads.
 """
@@ -98,23 +100,33 @@ def row_count(inputs: Arrays, batched: frozenset[str]) -> int:
     return counts.pop()
 
 
-def batch_key(inputs: Arrays, batched: frozenset[str], *, padded: bool) -> Hashable:
+def batch_key(inputs: Arrays, batched: frozenset[str], *, padded: bool, blank: frozenset[str]) -> Hashable:
     """Equal for requests that may share a batch: same values without batch axis, same shapes behind it.
 
     Args:
       padded: shapes behind the batch axis may differ.
+      blank: inputs that may be padded with nothing: "" or 0. Their sizes may differ within a power of two, so that one
+        long history does not make a thousand short ones long.
     """
-    return tuple(
-        (alias, array.ndim if padded else array.shape[1:]) if alias in batched else (alias, array.shape, _value(array))
-        for alias, array in sorted(inputs.items())
-    )
+
+    def part(alias: str, array: np.ndarray) -> Hashable:
+        if alias not in batched:
+            return alias, array.shape, _value(array)
+        if alias in blank:
+            return alias, tuple(_power_of_two(size) for size in array.shape[1:])
+        return alias, array.ndim if padded else array.shape[1:]
+
+    return tuple(part(alias, array) for alias, array in sorted(inputs.items()))
 
 
-def merge(requests: Sequence[Arrays], batched: frozenset[str], *, padded: bool, size: int) -> dict[str, np.ndarray]:
+def merge(
+    requests: Sequence[Arrays], batched: frozenset[str], *, padded: bool, blank: frozenset[str], size: int
+) -> dict[str, np.ndarray]:
     """One set of inputs for several requests with the same `batch_key`.
 
     Args:
       padded: see `BatchingOptions.pad_variable_length_inputs`.
+      blank: see `batch_key`.
       size: rows of the result, at least those of the requests; the rest are copies of the last request's first row.
 
     Raises:
@@ -126,9 +138,9 @@ def merge(requests: Sequence[Arrays], batched: frozenset[str], *, padded: bool, 
             merged[alias] = first
             continue
         arrays = [request[alias] for request in requests]
-        if padded:
+        if padded or alias in blank:
             largest = np.max([array.shape[1:] for array in arrays], axis=0)
-            arrays = [_padded(array, largest) for array in arrays]
+            arrays = [_padded(array, largest, blank=alias in blank) for array in arrays]
         missing = size - sum(len(array) for array in arrays)
         if missing > 0:
             arrays.append(np.repeat(arrays[-1][:1], missing, axis=0))
@@ -166,15 +178,25 @@ def _has_batch_axis(shape: Any) -> bool:
     return not shape.unknown_rank and len(shape.dim) > 0 and shape.dim[0].size == -1
 
 
+def _power_of_two(size: int) -> int:
+    """The smallest power of two that is not smaller; 0 for 0."""
+    return 1 << (size - 1).bit_length() if size else 0
+
+
 def _value(array: np.ndarray) -> Hashable:
     return tuple(array.ravel().tolist()) if array.dtype == object else array.tobytes()
 
 
-def _padded(array: np.ndarray, largest: np.ndarray) -> np.ndarray:
+def _padded(array: np.ndarray, largest: np.ndarray, *, blank: bool) -> np.ndarray:
     missing = largest - array.shape[1:]
     if not missing.any():
         return array
-    if not array.size:
+    if blank:
+        value: Any = b"" if array.dtype == object else 0
+    elif array.size:
+        value = array.flat[0]
+    else:
         raise invalid("Got empty tensor in batch of non-empty tensors.")
-    widths = [(0, 0), *((0, int(count)) for count in missing)]
-    return np.pad(array, widths, mode="constant", constant_values=array.flat[0])
+    full = np.full((len(array), *largest), value, array.dtype)
+    full[tuple(slice(count) for count in array.shape)] = array
+    return full

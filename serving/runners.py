@@ -107,7 +107,9 @@ class BatchingRunner:
         work = partial(self._work, servable, name, tuple(outputs), batched)
         try:
             for task in pieces:
-                key = batching.batch_key(task.inputs, batched, padded=self._options.pad_variable_length_inputs)
+                key = batching.batch_key(
+                    task.inputs, batched, padded=self._options.pad_variable_length_inputs, blank=servable.blank_inputs
+                )
                 self._scheduler.submit((servable, name, tuple(outputs)), key, task, work)
             results = [_result(task) for task in pieces]
         finally:
@@ -163,7 +165,11 @@ class BatchingRunner:
         self._metrics.processed_batch_size.add((), size)
         self._metrics.padding_size.add((str(size),), size - sum(rows))
         merged = batching.merge(
-            [task.inputs for task in tasks], batched, padded=self._options.pad_variable_length_inputs, size=size
+            [task.inputs for task in tasks],
+            batched,
+            padded=self._options.pad_variable_length_inputs,
+            blank=servable.blank_inputs,
+            size=size,
         )
         deadlines = [task.deadline for task in tasks if task.deadline is not None]
         # The batch has as long as the most patient of its requests.

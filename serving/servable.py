@@ -23,11 +23,14 @@ from tensorflow.python.util import deprecation
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving import predict, tensors
+from serving.layout import DESCRIPTION_FILE, EXTRA_FOLDER
 
 TAG = tf.saved_model.SERVING
 # Where TensorFlow Serving looks, and the most records it accepts there.
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_WARMUP_RECORDS = 1000
+# Of the contract: what is "" in these, at whatever place, is skipped, and the shape of no output follows theirs.
+BLANK_INPUTS = frozenset({"history_ids", "history_values", "history_times", "exclude_ids", "categories"})
 # Feeds and fetches that are kept, one per combination of signature and output filter.
 _CALLS = 64
 
@@ -47,12 +50,21 @@ class Servable:
       name: of the model.
       version: its number.
       signatures: name -> SignatureDef, as the SavedModel has them.
+      blank_inputs: inputs that may be padded with "" or 0 behind the batch axis, and the answers stay the same.
     """
 
-    def __init__(self, name: str, version: int, session: tf.compat.v1.Session, signatures: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        session: tf.compat.v1.Session,
+        signatures: Mapping[str, Any],
+        blank_inputs: frozenset[str],
+    ) -> None:
         self.name = name
         self.version = version
         self.signatures = signatures
+        self.blank_inputs = blank_inputs
         self._session = session
         self._calls = functools.lru_cache(maxsize=_CALLS)(functools.partial(_look_up, session.graph))
 
@@ -121,7 +133,9 @@ def load(path: Path, name: str, version: int) -> Servable:
             session.close()
             raise
     graph.finalize()
-    servable = Servable(name, version, session, meta_graph.signature_def)
+    # Only the contract of Triptych's own exports says what a blank is.
+    ours = (path / EXTRA_FOLDER / DESCRIPTION_FILE).is_file()
+    servable = Servable(name, version, session, meta_graph.signature_def, BLANK_INPUTS if ours else frozenset())
     try:
         warm_up(servable, path / WARMUP_FILE)
     except BaseException:

@@ -79,6 +79,41 @@ def test_requests_with_another_k_are_in_another_batch(models, pool) -> None:
         assert processed(server) == (2, 2)
 
 
+def recommend(stubs: Any, *history: bytes, exclude: tuple[bytes, ...]) -> Any:
+    events, one = len(history), np.zeros(1, np.float32)
+    return stubs.predict(
+        "ours",
+        history_ids=np.array([history], object),
+        history_values=np.ones((1, events), np.float32),
+        history_times=np.zeros((1, events), np.int64),
+        now=np.zeros(1, np.int64),
+        query=[b""],
+        exclude_ids=np.array([exclude], object),
+        categories=np.empty((1, 0), object),
+        diversity=one,
+        k=np.int32(2),
+        device=[b"phone"],
+        age=one,
+    )
+
+
+def test_histories_of_different_lengths_share_a_batch_of_a_model_of_the_contract(tmp_path, pool) -> None:
+    version = export_shop(tmp_path / "ours" / "1")
+    (version / "assets.extra").mkdir()
+    (version / "assets.extra" / "triptych.json").write_text("{}")
+    with running(tmp_path, batching=batches(max_batch_size=2)) as server, connected(server) as stubs:
+        answers = together(
+            pool,
+            [
+                lambda: recommend(stubs, b"a", b"b", b"c", exclude=(b"a", b"b", b"d")),
+                lambda: recommend(stubs, b"a", b"b", b"c", b"d", exclude=(b"a", b"b", b"c", b"e")),
+            ],
+        )
+        # Five items with scores 5 to 1, those excluded left out; nothing excluded is not an item.
+        assert [ids(answer) for answer in answers] == [[[b"c", b"e"]], [[b"d", b""]]]
+        assert processed(server) == (1, 2)
+
+
 def test_a_request_answers_for_its_own_mistakes_only(models, pool) -> None:
     with running(models, batching=batches()) as server, connected(server) as stubs:
         sizes = [np.array([size], np.int32) for size in (5, 0, 7, 9)]
