@@ -18,18 +18,20 @@ class HttpServer:
     Args:
       host, port: where to listen; port 0 for any free one.
       grace: seconds that requests under way get to finish when the server stops.
+
+    Attributes:
+      port: the one that is bound; connections to it wait until `start`.
+
+    Raises:
+      StartError: the port is taken.
     """
 
     def __init__(self, *, host: str, port: int, grace: float) -> None:
         self._socket = _listen(host, port)
+        self.port: int = self._socket.getsockname()[1]
         self._grace = grace
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
-
-    @property
-    def port(self) -> int:
-        """The port that is bound; connections to it wait until `start`."""
-        return self._socket.getsockname()[1]
 
     def start(self, application: Starlette) -> None:
         """Answers with the application from now on."""

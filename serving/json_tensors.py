@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -226,10 +227,13 @@ def _scalar(value: Any, dtype: DType) -> Any:
 
 
 def _real(value: int | float, dtype: DType) -> float:
-    bounds = np.finfo(dtype.numpy)
-    exact = abs(value) < 2 ** (bounds.nmant + 1) if isinstance(value, int) else True
-    finite = isinstance(value, int) or np.isfinite(value)
-    if not exact or (finite and abs(value) > float(bounds.max)):
+    if isinstance(value, int):
+        # The largest integers that the type holds without gaps.
+        exact = abs(value) < 2 ** (np.finfo(dtype.numpy).nmant + 1)
+    else:
+        with np.errstate(over="ignore"):
+            exact = not math.isfinite(value) or bool(np.isfinite(dtype.numpy.type(value)))
+    if not exact:
         raise invalid(f"Cannot convert JSON value: {_shown(value)} to {dtype.name} without loss of precision.")
     return float(value)
 

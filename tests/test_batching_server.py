@@ -229,3 +229,32 @@ def test_a_stopping_server_finishes_the_batches_that_wait(models, pool) -> None:
         eventually(lambda: server.core._inside == 1)
         server.stop()
         assert tf.make_ndarray(waiting.result().outputs["size"]).tolist() == [4]
+
+
+def test_a_swap_under_batched_load_fails_no_request_and_mixes_no_answer(tmp_path, pool) -> None:
+    saved = {factor: export_scale(tmp_path / f"saved{factor}", factor) for factor in (2.0, 3.0)}
+    place(saved[2.0], tmp_path / "models" / "scale", 1)
+    enough, seen = threading.Event(), set()
+    with running(tmp_path / "models", batching=batches(batch_timeout_micros=1000)) as server:
+
+        def hammer(number: int) -> list[str]:
+            wrong = []
+            with connected(server) as stubs:
+                while not enough.is_set():
+                    request = predict_request("scale", x=np.array([[number, 1]], np.float32))
+                    request.output_filter[:] = ["y"]
+                    response = stubs.prediction.Predict(request, timeout=30)
+                    factor = response.model_spec.version.value + 1
+                    seen.add(factor)
+                    if list(response.outputs["y"].float_val) != [number * factor, factor]:
+                        wrong.append(f"{number}: {response}")
+            return wrong
+
+        hammering = [pool.submit(hammer, number) for number in range(1, 7)]
+        eventually(lambda: processed(server)[1] > 50)
+        place(saved[3.0], tmp_path / "models" / "scale", 2)
+        eventually(lambda: 3 in seen and server.models.available() == [("scale", 2)])
+        enough.set()
+        assert [future.result() for future in hammering] == [[]] * 6
+        count, rows = processed(server)
+        assert rows > count  # there were batches of more than one

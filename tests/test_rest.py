@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +14,9 @@ import numpy as np
 import pytest
 from curl import answered, curl, refused_by_rest
 from toy_models import export_scale, export_shop, place
-from toy_server import running
+from toy_server import connected, eventually, running, turns_for
 
+from serving.errors import StartError
 from serving.server import RestOptions, Server
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -220,8 +223,6 @@ def test_a_request_that_takes_too_long_ends_in_504(server: Server) -> None:
 
 
 def test_the_taken_rest_port_is_one_line_with_the_remedy(server: Server, tmp_path: Path) -> None:
-    from serving.errors import StartError
-
     taken = int(str(server.rest_address).rsplit(":", 1)[1])
     options = RestOptions(port=taken, timeout=1.0, prometheus_path=None)
     with (
@@ -229,3 +230,20 @@ def test_the_taken_rest_port_is_one_line_with_the_remedy(server: Server, tmp_pat
         running(tmp_path, rest=options),
     ):
         pass
+
+
+def test_a_stopping_server_finishes_the_request_under_way(tmp_path: Path) -> None:
+    place(export_scale(tmp_path / "saved", 2.0), tmp_path / "models" / "scale", 1)
+    with running(tmp_path / "models", rest=RestOptions(0, 30.0, None)) as server:
+        with connected(server) as stubs:
+            turns = turns_for(stubs, 1.5)
+        answers: list[object] = []
+        asked = {"signature_name": "slow", "inputs": turns}
+        asking = threading.Thread(target=lambda: answers.append(answered(server, PREDICT, data=asked)))
+        asking.start()
+        eventually(lambda: server.core._inside == 1)
+        server.stop()
+        asking.join()
+        assert answers == [{"outputs": 2.0}]
+        with pytest.raises(subprocess.CalledProcessError):
+            curl(server, "/v1/models/scale")
