@@ -1,6 +1,6 @@
 """The embedded server on a real export: what gRPC costs over the model's call, and what batching gains.
 
-    python -m benchmarks.server_batching --model saved_models/demo [--seconds 4] [--clients 8] [--out FILE]
+    python -m benchmarks.server_batching --model saved_models/demo [--seconds 4] [--clients 8] [--batching FILE] [--out FILE]
 
 Requests are the export's own warm-up requests, of histories of different lengths. Latencies are medians of interleaved
 rounds of one client: the model's call in this process, an echo of the same bytes by a gRPC server in a process of its
@@ -56,15 +56,16 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="the model's folder, saved_models/NAME")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement, of which there are some 20")
     parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--batching", type=Path, help="a BatchingParameters file; default: the server's defaults")
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     options = parser.parse_args()
-    figures = measure(options.model.resolve(), options.seconds, options.clients)
+    figures = measure(options.model.resolve(), options.seconds, options.clients, options.batching)
     print(json.dumps(figures, indent=1))
     if options.out:
         options.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-def measure(model: Path, seconds: float, clients: int) -> dict[str, Any]:
+def measure(model: Path, seconds: float, clients: int, batching: Path | None) -> dict[str, Any]:
     """The figures; latencies in milliseconds, throughputs in requests per second."""
     version = model / str(latest_version(model))
     requests = _requests(version, model.name)
@@ -76,10 +77,11 @@ def measure(model: Path, seconds: float, clients: int) -> dict[str, Any]:
     alone = [servable.run(signature, arrays, outputs) for arrays in inputs]
     reply = predict.predict(servable, requests[0], limit_bytes=1 << 26).SerializeToString()
     folder = ["-m", "pipelines.serve", "--models", str(model), "--port", "0", "--no-rest"]
+    parameters = [f"--batching_parameters_file={batching}"] if batching else []
     with (
         _echo(reply) as echo,
         _process(folder) as direct,
-        _process([*folder, "--enable_batching"]) as batched,
+        _process([*folder, "--enable_batching", *parameters]) as batched,
     ):
         _same_answers(batched, bodies, alone, clients)
         calls: dict[str, Callable[[int], Any]] = {
@@ -103,6 +105,7 @@ def measure(model: Path, seconds: float, clients: int) -> dict[str, Any]:
         "p50_ms": {name: round(value, 3) for name, value in p50.items()},
         "grpc_over_in_process_plus_echo": round(p50["grpc"] / (p50["in_process"] + p50["echo"]), 3),
         "clients": clients,
+        "batching_parameters": batching.read_text(encoding="utf-8").split("\n") if batching else "defaults",
         "requests_per_second": {name: round(value, 1) for name, value in rate.items()},
         "batching_gain": round(rate["batched"] / rate["direct"], 2),
     }

@@ -24,6 +24,7 @@ from serving.config_files import read_batching, read_prometheus_path
 from serving.errors import StartError
 from serving.metrics import Histogram, Metrics
 from serving.server import RestOptions
+from serving.sources import config_file
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -80,6 +81,13 @@ def test_a_monitoring_file_turns_the_metrics_on(tmp_path: Path) -> None:
     ):
         file.write_text(text)
         assert read_prometheus_path(file) == path
+
+
+def test_the_files_that_people_copy_are_readable() -> None:
+    deploy = REPO / "serving" / "deploy"
+    assert read_batching(deploy / "batching.config", batches()).max_batch_size == 8
+    assert read_prometheus_path(deploy / "monitoring.config") == "/monitoring/prometheus/metrics"
+    assert [model.name for model in config_file(deploy / "models.config", poll_seconds=0)()] == ["demo"]
 
 
 def test_the_command_line_s_options_go_together(tmp_path: Path) -> None:
