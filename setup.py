@@ -21,6 +21,7 @@ STACK = [
 ]
 TOOLS = [
     "click>=8.1",
+    "grpcio-health-checking>=1.62,<1.63",  # later ones need protobuf 5
     "matplotlib>=3.8",
     "pillow>=10",
     "protobuf>=4.25,<5",
@@ -28,6 +29,8 @@ TOOLS = [
     "pyyaml>=6",
     "rich>=13",
     "scipy>=1.11",
+    "starlette>=0.40",
+    "uvicorn>=0.30",
 ]
 
 setup(
@@ -46,7 +49,16 @@ setup(
         "tpu": ["tensorflow-tpu==2.17.1"],
         # Needs pillow below 13 and python-dateutil below 3, which constraints.txt does not hold to: see README.
         "beam": ["apache-beam==2.77.0"],
-        "dev": ["hypothesis>=6", "mypy>=1.10", "pytest>=8", "ruff>=0.6", "pandas-stubs", "types-PyYAML"],
+        "dev": [
+            "hypothesis>=6",
+            "mypy>=1.10",
+            "ovmsclient>=2023.1",
+            "pandas-stubs",
+            "prometheus-client>=0.20",
+            "pytest>=8",
+            "ruff>=0.6",
+            "types-PyYAML",
+        ],
     },
     entry_points={"console_scripts": ["triptych=pipelines.cli:main"]},
 )

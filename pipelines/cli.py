@@ -162,26 +162,31 @@ def export(folder: Path, to: Path) -> None:
 
 
 @main.command()
-@click.option("--models", type=_path, default=MODELS, show_default=True)
+@click.option("--models", type=_path, default=MODELS, show_default=True, help="Folder with models, or one model's.")
 @click.option("--host", help="Address to listen at; default: loopback only.")
 @click.option("--port", type=click.IntRange(0, 65535), help="gRPC port; 0: any free one.")
+@click.option("--rest-port", "--rest_api_port", type=click.IntRange(0, 65535), help="REST port; 0: any free one.")
+@click.option("--no-rest", is_flag=True, help="gRPC only.")
+@click.option("--model-config-file", "--model_config_file", type=_path, help="A ModelServerConfig, for --models.")
+@click.option(
+    "--model-config-file-poll-wait-seconds",
+    "--model_config_file_poll_wait_seconds",
+    "config_poll",
+    type=click.FloatRange(0),
+    help="How often to read that file again; 0: once.",
+)
+@click.option("--enable-batching", "--enable_batching", is_flag=True, help="Batch requests across clients.")
+@click.option("--batching-parameters-file", "--batching_parameters_file", type=_path, help="A BatchingParameters.")
+@click.option("--monitoring-config-file", "--monitoring_config_file", type=_path, help="A MonitoringConfig.")
 @_configured
-def serve(models: Path, host: str | None, port: int | None, file: Path | None, changes: tuple[str, ...]) -> None:
-    """Serve exported models over gRPC, newest versions first."""
-    from pipelines.progress import say
-    from serving.server import serve as serve_models
+def serve(file: Path | None, changes: tuple[str, ...], **options: Any) -> None:
+    """Serve exported models over gRPC and REST, newest versions first.
 
-    settings = _config(file, changes).serve
-    serve_models(
-        models,
-        host=host,
-        port=settings.port if port is None else port,
-        poll_seconds=settings.poll,
-        threads=settings.threads,
-        max_message_bytes=settings.max_message_bytes,
-        grace=settings.grace,
-        echo=say,
-    )
+    Options with underscores, and the text protocol buffers that their files hold, are TensorFlow Serving's.
+    """
+    from pipelines import serve as step
+
+    step.run(step.ServeJob(config=_config(file, changes), **options))
 
 
 @main.command()

@@ -184,12 +184,39 @@ class ExportConfig(Section):
     warmup_requests: int = Field(8, ge=0)
 
 
+class BatchingConfig(Section):
+    """Request batching of `triptych serve`, off unless `enabled`; names and values are TensorFlow Serving's.
+
+    `num_batch_threads`: null is one for each processor. `max_execution_batch_size`: null is `max_batch_size`.
+    """
+
+    enabled: bool = False
+    max_batch_size: int = Field(1000, ge=1)
+    batch_timeout_micros: int = Field(0, ge=0)
+    max_enqueued_batches: int = Field(10, ge=1)
+    num_batch_threads: int | None = Field(None, ge=1)
+    thread_pool_name: str = "model_server_batch_threads"
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length_inputs: bool = False
+    enable_large_batch_splitting: bool = False
+    max_execution_batch_size: int | None = Field(None, ge=1)
+
+
 class ServeConfig(Section):
-    """`triptych serve` and `triptych query`. Times in seconds."""
+    """`triptych serve` and `triptych query`. Times in seconds.
+
+    `rest_port`: null for no REST. `queue`: predictions that may wait; one more is refused. `rest_timeout`: after which a
+    REST request is given up. `config_poll`: how often a model configuration file is read again; 0 for once.
+    """
 
     port: int = Field(8500, ge=0, le=65535)
+    rest_port: int | None = Field(8501, ge=0, le=65535)
+    rest_timeout: float = Field(30.0, gt=0)
     poll: float = Field(2.0, ge=0)
+    config_poll: float = Field(0.0, ge=0)
     threads: int = Field(4, ge=1)
+    queue: int = Field(128, ge=0)
+    batching: BatchingConfig = BatchingConfig()
     max_message_bytes: int = Field(64 << 20, ge=1)
     grace: float = Field(10.0, ge=0)
     timeout: float = Field(10.0, gt=0)

@@ -1,10 +1,8 @@
-"""Which versions of which models are served: TensorFlow Serving's folder layout, polled, swapped without a gap.
+"""Loaded versions of models: kept in step with what shall be served, swapped without a gap.
 
-    <base>/<model name>/<integer version>/saved_model.pb
-
-The newest version of each model is served. A new one is loaded and warmed up beside the old one, takes over in one
-step, and the old one is freed when the last request that uses it has its answer. One that fails to load changes
-nothing but its own status, and is tried again when its files change. Nothing here knows of gRPC or REST.
+A new version is loaded and warmed up beside the old one, takes over in one step, and the old one is freed when the last
+request that uses it has its answer. One that fails to load changes nothing but its own status, and is tried again when
+its files change. Nothing here knows of gRPC or REST.
 """
 
 from __future__ import annotations
@@ -13,14 +11,19 @@ import enum
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import tensorflow as tf
 
+from serving.errors import ServingError
 from serving.servable import Servable, load
+from serving.sources import ModelConfig, Source, folder, version_folders
+from serving.status import failed_precondition, invalid, not_found
+
+__all__ = ["ModelConfig", "ModelManager", "Report", "Source", "State", "VersionStatus", "folder"]
 
 _log = logging.getLogger(__name__)
 _HEADLINE = "Graph execution error:\n\n"
@@ -35,16 +38,6 @@ class State(enum.IntEnum):
     END = 50
 
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """A model to serve: its name and the folder that holds its version folders."""
-
-    name: str
-    base_path: Path
-
-
-# What to serve, asked anew at every poll. Raises OSError where it cannot tell; then nothing changes.
-Source = Callable[[], Sequence[ModelConfig]]
 # Told one readable line for every change.
 Report = Callable[[str], None]
 
@@ -67,29 +60,6 @@ class _Version:
     failed: tuple = field(default_factory=tuple)
 
 
-def folder(root: Path) -> Source:
-    """Every model under `root`; or `root` itself where it holds version folders."""
-
-    def models() -> list[ModelConfig]:
-        if version_folders(root):
-            return [ModelConfig(root.resolve().name, root)]
-        children = sorted(child for child in root.iterdir() if child.is_dir())
-        return [ModelConfig(child.name, child) for child in children if version_folders(child)]
-
-    return models
-
-
-def version_folders(base_path: Path) -> dict[int, Path]:
-    """The subfolders that are named by an integer."""
-    names = (child for child in sorted(base_path.iterdir()) if child.name.isascii() and child.name.isdigit())
-    return {int(child.name): child for child in names if child.is_dir()}
-
-
-def newest(versions: Mapping[int, Path]) -> dict[int, Path]:
-    """The version policy: the highest number alone."""
-    return {version: versions[version] for version in sorted(versions)[-1:]}
-
-
 class ModelManager:
     """Keeps the served versions in step with the folders.
 
@@ -104,14 +74,15 @@ class ModelManager:
         self._poll_seconds = poll_seconds
         self._report = report
         self._models: dict[str, dict[int, _Version]] = {}
-        self._lock = threading.Lock()  # guards _models and every _Version in it
+        self._labels: dict[str, dict[str, int]] = {}
+        self._lock = threading.Lock()  # guards _models, every _Version in it, and _labels
         self._polling = threading.Lock()  # one poll at a time
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._trouble = ""
+        self._troubles: dict[str, str] = {}  # by model; "" is the source
 
     def start(self) -> None:
-        """Loads what is there now, then watches in a thread. Raises OSError where the source cannot tell."""
+        """Loads what is there now, then watches in a thread. Raises as the source does where it cannot tell."""
         self._poll(self._source())
         if self._poll_seconds > 0:
             self._thread = threading.Thread(target=self._watch, name="model-poll", daemon=True)
@@ -127,15 +98,43 @@ class ModelManager:
                 self._retire(name, keep=())
 
     def poll(self) -> None:
-        """One look at the folders now. Raises OSError where the source cannot tell."""
+        """One look at the folders now. Raises as the source does where it cannot tell."""
         self._poll(self._source())
+
+    def reload(self, configs: Sequence[ModelConfig]) -> None:
+        """Serves these models from now on, and returns when the new ones are loaded and those left out are gone.
+
+        Raises:
+          FailedPreconditionError: a label is for a version that is not available now; nothing has changed.
+          InvalidArgumentError: a model's folder is not there; nothing has changed.
+          UnknownError: a new model did not become available.
+        """
+        available = set(self.available())
+        for config in configs:
+            for version in config.labels.values():
+                if (config.name, version) not in available:
+                    raise failed_precondition(
+                        f"Request to assign label to version {version} of model {config.name}, which is not currently "
+                        "available for inference"
+                    )
+            if not config.base_path.is_dir():
+                raise invalid(f"Could not find base path {config.base_path} for servable {config.name}")
+        before = {name for name, _ in available}
+        models = list(configs)
+        self._source = lambda: models
+        self._poll(models)
+        missing = {config.name for config in models} - before - {name for name, _ in self.available()}
+        if missing:
+            raise tf.errors.UnknownError(
+                None, None, f"Some models did not become available: {{{', '.join(sorted(missing))}}}"
+            )
 
     @contextmanager
     def servable(self, name: str, version: int | None) -> Iterator[Servable]:
         """The version that answers, kept loaded until the block ends; None is the newest that is available.
 
         Raises:
-          tf.errors.NotFoundError: it is not served.
+          NotFoundError: it is not served.
         """
         with self._lock:
             entry, servable = self._find(name, version)
@@ -146,6 +145,13 @@ class ModelManager:
             with self._lock:
                 entry.users -= 1
             self._free_if_unused(name, entry)
+
+    def version_of(self, name: str, label: str) -> int:
+        """The version that a label stands for. Raises InvalidArgumentError."""
+        with self._lock:
+            if label in self._labels.get(name, {}):
+                return self._labels[name][label]
+        raise invalid(f"Unrecognized servable version label: {label}")
 
     def statuses(self, name: str) -> list[VersionStatus]:
         """Of every version seen so far, newest first; empty for an unknown model."""
@@ -178,31 +184,41 @@ class ModelManager:
         if version in available:
             return available[version]
         request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-        raise tf.errors.NotFoundError(None, None, f"Servable not found for request: {request}")
+        raise not_found(f"Servable not found for request: {request}")
 
     def _watch(self) -> None:
         while not self._stopping.wait(self._poll_seconds):
-            trouble = ""
             try:
                 self.poll()
-            except OSError as error:
-                trouble = f"cannot look for models ({error}); what is loaded goes on being served"
+            except (OSError, ServingError) as error:
+                self._trouble("", f"cannot look for models ({error})")
             except Exception as error:
                 _log.exception("looking for models failed")
-                trouble = f"looking for models failed ({error!r}); what is loaded goes on being served"
-            if trouble and trouble != self._trouble:  # once, not at every poll
-                self._report(trouble)
-            self._trouble = trouble
+                self._trouble("", f"looking for models failed ({error!r})")
+            else:
+                self._troubles.pop("", None)
+
+    def _trouble(self, name: str, what: str) -> None:
+        if self._troubles.get(name) != what:  # once, not at every poll
+            self._report(f"{what}; what is loaded goes on being served")
+        self._troubles[name] = what
 
     def _poll(self, configs: Sequence[ModelConfig]) -> None:
         with self._polling:
             for config in configs:
-                self._update(config)
+                try:
+                    self._update(config)
+                except OSError as error:
+                    self._trouble(config.name, f"cannot look for versions of {config.name} ({error})")
+                else:
+                    self._troubles.pop(config.name, None)
+            with self._lock:
+                self._labels = {config.name: dict(config.labels) for config in configs}
             for name in set(self._models) - {config.name for config in configs}:
                 self._retire(name, keep=())
 
     def _update(self, config: ModelConfig) -> None:
-        aspired = newest(version_folders(config.base_path))
+        aspired = config.policy(version_folders(config.base_path))
         with self._lock:
             known = self._models.setdefault(config.name, {})
         for version, path in aspired.items():
@@ -265,5 +281,5 @@ def _as_status(error: Exception) -> tf.errors.OpError:
         # Session.run puts a line of its own before the reason; whoever reads one line wants the reason.
         return tf.errors.OpError(None, None, error.message.removeprefix(_HEADLINE), error.error_code)
     if isinstance(error, OSError):
-        return tf.errors.NotFoundError(None, None, str(error) or type(error).__name__)
-    return tf.errors.InvalidArgumentError(None, None, f"{type(error).__name__}: {error}")
+        return not_found(str(error) or type(error).__name__)
+    return invalid(f"{type(error).__name__}: {error}")

@@ -18,6 +18,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 from serving import tensors
+from serving.status import failed_precondition, invalid, unimplemented
 
 if TYPE_CHECKING:
     from serving.servable import Servable
@@ -31,7 +32,7 @@ REGRESS_METHOD = tf.saved_model.REGRESS_METHOD_NAME
 def predict(
     servable: Servable, request: predict_pb2.PredictRequest, *, limit_bytes: int
 ) -> predict_pb2.PredictResponse:
-    """Runs a request.
+    """Runs a request at once, in this thread.
 
     Args:
       servable: the version that answers, whatever version the request asks for.
@@ -43,29 +44,54 @@ def predict(
     """
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = find_signature(servable.signatures, name)
-    check_names(signature, request.inputs)
-    inputs = {}
-    for alias, info in signature.inputs.items():
-        proto = request.inputs[alias] if alias in request.inputs else signature.defaults[alias]
-        inputs[alias] = _decode(alias, info, proto, limit_bytes)
+    inputs = decode_inputs(signature, request.inputs, limit_bytes=limit_bytes)
     outputs = servable.run(signature, inputs, select_outputs(signature, request.output_filter))
-    response = predict_pb2.PredictResponse()
-    response.model_spec.name = request.model_spec.name
-    response.model_spec.signature_name = name
-    response.model_spec.version.value = servable.version
+    return response(request.model_spec.name, name, servable.version, outputs)
+
+
+def response(
+    model: str, signature: str, version: int, outputs: Mapping[str, np.ndarray]
+) -> predict_pb2.PredictResponse:
+    """The answer as a message. Raises UnimplementedError for an output of a type that has no place in it."""
+    message = predict_pb2.PredictResponse()
+    message.model_spec.name = model
+    message.model_spec.signature_name = signature
+    message.model_spec.version.value = version
     for alias, array in outputs.items():
         try:
             # Typed fields, as TensorFlow Serving answers by default: much client code reads `float_val` directly.
-            tensors.encode(array, response.outputs[alias], content=False)
+            tensors.encode(array, message.outputs[alias], content=False)
         except tensors.TensorError as error:
-            raise tf.errors.UnimplementedError(None, None, f'output "{alias}": {error}') from error
-    return response
+            raise unimplemented(f'output "{alias}": {error}') from error
+    return message
+
+
+def decode_inputs(signature: Any, protos: Mapping[str, Any], *, limit_bytes: int) -> dict[str, np.ndarray]:
+    """The inputs of a request as arrays of the signature's element types, defaults filled in.
+
+    Raises:
+      InvalidArgumentError: an input is missing, unknown, of another type or shape, or no tensor at all.
+    """
+    check_names(signature, protos)
+    return {
+        alias: _decode(alias, info, protos[alias] if alias in protos else signature.defaults[alias], limit_bytes)
+        for alias, info in signature.inputs.items()
+    }
+
+
+def with_defaults(signature: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """As `decode_inputs`, for inputs that are arrays of the right types already. Raises InvalidArgumentError."""
+    check_names(signature, inputs)
+    for alias, array in inputs.items():
+        check_shape(alias, signature.inputs[alias], array.shape)
+    given = {alias: tf.make_ndarray(proto) for alias, proto in signature.defaults.items() if alias not in inputs}
+    return {**given, **inputs}
 
 
 def find_signature(signatures: Mapping[str, Any], name: str) -> Any:
     """The SignatureDef of that name. Raises FailedPreconditionError, InternalError for one that is no prediction."""
     if name not in signatures:
-        raise tf.errors.FailedPreconditionError(None, None, f'Serving signature key "{name}" not found.')
+        raise failed_precondition(f'Serving signature key "{name}" not found.')
     signature = signatures[name]
     methods = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
     if signature.method_name not in methods:
@@ -84,7 +110,7 @@ def check_names(signature: Any, given: Collection[str]) -> None:
     missing = expected - sent - set(signature.defaults)
     extra = sent - expected
     if missing or extra:
-        raise _invalid(
+        raise invalid(
             f"input size does not match signature: {len(sent)}!={len(expected)} "
             f"len({{{_listed(sent)}}}) != len({{{_listed(expected)}}}). "
             f"Sent extra: {{{_listed(extra)}}}. Missing but required: {{{_listed(missing)}}}."
@@ -98,7 +124,7 @@ def check_shape(alias: str, info: Any, shape: Sequence[int]) -> None:
     expected = [dim.size for dim in info.tensor_shape.dim]
     if len(expected) != len(shape) or any(want not in (-1, got) for want, got in zip(expected, shape, strict=True)):
         wanted = ",".join("?" if size < 0 else str(size) for size in expected)
-        raise _invalid(
+        raise invalid(
             f'Expects input "{alias}" to be of shape [{wanted}] but [{",".join(map(str, shape))}] is provided'
         )
 
@@ -107,28 +133,24 @@ def select_outputs(signature: Any, output_filter: Sequence[str]) -> list[str]:
     """The outputs to compute: those asked for, or all. Raises InvalidArgumentError."""
     for position, alias in enumerate(output_filter):
         if alias not in signature.outputs:
-            raise _invalid(
+            raise invalid(
                 f"output tensor alias not found in signature: {alias} "
                 f"Outputs expected to be in the set {{{_listed(signature.outputs)}}}."
             )
         if alias in output_filter[:position]:
-            raise _invalid(f"duplicate output tensor alias: {alias}")
+            raise invalid(f"duplicate output tensor alias: {alias}")
     return sorted(output_filter or signature.outputs)
 
 
 def _decode(alias: str, info: Any, proto: Any, limit_bytes: int) -> np.ndarray:
     if proto.dtype != info.dtype:
         wanted, got = tensors.dtype_name(info.dtype), tensors.dtype_name(proto.dtype)
-        raise _invalid(f'Expects input "{alias}" to be {wanted} but {got} is provided')
+        raise invalid(f'Expects input "{alias}" to be {wanted} but {got} is provided')
     try:
         check_shape(alias, info, tensors.dimensions(proto))  # before any memory is taken for it
         return tensors.decode(proto, limit_bytes=limit_bytes)
     except tensors.TensorError as error:
-        raise _invalid(f"tensor parsing error: {alias} ({error})") from error
-
-
-def _invalid(message: str) -> tf.errors.InvalidArgumentError:
-    return tf.errors.InvalidArgumentError(None, None, message)
+        raise invalid(f"tensor parsing error: {alias} ({error})") from error
 
 
 def _listed(names: Collection[str]) -> str:

@@ -1,4 +1,4 @@
-"""The embedded server: SavedModels from a folder, over gRPC, as TensorFlow Serving would serve them.
+"""The embedded server: SavedModels over gRPC and REST, as TensorFlow Serving would serve them.
 
     with Server(folder(Path("saved_models")), host=None, port=8500, ...) as server:
         print(server.address)
@@ -13,31 +13,59 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from types import TracebackType
 
 import grpc
+from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from serving import rest
+from serving.batching import BatchingOptions
+from serving.core import Core
 from serving.errors import StartError
-from serving.models import ModelManager, Report, Source, State, folder
-from serving.services import ModelService, PredictionService
+from serving.http_server import HttpServer
+from serving.metrics import Metrics
+from serving.models import ModelManager, Report, Source, State
+from serving.runners import BatchingRunner, DirectRunner, Runner
+from serving.services import Health, ModelService, PredictionService
 
 _LOOPBACK = "127.0.0.1"
+# Threads beyond those that predictions can hold, so that status, metadata and refusals find one when it is full.
+_SPARE_THREADS = 8
+
+
+@dataclass(frozen=True)
+class RestOptions:
+    """The REST face.
+
+    Attributes:
+      port: 0 for any free one.
+      timeout: seconds that a request may take.
+      prometheus_path: where the metrics are; None: nowhere.
+    """
+
+    port: int
+    timeout: float
+    prometheus_path: str | None
 
 
 class Server:
-    """A gRPC server over a ModelManager.
+    """A gRPC server, and an HTTP server if wanted, over a ModelManager.
 
     Args:
-      source: what to serve, such as `serving.models.folder(path)`.
+      source: what to serve, such as `serving.sources.folder(path)`.
       host: the address to listen at; None is the loopback, which only this machine reaches.
-      port: 0 for any free one.
+      port: of gRPC; 0 for any free one.
       poll_seconds: time between two looks for new versions; 0 for one look only, at the start.
-      threads: requests that are worked on at the same time.
-      max_message_bytes: the largest request and the largest response.
+      threads: requests that the models work on at the same time, apart from batches.
+      max_message_bytes: the largest request and the largest gRPC response.
       grace: seconds that requests under way get to finish when the server stops.
       report: told one readable line for every version that is loaded, freed or failed.
+      queue: predictions that may wait for their turn or in a batch; one more is refused with RESOURCE_EXHAUSTED.
+        None: no bound but that of the threads that wait.
+      rest: None for no REST.
+      batching: None for a call of the model for each request.
     """
 
     def __init__(
@@ -51,13 +79,26 @@ class Server:
         max_message_bytes: int,
         grace: float,
         report: Report,
+        queue: int | None = None,
+        rest: RestOptions | None = None,
+        batching: BatchingOptions | None = None,
     ) -> None:
-        self.models = ModelManager(source, poll_seconds=poll_seconds, report=report)
+        self._report = report
+        self.models = ModelManager(source, poll_seconds=poll_seconds, report=self._changed)
         self._host = host or _LOOPBACK
         self._wanted_port = port
         self._port = 0
         self._grace = grace
-        self._executor = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="grpc")
+        self._max_message_bytes = max_message_bytes
+        self._rest = rest
+        self._http: HttpServer | None = None
+        self._answering = False
+        metrics, direct = Metrics(), DirectRunner(threads)
+        self._runner: Runner = direct if batching is None else BatchingRunner(batching, direct, metrics)
+        room = None if queue is None else threads + queue
+        self.core = Core(self.models, self._runner, metrics, limit_bytes=max_message_bytes, room=room)
+        self._health = Health()
+        self._executor = ThreadPoolExecutor((room or threads) + _SPARE_THREADS, thread_name_prefix="request")
         self._grpc = grpc.server(
             self._executor,
             options=[
@@ -67,10 +108,9 @@ class Server:
                 ("grpc.so_reuseport", 0),
             ],
         )
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(self.models, limit_bytes=max_message_bytes), self._grpc
-        )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self.models), self._grpc)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(self.core), self._grpc)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self.core), self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
 
     @property
     def port(self) -> int:
@@ -82,30 +122,70 @@ class Server:
         """host:port, as a client takes it."""
         return _address(self._host, self._port)
 
+    @property
+    def rest_address(self) -> str | None:
+        """host:port of REST; None where there is none, or before `start`."""
+        return None if self._http is None else _address(self._host, self._http.port)
+
     def start(self) -> None:
-        """Binds the port, loads every model, then answers. A request that comes while models load waits.
+        """Binds the ports, loads every model, then answers. A request that comes while models load waits.
 
         A model that fails to load does not stop the others; `models.statuses` tells.
 
         Raises:
-          StartError: the port is taken, or the model folder cannot be read.
+          StartError: a port is taken, or what to serve cannot be read.
         """
+        try:
+            self._bind()
+            self._load()
+        except BaseException:
+            self.stop()
+            raise
+        self._grpc.start()
+        if self._http is not None and self._rest is not None:
+            self._http.start(
+                rest.application(
+                    self.core,
+                    executor=self._executor,
+                    timeout=self._rest.timeout,
+                    max_body_bytes=self._max_message_bytes,
+                    prometheus_path=self._rest.prometheus_path,
+                )
+            )
+        self._answering = True
+        self._update_health()
+
+    def _bind(self) -> None:
         wanted = _address(self._host, self._wanted_port)
         try:
             self._port = self._grpc.add_insecure_port(wanted)
         except RuntimeError as error:
-            self.stop()
             raise StartError(f"cannot listen at {wanted}; is the port taken? give another one (--port)") from error
+        if self._rest is not None:
+            self._http = HttpServer(host=self._host, port=self._rest.port, grace=self._grace)
+
+    def _load(self) -> None:
         try:
             self.models.start()
         except OSError as error:
-            self.stop()
             raise StartError(f"cannot read the models: {error}; check the folder (--models)") from error
-        self._grpc.start()
+
+    def _changed(self, line: str) -> None:
+        self._update_health()
+        self._report(line)
+
+    def _update_health(self) -> None:
+        self._health.update(serving=self._answering and bool(self.models.available()))
 
     def stop(self, grace: float | None = None) -> None:
         """Refuses new requests, lets those under way finish for `grace` seconds (None: as constructed), frees all."""
-        self._grpc.stop(self._grace if grace is None else grace).wait()
+        self._answering = False
+        self._health.enter_graceful_shutdown()
+        stopped = self._grpc.stop(self._grace if grace is None else grace)
+        if self._http is not None:
+            self._http.stop()
+        stopped.wait()
+        self._runner.close()
         self.models.stop()
         self._executor.shutdown(wait=False)
 
@@ -121,10 +201,11 @@ class Server:
     def describe(self) -> list[str]:
         """One line per model: its version and address, or why it is not served."""
         lines = []
+        addresses = self.address if self.rest_address is None else f"{self.address}  http://{self.rest_address}"
         for name in self.models.names():
             for status in self.models.statuses(name):
                 if status.state is State.AVAILABLE:
-                    lines.append(f"{name}  version {status.version}  {self.address}")
+                    lines.append(f"{name}  version {status.version}  {addresses}")
                 elif status.error is not None:
                     why = status.error.message.splitlines()[0]
                     lines.append(f"{name}  version {status.version}  not served: {why}")
@@ -132,8 +213,9 @@ class Server:
 
 
 def serve(
-    models: Path,
+    source: Source,
     *,
+    what: str,
     host: str | None,
     port: int,
     poll_seconds: float,
@@ -141,16 +223,19 @@ def serve(
     max_message_bytes: int,
     grace: float,
     echo: Report,
+    queue: int | None = None,
+    rest: RestOptions | None = None,
+    batching: BatchingOptions | None = None,
 ) -> None:
-    """Serves the models of a folder until SIGTERM or SIGINT, then drains and returns. For the main thread.
+    """Serves until SIGTERM or SIGINT, then drains and returns. For the main thread.
 
     Args:
-      models: the folder, see `serving.models.folder`.
-      echo: prints one line: one for every model and its address, later one for every change.
+      what: the folder or file that `source` reads, for messages.
+      echo: prints one line: one for every model and its addresses, later one for every change.
       The others: see `Server`.
 
     Raises:
-      StartError: the server cannot start, or no model in the folder can be served.
+      StartError: the server cannot start, or there is no model that can be served.
     """
     stop = threading.Event()
     started = threading.Event()
@@ -160,7 +245,7 @@ def serve(
             echo(line)
 
     server = Server(
-        folder(models),
+        source,
         host=host,
         port=port,
         poll_seconds=poll_seconds,
@@ -168,12 +253,15 @@ def serve(
         max_message_bytes=max_message_bytes,
         grace=grace,
         report=report,
+        queue=queue,
+        rest=rest,
+        batching=batching,
     )
     with _until_signal(stop), server:
         lines = server.describe()
         if not server.models.available():
             found = lines[0] if lines else "no <model>/<version>/saved_model.pb there"
-            raise StartError(f"{models}: nothing to serve ({found}); write a model with: triptych export")
+            raise StartError(f"{what}: nothing to serve ({found}); write a model with: triptych export")
         for line in lines:
             echo(line)
         started.set()

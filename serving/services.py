@@ -1,7 +1,6 @@
-"""The gRPC face: TensorFlow Serving's PredictionService and ModelService over a ModelManager.
+"""The gRPC face: TensorFlow Serving's PredictionService and ModelService, and the standard health service.
 
-Each method resolves the version as TensorFlow Serving does (model_servers/server_core.cc), hands the work to the
-rooms that know nothing of gRPC, and turns `tf.errors.OpError` into the status of the same number.
+Each method hands its request to `serving.core`, and turns `tf.errors.OpError` into the status of the same number.
 """
 
 # ruff: noqa: N802 (the methods are named by the protocol)
@@ -9,19 +8,20 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import grpc
+import numpy as np
 import tensorflow as tf
+from grpc_health.v1 import health, health_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
-    model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
@@ -29,15 +29,16 @@ from tensorflow_serving.apis import (
 )
 
 from serving import predict
-from serving.models import ModelManager
-from serving.servable import Servable
+from serving.core import Core
+from serving.status import GRPC_CODES, as_op_error, invalid
 
 _log = logging.getLogger(__name__)
 
 # As TensorFlow Serving cuts them (model_servers/grpc_status_util.cc): a status travels in a header of limited size.
 _MESSAGE_LIMIT = 1024
-_STATUS = {code.value[0]: code for code in grpc.StatusCode}
-_METADATA_FIELD = "signature_def"
+_SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+# From here on a deadline is none: gRPC gives centuries where the client gave nothing, and the runtime takes an int64.
+_FOREVER = 10 * 365 * 86400.0
 
 
 def _answers(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,153 +47,126 @@ def _answers(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def handler(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
         try:
-            return method(self, request)
-        except tf.errors.OpError as error:
-            code, message = _STATUS[error.error_code], error.message
-        except MemoryError:
-            code, message = grpc.StatusCode.RESOURCE_EXHAUSTED, "not enough memory for this request"
+            return method(self, request, context)
         except Exception as error:
-            _log.exception("%s failed", method.__name__)
-            code, message = grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
+            status = as_op_error(error)
+            if status is not error:
+                _log.exception("%s failed", method.__name__)
+        message = status.message
         if len(message) > _MESSAGE_LIMIT:
             message = message[:_MESSAGE_LIMIT] + "...TRUNCATED"
-        context.abort(code, message)
+        context.abort(GRPC_CODES[status.error_code], message)
 
     return handler
 
 
-def _lease(manager: ModelManager, spec: model_pb2.ModelSpec) -> AbstractContextManager[Servable]:
-    if not spec.name:
-        raise tf.errors.InvalidArgumentError(None, None, "ModelSpec has no name specified.")
-    return manager.servable(spec.name, _version(spec))
+def _counted(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A servicer method whose requests are counted by model and status, and timed where they succeed."""
 
+    @functools.wraps(method)
+    def counter(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
+        started = time.monotonic()
+        name = request.model_spec.name
+        try:
+            response = method(self, request, context)
+        except Exception as error:
+            self.core.count(name, as_op_error(error).error_code)
+            raise
+        self.core.count(name, tf.errors.OK)
+        microseconds = (time.monotonic() - started) * 1e6
+        self.core.metrics.request_latency.add((name, method.__name__, "GRPC"), microseconds)
+        return response
 
-def _version(spec: model_pb2.ModelSpec) -> int | None:
-    choice = spec.WhichOneof("version_choice")
-    if choice == "version_label":
-        raise tf.errors.InvalidArgumentError(None, None, f"Unrecognized servable version label: {spec.version_label}")
-    return spec.version.value if choice == "version" else None
+    return counter
 
 
 def _require_spec(request: Any) -> None:
     if not request.HasField("model_spec"):
-        raise tf.errors.InvalidArgumentError(None, None, "Missing ModelSpec")
+        raise invalid("Missing ModelSpec")
+
+
+def _deadline(context: grpc.ServicerContext) -> float | None:
+    seconds = context.time_remaining()
+    return None if seconds is None or seconds > _FOREVER else time.monotonic() + seconds
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predict and GetModelMetadata; the tf.Example methods are refused as TensorFlow Serving refuses them.
+    """Predict and GetModelMetadata; the tf.Example methods are refused as TensorFlow Serving refuses them."""
 
-    Args:
-      manager: where the models are.
-      limit_bytes: see `serving.tensors.decode`.
-    """
-
-    def __init__(self, manager: ModelManager, *, limit_bytes: int) -> None:
-        self._manager = manager
-        self._limit_bytes = limit_bytes
+    def __init__(self, core: Core) -> None:
+        self.core = core
 
     @_answers
-    def Predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
+    @_counted
+    def Predict(
+        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+    ) -> predict_pb2.PredictResponse:
         _require_spec(request)
-        with _lease(self._manager, request.model_spec) as servable:
-            return predict.predict(servable, request, limit_bytes=self._limit_bytes)
+
+        def read(signatures: Mapping[str, Any], name: str) -> tuple[Any, dict[str, np.ndarray]]:
+            signature = predict.find_signature(signatures, name)
+            return signature, predict.decode_inputs(signature, request.inputs, limit_bytes=self.core.limit_bytes)
+
+        answer = self.core.predict(request.model_spec, read, request.output_filter, _deadline(context))
+        return predict.response(request.model_spec.name, answer.signature, answer.version, answer.outputs)
 
     @_answers
     def GetModelMetadata(
-        self, request: get_model_metadata_pb2.GetModelMetadataRequest
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         _require_spec(request)
-        if not request.metadata_field:
-            raise tf.errors.InvalidArgumentError(
-                None, None, "GetModelMetadataRequest must specify at least one metadata_field"
-            )
-        for name in request.metadata_field:
-            if name != _METADATA_FIELD:
-                raise tf.errors.InvalidArgumentError(None, None, f"Metadata field {name} is not supported")
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        with _lease(self._manager, request.model_spec) as servable:
-            response.model_spec.name = servable.name
-            response.model_spec.version.value = servable.version
-            for name, signature in servable.signatures.items():
-                signatures.signature_def[name].CopyFrom(signature)
-        response.metadata[_METADATA_FIELD].Pack(signatures)
-        return response
+        return self.core.metadata(request.model_spec, request.metadata_field)
 
     @_answers
-    def Classify(self, request: classification_pb2.ClassificationRequest) -> NoReturn:
-        self._refuse(request, "classification", predict.CLASSIFY_METHOD)
-
-    @_answers
-    def Regress(self, request: regression_pb2.RegressionRequest) -> NoReturn:
-        self._refuse(request, "regression", predict.REGRESS_METHOD)
-
-    @_answers
-    def MultiInference(self, request: inference_pb2.MultiInferenceRequest) -> NoReturn:
-        # The first task decides: whatever it asks for, there is a reason to refuse it.
-        task = request.tasks[0] if request.tasks else inference_pb2.InferenceTask()
-        name = task.model_spec.signature_name or predict.DEFAULT_SIGNATURE
-        kinds = {predict.CLASSIFY_METHOD: "classification", predict.REGRESS_METHOD: "regression"}
-        with _lease(self._manager, task.model_spec) as servable:
-            if name not in servable.signatures:
-                raise tf.errors.InvalidArgumentError(
-                    None, None, f"Requested signature not found in model graph: {name}"
-                )
-            if task.method_name not in kinds:
-                raise tf.errors.UnimplementedError(None, None, f"Unsupported signature method_name: {task.method_name}")
-            _require_method(servable.signatures[name], kinds[task.method_name], task.method_name)
-
-    def _refuse(self, request: Any, kind: str, method_name: str) -> NoReturn:
+    @_counted
+    def Classify(self, request: classification_pb2.ClassificationRequest, context: grpc.ServicerContext) -> NoReturn:
         _require_spec(request)
-        with _lease(self._manager, request.model_spec) as servable:
-            name = request.model_spec.signature_name or predict.DEFAULT_SIGNATURE
-            if name not in servable.signatures:
-                raise tf.errors.InvalidArgumentError(None, None, f"No signature was found with the name: {name}")
-            _require_method(servable.signatures[name], kind, method_name)
+        self.core.refuse(request.model_spec, predict.CLASSIFY_METHOD)
 
+    @_answers
+    @_counted
+    def Regress(self, request: regression_pb2.RegressionRequest, context: grpc.ServicerContext) -> NoReturn:
+        _require_spec(request)
+        self.core.refuse(request.model_spec, predict.REGRESS_METHOD)
 
-def _require_method(signature: Any, kind: str, method_name: str) -> NoReturn:
-    """Raises InvalidArgumentError for a signature of another method, UnimplementedError for one of this method."""
-    if signature.method_name != method_name:
-        raise tf.errors.InvalidArgumentError(
-            None,
-            None,
-            f"Expected {kind} signature method_name to be {method_name}. Was: {signature.method_name}",
-        )
-    raise tf.errors.UnimplementedError(None, None, f"this server does not run {kind} signatures; use Predict")
+    @_answers
+    def MultiInference(self, request: inference_pb2.MultiInferenceRequest, context: grpc.ServicerContext) -> NoReturn:
+        # The first task decides: whatever it asks for, there is a reason to refuse it.
+        self.core.refuse_task(request.tasks[0] if request.tasks else inference_pb2.InferenceTask())
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """GetModelStatus. The models come from a folder, so there is no configuration to reload."""
+    """GetModelStatus and HandleReloadConfigRequest."""
 
-    def __init__(self, manager: ModelManager) -> None:
-        self._manager = manager
+    def __init__(self, core: Core) -> None:
+        self.core = core
 
     @_answers
     def GetModelStatus(
-        self, request: get_model_status_pb2.GetModelStatusRequest
+        self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
     ) -> get_model_status_pb2.GetModelStatusResponse:
         _require_spec(request)
-        name, version = request.model_spec.name, _version(request.model_spec)
-        statuses = self._manager.statuses(name)
-        if version is not None:
-            statuses = [status for status in statuses if status.version == version]
-            if not statuses:
-                raise tf.errors.NotFoundError(None, None, f"Could not find version {version} of model {name}")
-        if not statuses:
-            raise tf.errors.NotFoundError(None, None, f"Could not find any versions of model {name}")
-        response = get_model_status_pb2.GetModelStatusResponse()
-        for status in statuses:
-            answer = response.model_version_status.add(version=status.version, state=int(status.state))
-            if status.error is None:
-                answer.status.error_code = tf.errors.OK
-            else:
-                answer.status.error_code = status.error.error_code
-                answer.status.error_message = status.error.message
-        return response
+        return self.core.status(request.model_spec)
 
     @_answers
-    def HandleReloadConfigRequest(self, request: model_management_pb2.ReloadConfigRequest) -> NoReturn:
-        raise tf.errors.UnimplementedError(
-            None, None, "this server takes its models from a folder; put a model there and it is served"
-        )
+    def HandleReloadConfigRequest(
+        self, request: model_management_pb2.ReloadConfigRequest, context: grpc.ServicerContext
+    ) -> model_management_pb2.ReloadConfigResponse:
+        self.core.reload(request.config)
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.error_code = tf.errors.OK
+        return response
+
+
+class Health(health.HealthServicer):
+    """grpc.health.v1: SERVING as long as at least one model is, for "" and for both services by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.update(serving=False)
+
+    def update(self, *, serving: bool) -> None:
+        """Says from now on that requests can be answered, or that they cannot."""
+        state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in _SERVICES:
+            self.set(name, state)

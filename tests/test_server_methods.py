@@ -12,7 +12,6 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     inference_pb2,
-    model_management_pb2,
     regression_pb2,
 )
 from toy_models import export_scale, place
@@ -125,8 +124,3 @@ def test_classify_and_regress_refuse_a_prediction_signature(served):
 def test_multi_inference_refuses_prediction_signatures(served, task, code, message):
     request = inference_pb2.MultiInferenceRequest(tasks=[task])
     assert refused(lambda: served.prediction.MultiInference(request)) == (code, message)
-
-
-def test_reloading_a_configuration_is_not_implemented(served):
-    call = served.model.HandleReloadConfigRequest
-    assert refused(lambda: call(model_management_pb2.ReloadConfigRequest()))[0] == "UNIMPLEMENTED"

@@ -95,7 +95,17 @@ def test_a_request_that_comes_while_models_load_waits_for_them(doubling, tmp_pat
 def test_serving_a_folder_without_a_model_is_an_error_that_says_what_to_do(tmp_path):
 
     def start() -> None:
-        serve(tmp_path, host=None, port=0, poll_seconds=0, threads=1, max_message_bytes=MEGABYTE, grace=0.0, echo=print)
+        serve(
+            models.folder(tmp_path),
+            what=str(tmp_path),
+            host=None,
+            port=0,
+            poll_seconds=0,
+            threads=1,
+            max_message_bytes=MEGABYTE,
+            grace=0.0,
+            echo=print,
+        )
 
     with pytest.raises(StartError, match=r"nothing to serve .*triptych export"):
         start()
@@ -121,7 +131,8 @@ SERVE = """
 import functools, sys
 from pathlib import Path
 from serving.server import serve
-serve(Path(sys.argv[1]), host=None, port=0, poll_seconds=0.05, threads=2, max_message_bytes=1 << 20, grace=10.0,
+from serving.sources import folder
+serve(folder(Path(sys.argv[1])), what=sys.argv[1], host=None, port=0, poll_seconds=0.05, threads=2, max_message_bytes=1 << 20, grace=10.0,
       echo=functools.partial(print, flush=True))
 names = {name.split(".")[0] for name in sys.modules}
 print("imported:", sorted(names & {"tensorflow_recommenders", "keras_nlp", "towers", "pipelines", "tensorflow_io"}))
@@ -167,7 +178,8 @@ def test_serve_returns_on_sigint_and_gives_the_signals_back(doubling, tmp_path):
             threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
 
     serve(
-        tmp_path,
+        models.folder(tmp_path),
+        what=str(tmp_path),
         host=None,
         port=0,
         poll_seconds=0,

@@ -210,8 +210,8 @@ def test_warm_up_requests_run_before_the_version_is_available(doubling, tmp_path
     version = place(doubling, tmp_path / "scale", 1)
     add_warm_up(version, [predict_request("any", x=X), predict_request("any", "echo", word=["a"], shout=True)])
     with running(tmp_path) as server, server.models.servable("scale", None) as servable:
-        # One prepared call per signature that the requests named.
-        assert servable._callable.cache_info().currsize == 2
+        # One call looked up per signature that the requests named.
+        assert servable._calls.cache_info().currsize == 2
 
 
 def test_more_warm_up_requests_than_tensorflow_serving_takes_are_an_error(doubling, tmp_path):

@@ -20,33 +20,57 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.models import folder
-from serving.server import Server
+from serving.batching import BatchingOptions
+from serving.server import RestOptions, Server
+from serving.sources import Source, folder
 
 MEGABYTE = 1 << 20
 
 
 @contextmanager
 def running(
-    models: Path,
+    models: Path | Source,
     reports: list[str] | None = None,
     *,
     poll_seconds: float = 0.05,
     port: int = 0,
     max_message_bytes: int = 4 * MEGABYTE,
+    threads: int = 8,
+    queue: int | None = None,
+    rest: RestOptions | None = None,
+    batching: BatchingOptions | None = None,
 ) -> Iterator[Server]:
-    """A server of the models in a folder; what it reports goes into `reports`."""
+    """A server of the models in a folder, or of a source; what it reports goes into `reports`."""
     with Server(
-        folder(models),
+        folder(models) if isinstance(models, Path) else models,
         host=None,
         port=port,
         poll_seconds=poll_seconds,
-        threads=8,
+        threads=threads,
         max_message_bytes=max_message_bytes,
         grace=10.0,
         report=(lambda line: None) if reports is None else reports.append,
+        queue=queue,
+        rest=rest,
+        batching=batching,
     ) as server:
         yield server
+
+
+def batches(**changes: Any) -> BatchingOptions:
+    """One thread, at most four rows a batch, which wait for each other for five seconds."""
+    options: dict[str, Any] = {
+        "max_batch_size": 4,
+        "batch_timeout_micros": 5_000_000,
+        "max_enqueued_batches": 10,
+        "num_batch_threads": 1,
+        "thread_pool_name": "pool",
+        "allowed_batch_sizes": (),
+        "pad_variable_length_inputs": False,
+        "enable_large_batch_splitting": False,
+        "max_execution_batch_size": changes.get("max_batch_size", 4),
+    }
+    return BatchingOptions(**{**options, **changes})
 
 
 class Stubs:

@@ -1,0 +1,73 @@
+"""An ASGI application on a port, in a thread of its own (uvicorn)."""
+
+from __future__ import annotations
+
+import math
+import socket
+import threading
+
+import uvicorn
+from starlette.applications import Starlette
+
+from serving.errors import StartError
+
+
+class HttpServer:
+    """A running HTTP server.
+
+    Args:
+      host, port: where to listen; port 0 for any free one.
+      grace: seconds that requests under way get to finish when the server stops.
+
+    Attributes:
+      port: the one that is bound; connections to it wait until `start`.
+
+    Raises:
+      StartError: the port is taken.
+    """
+
+    def __init__(self, *, host: str, port: int, grace: float) -> None:
+        self._socket = _listen(host, port)
+        self.port: int = self._socket.getsockname()[1]
+        self._grace = grace
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, application: Starlette) -> None:
+        """Answers with the application from now on."""
+        config = uvicorn.Config(
+            application,
+            lifespan="off",
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=math.ceil(self._grace),
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Takes no new connections, lets requests under way finish, and returns."""
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join()
+        self._socket.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise StartError(
+            f"cannot listen at {host}:{port} for REST ({error.strerror}); is the port taken? give another one "
+            "(--rest-port)"
+        ) from error
+    return listener
