@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from pipelines import build, evaluate, export, train
 from pipelines.config import Config, load_config
-from pipelines.export import _inputs, held_out_requests
+from pipelines.evaluate import held_out_requests
 from pipelines.run_folder import RunFolder
+from pipelines.served_requests import recommend_inputs
 from pipelines.train import Session, load_trained
 from serving import contract, layout
 from serving.client import Client
@@ -175,7 +176,7 @@ def test_a_run_folder_is_not_continued_with_another_configuration(whole: Whole) 
 def test_every_signature_answers_in_a_process_that_never_imports_us(whole: Whole, session: Session) -> None:
     requests = held_out_requests(session)
     rows = np.arange(6)
-    inputs = _inputs(session, requests, rows)
+    inputs = recommend_inputs(session.manifest.schema_, session.catalogue.ids, requests, rows, 20)
     ids = session.catalogue.ids.astype(object)
     row = _complete_item(whole.data)
     asked = {
@@ -246,7 +247,7 @@ def test_a_served_new_item_equals_the_catalogue_item_with_the_same_content(
 def test_the_client_gets_what_python_computes(whole: Whole, session: Session, client: Client) -> None:
     requests = held_out_requests(session)
     row = int(np.argmax([len(history) for history in requests.queries.histories]))
-    inputs = _inputs(session, requests, np.array([row]))
+    inputs = recommend_inputs(session.manifest.schema_, session.catalogue.ids, requests, np.array([row]), 20)
     found = client.recommend(
         history_ids=inputs["history_ids"][0].tolist(),
         history_values=inputs["history_values"][0].tolist(),

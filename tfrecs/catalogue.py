@@ -61,6 +61,8 @@ def read_entities(
     specs: Mapping[str, FeatureSpec],
     kind_options: Mapping[str, Mapping[str, Any]],
     rejects: Rejects,
+    *,
+    schemas: Mapping[str, FeatureSchema] | None = None,
 ) -> Entities:
     """Reads a table of items or users.
 
@@ -76,6 +78,8 @@ def read_entities(
       specs: feature -> where its values are and the options that the user gave.
       kind_options: kind -> options where the user gave none.
       rejects: takes what cannot be used.
+      schemas: feature -> its schema where there are records with it already, whose form new values must have;
+        None: they are made from these values and options.
 
     Raises:
       DataError: the table, a column or a matrix is not there, or no row is left.
@@ -91,6 +95,9 @@ def read_entities(
     values: dict[str, Sequence[Any]] = {}
     for name, spec in specs.items():
         values[name] = _raw_values(data, table, ids, name, spec, rejects)
+        if schemas is not None:
+            features.append(feature_for(schemas[name]))
+            continue
         options = {**kind_options.get(spec.kind, {}), **spec.options}
         try:
             params = resolve(row(spec.kind).feature).params_from(options, values[name])
