@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc

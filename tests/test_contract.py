@@ -50,8 +50,8 @@ def request(histories: list[list[str]], **changes: Any) -> dict[str, tf.Tensor]:
         "k": np.int32(4),
         **changes,
     }
-    return {name: tf.constant(value, tf.string if getattr(value, "dtype", None) == object else None)
-            for name, value in inputs.items()}  # fmt: skip
+    strings = {name for name, value in inputs.items() if np.asarray(value).dtype.kind == "O"}
+    return {name: tf.constant(value, tf.string if name in strings else None) for name, value in inputs.items()}
 
 
 def strings(*rows: list[str]) -> np.ndarray:
