@@ -14,7 +14,7 @@ from pipelines.heldout import Requests
 from pipelines.index import Index
 from pipelines.scoring import ModelScorer
 from serving import contract
-from serving.gate import ask_fresh_process, unknown_ops
+from serving.gate import ask_fresh_process, ops_in, unknown_ops
 from tfrecs.errors import ExportError
 from towers.two_tower import TwoTower
 
@@ -61,19 +61,21 @@ def pass_gate(
     Raises:
       ExportError: it does not load, has an op that a server lacks, or answers otherwise than Python.
     """
+    # Before it is asked: an op that this TensorFlow lacks too would only fail there, and say less.
+    ops = ops_in(folder)
+    unknown = unknown_ops(ops)
+    if unknown:
+        raise ExportError(f"export gate: stock TensorFlow Serving has no op {', '.join(unknown)}; nothing was written")
     try:
         answers = ask_fresh_process(folder, asked, timed=contract.RECOMMEND)
     except RuntimeError as error:
         raise ExportError(f"export gate: {error}; nothing was written") from error
-    unknown = unknown_ops(answers.ops)
-    if unknown:
-        raise ExportError(f"export gate: stock TensorFlow Serving has no op {', '.join(unknown)}; nothing was written")
     worst = compare(model, index, requests, rows, asked, answers.outputs)
     p50, p99 = np.percentile(answers.seconds, [50, 99]) * 1000
     return GateResult(
         requests=len(rows),
         worst_difference=worst,
-        op_kinds=len(answers.ops),
+        op_kinds=len(ops),
         megabytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6,
         load_seconds=answers.load_seconds,
         p50_ms=float(p50),

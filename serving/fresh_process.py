@@ -5,9 +5,9 @@ if anything of Triptych has come along.
 
     python fresh_process.py SAVED_MODEL REQUESTS.npz ANSWERS.npz TIMED
 
-REQUESTS.npz holds arrays named `signature/input`; ANSWERS.npz gets `signature/output`, `ops` (all op names in the
-graph and its functions), `load_seconds` and `seconds` (one entry per row of the signature TIMED, run alone after the
-first few rows have warmed it up; none where TIMED is "").
+REQUESTS.npz holds arrays named `signature/input`; ANSWERS.npz gets `signature/output`, `load_seconds` and
+`seconds` (one entry per row of the signature TIMED, run alone after the first few rows have warmed it up; none where
+TIMED is ""). What goes wrong is the last line of standard error.
 """
 
 import sys
@@ -21,6 +21,7 @@ OURS = ("tfrecs", "towers", "serving", "pipelines", "tensorflow_recommenders", "
 
 
 WARM = 5
+HEADLINE = "Graph execution error:\n\n"  # of every message of a session, before the reason
 
 
 def seconds_per_row(session, definition, inputs):  # type: ignore[no-untyped-def]
@@ -55,18 +56,18 @@ def main(saved_model: str, requests_file: str, answers_file: str, timed: str) ->
             definition = meta_graph.signature_def[signature]
             fetch = {name: info.name for name, info in definition.outputs.items()}
             feed = {definition.inputs[name].name: value for name, value in inputs.items()}
-            for name, value in session.run(fetch, feed).items():
-                answers[f"{signature}/{name}"] = value
+            try:
+                outputs = session.run(fetch, feed)
+            except tf.errors.OpError as error:
+                reason = error.message.removeprefix(HEADLINE).partition("\n")[0]
+                raise SystemExit(f"signature {signature}: {reason}") from error
+            answers |= {f"{signature}/{name}": value for name, value in outputs.items()}
         if timed:
             seconds = seconds_per_row(session, meta_graph.signature_def[timed], requests[timed])
-    graph = meta_graph.graph_def
-    ops = {node.op for node in graph.node}
-    ops |= {node.op for function in graph.library.function for node in function.node_def}
-    ops -= {function.signature.name for function in graph.library.function}
     loaded = [name for name in OURS if name in sys.modules]
     if loaded:
         raise SystemExit(f"this process imported {', '.join(loaded)}")
-    np.savez(answers_file, ops=np.array(sorted(ops)), load_seconds=load_seconds, seconds=np.array(seconds), **answers)
+    np.savez(answers_file, load_seconds=load_seconds, seconds=np.array(seconds), **answers)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tensorflow.core.protobuf import saved_model_pb2
 
 # Ops of TensorFlow Text 2.12.1, which TensorFlow Serving 2.12 to 2.19 bundles, that a text tower needs. The default
 # trimmer of keras-nlp's packer (RoundRobinTrim) is newer and so is not here.
@@ -40,7 +41,6 @@ class Answers:
     """`outputs`: signature -> output -> array; `seconds` [B]: each row of the timed signature alone."""
 
     outputs: dict[str, dict[str, np.ndarray]]
-    ops: frozenset[str]
     load_seconds: float
     seconds: np.ndarray
 
@@ -49,6 +49,16 @@ def unknown_ops(ops: Iterable[str]) -> list[str]:
     """Those that stock TensorFlow Serving does not have, sorted."""
     known = (STOCK_OPS | TEXT_OPS) - FORBIDDEN
     return sorted(op for op in ops if op not in known and not op.startswith("_"))
+
+
+def ops_in(saved_model: Path) -> frozenset[str]:
+    """Every op in the graph of a SavedModel and in its functions. Raises OSError where it cannot be read."""
+    content = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes())
+    graphs = [meta_graph.graph_def for meta_graph in content.meta_graphs]
+    functions = [function for graph in graphs for function in graph.library.function]
+    nodes = [node for graph in graphs for node in graph.node]
+    nodes += [node for function in functions for node in function.node_def]
+    return frozenset({node.op for node in nodes} - {function.signature.name for function in functions})
 
 
 def ask_fresh_process(
@@ -83,6 +93,4 @@ def ask_fresh_process(
                 signature, slash, name = key.partition("/")
                 if slash:
                     outputs.setdefault(signature, {})[name] = content[key]
-            return Answers(
-                outputs, frozenset(content["ops"].tolist()), float(content["load_seconds"]), content["seconds"]
-            )
+            return Answers(outputs, float(content["load_seconds"]), content["seconds"])

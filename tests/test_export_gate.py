@@ -52,11 +52,20 @@ def a_newer_op(module: ServingModule) -> None:
     module.similar = newer
 
 
+def one_that_fails(module: ServingModule) -> None:
+    def similar(item_ids: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.control_dependencies([tf.debugging.Assert(tf.size(item_ids) > 99, ["not today"])]):
+            return {"ids": tf.identity(item_ids), "scores": tf.cast(k, tf.float32)}
+
+    module.similar = similar
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
         (off_by_little, r"served scores differ from Python's by .*allowed"),
         (two_items_swapped, r"served ids differ from Python's \(request \d+, place \d+: "),
+        (one_that_fails, r"fresh process could not serve .*: signature similar: assertion failed: \[not today\]"),
         (a_newer_op, "stock TensorFlow Serving has no op SegmentMaxV2"),
     ],
 )
