@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-CALLS = {
+CALLS: dict[str, dict[str, Any]] = {
     "recommend": {"k": 3, "history_ids": ["x", "y"], "exclude_ids": ["b"], "device": "phone"},
     "rank": {"candidate_ids": ["c", "a"], "history_ids": ["x"]},
     "search": {"query": "d", "k": 2},

@@ -103,7 +103,7 @@ def test_of_a_history_longer_than_trained_the_newest_events_count(signatures: di
 
 @pytest.mark.parametrize("diversity", [0.0, 0.6])
 def test_k_beyond_the_catalogue_ends_in_nothing(signatures: dict[str, Any], diversity: float) -> None:
-    outputs = ask(signatures, [["i1"]], k=np.int32(MAX_K), diversity=np.float32([diversity]))
+    outputs = ask(signatures, [["i1"]], k=np.int32(MAX_K), diversity=np.array([diversity], np.float32))
     assert set(found(outputs)[: ITEMS - 1]) == set(IDS) - {"i1"}
     assert found(outputs)[ITEMS - 1 :] == [""] * (MAX_K - ITEMS + 1)
     rest = slice(ITEMS - 1, None)
@@ -169,7 +169,7 @@ def test_more_diversity_gives_lists_whose_items_are_less_alike(
         rows = unit[[IDS.index(item) for item in found(outputs)]]
         return float((rows @ rows.T)[np.triu_indices(len(rows), 1)].mean())
 
-    plain, some, most = (ask(signatures, [[]], diversity=np.float32([level])) for level in (0.0, 0.5, 1.0))
+    plain, some, most = (ask(signatures, [[]], diversity=np.array([level], np.float32)) for level in (0.0, 0.5, 1.0))
     assert alike(most) < alike(plain)
     assert alike(most) <= alike(some) <= alike(plain)
     assert found(plain)[0] == found(some)[0]  # nothing is taken yet that it could be like
@@ -179,7 +179,7 @@ def test_more_diversity_gives_lists_whose_items_are_less_alike(
 @pytest.mark.parametrize("diversity", [-0.1, 1.1, float("nan")])
 def test_a_diversity_outside_its_range_is_named(signatures: dict[str, Any], diversity: float) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="diversity must be between 0 and 1"):
-        ask(signatures, [["i1"]], diversity=np.float32([diversity]))
+        ask(signatures, [["i1"]], diversity=np.array([diversity], np.float32))
 
 
 def test_the_reason_is_the_item_of_the_history_with_the_largest_cosine(

@@ -49,7 +49,7 @@ def a_newer_op(module: ServingModule) -> None:
         zero = tf.raw_ops.SegmentMaxV2(data=[0.0], segment_ids=[0], num_segments=1)[0]
         return {**outputs, "scores": outputs["scores"] + zero}
 
-    module.similar = newer
+    module.similar = newer  # type: ignore[method-assign]
 
 
 def one_that_fails(module: ServingModule) -> None:
@@ -57,7 +57,7 @@ def one_that_fails(module: ServingModule) -> None:
         with tf.control_dependencies([tf.debugging.Assert(tf.size(item_ids) > 99, ["not today"])]):
             return {"ids": tf.identity(item_ids), "scores": tf.cast(k, tf.float32)}
 
-    module.similar = similar
+    module.similar = similar  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(

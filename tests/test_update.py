@@ -13,10 +13,12 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 from toy_server import Stubs, connected, eventually, running
 from whole import Whole
 
 from pipelines import export
+from pipelines.cli import main
 from pipelines.export import ExportJob
 from pipelines.index import trained_index, updated_index
 from pipelines.train import Session
@@ -185,3 +187,12 @@ def test_features_other_than_those_of_the_training_are_named(whole: Whole, sessi
         read_update(UpdateJob(folder), session, [], Rejects())
     with pytest.raises(DataError, match="no such folder; --items"):
         read_update(UpdateJob(tmp_path / "nowhere"), session, [], Rejects())
+
+
+@pytest.mark.parametrize("options", [["--update"], ["--items", "x"], ["--keep"], ["--spec", "x"]])
+def test_options_that_only_make_sense_together_are_asked_for_together(options: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["export", "--run", "r", "--to", str(tmp_path / "m"), *options])
+    assert done.exit_code == 2
+    assert done.output.splitlines() == [
+        "triptych: --update takes --items DIR (and --spec FILE, --keep), and they take --update; give both"
+    ]
