@@ -3,7 +3,9 @@
 import runpy
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
+
+ROOMS = ("tfrecs", "towers", "serving", "pipelines")
 
 # The versions that were verified together; README tells why each one is what it is.
 STACK = [
@@ -41,8 +43,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.12",
-    packages=["tfrecs", "tfrecs.kinds", "towers", "serving", "serving.stubs", "pipelines"],
-    package_data={"serving.stubs": ["*.pb"]},
+    packages=find_packages(include=[f"{room}{rest}" for room in ROOMS for rest in ("", ".*")]),
+    package_data={"serving": ["stock_ops.txt"], "serving.stubs": ["*.pb"]},
     install_requires=STACK + TOOLS,
     extras_require={
         "gpu": ["tensorflow[and-cuda]==2.17.1"],

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from tfrecs.errors import TriptychError
+from tfrecs.errors import SpecError, TriptychError
 
 WORK, MODELS = Path("work"), Path("saved_models")
 
@@ -154,11 +154,18 @@ def evaluate(folder: Path) -> None:
 @main.command()
 @click.option("--run", "folder", type=_path, required=True)
 @click.option("--to", type=_path, required=True, help="The model's folder, saved_models/NAME.")
-def export(folder: Path, to: Path) -> None:
+@click.option("--update", is_flag=True, help="With the items of --items instead of those of the training.")
+@click.option("--items", type=_path, help="Folder with the item table and media as they are now.")
+@click.option("--spec", type=_path, help="The dataset.yaml that says what is where in it.")
+@click.option("--keep", is_flag=True, help="--items holds additions and changes only; the other items stay.")
+def export(folder: Path, to: Path, update: bool, items: Path | None, spec: Path | None, keep: bool) -> None:
     """Write the next version of a SavedModel, once it has passed its gate."""
     from pipelines import export as step
+    from pipelines.update import UpdateJob
 
-    step.run(step.ExportJob(folder, to))
+    if update != (items is not None) or (items is None and (spec is not None or keep)):
+        raise SpecError("--update takes --items DIR (and --spec FILE, --keep), and they take --update; give both")
+    step.run(step.ExportJob(folder, to, UpdateJob(items, spec, keep) if items is not None else None))
 
 
 @main.command()

@@ -174,14 +174,20 @@ class EvaluateConfig(Section):
     shrinkage: float = 10.0
     neighbours: int = 100
     last: int = 20
+    diversities: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 
 
 class ExportConfig(Section):
-    """`pool`: candidates that diversity chooses among, as a multiple of k."""
+    """`pool`: candidates that diversity chooses among, as a multiple of k; `max_k`: the largest k that is answered.
+
+    `parity_requests`: held-out requests whose served answers must be Python's; each is also timed alone.
+    `max_removed`: share of the served items above which an update that would drop them is refused."""
 
     pool: int = Field(5, ge=1)
+    max_k: int = Field(10_000, ge=1)
     parity_requests: int = Field(200, ge=1)
     warmup_requests: int = Field(8, ge=0)
+    max_removed: float = Field(0.5, ge=0, le=1)
 
 
 class BatchingConfig(Section):

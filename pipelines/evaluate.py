@@ -21,6 +21,7 @@ from pipelines.queries import Queries, Scorer
 from pipelines.report import JSON_FILE, MARKDOWN_FILE, Report, summary_table, write_report
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
+from pipelines.tradeoff import accuracy_diversity_curve
 from pipelines.train import Session, load_trained
 from tfrecs.demo.world import oracle_scores
 from tfrecs.errors import DataError
@@ -105,6 +106,14 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
         slices=slices,
         ranking=_ranking_head(session, requests, scorer),
         commands=commands,
+        tradeoff=accuracy_diversity_curve(
+            scorer,
+            queries,
+            table,
+            levels=settings.diversities,
+            pool=session.config.export.pool,
+            batch=settings.batch,
+        ),
         versions=session.manifest.versions,
         curve=curve,
     )

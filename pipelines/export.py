@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
@@ -14,236 +17,192 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from pipelines import metrics
 from pipelines.evaluate import held_out_requests
-from pipelines.heldout import Requests
+from pipelines.index import Index, trained_index, updated_index
+from pipelines.parity import Arrays, GateResult, other_requests, pass_gate
 from pipelines.progress import say
 from pipelines.recommender import TowerRecommender
 from pipelines.run_folder import RunFolder
-from pipelines.scoring import ModelScorer
+from pipelines.served_requests import missing_item, recommend_inputs, reindexed, spread
 from pipelines.train import Session, load_trained
+from pipelines.update import UpdateJob, read_update
 from serving import contract, layout
-from serving.gate import Answers, ask_fresh_process, unknown_ops
 from serving.signatures import ServingModule
 from tfrecs.errors import ExportError
 from tfrecs.features import feature_for
-from tfrecs.reader import item_features, user_features
+from tfrecs.reader import item_features
+from tfrecs.rejects import Rejects
 
 PARITY_K = 20
-TOLERANCE = 1e-5
+_TEMPORARY = ".export"  # no integer: servers pass it over
 
 
 @dataclass(frozen=True)
 class ExportJob:
-    """`to` is the model's folder, `saved_models/<name>`; the version is the next integer in it."""
+    """`to` is the model's folder, `saved_models/<name>`; the version is the next integer in it. `update`: the items
+    that it shall hold instead of those that the run was trained on."""
 
     run: Path
     to: Path
+    update: UpdateJob | None = None
 
 
 @dataclass(frozen=True)
 class ExportResult:
     path: Path
     version: int
-    requests: int
-    megabytes: float
-    load_seconds: float
+    items: int
+    gate: GateResult
 
 
 def run(job: ExportJob) -> ExportResult:
-    """Exports, checks, and only then puts the version in place.
+    """Exports, checks, and only then puts the version in place; what is there already is never touched.
 
     Raises:
-      ExportError: the gate failed: an op that a server lacks, or answers that differ from Python's.
-      TriptychError: the run is not there.
+      ExportError: the gate failed (an op that a server lacks, or answers that differ from Python's), an update would
+        drop most of what is served, or another export is writing there.
+      TriptychError: the run is not there, or the update's items cannot be read.
     """
     session = load_trained(RunFolder(job.run))
-    version = layout.latest_version(job.to) + 1
-    temporary = job.to / f".export-{version}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        module = make_module(session)
+    with _alone_in(job.to) as temporary:
+        index, rejects = _index(session, job)
+        module = make_module(session, index)
         tf.saved_model.save(module, str(temporary), signatures=module.signatures())
         requests = held_out_requests(session)
-        sample = _sample(requests, session.config.export.parity_requests)
-        inputs = _inputs(session, requests, sample)
-        _write_extras(session, module, temporary, job.to.name, inputs)
-        answers = _gate(session, requests, sample, inputs, temporary)
-        megabytes = sum(path.stat().st_size for path in temporary.rglob("*") if path.is_file()) / 1e6
-        temporary.rename(job.to / str(version))
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if job.to.is_dir() and not any(job.to.iterdir()):
-            job.to.rmdir()
+        rows = spread(len(requests), session.config.export.parity_requests)
+        schema = session.manifest.schema_
+        asked: dict[str, Arrays] = {
+            contract.RECOMMEND: recommend_inputs(schema, session.catalogue.ids, requests, rows, PARITY_K)
+        }
+        asked |= other_requests(index, asked[contract.RECOMMEND], session.model.query_encoder is not None)
+        if schema.items:
+            asked[contract.EMBED_ITEMS] = missing_item(schema.items)
+        extra = _write_extras(session, index, module, temporary, job.to.name, asked)
+        if rejects is not None:
+            rejects.write(extra)
+        known = reindexed(requests, index.positions(len(session.catalogue)))
+        gate = pass_gate(session.model, index, known, rows, asked, temporary)
+        (extra / layout.GATE_FILE).write_text(json.dumps(asdict(gate), indent=1) + "\n", encoding="utf-8")
+        version = layout.latest_version(job.to) + 1
+        path = temporary.rename(job.to / str(version))
     say(
-        f"Exported {job.to / str(version)} ({megabytes:.1f} MB): {len(answers.ops)} op kinds, all of a stock server; "
-        f"loaded in a fresh process in {answers.load_seconds:.1f} s; {len(sample)} requests answered as in Python."
+        f"Exported {path} ({gate.megabytes:.1f} MB, {len(index):,} items): {gate.op_kinds} op kinds, all of a stock "
+        f"server; loaded in a fresh process in {gate.load_seconds:.1f} s; {gate.requests} requests answered as in "
+        f"Python, p50 {gate.p50_ms:.1f} ms, p99 {gate.p99_ms:.1f} ms."
     )
-    return ExportResult(job.to / str(version), version, len(sample), megabytes, answers.load_seconds)
+    return ExportResult(path, version, len(index), gate)
 
 
-def make_module(session: Session) -> ServingModule:
+@contextmanager
+def _alone_in(model: Path) -> Iterator[Path]:
+    """A path inside the model's folder for a version that is not whole yet; gone afterwards, with whatever is there.
+
+    Raises:
+      ExportError: another export is at work in the folder.
+    """
+    model.mkdir(parents=True, exist_ok=True)
+    # A lock on the folder itself ends with the process, however that ends.
+    folder = os.open(model, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ExportError(f"{model}: another export is writing there; wait for it to end") from error
+        temporary = model / _TEMPORARY
+        shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if not any(model.iterdir()):
+                model.rmdir()
+    finally:
+        os.close(folder)
+
+
+def _index(session: Session, job: ExportJob) -> tuple[Index, Rejects | None]:
+    """The items of the next version; for an update with what of its tables could not be used."""
+    if job.update is None:
+        return trained_index(session), None
+    newest = layout.latest_version(job.to)
+    served = list(layout.titles(job.to / str(newest))) if newest else session.catalogue.ids.tolist()
+    rejects = Rejects()
+    catalogue = read_update(job.update, session, served, rejects)
+    now, before = set(catalogue.ids.tolist()), set(served)
+    gone, limit = before - now, session.config.export.max_removed
+    if len(gone) > limit * len(before):
+        raise ExportError(
+            f"{job.update.items}: {len(gone):,} of the {len(before):,} items that are served are not in its table, more "
+            f"than export.max_removed ({limit:g}); list the whole catalogue there, or give --keep to add to it"
+        )
+    say(f"{len(catalogue):,} items: {len(now - before):,} new, {len(gone):,} removed; {rejects.summary()}.")
+    return updated_index(session, catalogue), rejects
+
+
+def make_module(session: Session, index: Index) -> ServingModule:
     """The model with its index, as a trackable object with signatures."""
-    table, weights = session.model.items()
     return ServingModule(
         TowerRecommender(session.model),
-        session.catalogue.ids.tolist(),
-        table.numpy(),
-        weights.numpy(),
-        _categories(session),
+        index.catalogue.ids.tolist(),
+        index.table,
+        index.weights,
+        _categories(session, index),
         session.config.export.pool,
+        session.config.export.max_k,
     )
 
 
-def _categories(session: Session) -> list[list[str]]:
+def _categories(session: Session, index: Index) -> list[list[str]]:
     """What filters know of each item: the values of every feature that is a list of strings."""
     names = [
         feature.name
         for feature in session.manifest.schema_.items
         if feature_for(feature).spec.dtype == tf.string and feature_for(feature).spec.shape.rank == 1
     ]
-    rows: list[list[str]] = [[] for _ in range(len(session.catalogue))]
+    rows: list[list[str]] = [[] for _ in range(len(index))]
     if not names:
         return rows
-    values, _ = item_features(session.manifest.schema_, session.catalogue.serialized)
+    values, _ = item_features(session.manifest.schema_, index.catalogue.serialized)
     for name in names:
         for row, items in zip(rows, values[name].numpy(), strict=True):
             row.extend(value.decode() for value in items if value)
     return [sorted(set(row)) for row in rows]
 
 
-def _sample(requests: Requests, limit: int) -> np.ndarray:
-    """Rows spread evenly over the test period, so that short and long histories are among them."""
-    return np.unique(np.linspace(0, len(requests) - 1, limit).astype(np.int64))
-
-
-def _inputs(session: Session, requests: Requests, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Held-out requests as inputs of `recommend`, whole histories, as a client would send them."""
-    ids = session.catalogue.ids
-    histories = [requests.queries.histories[row] for row in rows]
-    longest = max((len(history) for history in histories), default=0)
-    count = len(rows)
-    inputs: dict[str, np.ndarray] = {
-        "history_ids": np.full([count, longest], "", object),
-        "history_values": np.zeros([count, longest], np.float32),
-        "history_times": np.zeros([count, longest], np.int64),
-        "now": requests.queries.times[rows].astype(np.int64),
-        "query": np.full([count], "", object),
-        "exclude_ids": np.full([count, 0], "", object),
-        "categories": np.full([count, 0], "", object),
-        "diversity": np.zeros([count], np.float32),
-        "k": np.array(PARITY_K, np.int32),
-    }
-    for position, row in enumerate(rows):
-        length = len(histories[position])
-        inputs["history_ids"][position, :length] = ids[histories[position]]
-        inputs["history_values"][position, :length] = requests.values[row]
-        inputs["history_times"][position, :length] = requests.event_times[row]
-    inputs |= {name: values[rows] for name, values in requests.context.items()}
-    if session.manifest.schema_.users:
-        inputs |= _raw_users(session, requests, rows)
-    return inputs
-
-
-def _raw_users(session: Session, requests: Requests, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """User features in the form that a client sends: decoded values, with what is absent as the form's "missing"."""
-    values, presence = user_features(session.manifest.schema_, tf.constant(requests.users[rows], tf.string))
-    result = {}
-    for column, feature in enumerate(session.manifest.schema_.users):
-        spec = feature_for(feature).raw_spec
-        value = values[feature.name].numpy()
-        missing = b"" if spec.dtype == tf.string else np.nan
-        value[~presence.numpy()[:, column]] = missing
-        result[feature.name] = value.astype(object) if spec.dtype == tf.string else value
-    return result
-
-
 def _write_extras(
-    session: Session, module: ServingModule, folder: Path, name: str, inputs: Mapping[str, np.ndarray]
-) -> None:
+    session: Session, index: Index, module: ServingModule, folder: Path, name: str, asked: Mapping[str, Arrays]
+) -> Path:
     """What lies beside the graph: description, titles, and warm-up requests from real histories."""
     extra = folder / layout.EXTRA_FOLDER
     extra.mkdir(parents=True)
     names = list(module.signatures())
     versions = {**session.manifest.versions, "triptych": package_version("triptych")}
-    description = contract.describe(session.manifest.schema_, names, len(session.catalogue), versions)
+    description = contract.describe(session.manifest.schema_, names, len(index), versions)
     (extra / layout.DESCRIPTION_FILE).write_text(description, encoding="utf-8")
-    titles = dict(zip(session.catalogue.ids.tolist(), session.catalogue.titles.tolist(), strict=True))
+    titles = dict(zip(index.catalogue.ids.tolist(), index.catalogue.titles.tolist(), strict=True))
     (extra / layout.TITLES_FILE).write_text(json.dumps(titles, ensure_ascii=False) + "\n", encoding="utf-8")
-    limit = min(session.config.export.warmup_requests, len(inputs["now"]))
     with tf.io.TFRecordWriter(str(extra / layout.WARMUP_FILE)) as writer:
-        for row in range(limit):
+        for signature, row in _warm_up(asked, session.config.export.warmup_requests):
             request = predict_pb2.PredictRequest()
             request.model_spec.name = name
-            request.model_spec.signature_name = contract.RECOMMEND
-            for key, value in inputs.items():
-                one = value if value.ndim == 0 else value[row : row + 1]
-                request.inputs[key].CopyFrom(tf.make_tensor_proto(one, _dtype(one)))
+            request.model_spec.signature_name = signature
+            for key, value in row.items():
+                request.inputs[key].CopyFrom(tf.make_tensor_proto(value, _dtype(value)))
             log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
             writer.write(log.SerializeToString())
+    return extra
+
+
+def _warm_up(asked: Mapping[str, Arrays], limit: int) -> Iterator[tuple[str, Arrays]]:
+    """(signature, inputs of one request): `limit` of `recommend`, then one of each other signature."""
+    for signature, inputs in asked.items():
+        rows = max(value.shape[0] for value in inputs.values() if value.ndim)
+        for row in range(min(rows, limit if signature == contract.RECOMMEND else min(limit, 1))):
+            yield signature, {key: one if one.ndim == 0 else one[row : row + 1] for key, one in inputs.items()}
 
 
 def _dtype(array: np.ndarray) -> Any:
     return tf.string if array.dtype == object else tf.as_dtype(array.dtype)
-
-
-def _gate(
-    session: Session, requests: Requests, sample: np.ndarray, inputs: Mapping[str, np.ndarray], folder: Path
-) -> Answers:
-    """Raises ExportError unless a fresh process gives Python's answers with a stock server's ops."""
-    ids = session.catalogue.ids
-    asked: dict[str, Mapping[str, np.ndarray]] = {
-        contract.RECOMMEND: inputs,
-        contract.SIMILAR: {"item_ids": ids[:8].astype(object), "k": np.array(5, np.int32)},
-    }
-    shared = {key: value for key, value in inputs.items() if key != "k"}
-    asked[contract.RANK] = {**shared, "candidate_ids": np.tile(ids[:8].astype(object), [len(sample), 1])}
-    if session.manifest.schema_.items:
-        asked[contract.EMBED_ITEMS] = _missing_item(session)
-    if session.model.query_encoder is not None:
-        asked[contract.SEARCH] = {"query": session.catalogue.titles[:8].astype(object), "k": np.array(5, np.int32)}
-    try:
-        answers = ask_fresh_process(folder, asked)
-    except RuntimeError as error:
-        raise ExportError(f"export gate: {error}") from error
-    unknown = unknown_ops(answers.ops)
-    if unknown:
-        raise ExportError(f"export gate: stock TensorFlow Serving has no op {', '.join(unknown)}; nothing was written")
-    _compare(session, requests, sample, answers.outputs[contract.RECOMMEND])
-    return answers
-
-
-def _missing_item(session: Session) -> dict[str, np.ndarray]:
-    """One item without any modality, in raw form."""
-    result = {}
-    for feature in session.manifest.schema_.items:
-        spec = feature_for(feature).raw_spec
-        shape = [1 if size is None else size for size in spec.shape]
-        result[feature.name] = (
-            np.full(shape, "", object) if spec.dtype == tf.string else np.full(shape, np.nan, np.float32)
-        )
-    return result
-
-
-def _compare(session: Session, requests: Requests, sample: np.ndarray, served: Mapping[str, np.ndarray]) -> None:
-    queries = requests.queries.take(sample)
-    scores = ModelScorer(session.model, requests)(queries)
-    count = len(session.catalogue)
-    ranking = metrics.rank(lambda part: scores, queries, num_items=count, depth=PARITY_K, batch=len(queries))
-    there = ranking.items >= 0
-    expected = np.where(there, np.take_along_axis(scores, np.maximum(ranking.items, 0), axis=1), -np.inf)
-    scale = max(1.0, float(np.abs(scores).max()))
-    difference = np.abs(np.where(there, served["scores"] - expected, 0.0)).max()
-    if (np.isfinite(served["scores"]) != there).any() or difference > TOLERANCE * scale:
-        raise ExportError(f"export gate: served scores differ from Python's by {difference:.2g}; nothing was written")
-    ids = np.where(there, session.catalogue.ids[np.maximum(ranking.items, 0)], "")
-    answered = np.array([[value.decode() for value in row] for row in served["ids"]])
-    # Two items whose scores differ by less than float32 can tell may change places; nothing else may.
-    gaps = np.abs(np.diff(expected, axis=1, append=-np.inf, prepend=np.inf))
-    near_tie = np.minimum(gaps[:, :-1], gaps[:, 1:]) <= TOLERANCE * scale
-    wrong = (ids != answered) & ~near_tie
-    if wrong.any():
-        raise ExportError(f"export gate: {int(wrong.sum())} served ids differ from Python's; nothing was written")
 
 
 if __name__ == "__main__":

@@ -121,6 +121,13 @@ def _saved_model(version: Path) -> None:
     if description.is_file():
         facts = json.loads(description.read_text(encoding="utf-8"))
         say(f"{facts['items']:,} items; modalities: {', '.join(facts['modalities']) or 'none'}")
+    measured = version / layout.EXTRA_FOLDER / layout.GATE_FILE
+    if measured.is_file():
+        gate = json.loads(measured.read_text(encoding="utf-8"))
+        say(
+            f"gate: {gate['requests']} requests as in Python, loaded in {gate['load_seconds']:.1f} s, "
+            f"p50 {gate['p50_ms']:.1f} ms, p99 {gate['p99_ms']:.1f} ms"
+        )
 
 
 if __name__ == "__main__":

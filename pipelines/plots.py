@@ -17,7 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["MODEL", "ORACLE", "beyond_accuracy_bars", "recall_curves", "save", "slice_bars", "training_curves"]
+__all__ = ["MODEL", "ORACLE", "beyond_accuracy_bars", "recall_curves", "save", "slice_bars", "tradeoff_curve"]
+__all__ += ["training_curves"]
 
 MODEL = "model"
 ORACLE = "oracle"
@@ -145,6 +146,28 @@ def beyond_accuracy_bars(
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     figure.suptitle(f"{dataset}: beyond accuracy")
+    return figure
+
+
+def tradeoff_curve(dataset: str, rows: Sequence[Metrics]) -> Figure | None:
+    """Recall@20 (left) and NDCG@10 (right) against the diversity of the lists, a point a setting; None without rows."""
+    if not rows:
+        return None
+    figure = _figure(9.6, 4.2)
+    for axes, metric, title in zip(
+        figure.subplots(1, 2), ("recall@20", "ndcg@10"), ("Recall@20", "NDCG@10"), strict=True
+    ):
+        places = [(_number(row, "diversity@20"), _number(row, metric)) for row in rows]
+        axes.plot(*zip(*places, strict=True), color=_MODEL_COLOUR, marker="o", linewidth=2.0)
+        for row, place in zip(rows, places, strict=True):
+            if not any(math.isnan(value) for value in place):
+                axes.annotate(
+                    f"{_number(row, 'diversity'):g}", place, xytext=(5, 5), textcoords="offset points", fontsize=9
+                )
+        axes.set(xlabel="Diversity@20 (1 - mean cosine within a list)", ylabel=title)
+        axes.set_ylim(bottom=0)
+        _clean(axes, "both")
+    figure.suptitle(f"{dataset}: what diversity costs (numbers: the input `diversity`)")
     return figure
 
 

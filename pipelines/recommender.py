@@ -70,9 +70,10 @@ class TowerRecommender:
     def labels(self, states: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
         return self.model.ranking(states, items) if self.model.ranking is not None else {}
 
-    def embed(self, raw: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    def embed(self, raw: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         values, presence = _raw(self.schema.items, raw)
-        return self.model.new_items(_preprocess(self.model.item_encoders, values), presence)
+        embedding, weights = self.model.new_items(_preprocess(self.model.item_encoders, values), presence)
+        return embedding, weights, _given(self.schema.items, raw) & ~presence
 
     def raw_specs(self) -> dict[str, tf.TensorSpec]:
         return {feature.name: feature_for(feature).raw_spec for feature in self.schema.items}
@@ -94,6 +95,16 @@ def _raw(features: tuple[FeatureSchema, ...], raw: Mapping[str, tf.Tensor]) -> t
         values[schema.name], there = feature_for(schema).decode_raw(raw[schema.name])
         presence.append(there)
     return values, tf.stack(presence, axis=-1)
+
+
+def _given(features: tuple[FeatureSchema, ...], raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """bool [B, M]: anything at all was sent for that modality; "" and NaN are nothing."""
+    columns = []
+    for feature in features:
+        value = raw[feature.name]
+        there = value != "" if value.dtype == tf.string else ~tf.math.is_nan(value)
+        columns.append(tf.reduce_any(there, axis=list(range(1, value.shape.rank))))
+    return tf.stack(columns, axis=-1)
 
 
 def _preprocess(encoders: Mapping[str, Encoder], values: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -44,6 +44,7 @@ class Report:
     oracle: metrics of the true preferences, known for generated data only.
     commands: name -> command line that produces this again.
     versions: package -> version.
+    tradeoff: rows of `pipelines.tradeoff.accuracy_diversity_curve`, in `report.json` as `accuracy_diversity`.
     curve: the lines of `metrics.jsonl`, for the training picture; not part of `report.json`.
     """
 
@@ -56,6 +57,7 @@ class Report:
     oracle: Metrics | None = None
     commands: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    tradeoff: Sequence[Metrics] = ()
     curve: Sequence[Mapping[str, Any]] = ()
 
 
@@ -79,6 +81,7 @@ _CAPTIONS = {
     "recall_at_k": "Recall by length of the list",
     "slices": "The model on parts of the test split",
     "beyond_accuracy": "Coverage, diversity, novelty and popularity bias",
+    "tradeoff": "Accuracy against diversity, by the input `diversity` of `recommend`",
     "training": "Loss and validation recall by epoch",
 }
 
@@ -89,6 +92,7 @@ def _figures(report: Report) -> dict[str, Figure | None]:
         "recall_at_k": plots.recall_curves(data, model, baselines, oracle),
         "slices": plots.slice_bars(data, model, report.slices),
         "beyond_accuracy": plots.beyond_accuracy_bars(data, model, baselines, oracle),
+        "tradeoff": plots.tradeoff_curve(data, report.tradeoff),
         "training": plots.training_curves(data, report.curve),
     }
 
@@ -105,14 +109,18 @@ def report_json(report: Report) -> str:
     }
     if report.oracle is not None:
         content["oracle"] = report.oracle
+    if report.tradeoff:
+        content["accuracy_diversity"] = list(report.tradeoff)
     content |= {"commands": report.commands, "versions": report.versions}
     return json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def _plain(value: Any) -> Any:
-    """Nested mappings and numbers, numpy's included, as what JSON can say."""
+    """Nested mappings, lists and numbers, numpy's included, as what JSON can say."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
     if hasattr(value, "item"):  # a numpy scalar
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -201,6 +209,13 @@ def _ranking_table(report: Report) -> str:
     return _markdown_table(["label", *names], rows)
 
 
+def _tradeoff_table(report: Report) -> str:
+    names = list(report.tradeoff[0])
+    return _markdown_table(
+        names, [[f"{row['diversity']:g}", *(_text(_value(row, name)) for name in names[1:])] for row in report.tradeoff]
+    )
+
+
 def report_markdown(report: Report, drawn: Sequence[str]) -> str:
     """The text of `report.md`. `drawn`: names of the pictures that stand in `plots/`."""
 
@@ -213,6 +228,8 @@ def report_markdown(report: Report, drawn: Sequence[str]) -> str:
         blocks += ["## Slices", _slice_table(report), *pictures("slices")]
     if report.ranking:
         blocks += ["## Ranking head", _ranking_table(report)]
+    if report.tradeoff:
+        blocks += ["## Accuracy against diversity", _tradeoff_table(report), *pictures("tradeoff")]
     if "training" in drawn:
         blocks += ["## Training", *pictures("training")]
     if report.commands:

@@ -3,10 +3,11 @@
 Run as a script in a process of its own: it imports TensorFlow and TensorFlow Text and nothing of Triptych, and fails
 if anything of Triptych has come along.
 
-    python fresh_process.py SAVED_MODEL REQUESTS.npz ANSWERS.npz
+    python fresh_process.py SAVED_MODEL REQUESTS.npz ANSWERS.npz TIMED
 
-REQUESTS.npz holds arrays named `signature/input`; ANSWERS.npz gets `signature/output`, `ops` (all op names in the
-graph and its functions), `load_seconds` and `seconds` (one entry per signature run).
+REQUESTS.npz holds arrays named `signature/input`; ANSWERS.npz gets `signature/output`, `load_seconds` and
+`seconds` (one entry per row of the signature TIMED, run alone after the first few rows have warmed it up; none where
+TIMED is ""). What goes wrong is the last line of standard error.
 """
 
 import sys
@@ -19,13 +20,34 @@ import tensorflow_text  # noqa: F401  (registers the text ops that TensorFlow Se
 OURS = ("tfrecs", "towers", "serving", "pipelines", "tensorflow_recommenders", "keras_nlp", "tensorflow_io")
 
 
-def main(saved_model: str, requests_file: str, answers_file: str) -> None:
+WARM = 5
+HEADLINE = "Graph execution error:\n\n"  # of every message of a session, before the reason
+
+
+def seconds_per_row(session, definition, inputs):  # type: ignore[no-untyped-def]
+    """Runs each row of a batch alone, all outputs, through a callable made once, as servers do."""
+    call = session.make_callable(
+        [info.name for info in definition.outputs.values()], [definition.inputs[name].name for name in inputs]
+    )
+    rows = max(value.shape[0] for value in inputs.values() if value.ndim)
+    alone = [[value[row : row + 1] if value.ndim else value for value in inputs.values()] for row in range(rows)]
+    for row in alone[:WARM]:
+        call(*row)
+    seconds = []
+    for row in alone:
+        started = time.perf_counter()
+        call(*row)
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def main(saved_model: str, requests_file: str, answers_file: str, timed: str) -> None:
     requests: dict[str, dict[str, np.ndarray]] = {}
     for key, value in np.load(requests_file, allow_pickle=True).items():
         signature, name = key.split("/", 1)
         requests.setdefault(signature, {})[name] = value
     answers: dict[str, np.ndarray] = {}
-    seconds = []
+    seconds: list[float] = []
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         started = time.perf_counter()
         meta_graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], saved_model)
@@ -34,18 +56,18 @@ def main(saved_model: str, requests_file: str, answers_file: str) -> None:
             definition = meta_graph.signature_def[signature]
             fetch = {name: info.name for name, info in definition.outputs.items()}
             feed = {definition.inputs[name].name: value for name, value in inputs.items()}
-            started = time.perf_counter()
-            for name, value in session.run(fetch, feed).items():
-                answers[f"{signature}/{name}"] = value
-            seconds.append(time.perf_counter() - started)
-    graph = meta_graph.graph_def
-    ops = {node.op for node in graph.node}
-    ops |= {node.op for function in graph.library.function for node in function.node_def}
-    ops -= {function.signature.name for function in graph.library.function}
+            try:
+                outputs = session.run(fetch, feed)
+            except tf.errors.OpError as error:
+                reason = error.message.removeprefix(HEADLINE).partition("\n")[0]
+                raise SystemExit(f"signature {signature}: {reason}") from error
+            answers |= {f"{signature}/{name}": value for name, value in outputs.items()}
+        if timed:
+            seconds = seconds_per_row(session, meta_graph.signature_def[timed], requests[timed])
     loaded = [name for name in OURS if name in sys.modules]
     if loaded:
         raise SystemExit(f"this process imported {', '.join(loaded)}")
-    np.savez(answers_file, ops=np.array(sorted(ops)), load_seconds=load_seconds, seconds=np.array(seconds), **answers)
+    np.savez(answers_file, load_seconds=load_seconds, seconds=np.array(seconds), **answers)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 # Ops of TensorFlow Text 2.12.1, which TensorFlow Serving 2.12 to 2.19 bundles, that a text tower needs. The default
 # trimmer of keras-nlp's packer (RoundRobinTrim) is newer and so is not here.
@@ -27,33 +27,48 @@ TEXT_OPS = frozenset(
     }
 )
 
-# TensorFlow's own, but nothing that a stock server runs: they call back into Python or write files.
+# Those of TensorFlow itself: a list, not what this TensorFlow happens to know, because a server may be older.
+STOCK_OPS = frozenset(
+    line for line in Path(__file__).with_name("stock_ops.txt").read_text().split("\n") if line and line[0] != "#"
+)
+
+# On the list, but nothing that a stock server runs: they call back into Python or write files.
 FORBIDDEN = frozenset({"PyFunc", "EagerPyFunc", "PyFuncStateless", "WriteFile"})
 
 
 @dataclass(frozen=True)
 class Answers:
-    """`outputs`: signature -> output -> array; `seconds` in the order of the requests."""
+    """`outputs`: signature -> output -> array; `seconds` [B]: each row of the timed signature alone."""
 
     outputs: dict[str, dict[str, np.ndarray]]
-    ops: frozenset[str]
     load_seconds: float
     seconds: np.ndarray
 
 
 def unknown_ops(ops: Iterable[str]) -> list[str]:
     """Those that stock TensorFlow Serving does not have, sorted."""
-    own = set(dir(tf.raw_ops))
-    return sorted(
-        op for op in ops if op in FORBIDDEN or (op not in own and op not in TEXT_OPS and not op.startswith("_"))
-    )
+    known = (STOCK_OPS | TEXT_OPS) - FORBIDDEN
+    return sorted(op for op in ops if op not in known and not op.startswith("_"))
 
 
-def ask_fresh_process(saved_model: Path, requests: Mapping[str, Mapping[str, np.ndarray]]) -> Answers:
+def ops_in(saved_model: Path) -> frozenset[str]:
+    """Every op in the graph of a SavedModel and in its functions. Raises OSError where it cannot be read."""
+    content = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes())
+    graphs = [meta_graph.graph_def for meta_graph in content.meta_graphs]
+    functions = [function for graph in graphs for function in graph.library.function]
+    nodes = [node for graph in graphs for node in graph.node]
+    nodes += [node for function in functions for node in function.node_def]
+    return frozenset({node.op for node in nodes} - {function.signature.name for function in functions})
+
+
+def ask_fresh_process(
+    saved_model: Path, requests: Mapping[str, Mapping[str, np.ndarray]], timed: str | None = None
+) -> Answers:
     """Runs each signature once, in a new process through the TensorFlow 1 style loader.
 
     Args:
       requests: signature -> input -> array.
+      timed: a signature of which each row of the batch is run once more, alone, against the clock.
 
     Raises:
       RuntimeError: the process failed; the message ends with the last line it printed.
@@ -67,7 +82,7 @@ def ask_fresh_process(saved_model: Path, requests: Mapping[str, Mapping[str, np.
         np.savez(asked, **flat)
         # Its own folder would shadow nothing, but Python puts it first on the path; -P (3.11) is not in 3.10.
         environment = {**os.environ, "PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "2"}
-        command = [sys.executable, str(script), str(saved_model), str(asked), str(answered)]
+        command = [sys.executable, str(script), str(saved_model), str(asked), str(answered), timed or ""]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
         if done.returncode:
             last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
@@ -78,6 +93,4 @@ def ask_fresh_process(saved_model: Path, requests: Mapping[str, Mapping[str, np.
                 signature, slash, name = key.partition("/")
                 if slash:
                     outputs.setdefault(signature, {})[name] = content[key]
-            return Answers(
-                outputs, frozenset(content["ops"].tolist()), float(content["load_seconds"]), content["seconds"]
-            )
+            return Answers(outputs, float(content["load_seconds"]), content["seconds"])

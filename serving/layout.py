@@ -8,6 +8,7 @@ from pathlib import Path
 EXTRA_FOLDER = "assets.extra"
 DESCRIPTION_FILE = "triptych.json"
 TITLES_FILE = "titles.json"
+GATE_FILE = "gate.json"
 WARMUP_FILE = "tf_serving_warmup_requests"
 
 

@@ -71,6 +71,26 @@ def top_k(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.pad(best, missing, constant_values=LOWEST), tf.pad(index, missing, constant_values=-1)
 
 
+def diverse_top_k(
+    scores: tf.Tensor, unit: tf.Tensor, diversity: tf.Tensor, k: tf.Tensor, pool: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`diversify` among the k * pool best, but never more than there are: k beyond the catalogue costs nothing.
+
+    Args:
+      scores: float [B, N].
+      unit, diversity, k: see `diversify`.
+      pool: candidates as a multiple of k.
+
+    Returns:
+      scores and indices [B, k], -inf and -1 where no more are left.
+    """
+    count = tf.shape(scores)[1]
+    wanted = tf.minimum(k, count)
+    chosen, index = diversify(*top_k(scores, tf.minimum(wanted * pool, count)), unit, diversity, wanted)
+    missing = [[0, 0], [0, k - wanted]]
+    return tf.pad(chosen, missing, constant_values=LOWEST), tf.pad(index, missing, constant_values=-1)
+
+
 def diversify(
     scores: tf.Tensor, index: tf.Tensor, unit: tf.Tensor, diversity: tf.Tensor, k: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:

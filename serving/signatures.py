@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from serving import contract
 from serving.contract import RecommenderModel
-from serving.selection import LOWEST, allow, because, diversify, exclude, newest_events, top_k
+from serving.selection import LOWEST, allow, because, diverse_top_k, exclude, newest_events, top_k
 
 
 class ServingModule(tf.Module):
@@ -23,6 +23,8 @@ class ServingModule(tf.Module):
       weights: float [N, M], modality weights of the items.
       categories: for each item the categories that filters know.
       pool: candidates that diversity chooses among, as a multiple of k.
+      max_k: the largest k that is answered: answers are k wide whatever there is to find, and what a client asks for
+        must not be what the server's memory ends on.
     """
 
     def __init__(
@@ -33,11 +35,12 @@ class ServingModule(tf.Module):
         weights: np.ndarray,
         categories: Sequence[Sequence[str]],
         pool: int,
+        max_k: int,
     ):
         super().__init__()
         self.model = model
         self.trackables = list(model.trackables)
-        self.pool = pool
+        self.pool, self.max_k = pool, max_k
         self.num_items = len(ids)
         # One more row for "none": results that are missing read "" and zeros from it.
         self.ids = tf.constant([*ids, ""], tf.string)
@@ -84,7 +87,8 @@ class ServingModule(tf.Module):
 
     def recommend(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """The k best items for each request."""
-        k = _positive(inputs["k"])
+        k = self._valid_k(inputs["k"])
+        inputs = _checked(inputs, "exclude_ids", "categories", "diversity")
         index, states, history, count = self._query(inputs)
         scores = self.model.scores(states, self.table)
         scores = exclude(scores, tf.concat([index, self.item_table.lookup(inputs["exclude_ids"])], axis=1))
@@ -92,7 +96,7 @@ class ServingModule(tf.Module):
         diversity = _in_unit_interval(inputs["diversity"])
         best, found = tf.cond(
             tf.reduce_any(diversity > 0),
-            lambda: diversify(*top_k(scores, k * self.pool), self.unit, diversity, k),
+            lambda: diverse_top_k(scores, self.unit, diversity, k, self.pool),
             lambda: top_k(scores, k),
         )
         return {
@@ -104,7 +108,8 @@ class ServingModule(tf.Module):
         }
 
     def rank(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Scores and labels of given candidates."""
+        """Scores and labels of given candidates, whatever else is asked for: none is filtered or left out."""
+        inputs = _checked(inputs, "candidate_ids")
         _, states, _, _ = self._query(inputs)
         candidates = self.item_table.lookup(inputs["candidate_ids"])
         scores = self.model.scores(states, self.table)
@@ -115,7 +120,7 @@ class ServingModule(tf.Module):
         """The items that a text asks for; an empty text finds nothing."""
         scores = self.model.scores(self.model.search(query), self.table)
         scores = tf.where((tf.strings.strip(query) != "")[:, None], scores, LOWEST)
-        best, found = top_k(scores, _positive(k))
+        best, found = top_k(scores, self._valid_k(k))
         return {"ids": self._ids(found), "scores": best}
 
     def similar(self, item_ids: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -123,18 +128,28 @@ class ServingModule(tf.Module):
         index = self.item_table.lookup(item_ids)
         scores = tf.matmul(tf.gather(self.unit, tf.maximum(index, 0)), self.unit, transpose_b=True)
         scores = tf.where((index >= 0)[:, None], exclude(scores, index[:, None]), LOWEST)
-        best, found = top_k(scores, _positive(k))
+        best, found = top_k(scores, self._valid_k(k))
         return {"ids": self._ids(found), "scores": best}
 
     def embed_items(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Embeddings of items by their raw content."""
-        embedding, weights = self.model.embed(raw)
-        return {"embedding": embedding, "modality_weights": weights}
+        """Embeddings of items by their raw content.
+
+        One item's broken file is that item's loss alone: the modality counts as missing there, and `unusable` says so.
+        """
+        first = next(iter(raw))
+        for name in raw:
+            raw = {**raw, name: _same("number of items in", (name, raw[name]), (first, raw[first]), 1)}
+        embedding, weights, unusable = self.model.embed(raw)
+        return {"embedding": embedding, "modality_weights": weights, "unusable": unusable}
 
     # --- parts -----------------------------------------------------------------------------------------------------
 
     def _query(self, inputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """-> all history items int32 [B, L'], states [B, D], newest items int32 [B, L], count int32 [B]."""
+        inputs = _checked(inputs, "now", "query", *self.model.extra_specs())
+        for name in ("history_values", "history_times"):
+            events = _same("shape of", (name, inputs[name]), ("history_ids", inputs["history_ids"]), 2)
+            inputs = {**inputs, name: events}
         index = self.item_table.lookup(inputs["history_ids"])
         history, values, times, count = newest_events(
             index, inputs["history_values"], inputs["history_times"], self.model.history
@@ -159,6 +174,11 @@ class ServingModule(tf.Module):
         labels = self.model.labels(states, items)
         return {name: tf.where(index >= 0, value, float("nan")) for name, value in labels.items()}
 
+    def _valid_k(self, k: tf.Tensor) -> tf.Tensor:
+        message = f"k must be between 1 and {self.max_k}"
+        with tf.control_dependencies([tf.debugging.Assert((k >= 1) & (k <= self.max_k), [message, k])]):
+            return tf.identity(k)
+
     def _or_none(self, index: tf.Tensor) -> tf.Tensor:
         return tf.where(index >= 0, index, self.num_items)
 
@@ -174,9 +194,19 @@ def _lookup(values: Sequence[str]) -> Any:
     )
 
 
-def _positive(k: tf.Tensor) -> tf.Tensor:
-    with tf.control_dependencies([tf.debugging.assert_positive(k, message="k must be at least 1")]):
-        return tf.identity(k)
+def _checked(inputs: Mapping[str, tf.Tensor], *names: str) -> dict[str, tf.Tensor]:
+    """The inputs, of which those named have as many rows as `history_ids`: one of them would else be broadcast."""
+    history = ("history_ids", inputs["history_ids"])
+    return {**inputs, **{name: _same("number of rows of", (name, inputs[name]), history, 1) for name in names}}
+
+
+def _same(what: str, one: tuple[str, tf.Tensor], other: tuple[str, tf.Tensor], axes: int) -> tf.Tensor:
+    """The tensor `one`, whose first `axes` sizes must be those of `other`; InvalidArgumentError names both."""
+    (name, tensor), (other_name, expected) = one, other
+    sizes = tf.shape(tensor)[:axes], tf.shape(expected)[:axes]
+    message = f"{name} must have the {what} {other_name}"
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(sizes[0] == sizes[1]), [message, *sizes])]):
+        return tf.identity(tensor)
 
 
 def _in_unit_interval(diversity: tf.Tensor) -> tf.Tensor:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import tfrecs  # noqa: F401  (the Keras guard runs before any test imports TensorFlow)
+
+if TYPE_CHECKING:
+    from whole import Whole
+
+    from pipelines.train import Session
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -38,3 +43,20 @@ def two_replicas() -> Any:
     strategy = make_strategy("mirrored")
     assert strategy.num_replicas_in_sync == 2
     return strategy
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """A small data set with everything that was made of it."""
+    from whole import make  # seconds to import, a minute to make: only for who asks
+
+    return make(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="session")
+def session(whole: Whole) -> Session:
+    """Its trained model. Leave it as it is."""
+    from pipelines.run_folder import RunFolder
+    from pipelines.train import load_trained
+
+    return load_trained(RunFolder(whole.run))

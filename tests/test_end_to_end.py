@@ -3,73 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from whole import SMALL, Whole
 
-from pipelines import build, evaluate, export, train
-from pipelines.config import Config, load_config
-from pipelines.export import _inputs, held_out_requests
-from pipelines.run_folder import RunFolder
-from pipelines.train import Session, load_trained
+from pipelines import evaluate, train
+from pipelines.config import load_config
+from pipelines.evaluate import held_out_requests
+from pipelines.served_requests import recommend_inputs
+from pipelines.train import Session
 from serving import contract, layout
 from serving.client import Client
-from serving.gate import TEXT_OPS, ask_fresh_process, unknown_ops
+from serving.gate import TEXT_OPS, ask_fresh_process, ops_in, unknown_ops
 from serving.models import folder
 from serving.server import Server
-from tfrecs.demo import generate
 from tfrecs.errors import DataError
 from tfrecs.schema import Manifest
-
-SMALL = (
-    "build.vocabulary_size=600",
-    "text.layers=1",
-    "text.width=32",
-    "text.feed_forward=64",
-    "text.max_tokens=32",
-    "image.widths=[8,16]",
-    "audio.widths=[8,16]",
-    "user.width=32",
-    "user.layers=1",
-    "user.history=20",
-    "user.stride=10",
-    "train.epochs=3",
-    "train.batch=16",
-    "train.fresh_items=8",
-    "export.parity_requests=40",
-)
-
-
-@dataclass(frozen=True)
-class Whole:
-    data: Path
-    records: Path
-    run: Path
-    models: Path
-    config: Config
-    evaluation: evaluate.EvaluateResult
-    export: export.ExportResult
-    trained: train.TrainResult
-
-
-@pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    root = tmp_path_factory.mktemp("whole")
-    config = load_config(None, SMALL)
-    data = generate(root / "data", seed=4, items=80, users=60, interactions=2400)
-    records = build.run(build.BuildJob(data, root / "records", config)).out
-    trained = train.run(train.TrainJob(records, root / "run", config))
-    evaluation = evaluate.run(evaluate.EvaluateJob(root / "run"))
-    exported = export.run(export.ExportJob(root / "run", root / "models" / "demo"))
-    return Whole(data, records, root / "run", root / "models", config, evaluation, exported, trained)
-
-
-@pytest.fixture(scope="session")
-def session(whole: Whole) -> Session:
-    return load_trained(RunFolder(whole.run))
 
 
 @pytest.fixture(scope="session")
@@ -175,7 +127,7 @@ def test_a_run_folder_is_not_continued_with_another_configuration(whole: Whole) 
 def test_every_signature_answers_in_a_process_that_never_imports_us(whole: Whole, session: Session) -> None:
     requests = held_out_requests(session)
     rows = np.arange(6)
-    inputs = _inputs(session, requests, rows)
+    inputs = recommend_inputs(session.manifest.schema_, session.catalogue.ids, requests, rows, 20)
     ids = session.catalogue.ids.astype(object)
     row = _complete_item(whole.data)
     asked = {
@@ -212,16 +164,9 @@ def test_every_signature_answers_in_a_process_that_never_imports_us(whole: Whole
     assert len(set(outputs["similar"]["ids"][0]) - {b""}) == count - 1
     assert (outputs["similar"]["ids"][1] == b"").all()
     np.testing.assert_allclose(outputs["embed_items"]["modality_weights"].sum(axis=1), [1.0, 0.0], atol=1e-5)
-    assert unknown_ops(answers.ops) == []
-    assert answers.ops & TEXT_OPS
-
-
-def test_the_gate_knows_ops_that_a_stock_server_lacks() -> None:
-    assert unknown_ops(["MatMul", "IO>AudioResample", "RoundRobinTrim", "EagerPyFunc", "NormalizeUTF8"]) == [
-        "EagerPyFunc",
-        "IO>AudioResample",
-        "RoundRobinTrim",
-    ]
+    ops = ops_in(whole.export.path)
+    assert unknown_ops(ops) == []
+    assert ops & TEXT_OPS
 
 
 def test_a_served_new_item_equals_the_catalogue_item_with_the_same_content(
@@ -236,17 +181,43 @@ def test_a_served_new_item_equals_the_catalogue_item_with_the_same_content(
     )
     position = session.catalogue.ids.tolist().index(row["item_id"])
     model = session.model
+    known = model.id_index
     model.id_index = tf.fill([len(session.catalogue)], -1)  # content alone
     expected = model.items()[0].numpy()[position]
+    model.id_index = known
     cosine = embedded.embedding[0] @ expected / np.linalg.norm(embedded.embedding[0]) / np.linalg.norm(expected)
     # Not 1: the records hold the picture resized and compressed again, and the clip's middle in 16 bits.
     assert cosine > 0.98
 
 
+def test_a_broken_picture_or_clip_is_its_own_item_s_loss(whole: Whole, client: Client) -> None:
+    row = _complete_item(whole.data)
+    picture, clip = ((whole.data / row[key]).read_bytes() for key in ("image", "audio"))
+    texts = [row["description"]] * 4
+    found = client.embed_items(
+        text=texts,
+        image=[picture, picture[:99], None, picture],
+        audio=[clip, clip, clip, b"RIFF"],
+        mood=[[row["mood"]]] * 4,
+    )
+    assert found.unusable.tolist() == [
+        [False] * 4,
+        [False, True, False, False],
+        [False] * 4,
+        [False, False, True, False],
+    ]
+    alone = client.embed_items(text=texts[:1], image=[picture], audio=[clip], mood=[[row["mood"]]])
+    np.testing.assert_allclose(found.embedding[0], alone.embedding[0], atol=1e-5)
+    np.testing.assert_allclose(found.embedding[1], found.embedding[2], atol=1e-5)
+    np.testing.assert_allclose(found.modality_weights[1], found.modality_weights[2], atol=1e-5)
+    assert np.abs(found.embedding[0] - found.embedding[1]).max() > 1e-3
+    assert found.modality_weights[3, 2] == 0
+
+
 def test_the_client_gets_what_python_computes(whole: Whole, session: Session, client: Client) -> None:
     requests = held_out_requests(session)
     row = int(np.argmax([len(history) for history in requests.queries.histories]))
-    inputs = _inputs(session, requests, np.array([row]))
+    inputs = recommend_inputs(session.manifest.schema_, session.catalogue.ids, requests, np.array([row]), 20)
     found = client.recommend(
         history_ids=inputs["history_ids"][0].tolist(),
         history_values=inputs["history_values"][0].tolist(),

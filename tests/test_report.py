@@ -49,10 +49,15 @@ REPORT = Report(
     oracle=figures(0.40),
     commands={"evaluate": "triptych evaluate --run runs/demo"},
     versions={"tensorflow": "2.17.1"},
+    tradeoff=[
+        {"diversity": 0.0, "recall@20": 0.3, "ndcg@10": 0.12, "diversity@20": 0.5, "coverage@20": 0.4},
+        {"diversity": 0.5, "recall@20": 0.28, "ndcg@10": 0.11, "diversity@20": 0.62, "coverage@20": 0.47},
+        {"diversity": 1.0, "recall@20": 0.15, "ndcg@10": math.nan, "diversity@20": 0.8, "coverage@20": 0.6},
+    ],
     curve=CURVE,
 )
-PLAIN = dataclasses.replace(REPORT, oracle=None, slices={}, ranking={}, commands={}, versions={}, curve=())
-PICTURES = ("beyond_accuracy", "recall_at_k", "slices", "training")
+PLAIN = dataclasses.replace(REPORT, oracle=None, slices={}, ranking={}, commands={}, versions={}, tradeoff=(), curve=())
+PICTURES = ("beyond_accuracy", "recall_at_k", "slices", "tradeoff", "training")
 
 
 def pictures(folder: Path) -> list[str]:
@@ -73,6 +78,7 @@ def test_layout_of_the_json() -> None:
         "slices",
         "ranking",
         "oracle",
+        "accuracy_diversity",
         "commands",
         "versions",
     ]
@@ -82,6 +88,9 @@ def test_layout_of_the_json() -> None:
     assert content["slices"]["cold_items"]["queries"] == 83
     assert content["ranking"] == {"like": {"auc": 0.81, "logloss": 0.44}, "rating": {"rmse": 0.93}}
     assert content["oracle"]["recall@20"] == pytest.approx(0.40)
+    assert content["accuracy_diversity"][2] == {
+        "diversity": 1.0, "recall@20": 0.15, "ndcg@10": None, "diversity@20": 0.8, "coverage@20": 0.6
+    }  # fmt: skip
     assert "curve" not in content
 
 
@@ -162,6 +171,14 @@ def test_the_ranking_head_has_a_cell_only_where_a_metric_applies() -> None:
     assert "| label | auc | logloss | rmse |" in text
     assert "| like | 0.8100 | 0.4400 |  |" in text
     assert "| rating |  |  | 0.9300 |" in text
+
+
+def test_the_price_of_diversity_has_a_line_for_every_setting() -> None:
+    text = report_markdown(REPORT, PICTURES)
+    assert "| diversity | recall@20 | ndcg@10 | diversity@20 | coverage@20 |" in text
+    assert "| 0.5 | 0.2800 | 0.1100 | 0.6200 | 0.4700 |" in text
+    assert "| 1 | 0.1500 | n/a | 0.8000 | 0.6000 |" in text
+    assert "Accuracy against diversity" not in report_markdown(PLAIN, PICTURES)
 
 
 def test_the_headline_is_one_line_with_both_comparisons() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfrecs.errors import DataError, SpecError
 from tfrecs.rejects import Rejects
-from tfrecs.spec_models import RESERVED_INPUTS, DatasetSpec
+from tfrecs.spec_models import RESERVED_INPUTS, DatasetSpec, ItemsSpec
 from tfrecs.tables import Table, as_numbers, is_null, read_table, suffix_of
 
 _TABLES = {
@@ -73,6 +73,16 @@ def infer_spec(data: Path) -> DatasetSpec:
         spec |= {"users": users} if users["features"] else {}
     spec["split"] = split
     return DatasetSpec.model_validate(spec)
+
+
+def infer_items(data: Path) -> ItemsSpec:
+    """What `infer_spec` says of the items alone, for a folder that need hold nothing else. Raises as it does."""
+    file = _table(data, "items")
+    if file is None:
+        raise SpecError(
+            f"{data}: no dataset.yaml and no table named items.*; name the table so, or give a dataset.yaml"
+        )
+    return ItemsSpec.model_validate(_items(data, file))
 
 
 def _table(data: Path, role: str) -> str | None:

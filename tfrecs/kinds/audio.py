@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from pydantic import Field
 
-from tfrecs.kinds.base import Feature, Note, bytes_payload
+from tfrecs.kinds.base import Feature, Note, bytes_payload, decode_each
 from tfrecs.kinds.options import Options, validated
 from tfrecs.media.resample import compiled_resample, resample
 from tfrecs.media.sounds import LEAST_SECONDS, RATES, read_middle
@@ -76,17 +76,10 @@ class AudioFeature(Feature):
     def decode_raw(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Bytes of 16-bit PCM WAV files of any rate, length and number of channels, string [B] -> as `decode`.
 
-        "" is missing, and so is a clip in which there is too little to hear.
-
-        Raises:
-          tf.errors.InvalidArgumentError: (when run) bytes that are not such a file, or say an impossible rate.
+        "" is missing, and so are a clip in which there is too little to hear, and bytes that are not such a file or say
+        an impossible rate.
         """
-        silence = tf.zeros([self._samples]), tf.constant(False)
-        return tf.map_fn(
-            lambda file: tf.cond(tf.strings.length(file) > 0, lambda: self._clip(file), lambda: silence),
-            raw,
-            fn_output_signature=(self.spec, tf.TensorSpec([], tf.bool)),
-        )
+        return decode_each(raw, self._clip, self.spec)
 
     def _clip(self, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         samples, source = tf.audio.decode_wav(file)

@@ -94,6 +94,40 @@ class Feature(abc.ABC):
         no tensorflow-io."""
 
 
+def decode_each(
+    files: tf.Tensor, decode: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]], spec: tf.TensorSpec
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes the files of a batch one by one; what cannot be decoded is missing, and spoils nothing beside it.
+
+    A graph has no way to catch an op's error but one: tf.data can leave out elements that fail. A first element that
+    cannot fail stands for "missing", so that there is always something to batch.
+
+    Args:
+      files: string [B]; "" is missing.
+      decode: string [] -> (value as `spec`, bool []: it is of use). May raise InvalidArgumentError when run.
+      spec: of one value.
+
+    Returns:
+      values [B, *spec.shape], zeros where missing or broken, and presence bool [B].
+    """
+    count = tf.shape(files)[0]
+    position = tf.where(tf.strings.length(files) > 0)[:, 0]
+
+    def decoded(row: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        value, useful = decode(file)
+        return row, tf.ensure_shape(value, spec.shape), useful
+
+    missing = tf.constant(-1, tf.int64), tf.zeros(spec.shape, spec.dtype), tf.constant(False)
+    several = tf.data.Dataset.from_tensor_slices((position, tf.gather(files, position)))
+    several = several.map(decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    found = tf.data.Dataset.from_tensors(missing).concatenate(several.ignore_errors())
+    rows, values, useful = found.batch(tf.cast(count, tf.int64) + 1).get_single_element()
+    where = tf.boolean_mask(rows, useful)[:, None]
+    presence = tf.scatter_nd(where, tf.ones_like(where[:, 0], tf.int32), [tf.cast(count, tf.int64)]) > 0
+    shape = tf.concat([[tf.cast(count, tf.int64)], tf.constant(spec.shape.as_list(), tf.int64)], axis=0)
+    return tf.ensure_shape(tf.scatter_nd(where, tf.boolean_mask(values, useful), shape), [None, *spec.shape]), presence
+
+
 def is_missing(value: Any) -> bool:
     """None, or the NaN that tables hold where a cell is empty."""
     return value is None or (isinstance(value, float | np.floating) and bool(np.isnan(value)))

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 from pydantic import Field
 
-from tfrecs.kinds.base import Feature, Note, bytes_payload
+from tfrecs.kinds.base import Feature, Note, bytes_payload, decode_each
 from tfrecs.kinds.options import Options, validated
 from tfrecs.media.pictures import read_rgb
 from tfrecs.schema import FeatureSchema
@@ -72,15 +72,13 @@ class ImageFeature(Feature):
         return tf.TensorSpec([None], tf.string)
 
     def decode_raw(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Bytes of JPEG, PNG, GIF or BMP files of any size, string [B] -> as `decode`; "" is missing.
+        """Bytes of JPEG, PNG, GIF or BMP files of any size, string [B] -> as `decode`; "" is missing, and so are bytes
+        that are no such picture.
 
         What a server's own ops cannot do and `encode` does: WebP, BMP with a palette, the orientation in EXIF, and
         the transparent colour of a GIF. A client that has such files converts them first.
-
-        Raises:
-          tf.errors.InvalidArgumentError: (when run) bytes that are not such a picture.
         """
-        return self._each(raw, self._resized)
+        return decode_each(raw, lambda file: (self._resized(file), tf.constant(True)), self.spec)
 
     def _each(self, files: tf.Tensor, decoded: Any) -> tuple[tf.Tensor, tf.Tensor]:
         presence = tf.strings.length(files) > 0

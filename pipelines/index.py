@@ -1,0 +1,113 @@
+"""What an export makes findable: the items with their embeddings, as they were trained or brought up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.feeds import PreparedItems, prepare_items
+from pipelines.progress import progress
+from pipelines.train import Session
+from tfrecs.reader import Catalogue
+
+
+@dataclass(frozen=True)
+class Index:
+    """N items in the order of the export.
+
+    Attributes:
+      catalogue: ids, titles and content of the items.
+      table: float32 [N, D], their embeddings.
+      weights: float32 [N, M], their modality weights.
+      trained: int64 [N], position of each in the catalogue that the model was trained on; -1 where it was not there.
+    """
+
+    catalogue: Catalogue
+    table: np.ndarray
+    weights: np.ndarray
+    trained: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.catalogue)
+
+    def positions(self, count: int) -> np.ndarray:
+        """int32 [count]: where each of the `count` trained items stands here, -1 for those that are gone."""
+        result = np.full(count, -1, np.int32)
+        known = self.trained >= 0
+        result[self.trained[known]] = np.flatnonzero(known)
+        return result
+
+
+def trained_index(session: Session) -> Index:
+    """The catalogue of the run, as it was trained."""
+    table, weights = session.model.items()
+    return Index(session.catalogue, table.numpy(), weights.numpy(), np.arange(len(session.catalogue)))
+
+
+def updated_index(session: Session, catalogue: Catalogue) -> Index:
+    """Another catalogue through the trained towers.
+
+    An item of the training with the same content keeps its embedding; with new content it keeps its id embedding
+    and its content is encoded anew; any other item is embedded by its content alone.
+
+    Args:
+      catalogue: at least one item, content encoded under the run's schema.
+    """
+    model, items = session.model, session.items
+    trained = _positions_in(session.catalogue, catalogue)
+    before, now = session.catalogue.serialized.numpy(), catalogue.serialized.numpy()
+    known = np.flatnonzero(trained >= 0)
+    changed = known[[before[trained[row]] != now[row] for row in known]] if len(known) else known
+    new = np.flatnonzero(trained < 0)
+
+    presence = items.presence.copy()
+    encodings = {name: value.numpy().copy() for name, value in model.cache.items()}
+    encode = tf.function(model.encode)
+    with progress("encoding changed items", "items") as advance:
+        prepared = _prepared(session, catalogue, changed)
+        presence[trained[changed]] = prepared.presence
+        for rows, inputs in _batches(prepared, session.config.train.encode_batch):
+            for name, value in encode(inputs).items():
+                encodings[name][trained[changed[rows]]] = value.numpy()[: len(rows)]
+            advance(int(rows[-1]) + 1, len(changed))
+    table, weights = model.items(
+        presence=tf.constant(presence), encodings={name: tf.constant(value) for name, value in encodings.items()}
+    )
+    width, modalities = table.shape[1], presence.shape[1]
+    result = np.zeros([len(catalogue), width], np.float32), np.zeros([len(catalogue), modalities], np.float32)
+    for into, rows_of in zip(result, (table, weights), strict=True):
+        into[known] = rows_of.numpy()[trained[known]]
+
+    embed = tf.function(model.new_items)
+    with progress("embedding new items", "items") as advance:
+        prepared = _prepared(session, catalogue, new)
+        for rows, inputs in _batches(prepared, session.config.train.encode_batch):
+            padded = np.resize(rows, session.config.train.encode_batch)
+            for into, value in zip(result, embed(inputs, tf.constant(prepared.presence[padded])), strict=True):
+                into[new[rows]] = value.numpy()[: len(rows)]
+            advance(int(rows[-1]) + 1, len(new))
+    return Index(catalogue, *result, trained)
+
+
+def _positions_in(there: Catalogue, here: Catalogue) -> np.ndarray:
+    """int64 [N]: the position in `there` of each item of `here`, -1 for none."""
+    position = {item: index for index, item in enumerate(there.ids.tolist())}
+    return np.array([position.get(item, -1) for item in here.ids.tolist()], np.int64)
+
+
+def _prepared(session: Session, catalogue: Catalogue, rows: np.ndarray) -> PreparedItems:
+    if not len(rows):
+        return PreparedItems({}, np.zeros([0, len(session.manifest.schema_.items)], bool))
+    part = Catalogue(catalogue.ids[rows], catalogue.titles[rows], tf.gather(catalogue.serialized, rows))
+    return prepare_items(session.manifest.schema_, session.model.item_encoders, part, None)
+
+
+def _batches(prepared: PreparedItems, size: int) -> Iterator[tuple[np.ndarray, dict[str, tf.Tensor]]]:
+    """(rows of `prepared`, their inputs padded to `size`)."""
+    start = 0
+    for inputs, count in prepared.batches(size) if len(prepared.presence) else ():
+        yield np.arange(start, start + count), inputs
+        start += count
