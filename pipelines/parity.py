@@ -149,10 +149,15 @@ def _recommend(
     worst = _close("scores", served["scores"], expected)
     ids = np.where(there, index.catalogue.ids[np.maximum(ranking.items, 0)], "")
     answered = np.array([[value.decode() for value in row] for row in served["ids"]])
-    # Two items whose scores differ by less than float32 can tell may change places; nothing else may.
-    gaps = np.abs(np.diff(np.where(there, expected, -1e9), axis=1, append=-1e18, prepend=1e18))
-    near_tie = np.minimum(gaps[:, :-1], gaps[:, 1:]) <= TOLERANCE * _scale(expected)
-    wrong = (ids != answered) & ~near_tie
+    # Items whose scores differ by less than float32 can tell may change places, the last with the first left out too:
+    # what was served must be worth, to Python, what Python has in its place.
+    position = {item: at for at, item in enumerate(index.catalogue.ids.tolist())}
+    at = np.array([[position.get(item, -1) for item in row] for row in answered])
+    worth = np.where(at >= 0, np.take_along_axis(scores, np.maximum(at, 0), axis=1), -np.inf)
+    with np.errstate(invalid="ignore"):  # nothing served where there is nothing to serve: -inf against -inf
+        same = (worth == expected) | (np.abs(worth - expected) <= TOLERANCE * _scale(expected))
+    repeated = np.array([[item in row[:place] for place, item in enumerate(row)] for row in answered.tolist()])
+    wrong = (ids != answered) & (~same | repeated)
     if wrong.any():
         row, place = (int(axis[0]) for axis in np.nonzero(wrong))
         raise ExportError(
