@@ -22,7 +22,7 @@ $(STAMP): setup.py constraints.txt
 	@echo "Installing the pinned stack into $(VENV) (about 2 GB on disk; a few minutes the first time) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip -c constraints.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@PYTHONWARNINGS=ignore::UserWarning $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@rm -f $(VENV)/.installed-*; touch $@
 
 demo: $(STAMP)  ## the whole way on a generated catalogue, about 8 minutes on two cores

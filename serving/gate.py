@@ -82,7 +82,7 @@ def ask_fresh_process(
         np.savez(asked, **flat)
         # Its own folder would shadow nothing, but Python puts it first on the path; -P (3.11) is not in 3.10.
         environment = {**os.environ, "PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "2"}
-        command = [sys.executable, str(script), str(saved_model), str(asked), str(answered), timed or ""]
+        command = [sys.executable, str(script), str(saved_model.resolve()), str(asked), str(answered), timed or ""]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
         if done.returncode:
             last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -225,7 +226,9 @@ def test_the_client_gets_what_python_computes(whole: Whole, session: Session, cl
         now=int(inputs["now"][0]),
         k=5,
     )
-    direct = ask_fresh_process(whole.export.path, {"recommend": {**inputs, "k": np.array(5, np.int32)}}).outputs
+    direct = ask_fresh_process(
+        Path(os.path.relpath(whole.export.path)), {"recommend": {**inputs, "k": np.array(5, np.int32)}}
+    ).outputs
     assert [item.id for item in found] == [name.decode() for name in direct["recommend"]["ids"][0]]
     np.testing.assert_allclose([item.score for item in found], direct["recommend"]["scores"][0], rtol=1e-4)
 
