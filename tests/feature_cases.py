@@ -98,7 +98,7 @@ CASES = [
         np.array(["héllo wörld", "Alien. horror, sf. In space. No one.", "1984", "25", "", ""]),
         [True, True, True, True, False, False],
         lambda _: np.array(["\u3000héllo wörld\x1f", "Alien. horror, sf. In space. No one.", "1984 ", "25", " \n", ""]),
-        bad=[{"a": 1}, b"bytes", ["a", object()]],
+        bad=[{"a": 1}, b"\xff\xfe", ["a", object()]],
     ),
     Case(
         "number",
@@ -142,7 +142,7 @@ CASES = [
                 [""] * 4,
             ]
         ),
-        bad=[{"a": 1}, [b"a"], object()],
+        bad=[{"a": 1}, [b"\xff"], object()],
         options={"max_values": 2},
     ),
     Case(

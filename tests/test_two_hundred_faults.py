@@ -190,7 +190,7 @@ class Folder:
         return build(
             load_spec(self.path, None), self.path, out, seed=0, max_bad=1.0, window=64, overlap=8, items_per_shard=100,
             examples_per_shard=100, kind_options={"image": {"size": 16}, "audio": {"seconds": 0.5, "rate": 8000}},
-            train_vocabulary=None, vocabulary_file=None, workers=2, progress=None,
+            train_vocabulary=None, vocabulary_key="", vocabulary_file=None, processes_from=10**9, workers=2, progress=None,
         )  # fmt: skip
 
 
