@@ -112,6 +112,19 @@ def test_what_is_transparent_shows_white(tmp_path: Path) -> None:
     np.testing.assert_allclose(sent(image_feature(8), path), 204, atol=1)
 
 
+@pytest.mark.parametrize("count", [0, 1, 16, 19])
+def test_a_batch_of_any_size_decodes_to_the_pictures_of_its_payloads_in_order(tmp_path: Path, count: int) -> None:
+    feature = image_feature(8)
+    shades = [10 * number + 40 for number in range(count)]
+    payloads = [payload(feature, saved(Image.new("L", (8, 8), shade), tmp_path / f"{shade}.png")) for shade in shades]
+    payloads[2:3] = [b""] * len(payloads[2:3])
+    values, presence = tf.function(feature.decode)(tf.constant(payloads, tf.string, [count]))
+    expected = np.array([0 if number == 2 else shade for number, shade in enumerate(shades)], np.uint8)
+    assert values.shape == (count, 8, 8, 3)
+    np.testing.assert_array_equal(values, np.broadcast_to(expected[:, None, None, None], values.shape))
+    np.testing.assert_array_equal(presence, expected > 0)
+
+
 def broken_pictures(folder: Path) -> dict[str, str]:
     """File name -> what its refusal says."""
     whole = saved(photo(200, 200), folder / "whole.jpg").read_bytes()

@@ -18,6 +18,8 @@ from tfrecs.media.pictures import read_rgb
 from tfrecs.schema import FeatureSchema
 
 _QUALITY = 90
+# Pictures that one step of the decoding loop takes: they are decoded side by side, and the loop costs less for each.
+_GROUP = 16
 
 
 class ImageOptions(Options):
@@ -65,7 +67,21 @@ class ImageFeature(Feature):
 
     def decode(self, payload: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """JPEG string [B] -> (uint8 [B, size, size, 3], bool [B]); missing is black."""
-        return self._each(payload, lambda jpeg: tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE"))
+        presence = tf.strings.length(payload) > 0
+        count = tf.shape(payload)[0]
+        groups = -(-count // _GROUP)
+        # The decoder must not see an empty string; a black JPEG decodes to zeros exactly, and fills the last group too.
+        black = _black(self.params.size)
+        filled = tf.concat([tf.where(presence, payload, black), tf.fill([groups * _GROUP - count], black)], axis=0)
+        values = tf.map_fn(
+            lambda group: tf.stack([self._pixels(jpeg) for jpeg in tf.unstack(group, _GROUP)]),
+            tf.reshape(filled, [groups, _GROUP]),
+            fn_output_signature=tf.TensorSpec([_GROUP, *self.spec.shape], tf.uint8),
+        )
+        return tf.reshape(values, [groups * _GROUP, *self.spec.shape])[:count], presence
+
+    def _pixels(self, jpeg: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE"), self.spec.shape)
 
     @property
     def raw_spec(self) -> tf.TensorSpec:
@@ -79,12 +95,6 @@ class ImageFeature(Feature):
         the transparent colour of a GIF. A client that has such files converts them first.
         """
         return decode_each(raw, lambda file: (self._resized(file), tf.constant(True)), self.spec)
-
-    def _each(self, files: tf.Tensor, decoded: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        presence = tf.strings.length(files) > 0
-        # The decoder must not see an empty string; a black JPEG decodes to zeros exactly.
-        files = tf.where(presence, files, _black(self.params.size))
-        return tf.map_fn(decoded, files, fn_output_signature=self.spec), presence
 
     def _resized(self, file: tf.Tensor) -> tf.Tensor:
         pixels = tf.cast(tf.io.decode_image(file, channels=0, expand_animations=False), tf.float32)
