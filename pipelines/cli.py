@@ -185,6 +185,8 @@ def export(folder: Path, to: Path, update: bool, items: Path | None, spec: Path 
 @click.option("--enable-batching", "--enable_batching", is_flag=True, help="Batch requests across clients.")
 @click.option("--batching-parameters-file", "--batching_parameters_file", type=_path, help="A BatchingParameters.")
 @click.option("--monitoring-config-file", "--monitoring_config_file", type=_path, help="A MonitoringConfig.")
+@click.option("--ssl-config-file", "--ssl_config_file", type=_path, help="An SSLConfig: TLS, for gRPC and REST.")
+@click.option("--token-file", "--token_file", type=_path, help="Tokens, one a line; requests must bring one.")
 @_configured
 def serve(file: Path | None, changes: tuple[str, ...], **options: Any) -> None:
     """Serve exported models over gRPC and REST, newest versions first.

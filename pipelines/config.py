@@ -208,6 +208,18 @@ class BatchingConfig(Section):
     max_execution_batch_size: int | None = Field(None, ge=1)
 
 
+class LimitsConfig(Section):
+    """What the embedded server takes in one request; null: any. `max_rows`: the batch; `max_length`: events of a
+    history, exclusions, candidates; `max_k`: besides `export.max_k`, which the model holds; `max_results`: k times
+    rows; `max_string_bytes`: of an id, a category, a query."""
+
+    max_rows: int | None = Field(1024, ge=1)
+    max_length: int | None = Field(10_000, ge=1)
+    max_k: int | None = Field(None, ge=1)
+    max_results: int | None = Field(1_000_000, ge=1)
+    max_string_bytes: int | None = Field(65_536, ge=1)
+
+
 class ServeConfig(Section):
     """`triptych serve` and `triptych query`. Times in seconds.
 
@@ -224,6 +236,7 @@ class ServeConfig(Section):
     queue: int = Field(128, ge=0)
     batching: BatchingConfig = BatchingConfig()
     max_message_bytes: int = Field(64 << 20, ge=1)
+    limits: LimitsConfig = LimitsConfig()
     grace: float = Field(10.0, ge=0)
     timeout: float = Field(10.0, gt=0)
 

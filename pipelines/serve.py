@@ -9,9 +9,11 @@ from pathlib import Path
 from pipelines.config import BatchingConfig, Config
 from pipelines.progress import say
 from serving import sources
+from serving.access import read_tls, read_tokens
 from serving.batching import BatchingOptions
 from serving.config_files import read_batching, read_prometheus_path
 from serving.errors import StartError
+from serving.limits import Limits
 from serving.server import RestOptions, serve
 
 
@@ -30,6 +32,8 @@ class ServeJob:
       enable_batching: requests are batched across clients.
       batching_parameters_file: a BatchingParameters as text; needs `enable_batching`.
       monitoring_config_file: a MonitoringConfig as text; without it there are no metrics.
+      ssl_config_file: an SSLConfig as text; without it connections are plain.
+      token_file: tokens, one a line, of which requests must have one.
     """
 
     config: Config
@@ -43,6 +47,8 @@ class ServeJob:
     enable_batching: bool = False
     batching_parameters_file: Path | None = None
     monitoring_config_file: Path | None = None
+    ssl_config_file: Path | None = None
+    token_file: Path | None = None
 
 
 def run(job: ServeJob) -> None:
@@ -64,6 +70,9 @@ def run(job: ServeJob) -> None:
         queue=settings.queue,
         rest=rest_options(job),
         batching=batching_options(job),
+        tls=None if job.ssl_config_file is None else read_tls(job.ssl_config_file),
+        tokens=None if job.token_file is None else read_tokens(job.token_file),
+        limits=Limits(**settings.limits.model_dump()),
     )
 
 

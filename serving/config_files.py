@@ -1,8 +1,8 @@
 """TensorFlow Serving's configuration files: protocol buffers in text form.
 
 tensorflow-serving-api ships the messages of the model configuration; those for batching
-(servables/tensorflow/session_bundle_config.proto) and monitoring (config/monitoring_config.proto) it does not, so they
-are described here. In text form a field is known by its name alone.
+(servables/tensorflow/session_bundle_config.proto), monitoring (config/monitoring_config.proto) and TLS
+(config/ssl_config.proto) it does not, so they are described here. In text form a field is known by its name alone.
 """
 
 from __future__ import annotations
@@ -70,6 +70,11 @@ def read_prometheus_path(path: Path) -> str | None:
     return config.prometheus_config.path or PROMETHEUS_PATH
 
 
+def read_ssl(path: Path) -> Any:
+    """An SSLConfig file as a message: `server_key`, `server_cert`, `custom_ca`, `client_verify`. Raises StartError."""
+    return read_text_proto(path, _message("SSLConfig"))
+
+
 def _definitions() -> descriptor_pool.DescriptorPool:
     file = descriptor_pb2.FileDescriptorProto(
         name="triptych/server_configuration.proto",
@@ -88,6 +93,10 @@ def _definitions() -> descriptor_pool.DescriptorPool:
     _add(prometheus, "path", 2, _Field.TYPE_STRING)
     monitoring = file.message_type.add(name="MonitoringConfig")
     _add(monitoring, "prometheus_config", 1, _Field.TYPE_MESSAGE, type_name=".tensorflow.serving.PrometheusConfig")
+    tls = file.message_type.add(name="SSLConfig")
+    for number, name in enumerate(("server_key", "server_cert", "custom_ca"), 1):
+        _add(tls, name, number, _Field.TYPE_STRING)
+    _add(tls, "client_verify", 4, _Field.TYPE_BOOL)
     # A pool of its own: should tensorflow-serving-api ship these messages one day, nothing clashes.
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)

@@ -23,7 +23,7 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving import predict, sources
+from serving import limits, predict, sources
 from serving.metrics import Metrics
 from serving.models import ModelManager
 from serving.runners import Runner
@@ -54,15 +54,24 @@ class Core:
       runner: how the model is called.
       metrics: gets counts and times.
       limit_bytes: see `serving.tensors.decode`.
+      request_limits: what a request may be.
       room: predictions that are answered or wait at the same time; one more is refused. None: no bound.
     """
 
     def __init__(
-        self, models: ModelManager, runner: Runner, metrics: Metrics, *, limit_bytes: int, room: int | None
+        self,
+        models: ModelManager,
+        runner: Runner,
+        metrics: Metrics,
+        *,
+        limit_bytes: int,
+        room: int | None,
+        request_limits: limits.Limits,
     ) -> None:
         self.models = models
         self.metrics = metrics
         self.limit_bytes = limit_bytes
+        self._limits = request_limits
         self._runner = runner
         self._room = room
         self._inside = 0
@@ -85,6 +94,7 @@ class Core:
         name = spec.signature_name or predict.DEFAULT_SIGNATURE
         with self._admitted(), self._lease(spec) as servable:
             signature, inputs = read(servable.signatures, name)
+            limits.check(self._limits, name, signature, inputs, contract=bool(servable.blank_inputs))
             outputs = predict.select_outputs(signature, output_filter)
             started = time.monotonic()
             computed = self._runner.run(servable, name, inputs, outputs, deadline)

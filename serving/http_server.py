@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+import ssl
 import threading
 
 import uvicorn
@@ -33,8 +34,8 @@ class HttpServer:
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self, application: Starlette) -> None:
-        """Answers with the application from now on."""
+    def start(self, application: Starlette, tls: ssl.SSLContext | None = None) -> None:
+        """Answers with the application from now on, over TLS where there is a context for it."""
         config = uvicorn.Config(
             application,
             lifespan="off",
@@ -43,6 +44,9 @@ class HttpServer:
             server_header=False,
             timeout_graceful_shutdown=math.ceil(self._grace),
         )
+        config.load()
+        # uvicorn makes contexts from files only; this is where it keeps them.
+        config.ssl = tls
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True

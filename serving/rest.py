@@ -24,12 +24,14 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
 
 from serving import json_tensors, predict
+from serving.access import TokenMiddleware, Tokens
 from serving.core import METADATA_FIELD, Core
 from serving.status import as_op_error, deadline_exceeded, http_code, invalid
 
@@ -47,7 +49,13 @@ class _TooLargeError(Exception):
 
 
 def application(
-    core: Core, *, executor: Executor, timeout: float, max_body_bytes: int, prometheus_path: str | None
+    core: Core,
+    *,
+    executor: Executor,
+    timeout: float,
+    max_body_bytes: int,
+    prometheus_path: str | None,
+    tokens: Tokens | None,
 ) -> Starlette:
     """The application.
 
@@ -57,6 +65,7 @@ def application(
       timeout: seconds that a request may take; then 504.
       max_body_bytes: the largest body, unpacked; a larger one gets 413.
       prometheus_path: where the metrics are; None: nowhere.
+      tokens: one of which every request must have; None: anyone may ask.
     """
     rest = _Rest(core, executor, timeout, max_body_bytes)
     routes = [Route("/{path:path}", rest.answer, methods=["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"])]
@@ -66,7 +75,8 @@ def application(
             return PlainTextResponse(core.metrics.page())
 
         routes.insert(0, Route(prometheus_path, metrics, methods=["GET"]))
-    return Starlette(routes=routes)
+    gate = [] if tokens is None else [Middleware(TokenMiddleware, tokens=tokens)]
+    return Starlette(routes=routes, middleware=gate)
 
 
 class _Rest:

@@ -8,11 +8,8 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -21,14 +18,17 @@ from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from serving import rest
+from serving.access import ServerTls, TokenInterceptor, Tokens
 from serving.batching import BatchingOptions
 from serving.core import Core
 from serving.errors import StartError
 from serving.http_server import HttpServer
+from serving.limits import UNLIMITED, Limits
 from serving.metrics import Metrics
 from serving.models import ModelManager, Report, Source, State
 from serving.runners import BatchingRunner, DirectRunner, Runner
 from serving.services import Health, ModelService, PredictionService
+from serving.signals import until_signal
 
 _LOOPBACK = "127.0.0.1"
 # Threads beyond those that predictions can hold, so that status, metadata and refusals find one when it is full.
@@ -66,6 +66,9 @@ class Server:
         None: no bound but that of the threads that wait.
       rest: None for no REST.
       batching: None for a call of the model for each request.
+      tls: None for plain connections.
+      tokens: one of which requests must have; None: anyone who gets here may ask.
+      limits: what a request may be, besides `max_message_bytes`.
     """
 
     def __init__(
@@ -82,6 +85,9 @@ class Server:
         queue: int | None = None,
         rest: RestOptions | None = None,
         batching: BatchingOptions | None = None,
+        tls: ServerTls | None = None,
+        tokens: Tokens | None = None,
+        limits: Limits = UNLIMITED,
     ) -> None:
         self._report = report
         self.models = ModelManager(source, poll_seconds=poll_seconds, report=self._changed)
@@ -90,17 +96,20 @@ class Server:
         self._port = 0
         self._grace = grace
         self._max_message_bytes = max_message_bytes
-        self._rest = rest
+        self._rest, self._tls, self._tokens = rest, tls, tokens
         self._http: HttpServer | None = None
         self._answering = False
         metrics, direct = Metrics(), DirectRunner(threads)
         self._runner: Runner = direct if batching is None else BatchingRunner(batching, direct, metrics)
         room = None if queue is None else threads + queue
-        self.core = Core(self.models, self._runner, metrics, limit_bytes=max_message_bytes, room=room)
+        self.core = Core(
+            self.models, self._runner, metrics, limit_bytes=max_message_bytes, room=room, request_limits=limits
+        )
         self._health = Health()
         self._executor = ThreadPoolExecutor((room or threads) + _SPARE_THREADS, thread_name_prefix="request")
         self._grpc = grpc.server(
             self._executor,
+            interceptors=() if tokens is None else (TokenInterceptor(tokens),),
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", max_message_bytes),
@@ -127,6 +136,10 @@ class Server:
         """host:port of REST; None where there is none, or before `start`."""
         return None if self._http is None else _address(self._host, self._http.port)
 
+    @property
+    def _scheme(self) -> str:
+        return "http://" if self._tls is None else "https://"
+
     def start(self) -> None:
         """Binds the ports, loads every model, then answers. A request that comes while models load waits.
 
@@ -150,7 +163,9 @@ class Server:
                     timeout=self._rest.timeout,
                     max_body_bytes=self._max_message_bytes,
                     prometheus_path=self._rest.prometheus_path,
-                )
+                    tokens=self._tokens,
+                ),
+                None if self._tls is None else self._tls.context(),
             )
         self._answering = True
         self._update_health()
@@ -158,7 +173,10 @@ class Server:
     def _bind(self) -> None:
         wanted = _address(self._host, self._wanted_port)
         try:
-            self._port = self._grpc.add_insecure_port(wanted)
+            if self._tls is None:
+                self._port = self._grpc.add_insecure_port(wanted)
+            else:
+                self._port = self._grpc.add_secure_port(wanted, self._tls.credentials())
         except RuntimeError as error:
             raise StartError(f"cannot listen at {wanted}; is the port taken? give another one (--port)") from error
         if self._rest is not None:
@@ -201,7 +219,7 @@ class Server:
     def describe(self) -> list[str]:
         """One line per model: its version and address, or why it is not served."""
         lines = []
-        addresses = self.address if self.rest_address is None else f"{self.address}  http://{self.rest_address}"
+        addresses = self.address if self.rest_address is None else f"{self.address}  {self._scheme}{self.rest_address}"
         for name in self.models.names():
             for status in self.models.statuses(name):
                 if status.state is State.AVAILABLE:
@@ -226,6 +244,9 @@ def serve(
     queue: int | None = None,
     rest: RestOptions | None = None,
     batching: BatchingOptions | None = None,
+    tls: ServerTls | None = None,
+    tokens: Tokens | None = None,
+    limits: Limits = UNLIMITED,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains and returns. For the main thread.
 
@@ -256,8 +277,11 @@ def serve(
         queue=queue,
         rest=rest,
         batching=batching,
+        tls=tls,
+        tokens=tokens,
+        limits=limits,
     )
-    with _until_signal(stop), server:
+    with until_signal(stop), server:
         lines = server.describe()
         if not server.models.available():
             found = lines[0] if lines else "no <model>/<version>/saved_model.pb there"
@@ -267,19 +291,6 @@ def serve(
         started.set()
         stop.wait()
         echo("stopping: requests under way may finish")
-
-
-@contextmanager
-def _until_signal(stop: threading.Event) -> Iterator[None]:
-    """Within the block SIGTERM and SIGINT set `stop` instead of what they did before."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in before:
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _address(host: str, port: int) -> str:

@@ -39,6 +39,7 @@ def running(
     queue: int | None = None,
     rest: RestOptions | None = None,
     batching: BatchingOptions | None = None,
+    **options: Any,
 ) -> Iterator[Server]:
     """A server of the models in a folder, or of a source; what it reports goes into `reports`."""
     with Server(
@@ -53,6 +54,7 @@ def running(
         queue=queue,
         rest=rest,
         batching=batching,
+        **options,
     ) as server:
         yield server
 
