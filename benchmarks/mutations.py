@@ -25,6 +25,8 @@ _ANY = frozenset({"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", 
 # What gRPC itself answers, in every language, where the bytes are no message.
 _UNREADABLE = frozenset({"INTERNAL"})
 _STRING = 7  # DT_STRING
+# `rank` filters and re-orders nothing: what these hold is no matter there.
+_UNUSED_BY_RANK = frozenset({"exclude_ids", "categories", "diversity"})
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,12 @@ class _UnsuitableError(Exception):
 
 def mutant(requests: list[Any], rng: random.Random) -> Mutant:
     """A wrong version of one of the requests; the same numbers drawn give the same bytes."""
+    # Signatures evenly: a log has far more requests of some than of others.
+    signature = rng.choice(sorted({request.model_spec.signature_name for request in requests}))
+    alike = [request for request in requests if request.model_spec.signature_name == signature]
     while True:
         request = predict_pb2.PredictRequest()
-        request.CopyFrom(rng.choice(requests))
+        request.CopyFrom(rng.choice(alike))
         kind = rng.choice(list(_MUTATIONS))
         try:
             return _MUTATIONS[kind](kind, request, rng)
@@ -160,11 +165,14 @@ def _value(alias: str, choices: list[Any]) -> Callable[[str, Any, random.Random]
         _pick(request, rng, lambda name, proto: name == alias)
         array = tf.make_ndarray(request.inputs[alias])
         _replace(request.inputs[alias], np.full_like(array, rng.choice(choices)))
-        # `rank` re-orders nothing, so whatever diversity it is given is no matter.
-        unused = alias == "diversity" and request.model_spec.signature_name == "rank"
-        return _finished(kind, request, frozenset({"OK"}) if unused else _REFUSED, alias)
+        return _finished(kind, request, _refused_unless_unused(request, alias), alias)
 
     return mutate
+
+
+def _refused_unless_unused(request: Any, alias: str) -> frozenset[str]:
+    unused = request.model_spec.signature_name == "rank" and alias in _UNUSED_BY_RANK
+    return frozenset({"OK"}) if unused else _REFUSED
 
 
 def _numbers(kind: str, request: Any, rng: random.Random) -> Mutant:
@@ -184,7 +192,7 @@ def _rows(kind: str, request: Any, rng: random.Random) -> Mutant:
         raise _UnsuitableError
     array = tf.make_ndarray(request.inputs[alias])
     _replace(request.inputs[alias], np.concatenate([array] * rng.choice([2, 3])))
-    return _finished(kind, request, _REFUSED, alias)
+    return _finished(kind, request, _refused_unless_unused(request, alias), alias)
 
 
 def _cut_file(kind: str, request: Any, rng: random.Random) -> Mutant:
