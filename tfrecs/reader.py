@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrecs.cutting import cut_windows
 from tfrecs.errors import DataError
 from tfrecs.features import feature_for, parse_batch
 from tfrecs.schema import Manifest, Schema, ShardInfo
 from tfrecs.service import served
+
+_PARSED = 256  # Examples that one op parses: one by one, the calls cost several times the parsing.
 
 
 @dataclass(frozen=True)
@@ -111,23 +114,6 @@ def item_lookup(ids: np.ndarray) -> tf.lookup.StaticHashTable:
     )
 
 
-def window_slices(count: tf.Tensor, length: int, stride: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cuts a sequence of `count` events into windows.
-
-    Window k covers events k * stride to k * stride + length - 1. What an earlier window had as targets is history in
-    the next, so that every event is a target once, and but for a sequence's first ones none has less than
-    length - stride events before it.
-
-    Returns:
-      index int32 [W, length] (may point past the end), fresh bool [W, length]: not a target of an earlier window.
-    """
-    windows = 1 + tf.maximum(0, -(-(count - length) // stride))
-    start = tf.range(windows) * stride
-    index = start[:, None] + tf.range(length)
-    fresh = (start[:, None] == 0) | (tf.range(length) >= length - stride)[None, :]
-    return index, fresh
-
-
 def training_windows(
     records: str | Path,
     manifest: Manifest,
@@ -143,7 +129,7 @@ def training_windows(
     Args:
       ids: the catalogue's item ids [N].
       length: L.
-      stride: see `window_slices`.
+      stride: see `tfrecs.cutting.window_slices`.
       permutation_seed: where the data has no order, the events of an Example are shuffled under it; None: as they are.
       service: address of a tf.data service whose workers read and cut, each its share of the shards; the windows and
         their order are the same. Its workers must see the records under the same absolute path. None: this process.
@@ -157,38 +143,11 @@ def training_windows(
     spec = event_spec(schema)
     lookup = item_lookup(ids)
 
-    def cut(number: tf.Tensor, serialized: tf.Tensor) -> tf.data.Dataset:
-        events = tf.io.parse_single_example(serialized, spec)
-        count = tf.size(events["item_ids"])
-        order = tf.range(count)
-        if permutation_seed is not None:
-            order = tf.random.experimental.stateless_shuffle(order, seed=[permutation_seed, tf.cast(number, tf.int32)])
-        index, fresh = window_slices(count, length, stride)
-        inside = index < count
-        position = tf.gather(order, tf.minimum(index, count - 1))
-
-        def window(key: str, padding: Any) -> tf.Tensor:
-            return tf.where(inside, tf.gather(events[key], position), padding)
-
+    def cut(numbers: tf.Tensor, serialized: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices(
-            {
-                "number": tf.stack(
-                    [tf.fill([tf.shape(index)[0]], number), tf.range(tf.shape(index)[0], dtype=tf.int64)], 1
-                ),
-                "item": window("item_ids", ""),
-                "values": window("values", 0.0),
-                "times": window("times", tf.constant(0, tf.int64)),
-                "target": inside & fresh & (window("is_target", tf.constant(0, tf.int64)) > 0),
-                "positive": window("is_positive", tf.constant(0, tf.int64)) > 0,
-                "labels": _stack([window(f"labels/{label.name}", np.nan) for label in schema.labels], index),
-                "context": {
-                    context.name: window(f"context/{context.name}", "" if context.kind == "categories" else np.nan)
-                    for context in schema.context
-                    if context.source == "column"
-                },
-                # The Example itself carries the user's features; without any it would only fill the shuffle buffer.
-                "user": tf.fill([tf.shape(index)[0]], serialized if schema.users else ""),
-            }
+            cut_windows(
+                numbers, serialized, spec, schema, length=length, stride=stride, permutation_seed=permutation_seed
+            )
         )
 
     def complete(window: dict[str, Any]) -> dict[str, Any]:
@@ -206,14 +165,8 @@ def training_windows(
         return tf.data.TFRecordDataset(path).enumerate().map(lambda number, serialized: (first + number, serialized))
 
     files = tf.data.Dataset.from_tensor_slices((paths, before.astype(np.int64)))
-    windows = files.flat_map(numbered).flat_map(cut)
+    windows = files.flat_map(numbered).batch(_PARSED).flat_map(cut)
     return (windows if service is None else served(windows, service)).map(complete)
-
-
-def _stack(columns: list[tf.Tensor], like: tf.Tensor) -> tf.Tensor:
-    if columns:
-        return tf.stack(columns, axis=-1)
-    return tf.zeros([tf.shape(like)[0], tf.shape(like)[1], 0])
 
 
 def _with_shapes(window: dict[str, Any], length: int) -> dict[str, Any]:
