@@ -27,7 +27,8 @@ def say(text: str) -> None:
 def progress(label: str, unit: str, before: int = 0) -> Iterator[Advance]:
     """Yields `advance(done, total)`; call it as often as you like.
 
-    `before` of what is done was done by an earlier process: it counts, but not towards the rate. On a terminal a bar that vanishes when done; in a log a line every quarter of a minute, none for quick work.
+    `before` of what is done was done by an earlier process: it counts, but not towards the rate. On a terminal a bar
+    that vanishes when done; in a log a line every quarter of a minute, none for quick work.
     """
     if sys.stdout.isatty():
         columns = (

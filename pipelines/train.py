@@ -197,9 +197,9 @@ class Trainer:
     def _feed(self) -> TrainingFeed:
         session, config = self.session, self.config
         replicas = session.strategy.num_replicas_in_sync
-        if config.train.batch % replicas or config.train.fresh_items % replicas:
+        if any(size % replicas for size in (config.train.batch, config.train.fresh_items, config.pretrain.batch)):
             raise DataError(
-                f"train.batch and train.fresh_items must be divisible by {replicas} replicas; --set them so"
+                f"train.batch, train.fresh_items and pretrain.batch must be divisible by {replicas} replicas; --set them so"
             )
         return TrainingFeed(
             session.records,
@@ -282,7 +282,7 @@ class Trainer:
         """Fills the cache of encodings, after the encoders' own stage where there is one."""
         model, items, config = self.session.model, self.session.items, self.config
         refresh(model, self.encode, items, config.train.encode_batch)
-        if config.train.encoders != "cooccurrence" or not model.item_encoders:
+        if config.train.encoders != "cooccurrence" or not model.item_encoders or not config.pretrain.epochs:
             return
         stage = CoOccurrenceStage(
             model, items, self.session.events, config.pretrain, config.user.width, self.session.strategy, config.seed
