@@ -109,6 +109,19 @@ def test_a_run_continued_after_a_kill_ends_at_the_same_weights(whole: Whole, tmp
     assert apart < 0.05 * moved
 
 
+def test_a_run_killed_after_the_encoders_does_not_train_them_again(whole: Whole, tmp_path: Path) -> None:
+    job = train.TrainJob(whole.records, tmp_path / "run", whole.config)
+    first = train.Trainer(job)
+    first._begin()
+    second = train.Trainer(job)
+    fresh = {name: cache.numpy() for name, cache in second.session.model.cache.items()}
+    second._begin = lambda: pytest.fail("the encoders' stage ran again")
+    second._epoch(0)
+    for name, cache in first.session.model.cache.items():
+        np.testing.assert_array_equal(second.session.model.cache[name].numpy(), cache.numpy())
+        assert (fresh[name] != cache.numpy()).any()
+
+
 def _weights(checkpoint: Path) -> dict[str, np.ndarray]:
     reader = tf.train.load_checkpoint(str(checkpoint))
     names = [name for name in reader.get_variable_to_shape_map() if name.startswith("model/")]
