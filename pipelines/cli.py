@@ -273,3 +273,7 @@ def config(file: Path | None, changes: tuple[str, ...]) -> None:
 def step_main(name: str) -> None:
     """`python -m pipelines.<step>`: the same command, with its own name as the program's."""
     main([name, *sys.argv[1:]], prog_name="triptych")
+
+
+if __name__ == "__main__":
+    main()

@@ -19,7 +19,7 @@ from tfrecs.schema import FeatureSchema
 
 _QUALITY = 90
 # Pictures that one step of the decoding loop takes: they are decoded side by side, and the loop costs less for each.
-_GROUP = 16
+_GROUP = 64
 
 
 class ImageOptions(Options):
