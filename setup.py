@@ -35,6 +35,8 @@ TOOLS = [
     "uvicorn>=0.30",
 ]
 
+BEAM = ["apache-beam==2.77.0"]
+
 setup(
     name="triptych",
     version=runpy.run_path(str(Path(__file__).with_name("tfrecs") / "version.py"))["VERSION"],
@@ -49,9 +51,9 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]==2.17.1"],
         "tpu": ["tensorflow-tpu==2.17.1"],
-        # Needs pillow below 13 and python-dateutil below 3, which constraints.txt does not hold to: see README.
-        "beam": ["apache-beam==2.77.0"],
+        "beam": BEAM,
         "dev": [
+            *BEAM,
             "hypothesis>=6",
             "mypy>=1.10",
             "ovmsclient>=2023.1",

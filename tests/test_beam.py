@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -14,9 +13,6 @@ from small_folder import digests, make_folder
 
 from pipelines.cli import main
 
-needs_beam = pytest.mark.skipif(
-    importlib.util.find_spec("apache_beam") is None, reason="apache-beam is not installed (README says how)"
-)
 SMALL = [
     "build.items_per_shard=8",
     "build.examples_per_shard=10",
@@ -39,7 +35,6 @@ def built(data: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent)
 
 
-@needs_beam
 @pytest.mark.parametrize("options", [(), ("--", "--direct_running_mode=multi_threading", "--direct_num_workers=2")])
 def test_the_direct_runner_gives_the_bytes_of_the_local_build(tmp_path: Path, options: tuple[str, ...]) -> None:
     data = make_folder(tmp_path / "data")
@@ -55,7 +50,6 @@ def test_the_direct_runner_gives_the_bytes_of_the_local_build(tmp_path: Path, op
     assert sorted(path.name for path in tmp_path.iterdir()) == ["beam", "data", "local"]
 
 
-@needs_beam
 def test_an_unknown_runner_is_one_line(tmp_path: Path) -> None:
     done = built(make_folder(tmp_path / "data"), tmp_path / "out", "--runner", "NoSuchRunner")
     assert done.returncode == 2

@@ -114,6 +114,16 @@ def test_several_files_by_pattern_keep_their_own_lines(tmp_path: Path) -> None:
     assert table.lines.tolist() == [2, 3, 2]
 
 
+def test_a_pattern_need_not_end_in_a_suffix_but_its_files_must(tmp_path: Path) -> None:
+    (tmp_path / "log-1.csv").write_text("user,item\n1,1\n")
+    with gzip.open(tmp_path / "log-2.csv.gz", "wt") as file:
+        file.write("user,item\n2,1\n")
+    assert cells(read_table(tmp_path, "log-*.csv*", ["user"], Rejects(), None), "user") == ["1", "2"]
+    (tmp_path / "log-notes.md").write_text("user,item\n")
+    with pytest.raises(DataError, match=r"log-notes\.md: unknown kind of table"):
+        read_table(tmp_path, "log-*", ["user"], Rejects(), None)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [

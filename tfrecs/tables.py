@@ -165,16 +165,22 @@ def as_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return np.where(np.isfinite(numbers), numbers, np.nan), bad
 
 
+def _known_kind(file: str) -> None:
+    if not suffix_of(file):
+        raise DataError(f"{file}: unknown kind of table; there are {', '.join(SUFFIXES)}, each also with .gz")
+
+
 def _matching(data: Path, file: str) -> Sequence[tuple[Path, str]]:
     if not data.is_dir():
         raise DataError(f"{data}: no such folder")
-    if not suffix_of(file):
-        raise DataError(f"{file}: unknown kind of table; there are {', '.join(SUFFIXES)}, each also with .gz")
     if glob.has_magic(file) and not (data / file).exists():
         found = sorted(name for name in glob.glob(file, root_dir=data) if (data / name).is_file())
         if not found:
             raise DataError(f"{data}: no file matches {file!r}")
+        for name in found:
+            _known_kind(name)
         return [(data / name, name) for name in found]
+    _known_kind(file)
     path = data / file
     if not path.is_file():
         tables = sorted(entry.name for entry in data.iterdir() if suffix_of(entry.name) and entry.is_file())
