@@ -138,6 +138,25 @@ class PretrainConfig(Section):
     clip_norm: float = Field(1.0, gt=0)
 
 
+class HybridConfig(Section):
+    """The hybrid score: towers, neighbours, successors and popularity, with weights learned on the validation split.
+
+    `neighbours`: kept of each item; `shrinkage`: added to the denominators of similarities; `last`, `last_successors`:
+    newest items of an ordered history that count; `nearest`: known items that a new one borrows from. The weights are
+    learned on at most `queries` requests and `candidates` items drawn at random; new items have weights of their own where
+    at least `least_new` requests ask for one."""
+
+    enabled: bool = True
+    neighbours: int = Field(100, ge=1)
+    shrinkage: float = Field(10.0, ge=0)
+    last: int = Field(20, ge=1)
+    last_successors: int = Field(2, ge=1)
+    nearest: int = Field(3, ge=1)
+    least_new: int = Field(20, ge=1)
+    queries: int = Field(2000, ge=1)
+    candidates: int = Field(4096, ge=1)
+
+
 class TrainConfig(Section):
     """`encoders`: cooccurrence = trained before the towers (section `pretrain`), then frozen and cached; finetune = in
     every step, on `fresh_items` items; frozen = never.
@@ -280,6 +299,7 @@ class Config(BaseModel):
     retrieval: RetrievalConfig = RetrievalConfig()
     pretrain: PretrainConfig = PretrainConfig()
     train: TrainConfig = TrainConfig()
+    hybrid: HybridConfig = HybridConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
     serve: ServeConfig = ServeConfig()

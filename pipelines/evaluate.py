@@ -15,6 +15,7 @@ from pipelines.baselines import fit_baselines, interaction_matrix
 from pipelines.beyond_accuracy import beyond_accuracy
 from pipelines.config import EvaluateConfig
 from pipelines.heldout import Requests, make_requests, with_targets
+from pipelines.hybrid import hybrid_of
 from pipelines.metrics import Ranking
 from pipelines.progress import console, progress, say
 from pipelines.queries import Queries, Scorer
@@ -74,7 +75,8 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
     train = interaction_matrix(rows, events.items, num_users=len(names), num_items=count)
     counts = session.catalogue.counts(session.manifest)
     table = session.model.items()[0].numpy()
-    scorer = ModelScorer(session.model, requests)
+    hybrid = hybrid_of(session, np.arange(count), table)
+    scorer = ModelScorer(session.model, requests, hybrid=hybrid)
     scorers: dict[str, Scorer] = {"model": scorer}
     scorers |= fit_baselines(
         train,

@@ -18,6 +18,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from pipelines.evaluate import held_out_requests
+from pipelines.hybrid import hybrid_of
 from pipelines.index import Index, trained_index, updated_index
 from pipelines.parity import Arrays, GateResult, other_requests, pass_gate
 from pipelines.progress import say
@@ -32,6 +33,7 @@ from tfrecs.errors import ExportError
 from tfrecs.features import feature_for
 from tfrecs.reader import item_features
 from tfrecs.rejects import Rejects
+from towers.hybrid import HybridScore
 
 PARITY_K = 20
 _TEMPORARY = ".export"  # no integer: servers pass it over
@@ -66,7 +68,8 @@ def run(job: ExportJob) -> ExportResult:
     session = load_trained(RunFolder(job.run))
     with _alone_in(job.to) as temporary:
         index, rejects = _index(session, job)
-        module = make_module(session, index)
+        hybrid = hybrid_of(session, index.trained, index.table)
+        module = make_module(session, index, hybrid)
         tf.saved_model.save(module, str(temporary), signatures=module.signatures())
         requests = held_out_requests(session)
         rows = spread(len(requests), session.config.export.parity_requests)
@@ -81,7 +84,7 @@ def run(job: ExportJob) -> ExportResult:
         if rejects is not None:
             rejects.write(extra)
         known = reindexed(requests, index.positions(len(session.catalogue)))
-        gate = pass_gate(session.model, index, known, rows, asked, temporary)
+        gate = pass_gate(session.model, hybrid, index, known, rows, asked, temporary)
         (extra / layout.GATE_FILE).write_text(json.dumps(asdict(gate), indent=1) + "\n", encoding="utf-8")
         version = layout.latest_version(job.to) + 1
         path = temporary.rename(job.to / str(version))
@@ -139,10 +142,10 @@ def _index(session: Session, job: ExportJob) -> tuple[Index, Rejects | None]:
     return updated_index(session, catalogue), rejects
 
 
-def make_module(session: Session, index: Index) -> ServingModule:
+def make_module(session: Session, index: Index, hybrid: HybridScore | None) -> ServingModule:
     """The model with its index, as a trackable object with signatures."""
     return ServingModule(
-        TowerRecommender(session.model),
+        TowerRecommender(session.model, hybrid),
         index.catalogue.ids.tolist(),
         index.table,
         index.weights,

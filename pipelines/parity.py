@@ -16,6 +16,7 @@ from pipelines.scoring import ModelScorer
 from serving import contract
 from serving.gate import ask_fresh_process, ops_in, unknown_ops
 from tfrecs.errors import ExportError
+from towers.hybrid import HybridScore
 from towers.two_tower import TwoTower
 
 # Of the largest score where that is above 1: float32 holds seven digits, whatever the scores' unit.
@@ -48,12 +49,19 @@ class GateResult:
 
 
 def pass_gate(
-    model: TwoTower, index: Index, requests: Requests, rows: np.ndarray, asked: Mapping[str, Arrays], folder: Path
+    model: TwoTower,
+    hybrid: HybridScore | None,
+    index: Index,
+    requests: Requests,
+    rows: np.ndarray,
+    asked: Mapping[str, Arrays],
+    folder: Path,
 ) -> GateResult:
     """Loads a SavedModel in a fresh process, asks it, and measures.
 
     Args:
-      requests: over the items of `index`.
+      hybrid: over the items of `index`, or None.
+      requests: over the same items.
       rows: int64 [B], those of them that `asked` holds as inputs of `recommend`.
       asked: signature -> inputs, a batch each.
       folder: of the version, not yet where a server looks.
@@ -70,7 +78,7 @@ def pass_gate(
         answers = ask_fresh_process(folder, asked, timed=contract.RECOMMEND)
     except RuntimeError as error:
         raise ExportError(f"export gate: {error}; nothing was written") from error
-    worst = compare(model, index, requests, rows, asked, answers.outputs)
+    worst = compare(model, hybrid, index, requests, rows, asked, answers.outputs)
     p50, p99 = np.percentile(answers.seconds, [50, 99]) * 1000
     return GateResult(
         requests=len(rows),
@@ -97,9 +105,14 @@ def other_requests(index: Index, inputs: Arrays, has_text: bool) -> dict[str, Ar
 
 
 def compare(
-    model: TwoTower, index: Index, requests: Requests, rows: np.ndarray, asked: Mapping[str, Arrays],
+    model: TwoTower,
+    hybrid: HybridScore | None,
+    index: Index,
+    requests: Requests,
+    rows: np.ndarray,
+    asked: Mapping[str, Arrays],
     served: Mapping[str, Arrays],
-) -> float:  # fmt: skip
+) -> float:
     """Compares answers with Python's.
 
     Args:
@@ -115,9 +128,8 @@ def compare(
     """
     table = tf.constant(index.table)
     queries = requests.queries.take(rows)
-    scorer = ModelScorer(model, requests, table)
-    states = scorer.states(queries)
-    scores = model.scores(states, table).numpy()
+    scorer = ModelScorer(model, requests, table, hybrid)
+    states, scores = scorer.states(queries), scorer(queries)
     worst = _recommend(index, scores, requests, rows, asked[contract.RECOMMEND], served[contract.RECOMMEND])
 
     candidates = table[:FEW]

@@ -11,14 +11,15 @@ from pipelines.feeds import context_encoder
 from tfrecs.features import feature_for
 from tfrecs.schema import FeatureSchema
 from towers.encoder import Encoder
+from towers.hybrid import HybridScore
 from towers.two_tower import TwoTower
 
 
 class TowerRecommender:
-    """Implements `serving.contract.RecommenderModel` for a `TwoTower`."""
+    """Implements `serving.contract.RecommenderModel` for a `TwoTower`; `hybrid` is over the items of the index."""
 
-    def __init__(self, model: TwoTower):
-        self.model = model
+    def __init__(self, model: TwoTower, hybrid: HybridScore | None):
+        self.model, self.hybrid = model, hybrid
         self.schema = model.schema
         self.history = model.user_tower.history
         self.has_text = model.query_encoder is not None
@@ -33,6 +34,7 @@ class TowerRecommender:
             model.user_tower,
             *([model.ranking] if model.ranking else []),
             *([model.search_head] if model.search_head else []),
+            *([hybrid] if hybrid else []),
             *tables,
         ]
 
@@ -66,6 +68,9 @@ class TowerRecommender:
 
     def scores(self, states: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
         return self.model.scores(states, tf.convert_to_tensor(items))
+
+    def blend(self, scores: tf.Tensor, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        return scores if self.hybrid is None else self.hybrid(scores, index, count)
 
     def labels(self, states: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
         return self.model.ranking(states, items) if self.model.ranking is not None else {}

@@ -11,6 +11,7 @@ from pipelines.feeds import context_encoder
 from pipelines.heldout import Requests
 from pipelines.queries import Queries
 from tfrecs.reader import user_features
+from towers.hybrid import HybridScore
 from towers.two_tower import TwoTower
 
 
@@ -30,10 +31,17 @@ class ModelScorer:
       model: with its cache refreshed.
       requests: the requests; scorers are called with slices of `requests.queries`.
       table: float [N, D], the items' embeddings; None: all that the model knows of the catalogue.
+      hybrid: over the items of the table; None: the towers' scores alone.
     """
 
-    def __init__(self, model: TwoTower, requests: Requests, table: tf.Tensor | None = None):
-        self.model, self.requests = model, requests
+    def __init__(
+        self,
+        model: TwoTower,
+        requests: Requests,
+        table: tf.Tensor | None = None,
+        hybrid: HybridScore | None = None,
+    ):
+        self.model, self.requests, self.hybrid = model, requests, hybrid
         self.table = model.items()[0] if table is None else table
         self.encode_context, _ = context_encoder(model.schema.context)
         self._request = tf.function(self._last_states, reduce_retracing=True)
@@ -59,20 +67,31 @@ class ModelScorer:
     def states(self, queries: Queries) -> tf.Tensor:
         """Query embeddings float [q, D] of a slice of the requests."""
         rows, length = queries.rows, self.model.user_tower.history
-        lengths = [min(len(history), length) for history in queries.histories]
+        index, lengths = self._history(queries)
         return self._request(
-            tf.constant(pad_history(queries.histories, length, np.int32)),
+            index,
             tf.constant(pad_history([self.requests.values[row] for row in rows], length, np.float32)),
             tf.constant(pad_history([self.requests.event_times[row] for row in rows], length, np.int64)),
-            tf.constant(lengths, tf.int32),
+            lengths,
             tf.constant(queries.times),
             {name: tf.constant(value[rows]) for name, value in self.requests.context.items()},
             tf.constant(self.requests.users[rows], tf.string),
             self.table,
         )
 
+    def _history(self, queries: Queries) -> tuple[tf.Tensor, tf.Tensor]:
+        """The newest events int32 [q, L] and their number int32 [q]."""
+        length = self.model.user_tower.history
+        lengths = [min(len(history), length) for history in queries.histories]
+        return tf.constant(pad_history(queries.histories, length, np.int32)), tf.constant(lengths, tf.int32)
+
+    def tower(self, queries: Queries) -> tf.Tensor:
+        """The towers' own scores, float [q, N]."""
+        return self.model.scores(self.states(queries), self.table)
+
     def __call__(self, queries: Queries) -> np.ndarray:
-        return self.model.scores(self.states(queries), self.table).numpy()
+        scores = self.tower(queries)
+        return (scores if self.hybrid is None else self.hybrid(scores, *self._history(queries))).numpy()
 
     def predictions(self, batch: int) -> dict[str, np.ndarray]:
         """Label -> predictions float [E] of the ranking head for the requests' held-out events."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pipelines import metrics
 from pipelines.config import Config
 from pipelines.feeds import PreparedItems, TrainingFeed, prepare_items
 from pipelines.heldout import Requests, make_requests, with_targets
+from pipelines.hybrid import Blend, learn_blend
 from pipelines.model import make_encoders, make_model, query_encoder, read_vocabulary, refresh
 from pipelines.pretrain import CoOccurrenceStage
 from pipelines.progress import progress, say
@@ -60,6 +61,7 @@ class Session:
     events: TrainingEvents
     model: TwoTower
     strategy: tf.distribute.Strategy
+    blend: Blend | None = None  # of a finished run
 
 
 def records_id(records: Path) -> str:
@@ -100,7 +102,7 @@ def load_trained(run: RunFolder) -> Session:
     session = open_session(records, config, tf.distribute.get_strategy())
     checkpoint = tf.train.Checkpoint(model=session.model)
     checkpoint.restore(tf.train.latest_checkpoint(str(run.best))).expect_partial()
-    return session
+    return replace(session, blend=Blend.load(run.path))
 
 
 def _seed_dropout(model: TwoTower, seed: int, epoch: int) -> None:
@@ -249,6 +251,8 @@ class Trainer:
                 f"  epoch {row['epoch']:>3}/{self.config.train.epochs}  loss {row['retrieval_loss']:.3f}  valid Recall@20 "
                 f"{row['valid_recall@20']:.4f}  NDCG@10 {row['valid_ndcg@10']:.4f}  {row['seconds']:.1f} s"
             )
+        if self.config.hybrid.enabled and Blend.load(self.run.path) is None:
+            self._learn_blend()
         best = self._best()
         return TrainResult(self.run.path, len(self.rows), best["epoch"], best, time.monotonic() - started)
 
@@ -292,6 +296,18 @@ class Trainer:
         say(f"  encoders: {len(stage.taught):,} items, {config.pretrain.epochs} epochs, cross-entropy {loss:.3f}")
         refresh(model, self.encode, items, config.train.encode_batch)
         self.manager.save(checkpoint_number=0)
+
+    def _learn_blend(self) -> None:
+        model = tf.train.Checkpoint(model=self.session.model)
+        model.restore(tf.train.latest_checkpoint(str(self.run.best))).expect_partial()
+        blend = learn_blend(self.session, self.validation)
+        blend.save(self.run.path)
+        if blend.steps:
+            first, last = blend.steps[0], blend.steps[-1]
+            say(
+                f"  hybrid of {', '.join(name for name, weight in blend.weights.items() if weight)}: valid Recall@20 "
+                f"{first['recall@20']:.4f} -> {last['recall@20']:.4f}  NDCG@10 {first['ndcg@10']:.4f} -> {last['ndcg@10']:.4f}"
+            )
 
     def _validate(self) -> dict[str, float]:
         evaluate = self.config.evaluate

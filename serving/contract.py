@@ -52,6 +52,9 @@ class RecommenderModel(Protocol):
     def scores(self, states: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
         """[B, D] and [N, D] -> [B, N]."""
 
+    def blend(self, scores: tf.Tensor, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        """Those scores [B, N] with whatever else speaks for an item, given the history as in `request` -> [B, N]."""
+
     def labels(self, states: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
         """[..., D] and [..., D] -> label -> prediction [...]."""
 

@@ -90,7 +90,7 @@ class ServingModule(tf.Module):
         k = self._valid_k(inputs["k"])
         inputs = _checked(inputs, "exclude_ids", "categories", "diversity")
         index, states, history, count = self._query(inputs)
-        scores = self.model.scores(states, self.table)
+        scores = self.model.blend(self.model.scores(states, self.table), history, count)
         scores = exclude(scores, tf.concat([index, self.item_table.lookup(inputs["exclude_ids"])], axis=1))
         scores = self._filter(scores, inputs["categories"])
         diversity = _in_unit_interval(inputs["diversity"])
@@ -110,9 +110,9 @@ class ServingModule(tf.Module):
     def rank(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores and labels of given candidates, whatever else is asked for: none is filtered or left out."""
         inputs = _checked(inputs, "candidate_ids")
-        _, states, _, _ = self._query(inputs)
+        _, states, history, count = self._query(inputs)
         candidates = self.item_table.lookup(inputs["candidate_ids"])
-        scores = self.model.scores(states, self.table)
+        scores = self.model.blend(self.model.scores(states, self.table), history, count)
         picked = tf.gather(scores, tf.maximum(candidates, 0), batch_dims=1)
         return {"scores": tf.where(candidates >= 0, picked, LOWEST), **self._labels(states, candidates)}
 

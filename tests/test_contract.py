@@ -21,7 +21,7 @@ MAX_K = 50
 def module() -> ServingModule:
     trained = model(config())
     table, weights = trained.items()
-    return ServingModule(TowerRecommender(trained), IDS, table.numpy(), weights.numpy(), CATEGORIES, 5, MAX_K)
+    return ServingModule(TowerRecommender(trained, None), IDS, table.numpy(), weights.numpy(), CATEGORIES, 5, MAX_K)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,219 @@
+"""The weights of the hybrid score, learned on the validation split and kept in the run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+
+from pipelines import metrics
+from pipelines.heldout import Requests, with_targets
+from pipelines.queries import Queries
+from pipelines.run_folder import write_text
+from pipelines.scoring import ModelScorer, pad_history
+from pipelines.statistics import completed, count_statistics
+from tfrecs.errors import DataError
+from towers.hybrid import BORROWED, NEIGHBOURS, NEW, POPULARITY, SUCCESSORS, TOWER, HybridScore, Statistics
+
+if TYPE_CHECKING:
+    from pipelines.train import Session
+
+HYBRID_FILE = "hybrid.json"
+MEASURED = ("recall@20", "ndcg@10", "ndcg@20")
+_PRIOR = 1e-3  # of the squared weights of standardised parts; it only keeps parts that say the same from drifting
+
+
+@dataclass(frozen=True)
+class Blend:
+    """What was learned.
+
+    Attributes:
+      weights: name of the part -> weight, none negative but that of `NEW`.
+      steps: the parts as they were added one by one: `parts`, `loss` (cross-entropy in nats) and the validation metrics.
+    """
+
+    weights: Mapping[str, float]
+    steps: Sequence[Mapping[str, object]]
+
+    def save(self, run: Path) -> None:
+        write_text(run / HYBRID_FILE, json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, run: Path) -> Blend | None:
+        """None where the run has none."""
+        path = run / HYBRID_FILE
+        if not path.is_file():
+            return None
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{path}: cannot be read ({error}); delete it and run triptych train again") from error
+
+
+def session_statistics(session: Session, trained: np.ndarray, table: np.ndarray) -> Statistics:
+    """What was counted in training, for the items of an index.
+
+    Args:
+      trained: int64 [N], see `pipelines.index.Index`.
+      table: float32 [N, D], their embeddings.
+    """
+    config, count = session.config, len(session.catalogue)
+    ordered = session.manifest.schema_.ordered
+    counted = count_statistics(session.events, count, config.user.history, ordered=ordered, settings=config.hybrid)
+    unit = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
+    return completed(counted, trained, unit, config.hybrid.nearest)
+
+
+def hybrid_of(session: Session, trained: np.ndarray, table: np.ndarray) -> HybridScore | None:
+    """The hybrid score over the items of an index; None where the run has learned none."""
+    blend = session.blend
+    return None if blend is None else HybridScore(session_statistics(session, trained, table), blend.weights)
+
+
+def learn_blend(session: Session, requests: Requests) -> Blend:
+    """Learns the weights by maximum likelihood over the catalogue, part by part in a fixed order.
+
+    Args:
+      session: with the weights of the best epoch.
+      requests: of the validation split.
+    """
+    settings, evaluate = session.config.hybrid, session.config.evaluate
+    table = session.model.items()[0]
+    statistics = session_statistics(session, np.arange(len(session.catalogue)), table.numpy())
+    queries = with_targets(requests.queries)
+    queries = queries.take(_some(len(queries), settings.queries, session.config.seed))
+    if not len(queries):
+        return Blend({TOWER: 1.0}, [])
+    candidates = _some(len(session.catalogue), settings.candidates, session.config.seed)
+    new_targets = sum(bool(statistics.borrowed[targets[0]]) for targets in queries.targets)
+    stages = _stages(statistics, learns_new=new_targets >= settings.least_new)
+    names = [name for stage in stages for name in stage]
+    everything = HybridScore(statistics, dict.fromkeys(names, 1.0))
+    scorer = ModelScorer(session.model, requests, table)
+    first = _first_times(requests, statistics.borrowed)
+    values, correction = _parts(scorer, everything, names, queries, candidates, first, evaluate.batch)
+    steps: list[dict[str, object]] = []
+    weights: dict[str, float] = {}
+    for size in range(1, len(stages) + 1):
+        parts = [name for stage in stages[:size] for name in stage]
+        free = [name == NEW for name in parts]
+        learned, loss = _maximum_likelihood(values[..., : len(parts)], correction, free)
+        weights = dict(zip(parts, learned, strict=True))
+        if NEIGHBOURS in weights and BORROWED not in weights:  # too few new targets to learn their own weight from
+            weights[BORROWED] = weights[NEIGHBOURS]
+        scorer.hybrid = HybridScore(statistics, weights)
+        ranking = metrics.rank(
+            lambda part: np.where(_absent(first, part.times), -np.inf, scorer(part)),
+            queries,
+            num_items=len(session.catalogue),
+            depth=evaluate.depth,
+            batch=evaluate.batch,
+        )
+        accuracy = metrics.accuracy(ranking, queries)
+        steps.append({"parts": parts, "loss": loss, "weights": weights, **{name: accuracy[name] for name in MEASURED}})
+    return Blend(weights, steps)
+
+
+def _stages(statistics: Statistics, *, learns_new: bool) -> list[list[str]]:
+    """The parts in the order in which they are added."""
+    stages = [[TOWER], [NEIGHBOURS]]
+    if SUCCESSORS in statistics.links:
+        stages.append([SUCCESSORS])
+    stages.append([POPULARITY])
+    return [*stages, [BORROWED, NEW]] if learns_new else stages
+
+
+def _some(count: int, limit: int, seed: int) -> np.ndarray:
+    if count <= limit:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
+
+
+def _first_times(requests: Requests, new: np.ndarray) -> np.ndarray:
+    """int64 [N]: when each new item first came up in the requests, the largest int64 where it never did; 0 for others."""
+    first = np.where(new, np.iinfo(np.int64).max, 0)
+    at = requests.queries.times[requests.pair_rows]
+    fresh = new[requests.pair_items]
+    np.minimum.at(first, requests.pair_items[fresh], at[fresh])
+    return first
+
+
+def _absent(first: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """bool [q, N]: what was not there yet, as far as times are known."""
+    return (first > times[:, None]) & (times > 0)[:, None]
+
+
+def _parts(
+    scorer: ModelScorer,
+    hybrid: HybridScore,
+    names: Sequence[str],
+    queries: Queries,
+    candidates: np.ndarray,
+    first: np.ndarray,
+    batch: int,
+) -> tuple[np.ndarray, float]:
+    """Parts float32 [Q, 1 + C, P] of the target and of C candidates, NaN where one is a target, was seen, or was not there
+    yet; and the log of how many items of the catalogue a candidate stands for.
+
+    Of several targets the first stands for the request. As in training, a new item is no negative before anybody took it.
+    """
+    length = scorer.model.user_tower.history
+    rows = []
+
+    @tf.function(reduce_retracing=True)
+    def parts(index: tf.Tensor, count: tf.Tensor) -> list[tf.Tensor]:
+        return [hybrid.part(name, index, count) for name in names if name != TOWER]
+
+    for start in range(0, len(queries), batch):
+        part = queries.slice(start, start + batch)
+        index = tf.constant(pad_history(part.histories, length, np.int32))
+        count = tf.constant([min(len(history), length) for history in part.histories], tf.int32)
+        values = [scorer.tower(part), *(value.numpy() for value in parts(index, count))]
+        stacked = np.stack([np.broadcast_to(value, values[0].shape) for value in values], axis=-1)
+        absent = _absent(first, part.times)
+        for row, (history, targets) in enumerate(zip(part.histories, part.targets, strict=True)):
+            target = stacked[row, targets[0]].copy()
+            stacked[row, absent[row]] = np.nan
+            stacked[row, history] = np.nan
+            stacked[row, targets] = np.nan
+            rows.append(np.concatenate([target[None], stacked[row, candidates]]))
+    return np.stack(rows), float(np.log(scorer.model.num_items / len(candidates)))
+
+
+def _maximum_likelihood(values: np.ndarray, correction: float, free: Sequence[bool]) -> tuple[list[float], float]:
+    """The parts' weights and the mean cross-entropy.
+
+    Args:
+      values: float32 [Q, 1 + C, P], the target first.
+      correction: log of how many items of the catalogue each candidate stands for.
+      free: for each part, whether its weight may be negative.
+    """
+    there = ~np.isnan(values).any(axis=-1)
+    scale = np.array([values[..., part][there].std() for part in range(values.shape[-1])]) + 1e-9
+    standard = np.where(there[..., None], values, 0.0).astype(np.float64) / scale
+    offset = np.where(there, correction, -np.inf)
+    offset[:, 0] = 0.0
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        logits = standard @ weights + offset
+        log_z = logsumexp(logits, axis=1)
+        share = np.exp(logits - log_z[:, None])
+        gradient = np.einsum("qc,qcp->p", share, standard) / len(share) - standard[:, 0].mean(axis=0)
+        value = (log_z - logits[:, 0]).mean() + _PRIOR * (weights @ weights)
+        return float(value), gradient + 2 * _PRIOR * weights
+
+    found = minimize(
+        loss,
+        np.full(len(scale), 0.1),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(None if any_sign else 0.0, None) for any_sign in free],
+    )
+    return [float(weight) for weight in found.x / scale], float(found.fun - _PRIOR * (found.x @ found.x))

@@ -1,0 +1,168 @@
+"""The hybrid score: what is counted, what new items borrow, how the parts are added, what the weights are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.config import HybridConfig
+from pipelines.hybrid import Blend, _maximum_likelihood
+from pipelines.statistics import completed, count_statistics, packed, succession, unpacked
+from tfrecs.errors import DataError
+from tfrecs.reader import TrainingEvents
+from towers.hybrid import (
+    BORROWED,
+    NEIGHBOURS,
+    NEW,
+    POPULARITY,
+    SUCCESSORS,
+    TOWER,
+    HybridScore,
+    Links,
+    Statistics,
+    newest_different,
+)
+
+SETTINGS = HybridConfig(neighbours=2, shrinkage=0.0)
+
+
+def dense(links: Links) -> np.ndarray:
+    return unpacked(links, len(links.index)).toarray()
+
+
+def three_items() -> Statistics:
+    """Item 0 speaks for 1 (0.5) and 2 (0.25), item 1 for 2 (1.0); after 1 comes 0 (2.0); item 2 is new."""
+    near = Links(np.array([[1, 2], [2, 0], [0, 0]], np.int32), np.array([[0.5, 0.25], [1.0, 0], [0, 0]], np.float32))
+    after = Links(np.array([[0], [0], [0]], np.int32), np.array([[0.0], [2.0], [0]], np.float32))
+    popularity, new = np.array([3.0, 2.0, 1.0], np.float32), np.array([False, False, True])
+    return Statistics({NEIGHBOURS: near, SUCCESSORS: after}, popularity, new, {NEIGHBOURS: 2, SUCCESSORS: 2})
+
+
+def score(weights: dict[str, float], history: list[int]) -> list[float]:
+    index = tf.constant([history + [0] * (4 - len(history))], tf.int32)
+    return HybridScore(three_items(), weights)(tf.zeros([1, 3]), index, tf.constant([len(history)])).numpy()[0].tolist()
+
+
+def test_each_part_is_its_sum_over_the_newest_items_times_its_weight() -> None:
+    assert score({NEIGHBOURS: 2.0}, [0, 1]) == [0.0, 1.0, 0.0]  # the new item's part is `borrowed`
+    assert score({NEIGHBOURS: 2.0, BORROWED: 4.0}, [0, 1]) == [0.0, 1.0, 5.0]
+    assert score({SUCCESSORS: 1.0}, [0, 1]) == [2.0, 0.0, 0.0]  # 1 is the newest: rank 1
+    assert score({SUCCESSORS: 1.0}, [1, 0]) == [1.0, 0.0, 0.0]  # rank 2 counts half
+    assert score({POPULARITY: 0.5}, []) == [1.5, 1.0, 0.5]
+    assert score({NEW: -1.0}, [0]) == [0.0, 0.0, -1.0]
+
+
+def test_the_towers_score_has_its_own_weight() -> None:
+    hybrid = HybridScore(three_items(), {TOWER: 3.0, POPULARITY: 1.0})
+    scores = hybrid(tf.constant([[1.0, 2.0, 3.0]]), tf.zeros([1, 4], tf.int32), tf.constant([0]))
+    assert scores.numpy().tolist() == [[6.0, 8.0, 10.0]]
+
+
+def test_only_the_newest_items_count_and_each_one_once() -> None:
+    items, weight = newest_different(tf.constant([[0, 1, 1, 9], [5, 0, 0, 0]]), tf.constant([3, 1]), 3)
+    assert (items.numpy() * weight.numpy()).tolist() == [[1, 0, 0], [5, 0, 0]]
+    assert weight.numpy().tolist() == [[1, 0, 1], [1, 0, 0]]
+    assert score({NEIGHBOURS: 1.0}, [0, 1, 1]) == [0.0, 0.0, 0.0]  # `last` is 2: 1 and 1, and 1 speaks for 2 alone
+
+
+def test_padding_more_changes_nothing_and_the_graph_says_what_eager_says() -> None:
+    hybrid = HybridScore(three_items(), {TOWER: 1.0, NEIGHBOURS: 1.0, SUCCESSORS: 1.0, POPULARITY: 1.0, BORROWED: 1.0})
+    scores, count = tf.constant([[0.5, 0.25, 0.0], [0.0, 0.0, 1.0]]), tf.constant([2, 1])
+    short = hybrid(scores, tf.constant([[0, 1], [1, 0]]), count)
+    long = hybrid(scores, tf.constant([[0, 1, 2, 2], [1, 2, 2, 2]]), count)
+    np.testing.assert_array_equal(short, long)
+    np.testing.assert_array_equal(tf.function(hybrid)(scores, tf.constant([[0, 1], [1, 0]]), count), short)
+
+
+def test_counting_neighbours_successors_and_popularity() -> None:
+    users, items = np.array(["a", "a", "b", "b", "b"]), np.array([0, 1, 0, 1, 2], np.int32)
+    events = TrainingEvents(users, items, np.arange(5))
+    counted = count_statistics(events, 4, 50, ordered=True, settings=SETTINGS)
+    # Cosine over users: items 0 and 1 share both of theirs, 2 shares its only one with each of them.
+    np.testing.assert_allclose(
+        dense(counted.links[NEIGHBOURS]),
+        [[0, 1, 2**-0.5, 0], [1, 0, 2**-0.5, 0], [2**-0.5, 2**-0.5, 0, 0], [0, 0, 0, 0]],
+        rtol=1e-6,
+    )
+    # 0 -> 1 twice (2 / sqrt(2 * 2)), 1 -> 2 once (1 / sqrt(2 * 1)); nothing leads from one user to the next.
+    np.testing.assert_allclose(
+        dense(counted.links[SUCCESSORS]), [[0, 1, 0, 0], [0, 0, 2**-0.5, 0], [0] * 4, [0] * 4], rtol=1e-6
+    )
+    np.testing.assert_allclose(counted.popularity, np.log([3, 3, 2, 1]), rtol=1e-6)
+    assert counted.borrowed.tolist() == [False, False, False, True]
+    assert counted.last == {NEIGHBOURS: 20, SUCCESSORS: 2}
+
+
+def test_without_an_order_there_is_no_successor_and_the_whole_history_counts() -> None:
+    events = TrainingEvents(np.array(["a", "a"]), np.array([0, 1], np.int32), np.zeros(2, np.int64))
+    counted = count_statistics(events, 2, 50, ordered=False, settings=SETTINGS)
+    assert set(counted.links) == {NEIGHBOURS}
+    assert counted.last == {NEIGHBOURS: 50}
+
+
+def test_an_item_that_comes_after_itself_is_no_successor() -> None:
+    assert succession(np.array([0, 0, 0]), np.array([1, 1, 0]), 2, 0.0).toarray().tolist()[1][1] == 0.0
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 6), st.integers(0, 2**31))
+def test_packing_keeps_the_largest_values(count: int, seed: int) -> None:
+    matrix = sp.random(count, count, 0.5, random_state=seed, dtype=np.float32, format="csr")
+    np.testing.assert_array_equal(unpacked(packed(matrix, count), count).toarray(), matrix.toarray())
+    np.testing.assert_array_equal(unpacked(packed(matrix, 1), count).toarray().max(1), matrix.toarray().max(1))
+
+
+def test_a_new_item_borrows_from_the_known_ones_nearest_to_it() -> None:
+    unit = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])  # the new item lies on item 1
+    counted = three_items()
+    whole = completed(counted, np.arange(3), unit, nearest=1)
+    # It goes where item 1 goes: nothing leads to 1 but item 0, with 0.5; and it leads where 1 leads.
+    np.testing.assert_allclose(dense(whole.links[NEIGHBOURS]), [[0, 0.5, 0.5], [0, 0, 0], [0, 0, 0]], atol=1e-5)
+    np.testing.assert_allclose(dense(whole.links[SUCCESSORS])[2], [2.0, 0.0, 0.0], atol=1e-5)
+    np.testing.assert_allclose(whole.popularity, [3.0, 2.0, 2.0], atol=1e-5)
+    assert whole.borrowed.tolist() == [False, False, True]
+
+
+def test_statistics_follow_the_items_into_another_catalogue() -> None:
+    unit = np.array([[0.0, 1.0], [1.0, 0.0]])
+    moved = completed(three_items(), np.array([1, 0]), unit, nearest=1)  # items 1 and 0, in this order
+    np.testing.assert_allclose(dense(moved.links[NEIGHBOURS]), [[0, 0], [0.5, 0]])
+    np.testing.assert_allclose(dense(moved.links[SUCCESSORS]), [[0, 2.0], [0, 0]])
+    assert moved.popularity.tolist() == [2.0, 3.0]
+
+
+def test_a_catalogue_of_new_items_alone_has_nothing_to_borrow() -> None:
+    alone = completed(three_items(), np.array([-1, -1]), np.eye(2), nearest=3)
+    assert not dense(alone.links[NEIGHBOURS]).any()
+    assert alone.popularity.tolist() == [0.0, 0.0]
+    assert alone.borrowed.all()
+
+
+def test_maximum_likelihood_finds_the_weights_that_drew_the_targets() -> None:
+    generator = np.random.default_rng(0)
+    parts = generator.normal(size=(4000, 30, 3)).astype(np.float32)
+    truth = np.array([1.5, 0.0, -0.7])
+    chance = np.exp(parts @ truth)
+    target = (generator.random(4000)[:, None] > np.cumsum(chance / chance.sum(1, keepdims=True), axis=1)).sum(1)
+    values = np.concatenate([parts[np.arange(4000), target][:, None], parts], axis=1)
+    values[np.arange(4000), target + 1] = np.nan
+    weights, _ = _maximum_likelihood(values, 0.0, [False, False, True])
+    np.testing.assert_allclose(weights, truth, atol=0.06)
+    weights, _ = _maximum_likelihood(values, 0.0, [False, False, False])
+    assert weights[2] == 0.0  # none below zero unless it may be
+
+
+def test_a_blend_survives_its_file_and_a_broken_file_is_one_line(tmp_path: Path) -> None:
+    blend = Blend({TOWER: 0.9, NEIGHBOURS: 0.1}, [{"parts": [TOWER], "loss": 1.0}])
+    assert Blend.load(tmp_path) is None
+    blend.save(tmp_path)
+    assert Blend.load(tmp_path) == blend
+    (tmp_path / "hybrid.json").write_text("{")
+    with pytest.raises(DataError, match=r"hybrid\.json: cannot be read"):
+        Blend.load(tmp_path)

@@ -1,0 +1,140 @@
+"""The hybrid score: the two towers, what the same users take, what follows what, and popularity, added with weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+TOWER, NEIGHBOURS, SUCCESSORS, POPULARITY = "tower", "neighbours", "successors", "popularity"
+BORROWED, NEW = "borrowed", "new"  # of items that nothing was counted of: their neighbours, and being one of them
+
+
+@dataclass(frozen=True)
+class Links:
+    """Of each item the items it speaks for.
+
+    Attributes:
+      index: int32 [N, K], their positions in the catalogue.
+      value: float32 [N, K], how much; 0 where there are fewer than K.
+    """
+
+    index: np.ndarray
+    value: np.ndarray
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What counting says of N items.
+
+    Attributes:
+      links: name of the part -> its links; `NEIGHBOURS`, and `SUCCESSORS` where events have an order.
+      popularity: float32 [N], log of the number of training events.
+      borrowed: bool [N], items that nothing was counted of and whose figures are those of items like them.
+      last: name of the part -> how many of the newest different items of a history count.
+    """
+
+    links: Mapping[str, Links]
+    popularity: np.ndarray
+    borrowed: np.ndarray
+    last: Mapping[str, int]
+
+
+class HybridScore(tf.Module):
+    """Weighted sum of scores of different origin (a "weighted hybrid": Burke, 2002, "Hybrid recommender systems").
+
+    score(q, i) = w_tower s(q, i) + w_n(i) sum_j n(j, i) + w_s sum_j t(j, i) / rank(j) + w_p log count(i) + b(i)
+
+    where j runs over the newest different items of the history (rank 1 is the newest), n is the similarity of an
+    item-based nearest-neighbour model and t says how often i came right after j. An item that nothing was counted of has
+    borrowed figures, a weight of its own for them, and a bias; w_n and b are the same for all others. The sum is the
+    logit of a softmax, so the weights can be learned by maximum likelihood on held-out requests.
+
+    Args:
+      statistics: of the N items.
+      weights: name of the part -> weight; a part without one is left out.
+    """
+
+    def __init__(self, statistics: Statistics, weights: Mapping[str, float]):
+        super().__init__()
+        self.weights = {name: float(weight) for name, weight in weights.items() if weight}
+        self.last = dict(statistics.last)
+        self.num_items = len(statistics.popularity)
+        self.popularity = _state(statistics.popularity, "item_popularity")
+        self.borrowed = _state(statistics.borrowed.astype(np.float32), "item_is_new")
+        used = {NEIGHBOURS if name == BORROWED else name for name in self.weights}
+        self.links = {
+            name: (_state(links.index, f"{name}_index"), _state(links.value, f"{name}_value"))
+            for name, links in statistics.links.items()
+            if name in used
+        }
+
+    def linked(self, name: str, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        """Sum of what the newest items of each history say of every item, float [B, N]."""
+        linked, value = self.links[name]
+        items, weight = newest_different(index, count, self.last[name])
+        if name == SUCCESSORS:
+            # The newest event says most about the next one.
+            weight /= tf.maximum(tf.cumsum(weight, axis=1), 1.0)
+        rows = tf.range(tf.shape(index)[0], dtype=tf.int64)[:, None, None] * self.num_items
+        segment = rows + tf.cast(tf.gather(linked, items), tf.int64)
+        values = tf.gather(value, items) * weight[:, :, None]
+        total = tf.shape(index, tf.int64)[0] * self.num_items
+        summed = tf.math.unsorted_segment_sum(tf.reshape(values, [-1]), tf.reshape(segment, [-1]), total)
+        return tf.reshape(summed, [-1, self.num_items])
+
+    def part(self, name: str, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        """One part but the tower's without its weight, float [B, N], or [1, N] where histories do not matter."""
+        borrowed = tf.convert_to_tensor(self.borrowed)[None, :]
+        if name == POPULARITY:
+            return tf.convert_to_tensor(self.popularity)[None, :]
+        if name == NEW:
+            return borrowed
+        if name == SUCCESSORS:
+            return self.linked(name, index, count)
+        return self.linked(NEIGHBOURS, index, count) * (borrowed if name == BORROWED else 1.0 - borrowed)
+
+    def __call__(self, scores: tf.Tensor, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        """
+        Args:
+          scores: float [B, N], the towers' logits.
+          index: int32 [B, L], events from the left, oldest first, anything behind them.
+          count: int32 [B], number of events.
+
+        Returns:
+          float [B, N].
+        """
+        weight = self.weights.get
+        total = weight(TOWER, 0.0) * scores
+        if NEIGHBOURS in self.links:
+            each = tf.where(self.borrowed > 0, weight(BORROWED, 0.0), weight(NEIGHBOURS, 0.0))
+            total += each * self.linked(NEIGHBOURS, index, count)
+        for name in (SUCCESSORS, POPULARITY, NEW):
+            if name in self.weights:
+                total += self.weights[name] * self.part(name, index, count)
+        return total
+
+
+def newest_different(index: tf.Tensor, count: tf.Tensor, last: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The newest `last` events, newest first, each item once.
+
+    Args:
+      index: int32 [B, L], events from the left, oldest first.
+      count: int32 [B].
+
+    Returns:
+      items int32 [B, last], and float [B, last], 1 where an item stands for the first time and 0 elsewhere.
+    """
+    position = count[:, None] - 1 - tf.range(last)[None, :]
+    items = tf.gather(index, tf.maximum(position, 0), batch_dims=1)
+    same = (items[:, :, None] == items[:, None, :]) & (position >= 0)[:, None, :]
+    newer = tf.linalg.band_part(tf.ones([last, last]), -1, 0) - tf.eye(last) > 0
+    again = tf.reduce_any(same & newer[None], axis=2)
+    return items, tf.cast((position >= 0) & ~again, tf.float32)
+
+
+def _state(value: np.ndarray, name: str) -> tf.Variable:
+    """A variable: a constant of this size would make the graph too large to save."""
+    return tf.Variable(value, trainable=False, name=name)
