@@ -169,11 +169,22 @@ class TrainConfig(Section):
 
 
 class EvaluateConfig(Section):
+    """`bins`: of the reliability diagram; `shrinkages`: of the bias baseline, and `rerank_weights`: of a label's logit
+    beside the retrieval score, of which the validation split chooses. `patterns`: at most so many subsets of the
+    modalities are tried, on at most `pattern_queries` requests; `groups`: most frequent categories whose modality
+    weights are shown."""
+
     depth: int = Field(50, ge=50)
     batch: int = Field(512, ge=1)
     shrinkage: float = 10.0
     neighbours: int = 100
     last: int = 20
+    bins: int = Field(15, ge=2)
+    shrinkages: tuple[float, ...] = Field((1.0, 3.0, 10.0, 30.0), min_length=1)
+    rerank_weights: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+    patterns: int = Field(32, ge=1)
+    pattern_queries: int = Field(2000, ge=1)
+    groups: int = Field(12, ge=0)
     diversities: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines import metrics
+from pipelines import metrics, ranking_head
 from pipelines.baselines import fit_baselines, interaction_matrix
 from pipelines.beyond_accuracy import beyond_accuracy
 from pipelines.config import EvaluateConfig
@@ -22,9 +22,10 @@ from pipelines.report import JSON_FILE, MARKDOWN_FILE, Report, summary_table, wr
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
 from pipelines.tradeoff import accuracy_diversity_curve
-from pipelines.train import Session, load_trained
+from pipelines.train import Session, load_trained, validation_requests
 from tfrecs.demo.world import oracle_scores
 from tfrecs.errors import DataError
+from tfrecs.labelled import load_labelled_events
 from tfrecs.reader import load_histories
 
 
@@ -104,7 +105,7 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
         oracle=measured.pop("oracle", None),
         baselines=measured,
         slices=slices,
-        ranking=_ranking_head(session, requests, scorer),
+        ranking=_ranking_head(session, scorer, counts),
         commands=commands,
         tradeoff=accuracy_diversity_curve(
             scorer,
@@ -168,17 +169,16 @@ def _without_modalities(session: Session, scorer: ModelScorer, queries: Queries)
     return slices
 
 
-def _ranking_head(session: Session, requests: Requests, scorer: ModelScorer) -> dict[str, dict[str, float]]:
-    """AUC and log-loss of binary labels, RMSE of regression labels, over every held-out event."""
-    predictions = scorer.predictions(session.config.evaluate.batch)
-    result = {}
-    for column, label in enumerate(session.manifest.schema_.labels):
-        truth, predicted = requests.pair_labels[:, column], predictions[label.name]
-        if label.task == "binary":
-            result[label.name] = {"auc": metrics.auc(truth, predicted), "logloss": metrics.logloss(truth, predicted)}
-        else:
-            result[label.name] = {"rmse": metrics.rmse(truth, predicted)}
-    return result
+def _ranking_head(session: Session, scorer: ModelScorer, counts: np.ndarray) -> dict[str, dict[str, Any]]:
+    """The labels of every held-out event; see `pipelines.ranking_head.measure`."""
+    if session.model.ranking is None:
+        return {}
+    settings = session.config.evaluate
+    validation = ModelScorer(session.model, validation_requests(session))
+    training = load_labelled_events(session.records, session.manifest, session.catalogue.ids)
+    return ranking_head.measure(
+        scorer, ranking_head.ask(validation, settings), ranking_head.ask(scorer, settings), training, counts, settings
+    )
 
 
 if __name__ == "__main__":
