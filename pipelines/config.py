@@ -183,7 +183,7 @@ class EvaluateConfig(Section):
     shrinkages: tuple[float, ...] = Field((1.0, 3.0, 10.0, 30.0), min_length=1)
     rerank_weights: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
     patterns: int = Field(32, ge=1)
-    pattern_queries: int = Field(2000, ge=1)
+    pattern_queries: int = Field(1000, ge=1)
     groups: int = Field(12, ge=0)
     diversities: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 
