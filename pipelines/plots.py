@@ -25,7 +25,7 @@ from pipelines.plots_style import (
     number,
 )
 
-__all__ = ["accuracy_curves", "beyond_accuracy_bars", "exposure_curves", "label_groups", "part_bars", "slice_bars"]
+__all__ = ["accuracy_curves", "beyond_accuracy_bars", "exposure_curves", "labelled_points", "part_bars", "slice_bars"]
 __all__ += ["tradeoff_curve"]
 
 
@@ -166,26 +166,24 @@ def exposure_curves(dataset: str, groups: Sequence[str], exposure: Mapping[str, 
     return figure
 
 
-def label_groups(places: Sequence[tuple[float, float]], apart: tuple[float, float]) -> list[list[int]]:
-    """Indices of neighbouring points that one label must serve, because two would lie over each other.
+def labelled_points(places: Sequence[tuple[float, float]], apart: tuple[float, float]) -> list[int]:
+    """Which points along a curve can have a label without two of them lying over each other.
 
     Args:
-      places: (x, y) of each point along a curve.
-      apart: the distance in x or in y at which two labels are apart.
+      places: (x, y) of each point; one with a NaN gets none.
+      apart: the distance in x, or in y, from which on two labels are clear of each other.
 
     Returns:
-      Runs of indices in order; points with a NaN are left out.
+      Indices: the first point, and each that is clear of the last labelled one before it.
     """
-    groups: list[list[int]] = []
+    chosen: list[int] = []
     for index, place in enumerate(places):
         if any(math.isnan(value) for value in place):
             continue
-        first = places[groups[-1][0]] if groups else None
-        if first is not None and all(abs(a - b) < least for a, b, least in zip(place, first, apart, strict=True)):
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups
+        last = places[chosen[-1]] if chosen else None
+        if last is None or any(abs(a - b) >= least for a, b, least in zip(place, last, apart, strict=True)):
+            chosen.append(index)
+    return chosen
 
 
 def tradeoff_curve(dataset: str, rows: Sequence[Metrics]) -> Figure | None:
@@ -202,13 +200,12 @@ def tradeoff_curve(dataset: str, rows: Sequence[Metrics]) -> Figure | None:
         width = max((x for x, _ in known), default=0.0) - min((x for x, _ in known), default=0.0)
         height = max((y for _, y in known), default=0.0)
         # Of a panel's width and height a label takes about a tenth and a sixteenth.
-        for group in label_groups(places, (0.1 * width, 0.065 * height)):
-            ends = [f"{number(rows[index], 'diversity'):g}" for index in (group[0], group[-1])]
-            text = ends[0] if len(group) == 1 else f"{ends[0]} to {ends[1]}"
-            axes.annotate(text, places[group[-1]], xytext=(5, 6), textcoords="offset points", fontsize=9)
+        for index in labelled_points(places, (0.1 * width, 0.065 * height)):
+            text = f"{number(rows[index], 'diversity'):g}"
+            axes.annotate(text, places[index], xytext=(5, 6), textcoords="offset points", fontsize=9)
         axes.set(xlabel="Diversity@20 (1 - mean cosine within a list)", ylabel=title)
         axes.set_ylim(0, 1.12 * height or None)
         axes.margins(x=0.12)
         clean(axes, "both")
-    figure.suptitle(f"{dataset}: what diversity costs (numbers: the input `diversity`)")
+    figure.suptitle(f"{dataset}: what diversity costs (numbers: the input `diversity`; the table has all)")
     return figure

@@ -68,9 +68,10 @@ def bars(axes: Axes, names: Sequence[str], values: Sequence[float], colours: Seq
     """Horizontal bars from the top down, each with its number; an unknown value is written as such."""
     lengths = [0.0 if math.isnan(value) else value for value in values]
     drawn = axes.barh(range(len(names)), lengths, color=list(colours), height=0.68)
-    axes.bar_label(
-        drawn, ["n/a" if math.isnan(value) else f"{value:.{digits}f}" for value in values], padding=3, fontsize=9
-    )
+    texts = ["n/a" if math.isnan(value) else f"{value:.{digits}f}" for value in values]
+    # On white, so that a line of reference does not run through a number.
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+    axes.bar_label(drawn, texts, padding=3, fontsize=9, bbox=ground)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)  # and not by inverting, which panels that share the axis would undo
     axes.set_xlim(0, max([*lengths, 1e-9]) * 1.22)  # room for the numbers
