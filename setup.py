@@ -49,11 +49,13 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]==2.17.1"],
         "tpu": ["tensorflow-tpu==2.17.1"],
+        "tune": ["optuna>=4.2,<6"],
         # Needs pillow below 13 and python-dateutil below 3, which constraints.txt does not hold to: see README.
         "beam": ["apache-beam==2.77.0"],
         "dev": [
             "hypothesis>=6",
             "mypy>=1.10",
+            "optuna>=4.2,<6",
             "ovmsclient>=2023.1",
             "pandas-stubs",
             "prometheus-client>=0.20",

@@ -133,13 +133,13 @@ def _weight_table(report: Report) -> str:
 
 def _ranking_table(report: Report) -> str:
     """A line for the head and each of its baselines, with a cell only where a metric applies."""
-    rows = []
+    rows: list[tuple[str, str, Mapping[str, Any]]] = []
     for label, metrics in report.ranking.items():
         lines: dict[str, Mapping[str, Any]] = {"model": metrics}
         if "uncalibrated" in metrics:
             lines["model before calibration"] = metrics["uncalibrated"]
         lines |= {f"{name} baseline": values for name, values in metrics.get("baselines", {}).items()}
-        rows += [[label, name, values] for name, values in lines.items()]
+        rows += [(label, name, values) for name, values in lines.items()]
     names = [name for name in _LABEL_METRICS if any(name in values for *_, values in rows)]
     cells = [
         [label, system, *(text(value_of(values, name)) if name in values else "" for name in names)]

@@ -37,9 +37,10 @@ class ModelScorer:
         self.table = model.items()[0] if table is None else table
         self.encode_context, _ = context_encoder(model.schema.context)
         self._request = tf.function(self._last_states, reduce_retracing=True)
-        self._head = tf.function(
-            lambda states, items: model.ranking.logits(states, items, training=False), reduce_retracing=True
-        )
+        self._head = tf.function(self._label_logits, reduce_retracing=True)
+
+    def _label_logits(self, states: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {} if self.model.ranking is None else self.model.ranking.logits(states, items, training=False)
 
     def _last_states(
         self,
