@@ -187,8 +187,9 @@ def _run_trial(optuna: Any, study: optuna.Study, trial: optuna.Trial, job: TuneJ
     reported = dict(study.trials[trial.number].intermediate_values)
 
     def after_epoch(row: Mapping[str, Any]) -> None:
-        if row["epoch"] not in reported:
-            trial.report(row[METRIC], row["epoch"])
+        step = row["epoch"] - 1  # pruners count from 0
+        if step not in reported:
+            trial.report(row[METRIC], step)
         if trial.should_prune():
             raise _PrunedError
 

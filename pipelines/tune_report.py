@@ -174,7 +174,7 @@ def importance_figure(importances: Mapping[str, float]) -> Figure | None:
     if not importances:
         return None
     ordered = sorted(importances.items(), key=lambda pair: -pair[1])
-    figure = new_figure(7.5, 1.2 + 0.34 * len(ordered))
+    figure = new_figure(7.5, 2.0 + 0.34 * len(ordered))
     axes = figure.add_subplot()
     bars(axes, [name for name, _ in ordered], [share for _, share in ordered], [MODEL_COLOUR] * len(ordered), digits=2)
     axes.set_xlabel("importance (share)")
