@@ -87,7 +87,7 @@ def part_bars(
     if not parts:
         return None
     names = [MODEL, *baselines]
-    figure = new_figure(1.6 + 3.0 * len(parts), 2.0 + 0.34 * len(names))
+    figure = new_figure(1.6 + 3.0 * len(parts), 2.2 + 0.34 * len(names))
     for axes, part in zip(figure.subplots(1, len(parts), sharey=True, squeeze=False)[0], parts, strict=True):
         values = [
             number(slices[part], "recall@20"),

@@ -55,7 +55,7 @@ def weight_bars(dataset: str, rows: Sequence[Mapping[str, Any]]) -> Figure | Non
     kinds = list(dict.fromkeys(str(row["by"]) for row in rows))
     parts = [[row for row in rows if row["by"] == kind] for kind in kinds]
     longest = max(map(len, parts))
-    figure = new_figure(5.4 * len(parts) + 0.8, 2.0 + 0.34 * longest)
+    figure = new_figure(5.4 * len(parts) + 0.8, 2.4 + 0.34 * longest)
     panels = figure.subplots(1, len(parts), squeeze=False)[0]
     for axes, kind, part in zip(panels, kinds, parts, strict=True):
         _stacked(axes, part)
