@@ -92,10 +92,11 @@ def tune_markdown(
     states = [trial.state for trial in trials]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     first = trials[0].value
-    against = f", the configuration as it was {first:.4f}" if first is not None and best.number else ""
+    against = f", the first trial {first:.4f}" if first is not None and best.number else ""
     blocks = [
         f"# {metric} {best.value:.4f} in trial {best.number + 1}{against}",
-        f"{len(trials)} trials ({counted}), all on the validation split; the test split was not read. "
+        f"{len(trials)} trials ({counted}), all on the validation split; the test split was not read. The first trial is "
+        f"the configuration as it was, where that lies in the space. "
         f"Being the best of several on one split, the value is too good by what chance adds; "
         f"`evaluate` tells the rest.",
         f"```sh\n{command}\n```",
@@ -200,6 +201,10 @@ def option_figure(trials: Sequence[Outcome], options: Sequence[str], metric: str
         if not numeric:
             axes.set_xticks(range(len(names)), names, rotation=20, ha="right", fontsize=8)
             axes.set_xlim(-0.5, len(names) - 0.5)
+        elif min(places) > 0 and max(places) >= 10 * min(places):
+            axes.set_xscale("log")
+        elif all(isinstance(place, int) for place in places):
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.set_title(name, fontsize=9)
         clean(axes, "both")
     for axes in grid[len(options) :]:

@@ -20,6 +20,7 @@ from pipelines.train import Session, validation_requests
 from pipelines.validation import validate
 from serving import contract
 from serving.gate import ask_fresh_process
+from tfrecs.errors import DivergedError
 from tfrecs.labelled import load_labelled_events
 
 
@@ -129,3 +130,11 @@ def test_the_validation_loss_is_the_cross_entropy_over_the_catalogue(whole: Whol
     chances = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     expected = [-np.log(chances[row, target]).mean() for row, target in enumerate(queries.targets) if len(target)]
     assert found["retrieval_loss"] == pytest.approx(np.mean(expected), abs=1e-4)
+
+
+def test_scores_that_are_not_finite_end_a_training_in_one_line(whole: Whole, session: Session) -> None:
+    validation = validation_requests(session)
+    scorer = ModelScorer(session.model, validation)
+    scorer.table = scorer.table * float("nan")
+    with pytest.raises(DivergedError, match=r"lower train\.learning_rate$"):
+        validate(scorer, validation, depth=50, batch=64)

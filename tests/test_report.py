@@ -14,7 +14,6 @@ from PIL import Image
 
 from pipelines import report_markdown as markdown
 from pipelines.metrics import ACCURACY_METRICS
-from pipelines.plots import labelled_points
 from pipelines.report import Report, headline, report_json, summary_table, write_report
 
 BEYOND = ("coverage@20", "diversity@20", "novelty@20", "popularity_bias@20")
@@ -260,13 +259,6 @@ def test_missing_content_and_weights_have_a_line_each() -> None:
     assert "| text | 0.1500 | 0.0750 | 0.0375 | 0.0187 | 0.50 x |" in text
     assert "2 of the 4 subsets of the modalities" in text
     assert "| noir | 9 | 0.5000 | 0.5000 |" in text
-
-
-def test_no_two_labels_lie_over_each_other() -> None:
-    places = [(0.0, 1.0), (0.01, 1.0), (0.05, 0.98), (math.nan, 1.0), (0.12, 0.97), (0.13, 0.5)]
-    # .01 and .05 are within .1 of the first; .12 is not; .13 is near it in x but half a panel lower.
-    assert labelled_points(places, (0.1, 0.06)) == [0, 4, 5]
-    assert labelled_points([], (0.1, 0.1)) == []
 
 
 def test_the_price_of_diversity_has_a_line_for_every_setting() -> None:

@@ -265,13 +265,13 @@ def test_what_a_dimension_holds() -> None:
     assert Dimension(choices=["a", None]).holds(None)
 
 
-def test_the_report_sets_the_best_against_the_configuration_as_it_was() -> None:
+def test_the_report_sets_the_best_against_the_first() -> None:
     trials = [
         Outcome(0, "complete", 0.25, {"a.b": 1}, []),
         Outcome(1, "complete", 0.5, {"a.b": 0.123456}, [{"epoch": 1}]),
     ]
     text = tune_markdown(trials, trials[1], {"a.b": 1.0}, "valid_ndcg@10", ["a.b"], "train it", ["importances"])
-    assert text.startswith("# valid_ndcg@10 0.5000 in trial 2, the configuration as it was 0.2500")
+    assert text.startswith("# valid_ndcg@10 0.5000 in trial 2, the first trial 0.2500")
     assert "| 2 | complete | 0.5000 | 1 | 0.1235 |" in text
     assert "| a.b | 1.00 |" in text
     assert "importances.png" in text
