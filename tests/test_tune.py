@@ -48,7 +48,6 @@ import tfrecs
 from pipelines import tune
 from pipelines.config import load_config
 
-report = tune.METRIC
 class Killer(tune.Trainer):
     def train(self, after_epoch=None):
         def kill(row):
