@@ -51,11 +51,13 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]==2.17.1"],
         "tpu": ["tensorflow-tpu==2.17.1"],
+        "tune": ["optuna>=4.2,<6"],
         "beam": BEAM,
         "dev": [
             *BEAM,
             "hypothesis>=6",
             "mypy>=1.10",
+            "optuna>=4.2,<6",
             "ovmsclient>=2023.1",
             "pandas-stubs",
             "prometheus-client>=0.20",

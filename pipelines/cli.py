@@ -143,6 +143,25 @@ def train(
 
 
 @main.command()
+@click.option("--records", type=_path, required=True)
+@click.option("--out", type=_path, required=True, help="The search's folder; one that was stopped is continued.")
+@click.option("--trials", type=click.IntRange(1), help="How many, those of earlier calls included.")
+@click.option(
+    "--space", type=_path, help="A YAML file: option -> choices, or low and high; see `triptych config`, tune."
+)
+@_configured
+def tune(
+    records: Path, out: Path, trials: int | None, space: Path | None, file: Path | None, changes: tuple[str, ...]
+) -> None:
+    """Search for a better configuration on the validation split."""
+    from pipelines import tune as step
+
+    if trials is not None:
+        changes = (*changes, f"tune.trials={trials}")
+    step.run(step.TuneJob(records, out, _config(file, changes), space))
+
+
+@main.command()
 @click.option("--run", "folder", type=_path, required=True)
 def evaluate(folder: Path) -> None:
     """Rank the test split with the model and the baselines."""

@@ -188,11 +188,22 @@ class TrainConfig(Section):
 
 
 class EvaluateConfig(Section):
+    """`bins`: of the reliability diagram; `shrinkages`: of the bias baseline, and `rerank_weights`: of a label's logit
+    beside the retrieval score, of which the validation split chooses. `patterns`: at most so many subsets of the
+    modalities are tried, on at most `pattern_queries` requests; `groups`: most frequent categories whose modality
+    weights are shown."""
+
     depth: int = Field(50, ge=50)
     batch: int = Field(512, ge=1)
     shrinkage: float = 10.0
     neighbours: int = 100
     last: int = 20
+    bins: int = Field(15, ge=2)
+    shrinkages: tuple[float, ...] = Field((1.0, 3.0, 10.0, 30.0), min_length=1)
+    rerank_weights: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+    patterns: int = Field(32, ge=1)
+    pattern_queries: int = Field(1000, ge=1)
+    groups: int = Field(12, ge=0)
     diversities: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 
 
@@ -272,6 +283,32 @@ class InspectConfig(Section):
     heavy: int = Field(2000, ge=1)
 
 
+class TuneConfig(Section):
+    """`triptych tune`. `trials`: how many, those of earlier calls included. `startup`: trials drawn at random, and never
+    pruned, before the sampler and the pruner learn from them; `prune_after`: epochs of a trial before it may be pruned.
+
+    `space`: option -> `choices`, or `low` and `high` (integers where both are) with `log` or `step`; the first trial is
+    the configuration as it is, where that lies in the space."""
+
+    trials: int = Field(30, ge=1)
+    startup: int = Field(6, ge=1)
+    prune_after: int = Field(4, ge=1)
+    space: dict[str, dict[str, Any]] = {
+        "train.learning_rate": {"low": 5e-4, "high": 1e-2, "log": True},
+        "train.batch": {"choices": [8, 16, 32, 64]},
+        "user.width": {"choices": [32, 64, 128]},
+        "user.layers": {"low": 1, "high": 3},
+        "user.dropout": {"low": 0.0, "high": 0.5},
+        "user.history": {"choices": [20, 50, 100]},
+        "item.fusion": {"choices": ["attention", "concat", "gated", "transformer"]},
+        "item.id_dropout": {"low": 0.0, "high": 0.8},
+        "item.modality_dropout": {"low": 0.0, "high": 0.5},
+        "retrieval.temperature": {"low": 0.5, "high": 4.0, "log": True},
+        "retrieval.label_smoothing": {"low": 0.0, "high": 0.2},
+        "ranking.weight": {"low": 0.01, "high": 1.0, "log": True},
+    }
+
+
 class DemoConfig(Section):
     """Size of the generated catalogue."""
 
@@ -303,6 +340,7 @@ class Config(BaseModel):
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
     serve: ServeConfig = ServeConfig()
+    tune: TuneConfig = TuneConfig()
     demo: DemoConfig = DemoConfig()
     inspect: InspectConfig = InspectConfig()
 

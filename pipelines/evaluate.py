@@ -10,22 +10,26 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines import metrics
+from pipelines import metrics, ranking_head
 from pipelines.baselines import fit_baselines, interaction_matrix
-from pipelines.beyond_accuracy import beyond_accuracy
+from pipelines.beyond_accuracy import BEYOND_CUTOFF, beyond_accuracy
 from pipelines.config import EvaluateConfig
+from pipelines.groups import exposure, item_categories, popularity_groups, weight_groups
 from pipelines.heldout import Requests, make_requests, with_targets
 from pipelines.hybrid import hybrid_of
 from pipelines.metrics import Ranking
+from pipelines.patterns import missing_patterns
+from pipelines.plots_style import MODEL, ORACLE
 from pipelines.progress import console, progress, say
 from pipelines.queries import Queries, Scorer
 from pipelines.report import JSON_FILE, MARKDOWN_FILE, Report, summary_table, write_report
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
 from pipelines.tradeoff import accuracy_diversity_curve
-from pipelines.train import Session, load_trained
+from pipelines.train import Session, load_trained, validation_requests
 from tfrecs.demo.world import oracle_scores
 from tfrecs.errors import DataError
+from tfrecs.labelled import load_labelled_events
 from tfrecs.reader import load_histories
 
 
@@ -74,10 +78,10 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
     names, rows = np.unique(events.users, return_inverse=True)
     train = interaction_matrix(rows, events.items, num_users=len(names), num_items=count)
     counts = session.catalogue.counts(session.manifest)
-    table = session.model.items()[0].numpy()
+    table, weights = (value.numpy() for value in session.model.items())
     hybrid = hybrid_of(session, np.arange(count), table)
     scorer = ModelScorer(session.model, requests, hybrid=hybrid)
-    scorers: dict[str, Scorer] = {"model": scorer}
+    scorers: dict[str, Scorer] = {MODEL: scorer}
     scorers |= fit_baselines(
         train,
         seed=session.config.seed,
@@ -87,7 +91,7 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
     )
     oracle = _oracle(session)
     if oracle is not None:
-        scorers["oracle"] = oracle
+        scorers[ORACLE] = oracle
     rankings, measured = {}, {}
     with progress("ranking the test split", "systems") as advance:
         for done, (name, score) in enumerate(scorers.items()):
@@ -97,16 +101,21 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
             measured[name] = metrics.accuracy(ranking, queries) | beyond_accuracy(
                 ranking, queries, features=table, train_counts=counts
             )
-    slices = _slices(session, queries, rankings["model"], counts, set(names.tolist()))
+    parts = _parts(queries, counts, set(names.tolist()))
+    slices, baseline_slices = _slices(queries, rankings, parts)
     slices |= _without_modalities(session, scorer, queries)
+    if hybrid is not None:
+        alone = _rank(ModelScorer(session.model, requests), queries, count, settings)
+        slices["towers_alone"] = metrics.accuracy(alone, queries) | {"queries": float(len(queries))}
+    groups = popularity_groups(counts)
     return Report(
         dataset=session.manifest.name,
         protocol=session.manifest.protocol,
-        model=measured.pop("model"),
-        oracle=measured.pop("oracle", None),
+        model=measured.pop(MODEL),
+        oracle=measured.pop(ORACLE, None),
         baselines=measured,
         slices=slices,
-        ranking=_ranking_head(session, requests, scorer),
+        ranking=_ranking_head(session, scorer, counts),
         commands=commands,
         tradeoff=accuracy_diversity_curve(
             scorer,
@@ -115,6 +124,29 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
             levels=settings.diversities,
             pool=session.config.export.pool,
             batch=settings.batch,
+        ),
+        baseline_slices=baseline_slices,
+        patterns=missing_patterns(
+            scorer,
+            queries,
+            limit=settings.patterns,
+            max_queries=settings.pattern_queries,
+            seed=session.config.seed,
+            depth=settings.depth,
+            batch=settings.batch,
+        ),
+        exposure={
+            "groups": list(groups),
+            "systems": exposure(
+                {name: rankings[name] for name in rankings if name != ORACLE}, queries, groups, BEYOND_CUTOFF
+            ),
+        },
+        modality_weights=weight_groups(
+            weights,
+            session.manifest.schema_.modalities,
+            groups,
+            item_categories(session.manifest.schema_, session.catalogue),
+            settings.groups,
         ),
         versions=session.manifest.versions,
         curve=curve,
@@ -141,18 +173,28 @@ def _oracle(session: Session) -> Scorer | None:
     return score
 
 
+def _parts(queries: Queries, counts: np.ndarray, training_users: set[str]) -> dict[str, np.ndarray]:
+    """Parts of the test split, bool [Q]: by whether the targets, or the user, were seen in training."""
+    return {
+        "cold_items": np.array([bool((counts[targets] == 0).all()) for targets in queries.targets]),
+        "warm_items": np.array([bool((counts[targets] > 0).all()) for targets in queries.targets]),
+        "cold_users": np.array([user not in training_users for user in queries.user_ids]),
+    }
+
+
 def _slices(
-    session: Session, queries: Queries, ranking: Ranking, counts: np.ndarray, training_users: set[str]
-) -> dict[str, dict[str, float]]:
-    """Parts of the test split: by whether the targets, or the user, were seen in training."""
-    cold_target = np.array([bool((counts[targets] == 0).all()) for targets in queries.targets])
-    warm_target = np.array([bool((counts[targets] > 0).all()) for targets in queries.targets])
-    cold_user = np.array([user not in training_users for user in queries.user_ids])
-    parts = {"cold_items": cold_target, "warm_items": warm_target, "cold_users": cold_user}
-    slices = {}
-    for name, mask in parts.items():
-        slices[name] = metrics.accuracy(ranking.take(mask), queries.take(mask)) | {"queries": float(mask.sum())}
-    return slices
+    queries: Queries, rankings: Mapping[str, Ranking], parts: Mapping[str, np.ndarray]
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, dict[str, float]]]]:
+    """Part -> metrics of the model; the same for each of the baselines."""
+    found = {
+        system: {
+            name: metrics.accuracy(ranking.take(mask), queries.take(mask)) | {"queries": float(mask.sum())}
+            for name, mask in parts.items()
+        }
+        for system, ranking in rankings.items()
+        if system != ORACLE
+    }
+    return found.pop(MODEL), found
 
 
 def _without_modalities(session: Session, scorer: ModelScorer, queries: Queries) -> dict[str, dict[str, float]]:
@@ -170,17 +212,16 @@ def _without_modalities(session: Session, scorer: ModelScorer, queries: Queries)
     return slices
 
 
-def _ranking_head(session: Session, requests: Requests, scorer: ModelScorer) -> dict[str, dict[str, float]]:
-    """AUC and log-loss of binary labels, RMSE of regression labels, over every held-out event."""
-    predictions = scorer.predictions(session.config.evaluate.batch)
-    result = {}
-    for column, label in enumerate(session.manifest.schema_.labels):
-        truth, predicted = requests.pair_labels[:, column], predictions[label.name]
-        if label.task == "binary":
-            result[label.name] = {"auc": metrics.auc(truth, predicted), "logloss": metrics.logloss(truth, predicted)}
-        else:
-            result[label.name] = {"rmse": metrics.rmse(truth, predicted)}
-    return result
+def _ranking_head(session: Session, scorer: ModelScorer, counts: np.ndarray) -> dict[str, dict[str, Any]]:
+    """The labels of every held-out event; see `pipelines.ranking_head.measure`."""
+    if session.model.ranking is None:
+        return {}
+    settings = session.config.evaluate
+    validation = ModelScorer(session.model, validation_requests(session), hybrid=scorer.hybrid)
+    training = load_labelled_events(session.records, session.manifest, session.catalogue.ids)
+    return ranking_head.measure(
+        scorer, ranking_head.ask(validation, settings), ranking_head.ask(scorer, settings), training, counts, settings
+    )
 
 
 if __name__ == "__main__":

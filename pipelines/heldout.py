@@ -20,6 +20,7 @@ class Requests:
       queries: users, moments, histories and targets.
       values: Q arrays float32, event values of the histories.
       event_times: Q arrays int64, times of the histories.
+      labels: Q arrays float32 [events, labels] of the histories, NaN = unknown.
       context: column context -> [Q] (bytes or float32), of the moment of the request.
       users: serialized Examples [Q] that carry the users' features.
       pair_rows, pair_items, pair_labels: int64 [E], int32 [E], float32 [E, labels]: every held-out event, positive or
@@ -29,6 +30,7 @@ class Requests:
     queries: Queries
     values: list[np.ndarray]
     event_times: list[np.ndarray]
+    labels: list[np.ndarray]
     context: Mapping[str, np.ndarray]
     users: np.ndarray
     pair_rows: np.ndarray
@@ -83,6 +85,7 @@ def make_requests(histories: Sequence[History], schema: Schema, *, limit: int | 
         ),
         values=[row.history.values[row.past] for row in rows],
         event_times=[row.history.times[row.past] for row in rows],
+        labels=[row.history.labels[row.past] for row in rows],
         context={name: np.array([row.history.context[name][row.moment] for row in rows]) for name in contexts},
         users=np.array([row.history.user for row in rows], object),
         pair_rows=np.concatenate([np.full(len(row.events), index) for index, row in enumerate(rows)] or [empty]),

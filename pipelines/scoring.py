@@ -45,6 +45,10 @@ class ModelScorer:
         self.table = model.items()[0] if table is None else table
         self.encode_context, _ = context_encoder(model.schema.context)
         self._request = tf.function(self._last_states, reduce_retracing=True)
+        self._head = tf.function(self._label_logits, reduce_retracing=True)
+
+    def _label_logits(self, states: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {} if self.model.ranking is None else self.model.ranking.logits(states, items, training=False)
 
     def _last_states(
         self,
@@ -93,21 +97,33 @@ class ModelScorer:
         scores = self.tower(queries)
         return (scores if self.hybrid is None else self.hybrid(scores, *self._history(queries))).numpy()
 
-    def predictions(self, batch: int) -> dict[str, np.ndarray]:
-        """Label -> predictions float [E] of the ranking head for the requests' held-out events."""
-        if self.model.ranking is None:
-            return {}
-        head = tf.function(self.model.ranking, reduce_retracing=True)
-        states = np.concatenate(
-            [
-                self.states(self.requests.queries.slice(start, start + batch))
-                for start in range(0, len(self.requests), batch)
-            ]
-        )
+    def all_states(self, batch: int) -> np.ndarray:
+        """Query embeddings float32 [Q, D] of all requests."""
+        parts = [
+            self.states(self.requests.queries.slice(start, start + batch)).numpy()
+            for start in range(0, len(self.requests), batch)
+        ]
+        return np.concatenate(parts) if parts else np.zeros([0, self.table.shape[1]], np.float32)
+
+    def logits(self, states: np.ndarray, items: np.ndarray, batch: int) -> dict[str, np.ndarray]:
+        """Label -> logits float32 of the ranking head, before calibration; none without a head.
+
+        Args:
+          states: float [E, D].
+          items: int [E] or [E, C], the item, or items, that each state is asked about.
+          batch: states at a time.
+        """
         parts: dict[str, list[np.ndarray]] = {label.name: [] for label in self.model.schema.labels}
-        for start in range(0, len(self.requests.pair_items), batch):
-            rows = self.requests.pair_rows[start : start + batch]
-            item = tf.gather(self.table, self.requests.pair_items[start : start + batch])
-            for name, value in head(tf.constant(states[rows]), item).items():
-                parts[name].append(value.numpy())
-        return {name: np.concatenate(values) for name, values in parts.items()}
+        for start in range(0, len(items), batch) if self.model.ranking is not None else ():
+            some = items[start : start + batch]
+            # As rows of one matrix, so that one graph serves both forms.
+            state = np.repeat(states[start : start + batch], some[0].size, axis=0)
+            found = self._head(tf.constant(state), tf.gather(self.table, tf.constant(some.reshape(-1))))
+            for name, value in found.items():
+                parts[name].append(value.numpy().reshape(some.shape))
+        empty = np.zeros(items.shape, np.float32)
+        return {name: np.concatenate(values) if values else empty for name, values in parts.items()}
+
+    def pair_logits(self, states: np.ndarray, batch: int) -> dict[str, np.ndarray]:
+        """Label -> logits float32 [E] for the requests' held-out events; `states` from `all_states`."""
+        return self.logits(states[self.requests.pair_rows], self.requests.pair_items, batch)

@@ -99,6 +99,7 @@ def reindexed(requests: Requests, positions: np.ndarray) -> Requests:
         queries=replace(queries, histories=those(moved), targets=[empty] * len(queries)),
         values=those(requests.values),
         event_times=those(requests.event_times),
+        labels=those(requests.labels),
         pair_rows=np.zeros([0], np.int64),
         pair_items=empty,
         pair_labels=requests.pair_labels[:0],

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from pipelines import metrics
 from pipelines.config import Config
+from pipelines.curves import Curves
 from pipelines.feeds import PreparedItems, TrainingFeed, prepare_items
-from pipelines.heldout import Requests, make_requests, with_targets
+from pipelines.heldout import Requests, make_requests
 from pipelines.hybrid import Blend, learn_blend
 from pipelines.model import make_encoders, make_model, query_encoder, read_vocabulary, refresh
 from pipelines.pretrain import CoOccurrenceStage
@@ -22,6 +22,7 @@ from pipelines.progress import progress, say
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
 from pipelines.strategy import make_strategy
+from pipelines.validation import validate
 from tfrecs.errors import DataError
 from tfrecs.reader import Catalogue, TrainingEvents, load_catalogue, load_histories, load_training_events
 from tfrecs.schema import MANIFEST_FILE, Manifest
@@ -105,6 +106,15 @@ def load_trained(run: RunFolder) -> Session:
     return replace(session, blend=Blend.load(run.path))
 
 
+def validation_requests(session: Session) -> Requests:
+    """The requests of the validation split, at most `train.validation_queries`: the same ones for every run."""
+    histories = load_histories(session.records, session.manifest, "valid", session.catalogue.ids)
+    settings = session.config
+    return make_requests(
+        histories, session.manifest.schema_, limit=settings.train.validation_queries, seed=settings.seed
+    )
+
+
 def _seed_dropout(model: TwoTower, seed: int, epoch: int) -> None:
     """Starts every layer's random numbers anew for an epoch, so that a continued run draws what a straight one does."""
     layers = [part for part in model.submodules if isinstance(part, tf.keras.__internal__.layers.BaseRandomLayer)]
@@ -146,7 +156,7 @@ class Trainer:
             raise DataError(f"{job.records}: no training interactions; see rejected.jsonl and `split` in dataset.yaml")
         continued = self.run.create(job.records, job.config, records_id(job.records))
         self.session = open_session(job.records, job.config, make_strategy(job.config.train.strategy))
-        self.validation = self._validation_requests()
+        self.validation = validation_requests(self.session)
         self.feed = self._feed()
         self.rows = self.run.read_metrics() if continued else []
         model, train = self.session.model, job.config.train
@@ -189,13 +199,6 @@ class Trainer:
         say(f"Continuing after epoch {epoch}." if epoch else "Continuing after the encoders.")
         return True
 
-    def _validation_requests(self) -> Requests:
-        session = self.session
-        histories = load_histories(session.records, session.manifest, "valid", session.catalogue.ids)
-        return make_requests(
-            histories, session.manifest.schema_, limit=self.config.train.validation_queries, seed=self.config.seed
-        )
-
     def _feed(self) -> TrainingFeed:
         session, config = self.session, self.config
         replicas = session.strategy.num_replicas_in_sync
@@ -236,21 +239,22 @@ class Trainer:
     def _best(self) -> dict[str, Any]:
         return max(self.rows, key=lambda row: row[f"valid_{BEST_BY}"])
 
-    def train(self) -> TrainResult:
+    def train(self, after_epoch: Callable[[Mapping[str, Any]], None] | None = None) -> TrainResult:
+        """Trains to the end. `after_epoch` is called with each new line of `metrics.jsonl` once it is kept; what it
+        raises ends the training there, to be continued."""
         started = time.monotonic()
-        writer = tf.summary.create_file_writer(str(self.run.logs))
+        curves = Curves(self.run.logs)
         while not self._finished():
             row = self._epoch(len(self.rows))
             self.rows.append(row)
-            with writer.as_default(step=row["epoch"]):
-                for name, value in row.items():
-                    if name != "epoch":
-                        tf.summary.scalar(name, value)
+            curves.write(row)
             self._keep(row)
             say(
                 f"  epoch {row['epoch']:>3}/{self.config.train.epochs}  loss {row['retrieval_loss']:.3f}  valid Recall@20 "
                 f"{row['valid_recall@20']:.4f}  NDCG@10 {row['valid_ndcg@10']:.4f}  {row['seconds']:.1f} s"
             )
+            if after_epoch is not None:
+                after_epoch(row)
         if self.config.hybrid.enabled and Blend.load(self.run.path) is None:
             self._learn_blend()
         best = self._best()
@@ -278,6 +282,7 @@ class Trainer:
         # Keras takes these from one replica alone; the losses by name are means over all of them.
         for name in ("loss", "regularization_loss", "total_loss"):
             row.pop(name, None)
+        row["learning_rate"] = float(model.optimizer.learning_rate)
         row |= self._validate()
         row["seconds"] = round(time.monotonic() - started, 2)
         return row
@@ -310,17 +315,13 @@ class Trainer:
             )
 
     def _validate(self) -> dict[str, float]:
-        evaluate = self.config.evaluate
-        self.scorer.table = self.session.model.items()[0]
-        ranking = metrics.rank(
-            self.scorer,
-            with_targets(self.validation.queries),
-            num_items=len(self.session.catalogue),
-            depth=evaluate.depth,
-            batch=evaluate.batch,
-        )
-        values = metrics.accuracy(ranking, with_targets(self.validation.queries))
-        return {f"valid_{name}": values[name] for name in ("recall@20", "ndcg@10", "mrr")}
+        """Measures the epoch and calibrates the ranking head, before the checkpoint that keeps both."""
+        model, evaluate = self.session.model, self.config.evaluate
+        self.scorer.table = model.items()[0]
+        found = validate(self.scorer, self.validation, depth=evaluate.depth, batch=evaluate.batch)
+        if model.ranking is not None:
+            model.ranking.calibrate(found.calibration)
+        return {f"valid_{name}": value for name, value in found.values.items()}
 
     def _keep(self, row: dict[str, Any]) -> None:
         """Checkpoint first, then its line in metrics.jsonl: a kill between them repeats one epoch, loses none."""

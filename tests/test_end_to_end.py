@@ -45,7 +45,7 @@ def test_the_run_folder_holds_what_the_readme_promises(whole: Whole) -> None:
     rows = [json.loads(line) for line in (whole.run / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert (whole.run / "config.yaml").read_text() == whole.config.to_yaml()
-    assert list((whole.run / "logs").glob("events.*"))
+    assert list((whole.run / "logs").glob("train/events.*"))
     assert {"report.json", "report.md", "plots"} <= {path.name for path in (whole.run / "reports").iterdir()}
 
 

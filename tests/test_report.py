@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines import report_markdown as markdown
 from pipelines.metrics import ACCURACY_METRICS
-from pipelines.report import Report, headline, report_json, report_markdown, summary_table, write_report
+from pipelines.report import Report, headline, report_json, summary_table, write_report
 
 BEYOND = ("coverage@20", "diversity@20", "novelty@20", "popularity_bias@20")
 
@@ -24,7 +26,14 @@ def figures(level: float) -> dict[str, float]:
 
 
 CURVE = [
-    {"epoch": epoch, "loss": 7.0 / epoch, "retrieval_loss": 6.0 / epoch, "valid_recall@20": 0.05 * epoch}
+    {
+        "epoch": epoch,
+        "retrieval_loss": 6.0 / epoch,
+        "valid_retrieval_loss": 6.5 / epoch,
+        "learning_rate": 0.001 / epoch,
+        "valid_recall@20": 0.05 * epoch,
+        "valid_like_auc": 0.6,
+    }
     for epoch in range(1, 6)
 ]
 REPORT = Report(
@@ -45,7 +54,51 @@ REPORT = Report(
         "without_image": figures(0.25) | {"queries": 1000.0},
         "without_audio": figures(0.27) | {"queries": 1000.0},
     },
-    ranking={"like": {"auc": 0.81, "logloss": 0.44}, "rating": {"rmse": 0.93}},
+    ranking={
+        "like": {
+            "auc": 0.81,
+            "logloss": 0.44,
+            "ece": 0.02,
+            "uncalibrated": {"auc": 0.81, "logloss": 0.5, "ece": 0.11},
+            "baselines": {"popularity": {"auc": 0.61, "logloss": 0.66, "ece": 0.03}},
+            "reliability": {
+                name: {"count": [3, 0, 5], "predicted": [0.2, math.nan, 0.8], "observed": [0.1, math.nan, 0.9]}
+                for name in ("uncalibrated", "calibrated")
+            },
+            "reranking": {
+                "weight": 0.5,
+                **{
+                    f"test_{order}_ndcg@{k}": value + k / 1000
+                    for order, value in (("retrieval", 0.2), ("blend", 0.25), ("label_alone", 0.1))
+                    for k in (10, 20)
+                },
+            },
+        },
+        "rating": {"rmse": 0.93, "baselines": {"bias": {"rmse": 0.95}}},
+    },
+    baseline_slices={"item_knn": {"cold_items": figures(0.0), "warm_items": figures(0.2)}},
+    patterns=[
+        {
+            "content": content,
+            "modalities": modalities,
+            "queries": 1000,
+            "recall@20": level,
+            "ndcg@10": level / 2,
+            "content_only_recall@20": level / 4,
+            "content_only_ndcg@10": level / 8,
+        }
+        for content, modalities, level in (("everything", ["text", "image"], 0.3), ("text", ["text"], 0.15))
+    ],
+    exposure={"groups": ["tail", "head"], "systems": {"chosen": [0.3, 0.7], "model": [0.4, 0.6], "random": [0.5, 0.5]}},
+    modality_weights=[
+        {
+            "by": "by popularity in training",
+            "group": "all items",
+            "items": 90,
+            "weights": {"text": 0.75, "image": 0.25},
+        },
+        {"by": "by category", "group": "noir", "items": 9, "weights": {"text": 0.5, "image": 0.5}},
+    ],
     oracle=figures(0.40),
     commands={"evaluate": "triptych evaluate --run runs/demo"},
     versions={"tensorflow": "2.17.1"},
@@ -56,8 +109,18 @@ REPORT = Report(
     ],
     curve=CURVE,
 )
-PLAIN = dataclasses.replace(REPORT, oracle=None, slices={}, ranking={}, commands={}, versions={}, tradeoff=(), curve=())
-PICTURES = ("beyond_accuracy", "recall_at_k", "slices", "tradeoff", "training")
+PLAIN = dataclasses.replace(
+    REPORT, oracle=None, slices={}, ranking={}, commands={}, versions={}, tradeoff=(), curve=(), baseline_slices={},
+    patterns=(), exposure={}, modality_weights=(),
+)  # fmt: skip
+PICTURES = (
+    "accuracy", "beyond_accuracy", "exposure", "missing_content", "modality_weights", "reliability", "slices",
+    "tradeoff", "training", "warm_cold",
+)  # fmt: skip
+
+
+def report_markdown(report: Report, drawn: Sequence[str]) -> str:
+    return markdown.report_markdown(report, drawn, "plots")
 
 
 def pictures(folder: Path) -> list[str]:
@@ -79,6 +142,10 @@ def test_layout_of_the_json() -> None:
         "ranking",
         "oracle",
         "accuracy_diversity",
+        "baseline_slices",
+        "missing_content",
+        "modality_weights",
+        "exposure",
         "commands",
         "versions",
     ]
@@ -86,7 +153,10 @@ def test_layout_of_the_json() -> None:
     assert set(content["baselines"]) == {"random", "popularity", "item_knn", "item_knn_last20"}
     assert all(set(metrics) == set(content["model"]) for metrics in content["baselines"].values())
     assert content["slices"]["cold_items"]["queries"] == 83
-    assert content["ranking"] == {"like": {"auc": 0.81, "logloss": 0.44}, "rating": {"rmse": 0.93}}
+    assert content["ranking"]["like"]["auc"] == 0.81
+    assert content["ranking"]["like"]["reliability"]["calibrated"]["observed"] == [0.1, None, 0.9]
+    assert content["ranking"]["rating"] == {"rmse": 0.93, "baselines": {"bias": {"rmse": 0.95}}}
+    assert content["missing_content"][1]["modalities"] == ["text"]
     assert content["oracle"]["recall@20"] == pytest.approx(0.40)
     assert content["accuracy_diversity"][2] == {
         "diversity": 1.0, "recall@20": 0.15, "ndcg@10": None, "diversity@20": 0.8, "coverage@20": 0.6
@@ -135,11 +205,18 @@ def test_equal_reports_are_equal_bytes(tmp_path: Path) -> None:
 def test_pictures_of_an_earlier_report_do_not_stay(tmp_path: Path) -> None:
     write_report(tmp_path, REPORT)
     write_report(tmp_path, PLAIN)
-    assert pictures(tmp_path) == ["beyond_accuracy.png", "recall_at_k.png"]
+    assert pictures(tmp_path) == ["accuracy.png", "beyond_accuracy.png"]
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "slices.png" not in text
     assert "training.png" not in text
-    for heading in ("## Slices", "## Ranking head", "## Training", "## Again"):
+    for heading in (
+        "## Slices",
+        "## Missing content",
+        "## Modality weights",
+        "## Ranking head",
+        "## Training",
+        "## Again",
+    ):
         assert heading not in text.splitlines()
 
 
@@ -161,16 +238,27 @@ def test_the_slices_stand_beside_all_queries() -> None:
     text = report_markdown(REPORT, PICTURES)
     cold = [cell.strip() for cell in lines_with(text, "| cold_items |")[0].strip("|").split("|")]
     assert cold[:3] == ["cold_items", "83", "0.1500"]
-    assert cold[-1] == "0.50 x"  # .15 / .30
+    assert cold[-2:] == ["0.50 x", "0.0000"]  # .15 / .30, and what kNN finds
     nobody = [cell.strip() for cell in lines_with(text, "| cold_users |")[0].strip("|").split("|")]
-    assert nobody == ["cold_users", "0", "n/a", "n/a", "n/a", "n/a"]
+    assert nobody == ["cold_users", "0", "n/a", "n/a", "n/a", "n/a", ""]
 
 
 def test_the_ranking_head_has_a_cell_only_where_a_metric_applies() -> None:
     text = report_markdown(REPORT, PICTURES)
-    assert "| label | auc | logloss | rmse |" in text
-    assert "| like | 0.8100 | 0.4400 |  |" in text
-    assert "| rating |  |  | 0.9300 |" in text
+    assert "| label |  | auc | logloss | ece | rmse |" in text
+    assert "| like | model | 0.8100 | 0.4400 | 0.0200 |  |" in text
+    assert "| like | model before calibration | 0.8100 | 0.5000 | 0.1100 |  |" in text
+    assert "| like | popularity baseline | 0.6100 | 0.6600 | 0.0300 |  |" in text
+    assert "| rating | bias baseline |  |  |  | 0.9500 |" in text
+    assert "| like | retrieval + weight x label | 0.5 | 0.2600 | 0.2700 |" in text
+    assert "| like | label alone |  | 0.1100 | 0.1200 |" in text
+
+
+def test_missing_content_and_weights_have_a_line_each() -> None:
+    text = report_markdown(REPORT, PICTURES)
+    assert "| text | 0.1500 | 0.0750 | 0.0375 | 0.0187 | 0.50 x |" in text
+    assert "2 of the 4 subsets of the modalities" in text
+    assert "| noir | 9 | 0.5000 | 0.5000 |" in text
 
 
 def test_the_price_of_diversity_has_a_line_for_every_setting() -> None:

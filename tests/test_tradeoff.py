@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
+from pipelines.plots import labelled_points
 from pipelines.queries import Queries
 from pipelines.tradeoff import accuracy_diversity_curve
 
@@ -58,3 +61,10 @@ def test_without_queries_nothing_is_defined() -> None:
     (row,) = curve(queries([], []), (0.5,))
     assert row["diversity"] == 0.5
     assert all(np.isnan(value) for name, value in row.items() if name != "diversity")
+
+
+def test_no_two_labels_lie_over_each_other() -> None:
+    places = [(0.0, 1.0), (0.01, 1.0), (0.05, 0.98), (math.nan, 1.0), (0.12, 0.97), (0.13, 0.5)]
+    # .01 and .05 are within .1 of the first; .12 is not; .13 is near it in x but half a panel lower.
+    assert labelled_points(places, (0.1, 0.06)) == [0, 4, 5]
+    assert labelled_points([], (0.1, 0.1)) == []

@@ -27,6 +27,10 @@ class TooManyRejectsError(DataError):
     """More rows or files were rejected than `--max-bad` allows."""
 
 
+class DivergedError(TriptychError):
+    """Training left the numbers that float32 can hold."""
+
+
 class ExportError(TriptychError):
     """An export did not pass its gate; nothing was written."""
 

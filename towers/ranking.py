@@ -18,6 +18,12 @@ class RankingHead(tf.keras.layers.Layer):
     [query, item, query * item]; the query carries history, context and user features. A binary label's output is a
     probability; a regression label's is in its own unit, inside its range.
 
+    A head that was trained until it fits its events is surer than it should be. So probabilities are calibrated by
+    Platt scaling (Platt, 1999, "Probabilistic outputs for support vector machines"; Guo et al., 2017,
+    arXiv:1706.04599): sigmoid(slope * logit + offset), with two variables per binary label that training does not
+    move. Whoever validates sets them (`calibrate`); they are part of checkpoints and of an export. Losses are those of
+    the logits as they are.
+
     Args:
       labels: rows of the schema's labels, as dictionaries.
       cross_layers: number of cross layers.
@@ -45,6 +51,26 @@ class RankingHead(tf.keras.layers.Layer):
             for row in self.labels
         }
 
+    def build(self, input_shape: Any) -> None:
+        # Identity until somebody calibrates; a regression label's row stays that.
+        self.slope = self.add_weight("slope", [len(self.labels)], initializer="ones", trainable=False)
+        self.offset = self.add_weight("offset", [len(self.labels)], initializer="zeros", trainable=False)
+        super().build(input_shape)
+
+    def calibrate(self, calibration: Mapping[str, tuple[float, float]]) -> None:
+        """Sets label -> (slope, offset) of binary labels; others become the identity. Built layers only.
+
+        Raises:
+          ValueError: no binary label of that name.
+        """
+        binary = [row.name for row in self.labels if row.task == "binary"]
+        for name in calibration:
+            if name not in binary:
+                raise ValueError(f"{name}: no binary label; there are {', '.join(binary)}")
+        pairs = [calibration.get(row.name, (1.0, 0.0)) for row in self.labels]
+        self.slope.assign([slope for slope, _ in pairs])
+        self.offset.assign([offset for _, offset in pairs])
+
     def logits(self, query: tf.Tensor, item: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         """query, item [..., D] -> label -> logit [...]."""
         pair = tf.concat([query, item, query * item], axis=-1)
@@ -58,8 +84,14 @@ class RankingHead(tf.keras.layers.Layer):
 
     def call(self, query: tf.Tensor, item: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         """query, item float [..., D] -> label -> prediction float [...]."""
-        logits = self.logits(query, item, training)
-        return {row.name: _from_unit(tf.sigmoid(logits[row.name]), row) for row in self.labels}
+        return self.predictions(self.logits(query, item, training))
+
+    def predictions(self, logits: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Label -> logit, any shape, to label -> calibrated probability, or value in the label's own unit."""
+        return {
+            row.name: _from_unit(tf.sigmoid(self.slope[column] * logits[row.name] + self.offset[column]), row)
+            for column, row in enumerate(self.labels)
+        }
 
     def losses_of(
         self, query: tf.Tensor, item: tf.Tensor, labels: tf.Tensor, weight: tf.Tensor, training: bool
