@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 SYNONYMS = Path(__file__).with_name("synonyms.txt")
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+|[^\w\s]", re.UNICODE)
+_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\d+|[^\w\s]", re.UNICODE)
 _SOMEWHERE = {"in", "at", "from", "to", "near", "of", "into"}
 _CLAUSE = re.compile(r"\s*(?:[,;:.!?]|(?<=\s)-+(?=\s)|\b(?:and|but|when|who|after|while|as)\b)\s*")
 _FUNCTION = {
@@ -47,7 +47,13 @@ def _endings(word: str) -> dict[str, str]:
         past, present = head + "d", head[:-1] + "ing"
     elif last == "y" and head[-2] not in _VOWELS:
         past, present = head[:-1] + "ied", head + "ing"
-    elif len(head) <= 4 and last not in "wxy" and last not in _VOWELS and head[-2] in _VOWELS and head[-3:-2] not in _VOWELS:
+    elif (
+        len(head) <= 4
+        and last not in "wxy"
+        and last not in _VOWELS
+        and head[-2] in _VOWELS
+        and head[-3:-2] not in _VOWELS
+    ):
         past, present = head + last + "ed", head + last + "ing"
     else:
         past, present = head + "ed", head + "ing"
@@ -106,7 +112,7 @@ class Paraphraser:
         result: list[str] = []
         start = True
         for token in tokens:
-            plain = re.sub(r"['’]s$", "", token)
+            plain = re.sub(r"['\u2019]s$", "", token)
             name = plain[:1].isupper() and plain != "I" and not (start and plain.lower() in self.known)
             if not name:
                 result.append(token.lower() if start else token)
@@ -128,7 +134,7 @@ class Paraphraser:
         return " ".join(_FUNCTION.get(word, word) for word in text.split() if any(c.isalnum() for c in word))
 
     def _replaced(self, word: str) -> str:
-        word = re.sub(r"['’]s$", "", word)
+        word = re.sub(r"['\u2019]s$", "", word)
         if word in self.synonyms:
             return self.synonyms[word]
         bare = word[:-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,14 @@ import scipy.optimize
 import scipy.sparse as sp
 import tensorflow as tf
 
-from pipelines.config import SearchConfig
+from pipelines.config import Config, SearchConfig
 from serving.lexical import Postings
+from tfrecs.reader import Catalogue, item_features
 from towers.terms import KINDS, extract_terms, unique_terms
+from towers.two_tower import TwoTower
 
-_SENTENCE = re.compile(r"(?<=[.!?。！？…])[\"'”’)]*\s+|(?<=[。！？])|\n+")
+# Behind full-width marks there need be no space.
+_SENTENCE = re.compile("(?<=[.!?\u2026\u3002\uff01\uff1f])[\"'\u201d\u2019)]*\\s+|(?<=[\u3002\uff01\uff1f])|\n+")
 _BLOCK = 1024  # texts whose terms are extracted at a time
 _LONGEST = 40  # words of a query made from a text; longer sentences are cut
 
@@ -68,15 +72,51 @@ class Lexicon:
         return np.asarray((asked @ self.impacts(texts).T).todense(), np.float32)
 
     def save(self, path: Path) -> None:
-        np.savez(
-            path, weights=self.weights, lengths=self.lengths, dense=self.dense, settings=self.settings.model_dump_json()
-        )
+        """Writes the file whole or not at all."""
+        temporary = path.with_name(f".{path.name}")
+        settings = self.settings.model_dump_json()
+        np.savez(temporary, weights=self.weights, lengths=self.lengths, dense=self.dense, settings=settings)
+        os.replace(temporary, path)
 
     @classmethod
     def load(cls, path: Path) -> Lexicon:
         with np.load(path) as there:
             settings = SearchConfig.model_validate_json(str(there["settings"]))
             return cls(settings, there["weights"], there["lengths"], float(there["dense"]))
+
+
+def item_texts(model: TwoTower, catalogue: Catalogue) -> list[str]:
+    """str [N], "" = none: the feature that text queries are asked of. The model must take text queries."""
+    if model.query_encoder is None:
+        raise ValueError("this data set has no text feature, so there is no text query")
+    values, _ = item_features(model.schema, catalogue.serialized)
+    return [text.decode() for text in values[model.query_encoder.schema.name].numpy()]
+
+
+def encoder_scores(model: TwoTower, batch: int) -> Dense:
+    """The trained query encoder against the trained items, `batch` queries at a time."""
+    table = model.items()[0]
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def scores(queries: tf.Tensor) -> tf.Tensor:
+        assert model.query_encoder is not None
+        return model.scores(model.encode_query(model.query_encoder.preprocess_query(queries)), table)
+
+    def dense(queries: Sequence[str]) -> np.ndarray:
+        parts = [tf.constant(list(queries[start : start + batch])) for start in range(0, len(queries), batch)]
+        return np.concatenate([scores(part).numpy() for part in parts])
+
+    return dense
+
+
+def run_lexicon(path: Path, model: TwoTower, catalogue: Catalogue, config: Config) -> Lexicon:
+    """The lexicon of a run: read from `path`, or fitted to its items and trained model and written there."""
+    if path.is_file():
+        return Lexicon.load(path)
+    texts = item_texts(model, catalogue)
+    lexicon = fit_lexicon(texts, encoder_scores(model, config.train.encode_batch), config.search, config.seed)
+    lexicon.save(path)
+    return lexicon
 
 
 def _extract(texts: tf.Tensor, settings: SearchConfig) -> tuple[tf.Tensor, tf.Tensor]:

@@ -15,6 +15,7 @@ from pipelines import metrics
 from pipelines.config import Config
 from pipelines.feeds import PreparedItems, TrainingFeed, prepare_items
 from pipelines.heldout import Requests, make_requests, with_targets
+from pipelines.lexicon import run_lexicon
 from pipelines.model import make_encoders, make_model, query_encoder, read_vocabulary, refresh
 from pipelines.pretrain import CoOccurrenceStage
 from pipelines.progress import progress, say
@@ -252,6 +253,16 @@ class Trainer:
         best = self._best()
         return TrainResult(self.run.path, len(self.rows), best["epoch"], best, time.monotonic() - started)
 
+    def fit_lexicon(self) -> None:
+        """What the words of text queries are worth beside the best epoch's encoders, into the run folder."""
+        session = self.session
+        if session.model.query_encoder is None:
+            return
+        best = tf.train.latest_checkpoint(str(self.run.best))
+        tf.train.Checkpoint(model=session.model).restore(best).expect_partial()
+        self.run.lexicon.unlink(missing_ok=True)  # of an earlier end of this run, beside other weights
+        run_lexicon(self.run.lexicon, session.model, session.catalogue, session.config)
+
     def _epoch(self, epoch: int) -> dict[str, Any]:
         started = time.monotonic()
         model, items = self.session.model, self.session.items
@@ -336,6 +347,7 @@ def run(job: TrainJob) -> TrainResult:
     except KeyboardInterrupt:
         say(f"Stopped. Every finished epoch is kept: the same command continues in {job.out}.")
         raise
+    trainer.fit_lexicon()
     say(f"Best epoch {result.best_epoch} of {result.epochs} ({result.seconds:.0f} s); run in {job.out}.")
     return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,33 +24,40 @@ class Postings:
     impacts: np.ndarray
 
 
-class InvertedIndex(tf.Module):
-    """Args:
-    postings: over the items of the export.
-    num_items: N.
+class LexicalSearch(tf.Module):
+    """What the very words of a query say, beside what its encoding says.
+
+    Args:
+      terms: strings [B] -> row, term int64 [P], none twice in a query; plain TensorFlow ops.
+      postings: over the items of the export.
+      num_items: N.
+      dense: what the encoders' score is worth beside the words'.
     """
 
-    def __init__(self, postings: Postings, num_items: int):
+    def __init__(
+        self,
+        terms: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+        postings: Postings,
+        num_items: int,
+        dense: float,
+    ):
         super().__init__()
-        self.num_items = num_items
+        self.terms, self.num_items, self.dense = terms, num_items, dense
         self.splits = tf.Variable(postings.splits, trainable=False, name="postings_splits", dtype=tf.int64)
         self.items = tf.Variable(postings.items, trainable=False, name="postings_items", dtype=tf.int32)
         self.impacts = tf.Variable(postings.impacts, trainable=False, name="postings_impacts", dtype=tf.float32)
 
-    def scores(self, row: tf.Tensor, term: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
-        """Sum of the impacts of each query's terms. The work goes with the postings that are touched.
+    def scores(self, queries: tf.Tensor) -> tf.Tensor:
+        """Queries string [B] -> float [B, N], the sum of the impacts of their terms; zeros for a query without any.
 
-        Args:
-          row, term: int64 [P], the queries' terms, none twice in a query.
-          queries: int [], their number B.
-
-        Returns:
-          float [B, N].
+        The work goes with the postings that are touched, not with the catalogue.
         """
+        row, term = self.terms(queries)
         splits = tf.convert_to_tensor(self.splits)
-        found = tf.ragged.range(tf.gather(splits, term), tf.gather(splits, term + 1))
-        position = found.flat_values
-        items = tf.cast(queries, tf.int64), tf.constant(self.num_items, tf.int64)
-        cell = tf.gather(row, found.value_rowids()) * items[1] + tf.cast(tf.gather(self.items, position), tf.int64)
-        total = tf.math.unsorted_segment_sum(tf.gather(self.impacts, position), cell, items[0] * items[1])
-        return tf.reshape(total, tf.stack([items[0], items[1]]))
+        touched = tf.ragged.range(tf.gather(splits, term), tf.gather(splits, term + 1))
+        position = touched.flat_values
+        item = tf.cast(tf.gather(self.items, position), tf.int64)
+        cell = tf.gather(row, touched.value_rowids()) * self.num_items + item
+        count = tf.shape(queries, tf.int64)[0]
+        total = tf.math.unsorted_segment_sum(tf.gather(self.impacts, position), cell, count * self.num_items)
+        return tf.reshape(total, tf.stack([count, self.num_items]))
