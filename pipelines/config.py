@@ -124,6 +124,23 @@ class RetrievalConfig(Section):
     query_share: float = Field(0.15, gt=0, lt=1)
 
 
+class SearchConfig(Section):
+    """The lexical part of text queries. `buckets`: of the hash of each kind of term; `prefix`, `gram`: letters.
+
+    `k1`, `b`: BM25's saturation and length; `prior`: sentences' worth of what is usual in a term's weight; `sharpness`: power
+    of the weights. `queries` made from the catalogue, each against at most `candidates` items, balance the parts."""
+
+    buckets: int = Field(131_072, ge=1024)
+    prefix: int = Field(5, ge=2)
+    gram: int = Field(4, ge=2)
+    k1: float = Field(0.9, ge=0)
+    b: float = Field(0.4, ge=0, le=1)
+    prior: float = Field(8.0, gt=0)
+    sharpness: float = Field(1.5, gt=0)
+    queries: int = Field(2000, ge=1)
+    candidates: int = Field(4000, ge=1)
+
+
 class PretrainConfig(Section):
     """The stage before the first epoch (`train.encoders` cooccurrence): encoders learn which items the same users take.
 
@@ -334,6 +351,7 @@ class Config(BaseModel):
     user: UserConfig = UserConfig()
     ranking: RankingConfig = RankingConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
+    search: SearchConfig = SearchConfig()
     pretrain: PretrainConfig = PretrainConfig()
     train: TrainConfig = TrainConfig()
     hybrid: HybridConfig = HybridConfig()

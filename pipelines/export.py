@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from pipelines.evaluate import held_out_requests
 from pipelines.hybrid import hybrid_of
 from pipelines.index import Index, trained_index, updated_index
+from pipelines.lexicon import item_texts, run_lexicon
 from pipelines.parity import Arrays, GateResult, other_requests, pass_gate
 from pipelines.progress import say
 from pipelines.recommender import TowerRecommender
@@ -28,6 +29,7 @@ from pipelines.served_requests import missing_item, recommend_inputs, reindexed,
 from pipelines.train import Session, load_trained
 from pipelines.update import UpdateJob, read_update
 from serving import contract, layout
+from serving.lexical import LexicalSearch
 from serving.signatures import ServingModule
 from tfrecs.errors import ExportError
 from tfrecs.features import feature_for
@@ -65,10 +67,14 @@ def run(job: ExportJob) -> ExportResult:
         drop most of what is served, or another export is writing there.
       TriptychError: the run is not there, or the update's items cannot be read.
     """
-    session = load_trained(RunFolder(job.run))
+    folder = RunFolder(job.run)
+    session = load_trained(folder)
     with _alone_in(job.to) as temporary:
         index, rejects = _index(session, job)
         hybrid = hybrid_of(session, index.trained, index.table)
+        if session.model.query_encoder is not None:
+            lexicon = run_lexicon(folder.lexicon, session.model, session.catalogue, session.config)
+            index = replace(index, words=item_texts(session.model, index.catalogue), lexicon=lexicon)
         module = make_module(session, index, hybrid)
         tf.saved_model.save(module, str(temporary), signatures=module.signatures())
         requests = held_out_requests(session)
@@ -144,6 +150,10 @@ def _index(session: Session, job: ExportJob) -> tuple[Index, Rejects | None]:
 
 def make_module(session: Session, index: Index, hybrid: HybridScore | None) -> ServingModule:
     """The model with its index, as a trackable object with signatures."""
+    lexical = None
+    if index.lexicon is not None and index.words is not None:
+        postings = index.lexicon.postings(index.words)
+        lexical = LexicalSearch(index.lexicon.terms, postings, len(index), index.lexicon.dense)
     return ServingModule(
         TowerRecommender(session.model, hybrid),
         index.catalogue.ids.tolist(),
@@ -152,6 +162,7 @@ def make_module(session: Session, index: Index, hybrid: HybridScore | None) -> S
         _categories(session, index),
         session.config.export.pool,
         session.config.export.max_k,
+        lexical,
     )
 
 

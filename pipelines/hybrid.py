@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 HYBRID_FILE = "hybrid.json"
 MEASURED = ("recall@20", "ndcg@10", "ndcg@20")
+_SAID = (("Recall@20", "recall@20"), ("NDCG@10", "ndcg@10"))
 _PRIOR = 1e-3  # of the squared weights of standardised parts; it only keeps parts that say the same from drifting
 
 
@@ -41,6 +42,14 @@ class Blend:
 
     weights: Mapping[str, float]
     steps: Sequence[Mapping[str, object]]
+
+    def __str__(self) -> str:
+        names = ", ".join(name for name, weight in self.weights.items() if weight)
+        if not self.steps:
+            return f"hybrid of {names}: no validation request to learn from"
+        first, last = self.steps[0], self.steps[-1]
+        said = [f"{label} {first[key]:.4f} -> {last[key]:.4f}" for label, key in _SAID]
+        return f"hybrid of {names}: valid {'  '.join(said)}"
 
     def save(self, run: Path) -> None:
         write_text(run / HYBRID_FILE, json.dumps(asdict(self), indent=1) + "\n")

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.feeds import PreparedItems, prepare_items
+from pipelines.lexicon import Lexicon
 from pipelines.progress import progress
 from pipelines.train import Session
 from tfrecs.reader import Catalogue
@@ -23,12 +24,16 @@ class Index:
       table: float32 [N, D], their embeddings.
       weights: float32 [N, M], their modality weights.
       trained: int64 [N], position of each in the catalogue that the model was trained on; -1 where it was not there.
+      words: str [N], what a text query's own words are looked up in; None where items have no text.
+      lexicon: what those words are worth; None where items have no text.
     """
 
     catalogue: Catalogue
     table: np.ndarray
     weights: np.ndarray
     trained: np.ndarray
+    words: list[str] | None = None
+    lexicon: Lexicon | None = None
 
     def __len__(self) -> int:
         return len(self.catalogue)

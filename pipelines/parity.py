@@ -146,6 +146,9 @@ def compare(
     if contract.SEARCH in asked and model.query_encoder is not None:
         texts = tf.constant(asked[contract.SEARCH]["query"], tf.string)
         found = model.scores(model.encode_query(model.query_encoder.preprocess_query(texts)), table).numpy()
+        if index.lexicon is not None and index.words is not None:
+            words = [str(text) for text in asked[contract.SEARCH]["query"]]
+            found = index.lexicon.dense * found + index.lexicon.scores(words, index.words)
         found[[not str(text).strip() for text in asked[contract.SEARCH]["query"]]] = -np.inf
         _close("search scores", served[contract.SEARCH]["scores"], _highest(found, 5))
     return worst

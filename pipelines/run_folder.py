@@ -31,6 +31,10 @@ class RunFolder:
         return self.path / "logs"
 
     @property
+    def lexicon(self) -> Path:
+        return self.path / "lexicon.npz"
+
+    @property
     def reports(self) -> Path:
         return self.path / "reports"
 

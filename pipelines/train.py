@@ -16,6 +16,7 @@ from pipelines.curves import Curves
 from pipelines.feeds import PreparedItems, TrainingFeed, prepare_items
 from pipelines.heldout import Requests, make_requests
 from pipelines.hybrid import Blend, learn_blend
+from pipelines.lexicon import run_lexicon
 from pipelines.model import make_encoders, make_model, query_encoder, read_vocabulary, refresh
 from pipelines.pretrain import CoOccurrenceStage
 from pipelines.progress import progress, say
@@ -255,10 +256,21 @@ class Trainer:
             )
             if after_epoch is not None:
                 after_epoch(row)
-        if self.config.hybrid.enabled and Blend.load(self.run.path) is None:
-            self._learn_blend()
         best = self._best()
         return TrainResult(self.run.path, len(self.rows), best["epoch"], best, time.monotonic() - started)
+
+    def finish(self) -> None:
+        """What is learned beside the best epoch's weights: the hybrid score's, and what the words of queries are worth."""
+        session = self.session
+        best = tf.train.latest_checkpoint(str(self.run.best))
+        tf.train.Checkpoint(model=session.model).restore(best).expect_partial()
+        if self.config.hybrid.enabled:
+            blend = learn_blend(session, self.validation)
+            blend.save(self.run.path)
+            say(f"  {blend}")
+        if session.model.query_encoder is not None:
+            self.run.lexicon.unlink(missing_ok=True)  # of an earlier end of this run, beside other weights
+            run_lexicon(self.run.lexicon, session.model, session.catalogue, session.config)
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
         started = time.monotonic()
@@ -302,18 +314,6 @@ class Trainer:
         refresh(model, self.encode, items, config.train.encode_batch)
         self.manager.save(checkpoint_number=0)
 
-    def _learn_blend(self) -> None:
-        model = tf.train.Checkpoint(model=self.session.model)
-        model.restore(tf.train.latest_checkpoint(str(self.run.best))).expect_partial()
-        blend = learn_blend(self.session, self.validation)
-        blend.save(self.run.path)
-        if blend.steps:
-            first, last = blend.steps[0], blend.steps[-1]
-            say(
-                f"  hybrid of {', '.join(name for name, weight in blend.weights.items() if weight)}: valid Recall@20 "
-                f"{first['recall@20']:.4f} -> {last['recall@20']:.4f}  NDCG@10 {first['ndcg@10']:.4f} -> {last['ndcg@10']:.4f}"
-            )
-
     def _validate(self) -> dict[str, float]:
         """Measures the epoch and calibrates the ranking head, before the checkpoint that keeps both."""
         model, evaluate = self.session.model, self.config.evaluate
@@ -350,6 +350,7 @@ def run(job: TrainJob) -> TrainResult:
     )
     try:
         result = trainer.train()
+        trainer.finish()
     except KeyboardInterrupt:
         say(f"Stopped. Every finished epoch is kept: the same command continues in {job.out}.")
         raise

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from serving import contract
 from serving.contract import RecommenderModel
+from serving.lexical import LexicalSearch
 from serving.selection import LOWEST, allow, because, diverse_top_k, exclude, newest_events, top_k
 
 
@@ -25,6 +26,7 @@ class ServingModule(tf.Module):
       pool: candidates that diversity chooses among, as a multiple of k.
       max_k: the largest k that is answered: answers are k wide whatever there is to find, and what a client asks for
         must not be what the server's memory ends on.
+      lexical: exact matching of text queries, None: their encodings alone.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class ServingModule(tf.Module):
         categories: Sequence[Sequence[str]],
         pool: int,
         max_k: int,
+        lexical: LexicalSearch | None = None,
     ):
         super().__init__()
         self.model = model
         self.trackables = list(model.trackables)
         self.pool, self.max_k = pool, max_k
+        self.lexical = lexical
         self.num_items = len(ids)
         # One more row for "none": results that are missing read "" and zeros from it.
         self.ids = tf.constant([*ids, ""], tf.string)
@@ -90,7 +94,7 @@ class ServingModule(tf.Module):
         k = self._valid_k(inputs["k"])
         inputs = _checked(inputs, "exclude_ids", "categories", "diversity")
         index, states, history, count = self._query(inputs)
-        scores = self.model.blend(self.model.scores(states, self.table), history, count)
+        scores = self._scores(states, history, count, inputs["query"])
         scores = exclude(scores, tf.concat([index, self.item_table.lookup(inputs["exclude_ids"])], axis=1))
         scores = self._filter(scores, inputs["categories"])
         diversity = _in_unit_interval(inputs["diversity"])
@@ -112,13 +116,15 @@ class ServingModule(tf.Module):
         inputs = _checked(inputs, "candidate_ids")
         _, states, history, count = self._query(inputs)
         candidates = self.item_table.lookup(inputs["candidate_ids"])
-        scores = self.model.blend(self.model.scores(states, self.table), history, count)
+        scores = self._scores(states, history, count, inputs["query"])
         picked = tf.gather(scores, tf.maximum(candidates, 0), batch_dims=1)
         return {"scores": tf.where(candidates >= 0, picked, LOWEST), **self._labels(states, candidates)}
 
     def search(self, query: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
         """The items that a text asks for; an empty text finds nothing."""
         scores = self.model.scores(self.model.search(query), self.table)
+        if self.lexical is not None:
+            scores = self.lexical.dense * scores + self.lexical.scores(query)
         scores = tf.where((tf.strings.strip(query) != "")[:, None], scores, LOWEST)
         best, found = top_k(scores, self._valid_k(k))
         return {"ids": self._ids(found), "scores": best}
@@ -159,6 +165,12 @@ class ServingModule(tf.Module):
             tf.convert_to_tensor(self.table), history, values, times, count, inputs["now"], inputs["query"], extra
         )
         return index, states, history, count
+
+    def _scores(self, states: tf.Tensor, history: tf.Tensor, count: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
+        """[B, N]. The logits of what the user takes and of what the words ask for add up, as those of independent
+        evidence do; without a query there is none of the latter."""
+        scores = self.model.blend(self.model.scores(states, self.table), history, count)
+        return scores if self.lexical is None else scores + self.lexical.scores(query)
 
     def _filter(self, scores: tf.Tensor, categories: tf.Tensor) -> tf.Tensor:
         wanted = tf.reduce_any(categories != "", axis=1)
