@@ -133,9 +133,14 @@ def measure(
     }
 
 
-def _spec(data: Path, spec: Path | None) -> Path | None:
+def example_spec(data: Path, spec: Path | None) -> Path | None:
+    """The spec given, or that of `examples/` for a folder of its name that has none itself."""
     example = REPO / "examples" / f"{data.name}.yaml"
     return spec or (example if not (data / SPEC_FILE).is_file() and example.is_file() else None)
+
+
+def folder_name(variant: Variant) -> str:
+    return "-".join(part for part in (variant.data.name, variant.label) if part)
 
 
 def _names(said: str | None) -> tuple[str, ...]:
@@ -171,8 +176,8 @@ def main(
     threads: int, out: Path | None,
 ) -> None:  # fmt: skip
     kept = tuple(features.split(",")) if features else ()
-    variant = Variant(data, _spec(data, spec), kept, cold_items, shuffled)
-    name = "-".join(part for part in (data.name, variant.label) if part)
+    variant = Variant(data, example_spec(data, spec), kept, cold_items, shuffled)
+    name = folder_name(variant)
     try:
         result = measure(
             variant,
