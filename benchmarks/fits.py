@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,14 @@ from benchmarks.peers.table import Peer
 from tfrecs.errors import DataError
 
 REPO = Path(__file__).resolve().parent.parent
+
+# The distributions that hold a module, with their versions; a module may come from two of them.
+_VERSIONS = """
+import importlib.metadata, json, sys
+of = importlib.metadata.packages_distributions()
+names = sorted({name for module in sys.argv[1:] for name in of.get(module, [])})
+print(json.dumps({name: importlib.metadata.version(name) for name in names}))
+"""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,15 @@ class Fits:
             return f"{self.python} cannot import {', '.join(peer.needs)} ({asked.stderr.strip().splitlines()[-1]})"
         return None
 
+    def versions(self, peers: Iterable[Peer]) -> dict[str, str]:
+        """Distribution -> version of what the peers' interpreter has of their needs."""
+        needs = sorted({module for peer in peers for module in peer.needs})
+        if self.python is None or not needs:
+            return {}
+        told = subprocess.run([self.python, "-c", _VERSIONS, *needs], capture_output=True, text=True, check=True)
+        versions: dict[str, str] = json.loads(told.stdout)
+        return versions
+
     def path(self, peer: Peer, params: Mapping[str, Any], seed: int) -> Path:
         # No file of a fit that another split, other parameters or older code of the peer have made may be found.
         asks = [dict(how) for how in peer.asks]
@@ -86,9 +103,11 @@ class Fits:
 
     def _run(self, peer: Peer, params: Mapping[str, Any], seed: int, path: Path) -> None:
         python = self.python if peer.needs else sys.executable
+        asks = [dict(how) for how in peer.asks]
         command = [
             str(python), "-m", "benchmarks.peers.worker", "--exchange", str(self.exchange), "--peer", peer.name,
-            "--params", json.dumps(dict(params)), "--seed", str(seed), "--depth", str(DEPTH), "--out", str(path),
+            "--params", json.dumps(dict(params)), "--asks", json.dumps(asks), "--seed", str(seed),
+            "--depth", str(DEPTH), "--out", str(path),
         ]  # fmt: skip
         threads = {f"{library}_NUM_THREADS": str(self.threads) for library in ("OMP", "OPENBLAS", "MKL")}
         environment = os.environ | threads | {"PYTHONPATH": str(REPO), "CUDA_VISIBLE_DEVICES": ""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,10 +20,11 @@ from tfrecs.errors import DataError
 
 
 def trained(records: Path, work: Path, config: Config, seeds: Sequence[int]) -> list[Path]:
-    """Trains a run a seed under `work`, or continues what is there."""
+    """Trains a run a seed under `work`, or continues what is there; each configuration has a folder of its own."""
     runs = []
+    folder = work / hashlib.sha256(config.to_yaml().encode()).hexdigest()[:12]
     for seed in seeds:
-        out = work / f"seed{seed}"
+        out = folder / f"seed{seed}"
         train.run(train.TrainJob(records, out, config.model_copy(update={"seed": seed})))
         runs.append(out)
     return runs

@@ -127,6 +127,7 @@ def measure(
         "items": split.training.num_items,
         "training_events": len(split.training.items),
         "set": list(changes),
+        "versions": {**split.manifest.versions, **fits.versions(named(names))},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, no accelerator; peers on {threads} thread(s)",
         "slices": {name: part for name, part in slices.items() if part is not None},
         "skipped": skipped,
@@ -197,7 +198,10 @@ def main(
     say(table(result))
     path = out or RESULTS / f"quality-{name}{'-peers' if peers_only else ''}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    command = f"python -m benchmarks.quality --data DIR/{data.name} --peers-python PEERS/bin/python"
+    command += f" --cold-items {cold_items:g}" * bool(cold_items) + f" --features {features}" * bool(features)
+    command += " --shuffled" * shuffled + " --peers-only" * peers_only + "".join(f" --set {one}" for one in changes)
+    path.write_text(json.dumps({"command": command, **result}, indent=1) + "\n", encoding="utf-8")
     say(f"\nResults: {path}")
 
 

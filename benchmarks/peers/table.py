@@ -88,7 +88,7 @@ _USERS = grid(users=("learned",)) + grid(users=("folded",), regularization=(1.0,
 _LIGHTFM = {"factors": (64,), "learning_rate": (0.05,)}
 _VBPR = {"factors": (64,), "batch": (256,), "learning_rate": (0.005,)}
 _EPOCHS = (10, 20, 40, 80)
-_SASREC = {"dropout": (0.2,), "batch": (64,), "learning_rate": (1e-3,), "heads": (2,), "blocks": (2,)}
+_SASREC = {"dropout": (0.2,), "batch": (32,), "learning_rate": (1e-3,), "heads": (2,), "blocks": (2,)}
 
 PEERS: tuple[Peer, ...] = (
     Peer("popularity", "benchmarks.peers.neighbours:popularity", grid()),
@@ -147,6 +147,12 @@ PEERS: tuple[Peer, ...] = (
         dense=(IMAGE, VECTOR),
     ),
     Peer(
+        "tfrs_tutorial",
+        "benchmarks.peers.tfrs_tutorial:fit",
+        grid(epochs=(3, 10, 30), batch=(2048,), factors=(32, 64), learning_rate=(0.1,)),
+        seeded=True,
+    ),
+    Peer(
         "sasrec",
         "benchmarks.peers.sasrec:fit",
         grid(factors=(64,), length=(50, 200), kept=(_EPOCHS,), **_SASREC),
@@ -154,12 +160,6 @@ PEERS: tuple[Peer, ...] = (
         needs=("rectools", "torch"),
         seeded=True,
         ordered=True,
-    ),
-    Peer(
-        "tfrs_tutorial",
-        "benchmarks.peers.tfrs_tutorial:fit",
-        grid(epochs=(3, 10, 30), batch=(2048,), factors=(32, 64), learning_rate=(0.1,)),
-        seeded=True,
     ),
 )
 """Every peer. A new one is a function and a row."""

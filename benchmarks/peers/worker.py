@@ -1,9 +1,9 @@
 """One fit of one peer, in a process and interpreter of its own: files in, ranked lists out.
 
-    python -m benchmarks.peers.worker --exchange DIR --peer NAME --params JSON --seed N --depth N --out FILE
+    python -m benchmarks.peers.worker --exchange DIR --peer NAME --params JSON --asks JSON --seed N --depth N --out FILE
 
 DIR holds `training.npz` and `valid.npz`, `test.npz` (see `base.py`). FILE gets `valid` and `test`, int32 [A, Q, depth],
-lists of every way of asking in the peer's row, made by `pipelines.metrics.rank` as for every other model, and `seconds` of
+lists of every way of asking (`--asks`), made by `pipelines.metrics.rank` as for every other model, and `seconds` of
 fitting and of ranking.
 """
 
@@ -29,16 +29,16 @@ def main() -> None:
     parser.add_argument("--exchange", type=Path, required=True)
     parser.add_argument("--peer", required=True)
     parser.add_argument("--params", type=json.loads, required=True)
+    parser.add_argument("--asks", type=json.loads, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--depth", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
     job = parser.parse_args()
     training = load_training(job.exchange / "training.npz")
     clock = time.monotonic()
-    peer = named([job.peer])[0]
-    ask = peer.resolve()(training, job.params, job.seed)
+    ask = named([job.peer])[0].resolve()(training, job.params, job.seed)
     fitted = time.monotonic()
-    scorers = [ask(how) for how in peer.asks]
+    scorers = [ask(how) for how in job.asks]
     lists = {}
     for split in ("valid", "test"):
         queries = load_queries(job.exchange / f"{split}.npz")
