@@ -53,17 +53,22 @@ def tune(
             say(f"{peer.name}: skipped, {reason}")
         else:
             work.append((peer, peer.points(split.kinds)))
-    total, done, started = sum(len(points) for _, points in work), 0, time.monotonic()
+    total, done = sum(len(points) for _, points in work), 0
+    # What is kept takes no time: it must not make the rest look quick.
+    left = sum(not fits.path(peer, params, seeds[0]).is_file() for peer, points in work for params in points)
+    made, started = 0, time.monotonic()
     result: dict[str, dict[str, Chosen]] = {}
     for peer, points in work:
         found = []
         for params in points:
+            new = not fits.path(peer, params, seeds[0]).is_file()
             found.append(fits(peer, params, seeds[0]))
-            done += 1
-            left = (time.monotonic() - started) / done * (total - done)
-            say(
-                f"  {done}/{total} {peer.name} {params}: fit {found[-1].fit_seconds:.1f} s; {left:.0f} s left at this rate"
-            )
+            done, made = done + 1, made + new
+            if new:
+                seconds = (time.monotonic() - started) / made * (left - made)
+                say(
+                    f"  {done}/{total} {peer.name} {params}: {found[-1].fit_seconds:.1f} s; {seconds:.0f} s left at this rate"
+                )
         result[peer.name] = _choose(peer, points, found, split, fits, seeds)
     return result, skipped
 

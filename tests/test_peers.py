@@ -21,7 +21,7 @@ from benchmarks.peers.base import (
 from benchmarks.peers.describing import looks, sounds, standardised, tf_idf
 from benchmarks.peers.factors import fold_in
 from benchmarks.peers.neighbours import item_knn, popularity, transition_similarities, transitions
-from benchmarks.peers.table import ALL, EACH, PEERS, Peer, grid, named
+from benchmarks.peers.table import ALL, CATEGORIES, EACH, PEERS, Peer, grid, named
 from benchmarks.peers.tfrs_tutorial import fit as tutorial
 from pipelines.queries import Queries
 
@@ -245,13 +245,10 @@ def test_the_names_in_the_table_are_different() -> None:
 
 
 def test_points_name_the_features_that_there_are() -> None:
-    peer = Peer("p", "m:f", grid(features=("", EACH, ALL), size=(1,)))
-    assert [point["features"] for point in peer.points({"plot": "text", "tags": "categories"})] == [
-        "",
-        "plot",
-        "tags",
-        ALL,
-    ]
+    peer = Peer("p", "m:f", grid(features=("", EACH, ALL, CATEGORIES), size=(1,)))
+    kinds = {"plot": "text", "tags": "categories", "genres": "categories"}
+    expected = ["", "plot", "tags", "genres", ALL, "tags+genres"]
+    assert [point["features"] for point in peer.points(kinds)] == expected
     assert [point["features"] for point in peer.points({})] == [""]
     dense = Peer("d", "m:f", grid(size=(1, 2)), dense=("image", "vector"))
     assert dense.points({"plot": "text", "timbre": "vector", "poster": "image"})[0] == {"size": 1, "feature": "poster"}

@@ -12,7 +12,7 @@ from benchmarks.peers.base import Fit
 
 __all__ = ["EACH", "PEERS", "Peer", "grid", "named"]
 
-ALL, EACH = "all", "each"
+ALL, EACH, CATEGORIES = "all", "each", "categories"
 
 IMAGE, VECTOR = "image", "vector"
 
@@ -34,8 +34,8 @@ class Peer:
       needs: modules that only the peers' interpreter has; none: it runs in this one.
       seeded: whether another seed gives another model.
       ordered: whether it needs events that have an order.
-      content: whether it needs items with content. In the grid, `features` may be "all" of them together, "" none, or
-        "each", which stands for a point with each one alone.
+      content: whether it needs items with content. In the grid, `features` may be "all" of them together, "" none,
+        "each", which stands for a point with each one alone, or "categories", those of that kind.
       dense: kinds of features of which it needs one, in order of preference; its name becomes the parameter `feature`.
       revision: raised when the same parameters come to mean something else, so that kept fits are not taken for it.
     """
@@ -73,7 +73,11 @@ class Peer:
             fixed = dict(point)
             if self.dense:
                 fixed["feature"] = next(name for kind in self.dense for name in kinds if kinds[name] == kind)
-            several = kinds if fixed.get("features") == EACH else [fixed.get("features")]
+            several = [fixed.get("features")]
+            if several == [EACH]:
+                several = list(kinds)
+            elif several == [CATEGORIES]:
+                several = ["+".join(name for name in kinds if kinds[name] == CATEGORIES)]
             for features in several:
                 one = fixed | ({"features": features} if "features" in fixed else {})
                 if one not in result and not (one.get("features") == ALL and not kinds):
@@ -131,7 +135,7 @@ PEERS: tuple[Peer, ...] = (
     Peer(
         "lightfm_warp",
         "benchmarks.peers.factors:lightfm",
-        grid(features=("", ALL), epochs=(10, 30), **_LIGHTFM),
+        grid(features=("", CATEGORIES), epochs=(10, 30), **_LIGHTFM),
         _USERS,
         needs=("lightfm",),
         seeded=True,
