@@ -67,12 +67,12 @@ def control(variant: Variant, root: Path, changes: tuple[str, ...], seeds: int, 
             continue
         slices[name] = {"queries": len(queries)}
         for model in true:
-            real, control = (measured(lists[model][name], split, name) for lists in (true, shuffled))
+            real, wrong = (measured(lists[model][name], split, name) for lists in (true, shuffled))
             slices[name][model] = {
                 metric: _named(
                     compare(
                         real[metric].mean(axis=0),
-                        control[metric].mean(axis=0),
+                        wrong[metric].mean(axis=0),
                         queries.user_ids,
                         count=RESAMPLES,
                         seed=0,
