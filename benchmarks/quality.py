@@ -200,6 +200,7 @@ def main(
     path.parent.mkdir(parents=True, exist_ok=True)
     command = f"python -m benchmarks.quality --data DIR/{data.name} --peers-python PEERS/bin/python"
     command += f" --cold-items {cold_items:g}" * bool(cold_items) + f" --features {features}" * bool(features)
+    command += f" --peers {said}" * bool(said)
     command += " --shuffled" * shuffled + " --peers-only" * peers_only + "".join(f" --set {one}" for one in changes)
     path.write_text(json.dumps({"command": command, **result}, indent=1) + "\n", encoding="utf-8")
     say(f"\nResults: {path}")
