@@ -1,6 +1,6 @@
 """How fast data goes in and out, each figure beside its own limit in the same run.
 
-    pip install -r benchmarks/requirements-peers.txt
+    pip install -r benchmarks/requirements-benchmarks.txt
     python -m benchmarks.input --data DIR [--only build,parse,jpeg,mel,wait,memory] [--work DIR] [--rounds N]
 
 DIR holds the folder `ml1m`, whose posters and events are measured. Meant for two cores: what is compared runs on two

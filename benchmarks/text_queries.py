@@ -1,6 +1,6 @@
 """Does free text find its item? One plot sentence of each film is held out, paraphrased, and asked for.
 
-    pip install -r benchmarks/requirements-peers.txt
+    pip install -r benchmarks/requirements-benchmarks.txt
     python -m benchmarks.text_queries --data DIR/ml1m [--work DIR] [--epochs N] [--set section.key=value ...]
 
 The sentence is taken out of the catalogue before anything is built on it, so the model, TF-IDF and BM25 search the same

@@ -1,0 +1,65 @@
+"""Peers that count: popularity, item-based nearest neighbours, and what directly follows what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from benchmarks.peers.base import Ask, Training
+from pipelines.baselines import item_knn_scorer, item_similarities, popularity_scorer
+from pipelines.queries import Queries, Scorer
+
+
+def popularity(training: Training, params: Mapping[str, Any], seed: int) -> Ask:
+    """Users of each item."""
+    scorer = popularity_scorer(training.matrix)
+    return lambda how: scorer
+
+
+def item_knn(training: Training, params: Mapping[str, Any], seed: int) -> Ask:
+    """See `pipelines.baselines`. `params`: shrinkage, neighbours; asked with last (events that count; None: all)."""
+    similarities = item_similarities(training.matrix, shrinkage=params["shrinkage"], neighbours=params["neighbours"])
+    return lambda how: item_knn_scorer(similarities, last=how["last"])
+
+
+def transition_similarities(training: Training, *, window: int, shrinkage: float) -> sp.csr_matrix:
+    """float32 csr [N, N]: how much item j is what comes after item i.
+
+    A pair of events of one user that are d <= `window` places apart adds 1 / d to T[i, j]. The result is
+    T[i, j] / (sqrt(sum_j T[i, j] * sum_i T[i, j]) + shrinkage), cosine-like, shrunk where it rests on few pairs.
+    """
+    parts = []
+    for distance in range(1, window + 1):
+        same = training.users[distance:] == training.users[:-distance]
+        before, after = training.items[:-distance][same], training.items[distance:][same]
+        weights = np.full(len(before), 1.0 / distance)
+        parts.append(sp.csr_matrix((weights, (before, after)), shape=(training.num_items,) * 2))
+    counts = sum(parts[1:], parts[0]).tocoo()
+    out, into = np.asarray(counts.sum(axis=1)).ravel(), np.asarray(counts.sum(axis=0)).ravel()
+    values = counts.data / (np.sqrt(out[counts.row] * into[counts.col]) + shrinkage)
+    return sp.csr_matrix((values.astype(np.float32), (counts.row, counts.col)), shape=counts.shape)
+
+
+def transitions(training: Training, params: Mapping[str, Any], seed: int) -> Ask:
+    """Sum over the newest events, the d-th newest weighing 1 / d, of what comes after them.
+
+    `params`: window, shrinkage; asked with last (events that count).
+    """
+    after = transition_similarities(training, window=params["window"], shrinkage=params["shrinkage"])
+
+    def ask(how: Mapping[str, Any]) -> Scorer:
+        def score(queries: Queries) -> np.ndarray:
+            newest = [history[::-1][: how["last"]] for history in queries.histories]
+            rows = np.repeat(np.arange(len(newest)), [len(items) for items in newest])
+            columns = np.concatenate([*newest, np.zeros(0, np.int32)]).astype(np.int32)
+            weights = np.concatenate([*(1.0 / np.arange(1, len(items) + 1) for items in newest), np.zeros(0)])
+            shape = (len(newest), training.num_items)
+            asked = sp.csr_matrix((weights.astype(np.float32), (rows, columns)), shape=shape)
+            return (asked @ after).toarray()
+
+        return score
+
+    return ask
