@@ -39,6 +39,25 @@ class Encoder(tf.keras.layers.Layer):
         """Decoded feature values [B, ...] -> model inputs [B, *input_spec_static.shape]. No variables."""
         raise NotImplementedError
 
+    @classmethod
+    def resolve_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options of the configuration -> the same with what a pretrained checkpoint they name says instead.
+
+        Done once when a run is made: afterwards the run stands without the checkpoint's files."""
+        return dict(options)
+
+    def load_pretrained(self) -> None:
+        """Takes the weights that the options name; nothing where they name none."""
+
+    def depths(self) -> list[list[tf.Variable]]:
+        """The variables in groups, the group next to the input first, for learning rates layer by layer."""
+        return [self.variables]
+
+    def add_adapters(self, rank: int, alpha: float) -> None:
+        """Freezes what was pretrained and adds low-rank adapters to it (`towers.lora`), once the weights are loaded.
+
+        An encoder without attention has nothing to adapt and is trained whole."""
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "schema": self.schema.model_dump(mode="json")}
 

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import tensorflow as tf
 
 from pipelines.baselines import interaction_matrix
-from pipelines.config import PretrainConfig
+from pipelines.config import CooccurrenceConfig
 from pipelines.feeds import PreparedItems
 from tfrecs.reader import TrainingEvents
 from towers.cooccurrence import CoOccurrence
@@ -56,7 +56,7 @@ class CoOccurrenceStage:
       model: its encoders learn; nothing else of it changes.
       items: the catalogue.
       events: of training.
-      settings: section `pretrain`.
+      settings: section `cooccurrence`.
       width: of the space in which contents and items meet.
       strategy: under whose scope the model was made.
       seed: of the order of items.
@@ -67,7 +67,7 @@ class CoOccurrenceStage:
         model: TwoTower,
         items: PreparedItems,
         events: TrainingEvents,
-        settings: PretrainConfig,
+        settings: CooccurrenceConfig,
         width: int,
         strategy: tf.distribute.Strategy,
         seed: int,
