@@ -63,7 +63,7 @@ def start_encoders(item_encoders: Mapping[str, Encoder], user_encoders: Mapping[
 def encoder_scales(encoders: Iterable[Encoder], scale: float, decay: float) -> dict[int, float]:
     """id of each of the encoders' variables -> its share of the learning rate: `scale` next to the towers, and `decay`
     times that of the layer above for every layer below."""
-    scales = {}
+    scales: dict[int, float] = {}
     for encoder in encoders:
         for above, variables in enumerate(reversed(encoder.depths())):
             scales |= {id(variable): scale * decay**above for variable in variables}

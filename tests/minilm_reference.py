@@ -25,7 +25,7 @@ SENTENCES = (
     "İstanbul'da bir gün; Straße, Οδός Αθηνών, ΑΘΗΝΑ, ﬁne Ångström",
     "七人の侍 (Seven Samurai, 1954) 黒澤明の映画",
     "한국 영화: 기생충 — Parasite",
-    "Москва слезам не верит (1980) – СССР",
+    "Москва слезам не верит (1980) – СССР",  # noqa: RUF001
     "tabs\tand\nnew\r\nlines, a\u00a0no-break space, a\u2003wide one, a\u200bzero-width one, soft\u00adhyphen",
     "control \u0007 \u0085 characters \ufffd and \U0001f3ac emoji \ue000 private",
     "$9.99 100% C++ a_b #1 @you ~ ^ ` <b>tag</b> x=y|z {1}",

@@ -8,8 +8,8 @@ import small_model
 import tensorflow as tf
 
 from pipelines.config import CooccurrenceConfig
-from pipelines.feeds import PreparedItems
 from pipelines.cooccurrence import CoOccurrenceStage, neighbour_shares
+from pipelines.feeds import PreparedItems
 from tfrecs.reader import TrainingEvents
 from towers.cooccurrence import CoOccurrence
 from towers.two_tower import TwoTower

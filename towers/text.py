@@ -100,7 +100,7 @@ class TextEncoder(TextQueryEncoder):
     ):
         super().__init__(schema, **kwargs)
         self.vocabulary = list(vocabulary)
-        self.options = {
+        self.options: dict[str, Any] = {
             "layers": layers,
             "heads": heads,
             "width": width,
