@@ -152,7 +152,7 @@ def _hugging_face(name: str, folder: Path) -> BertCheckpoint:
     if tokenizer.get("strip_accents") not in (None, lowercase):
         raise DataError(f"{folder}: strip_accents differs from do_lower_case, which the tokenizer here does not know")
     try:
-        shape = {
+        shape: dict[str, Any] = {
             "layers": int(config["num_hidden_layers"]),
             "heads": int(config["num_attention_heads"]),
             "width": int(config["hidden_size"]),

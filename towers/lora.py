@@ -30,8 +30,8 @@ class LowRankDense(tf.keras.layers.Layer):
         if not self.base.built:
             self.base.build(input_shape)
         inputs, *units = self.base.kernel.shape
-        self.a = self.add_weight("a", [inputs, self.rank], initializer=tf.keras.initializers.HeUniform())
-        self.b = self.add_weight("b", [self.rank, *units], initializer="zeros")
+        self.a = self.add_weight("lora_a", [inputs, self.rank], initializer=tf.keras.initializers.HeUniform())
+        self.b = self.add_weight("lora_b", [self.rank, *units], initializer="zeros")
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
