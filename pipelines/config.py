@@ -146,11 +146,33 @@ class CooccurrenceConfig(Section):
     clip_norm: float = Field(1.0, gt=0)
 
 
+class PretrainConfig(Section):
+    """`triptych pretrain`: encoders learn from the catalogue alone, before any `triptych train`.
+
+    `width`: of the space in which modalities meet; `temperature`: of their softmax at the start; `mask_share`: of a
+    text's tokens; `mask_weight`: of the masked tokens beside the modalities; `held_out`: share of the items that measure
+    and teach nothing; `patience`: epochs without a smaller loss on these before it stops; the best epoch is kept."""
+
+    epochs: int = Field(30, ge=1)
+    patience: int = Field(5, ge=1)
+    batch: int = Field(64, ge=2)
+    learning_rate: float = Field(5e-4, gt=0)
+    warmup: float = Field(0.05, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    width: int = Field(64, ge=8)
+    temperature: float = Field(0.07, gt=0)
+    mask_share: float = Field(0.15, gt=0, lt=1)
+    mask_weight: float = Field(1.0, ge=0)
+    held_out: float = Field(0.1, gt=0, lt=1)
+
+
 class TrainConfig(Section):
     """`encoders`: cooccurrence = trained before the towers (section `cooccurrence`), then frozen and cached; finetune =
     in every step, on `fresh_items` items; lora = the same, of attention projections only a correction of rank
     `lora_rank`, scaled by `lora_alpha` over it; frozen = never.
 
+    `pretrained`: the run folder of `triptych pretrain` whose encoders are the start.
     `encoder_scale`: the encoders' learning rate as a share of the towers'; `layer_decay`: and each layer's as a share of
     the one above it (Sun et al., 2019, arXiv:1905.05583).
     `patience`: epochs without a better validation NDCG before training stops and the best epoch is kept; not before
@@ -161,6 +183,7 @@ class TrainConfig(Section):
 
     strategy: Literal["auto", "cpu", "mirrored", "multiworker", "tpu"] = "auto"
     encoders: Literal["cooccurrence", "finetune", "lora", "frozen"] = "cooccurrence"
+    pretrained: str | None = None
     fresh_items: int = Field(8, ge=1)
     batch: int = Field(16, ge=1)
     epochs: int = Field(30, ge=1)
@@ -297,6 +320,7 @@ class Config(BaseModel):
     ranking: RankingConfig = RankingConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
     cooccurrence: CooccurrenceConfig = CooccurrenceConfig()
+    pretrain: PretrainConfig = PretrainConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import tensorflow as tf
 from pydantic import BaseModel
 
 from pipelines.config import Config
+from pipelines.encoders import zero_input
 from pipelines.feeds import PreparedItems
 from tfrecs.modalities import resolve, row
 from tfrecs.schema import VOCABULARY_FILE, FeatureSchema, Schema
@@ -52,22 +53,6 @@ def make_encoders(features: Sequence[FeatureSchema], config: Config, vocabulary:
         options: dict[str, Any] = config.encoder_options(feature.kind)
         encoders[feature.name] = build_encoder(feature, options, vocabulary)
     return encoders
-
-
-def start_encoders(item_encoders: Mapping[str, Encoder], user_encoders: Mapping[str, Encoder], config: Config) -> None:
-    """Gives encoders that just were made the pretrained weights that the configuration names."""
-    for encoder in (*item_encoders.values(), *user_encoders.values()):
-        encoder.load_pretrained()
-
-
-def encoder_scales(encoders: Iterable[Encoder], scale: float, decay: float) -> dict[int, float]:
-    """id of each of the encoders' variables -> its share of the learning rate: `scale` next to the towers, and `decay`
-    times that of the layer above for every layer below."""
-    scales: dict[int, float] = {}
-    for encoder in encoders:
-        for above, variables in enumerate(reversed(encoder.depths())):
-            scales |= {id(variable): scale * decay**above for variable in variables}
-    return scales
 
 
 def query_encoder(encoders: dict[str, Encoder]) -> TextQueryEncoder | None:
@@ -153,15 +138,10 @@ def make_model(
 
 def _build_variables(model: TwoTower) -> None:
     """Calls every layer once on one zero row: after it, checkpoints restore at once instead of one by one later."""
-
-    def zero(encoder: Encoder) -> tf.Tensor:
-        spec = encoder.input_spec_static
-        return tf.zeros([1, *spec.shape], spec.dtype)
-
-    model.encode({name: zero(encoder) for name, encoder in model.item_encoders.items()})
+    model.encode({name: zero_input(encoder) for name, encoder in model.item_encoders.items()})
     table, _ = model.items()
     user = model.user_features(
-        {name: zero(encoder) for name, encoder in model.user_encoders.items()},
+        {name: zero_input(encoder) for name, encoder in model.user_encoders.items()},
         tf.ones([1, len(model.user_encoders)], tf.bool),
     )
     query = None

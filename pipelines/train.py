@@ -14,17 +14,16 @@ import tensorflow as tf
 from pipelines import metrics
 from pipelines.config import Config
 from pipelines.cooccurrence import CoOccurrenceStage
+from pipelines.encoders import encoder_scales, start_encoders
 from pipelines.feeds import PreparedItems, TrainingFeed, prepare_items
 from pipelines.heldout import Requests, make_requests, with_targets
 from pipelines.model import (
-    encoder_scales,
     make_encoders,
     make_model,
     query_encoder,
     records_vocabulary,
     refresh,
     resolve_encoders,
-    start_encoders,
 )
 from pipelines.progress import progress, say
 from pipelines.run_folder import RunFolder
@@ -115,7 +114,7 @@ def load_trained(run: RunFolder) -> Session:
     return session
 
 
-def _seed_dropout(model: TwoTower, seed: int, epoch: int) -> None:
+def seed_dropout(model: tf.keras.Model, seed: int, epoch: int) -> None:
     """Starts every layer's random numbers anew for an epoch, so that a continued run draws what a straight one does."""
     layers = [part for part in model.submodules if isinstance(part, tf.keras.__internal__.layers.BaseRandomLayer)]
     for position, layer in enumerate(layers):
@@ -123,19 +122,21 @@ def _seed_dropout(model: TwoTower, seed: int, epoch: int) -> None:
         layer._random_generator._generator.reset_from_seed(1_000_003 * (epoch + 1) + 1009 * seed + position)
 
 
-def _schedule(config: Config, steps: int) -> tf.keras.optimizers.schedules.LearningRateSchedule:
+def schedule(
+    learning_rate: float, warmup_share: float, steps: int
+) -> tf.keras.optimizers.schedules.LearningRateSchedule:
     """Linear warm-up, then a cosine down to a hundredth (Loshchilov and Hutter, 2017, arXiv:1608.03983)."""
-    warmup = int(config.train.warmup * steps)
+    warmup = int(warmup_share * steps)
     return tf.keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else config.train.learning_rate,
+        initial_learning_rate=0.0 if warmup else learning_rate,
         decay_steps=max(1, steps - warmup),
         alpha=0.01,
-        warmup_target=config.train.learning_rate if warmup else None,
+        warmup_target=learning_rate if warmup else None,
         warmup_steps=warmup,
     )
 
 
-class _Batches(tf.keras.callbacks.Callback):
+class Batches(tf.keras.callbacks.Callback):
     """Shows the steps of one epoch."""
 
     def __init__(self, advance: Callable[[int, int], None], steps: int):
@@ -166,7 +167,7 @@ class Trainer:
         with self.session.strategy.scope():
             scales = encoder_scales(model.item_encoders.values(), train.encoder_scale, train.layer_decay)
             optimizer = ScaledAdamW(
-                _schedule(config, self.feed.steps * train.epochs),
+                schedule(train.learning_rate, train.warmup, self.feed.steps * train.epochs),
                 scale=lambda variable: scales.get(id(variable), 1.0),
                 weight_decay=train.weight_decay,
                 # Keras puts the averages in place at the end of every epoch: what is validated and kept is less noisy.
@@ -271,7 +272,7 @@ class Trainer:
         if epoch == 0 and not self._restored(0):
             self._begin()
         with self.session.strategy.scope():
-            _seed_dropout(model, self.config.seed, epoch)
+            seed_dropout(model, self.config.seed, epoch)
         with progress(f"epoch {epoch + 1}", "steps") as advance:
             history = model.fit(
                 self._dataset(epoch),
@@ -279,7 +280,7 @@ class Trainer:
                 epochs=epoch + 1,
                 steps_per_epoch=self.feed.steps,
                 verbose=0,
-                callbacks=[_Batches(advance, self.feed.steps)],
+                callbacks=[Batches(advance, self.feed.steps)],
             ).history
         if self.config.train.encodes_in_step:
             refresh(model, self.encode, items, self.config.train.encode_batch)

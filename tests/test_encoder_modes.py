@@ -13,7 +13,7 @@ from test_pretrained_text import OPTIONS, SCHEMA, shop
 
 from pipelines import build, export, train
 from pipelines.config import Config, load_config
-from pipelines.model import encoder_scales
+from pipelines.encoders import encoder_scales
 from towers.lora import LowRankDense
 from towers.text import TextEncoder
 from towers.two_tower import TwoTower

@@ -79,6 +79,23 @@ class TextQueryEncoder(Encoder):
         Self-supervision: what somebody might type who has the item in mind. `seed` int32 [2], stateless."""
         raise NotImplementedError
 
+    def states(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Token ids int32 [B, T] -> contextual states float [B, T, width]."""
+        raise NotImplementedError
+
+    def pool(self, states: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
+        """States [B, T, width] of token ids [B, T] -> the encoding, float [B, output_dim]."""
+        raise NotImplementedError
+
+    def masker(self, share: float) -> tf.keras.layers.Layer:
+        """A `keras_nlp.layers.MaskedLMMaskGenerator` for preprocessed items that hides that share of the tokens."""
+        raise NotImplementedError
+
+    @property
+    def token_embedding(self) -> tf.keras.layers.Layer:
+        """The `keras_nlp.layers.ReversibleEmbedding` of the tokens."""
+        raise NotImplementedError
+
 
 def build_encoder(feature: FeatureSchema, options: Mapping[str, Any], vocabulary: Sequence[str]) -> Encoder:
     """The encoder of a feature, through the table of modalities.

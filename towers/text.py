@@ -179,13 +179,11 @@ class TextEncoder(TextQueryEncoder):
         return tf.concat([tf.fill([batch, 1], self.tokenizer.cls_token_id), body, last], axis=1)
 
     def states(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Token ids int32 [B, T] -> contextual states float [B, T, width]."""
         return self.backbone(
             {"token_ids": inputs, "segment_ids": tf.zeros_like(inputs), "padding_mask": inputs != 0}, training=training
         )
 
     def pool(self, states: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
-        """States [B, T, width] of token ids [B, T] -> float [B, width]."""
         if self.options["pooling"] == "cls":
             return states[:, 0]
         weight = tf.cast(inputs != 0, states.dtype)[:, :, None]
@@ -193,6 +191,20 @@ class TextEncoder(TextQueryEncoder):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         return self.pool(self.states(inputs, training=training), inputs)
+
+    def masker(self, share: float) -> tf.keras.layers.Layer:
+        tokens = self.tokenizer
+        return keras_nlp.layers.MaskedLMMaskGenerator(
+            vocabulary_size=len(self.vocabulary),
+            mask_selection_rate=share,
+            mask_token_id=tokens.mask_token_id,
+            mask_selection_length=max(1, int(share * self.max_tokens + 0.999)),
+            unselectable_token_ids=[tokens.pad_token_id, tokens.cls_token_id, tokens.sep_token_id],
+        )
+
+    @property
+    def token_embedding(self) -> tf.keras.layers.Layer:
+        return self.backbone.get_layer("token_embedding")
 
     @classmethod
     def resolve_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
