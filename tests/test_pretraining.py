@@ -206,10 +206,15 @@ def test_two_replicas_and_one_have_the_same_loss(two_replicas: tf.distribute.Str
     rows = {"v": rng.normal(size=(8, 3)).astype(np.float32), "n": rng.normal(size=(8, 1)).astype(np.float32)}
     batch = {"items": rows, "presence": rng.random((8, 2)) < 0.8, "masked": {}}
     batch = tf.nest.map_structure(tf.constant, batch)
+    single = learner()
+    single.encode(rows, {})  # makes the variables
+    expected = float(single.compute_loss(batch))
     with two_replicas.scope():
         model = learner()
-        model.encode(rows, {})  # makes the variables
-    expected = float(model.compute_loss(batch))
+        model.encode(rows, {})
+    for there, here in zip(model.variables, single.variables, strict=True):
+        if there.trainable:
+            there.assign(here)
     halves = two_replicas.experimental_distribute_values_from_function(
         lambda context: tf.nest.map_structure(lambda value: tf.split(value, 2)[context.replica_id_in_sync_group], batch)
     )
