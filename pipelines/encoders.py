@@ -30,6 +30,16 @@ def start_encoders(item_encoders: Mapping[str, Encoder], user_encoders: Mapping[
         load_encoders(RunFolder(Path(config.train.pretrained)), item_encoders)
 
 
+def trained_share(encoders: Iterable[Encoder]) -> str:
+    """How many of the encoders' weights a step moves, in words."""
+    encoders = list(encoders)
+    trained, total = (
+        sum(int(tf.size(variable)) for encoder in encoders for variable in which(encoder))
+        for which in (lambda encoder: encoder.trainable_variables, lambda encoder: encoder.variables)
+    )
+    return f"{trained:,} of the encoders' {total:,} weights are trained in every step ({trained / max(total, 1):.1%})"
+
+
 def save_encoders_as(run: RunFolder, encoders: Mapping[str, Encoder]) -> tf.train.CheckpointManager:
     """Notes what the encoders of a run of `triptych pretrain` are; the manager saves their weights."""
     write_text(run.path / ENCODERS_FILE, json.dumps(_described(encoders), indent=1) + "\n")

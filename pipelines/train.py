@@ -14,7 +14,7 @@ import tensorflow as tf
 from pipelines import metrics
 from pipelines.config import Config
 from pipelines.cooccurrence import CoOccurrenceStage
-from pipelines.encoders import encoder_scales, start_encoders
+from pipelines.encoders import encoder_scales, start_encoders, trained_share
 from pipelines.feeds import PreparedItems, TrainingFeed, prepare_items
 from pipelines.heldout import Requests, make_requests, with_targets
 from pipelines.model import (
@@ -351,6 +351,8 @@ def run(job: TrainJob) -> TrainResult:
         f"{session.model.softmax.replace('_', '-')} softmax, "
         f"{session.strategy.num_replicas_in_sync} replica(s), {trainer.feed.steps} steps an epoch."
     )
+    if trainer.config.train.encodes_in_step:
+        say(f"{trained_share(session.model.item_encoders.values())}.")
     try:
         result = trainer.train()
     except KeyboardInterrupt:

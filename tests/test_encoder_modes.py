@@ -9,11 +9,12 @@ import pytest
 import small_model
 import tensorflow as tf
 from layer_cases import VOCABULARY
-from test_pretrained_text import OPTIONS, SCHEMA, shop
+from test_pretrained_text import OPTIONS, SCHEMA, hugging_face, shop
 
 from pipelines import build, export, train
 from pipelines.config import Config, load_config
 from pipelines.encoders import encoder_scales
+from towers.bert_checkpoint import open_checkpoint, transformer_layers
 from towers.lora import LowRankDense
 from towers.text import TextEncoder
 from towers.two_tower import TwoTower
@@ -160,14 +161,21 @@ def test_adapters_learn_at_the_share_of_their_layer() -> None:
     assert found == [0.05] * 4 + [0.1] * 4
 
 
-def test_a_run_with_adapters_is_exported_with_the_answers_of_python(tmp_path: Path) -> None:
-    changes = ["train.encoders=lora", "train.epochs=1", "build.vocabulary_size=200", "text.layers=1", "text.width=16"]
-    config = load_config(None, [*changes, "user.width=8", "user.layers=1", "export.parity_requests=4"])
+def test_a_run_with_adapters_on_a_checkpoint_is_exported_with_the_answers_of_python(tmp_path: Path) -> None:
+    checkpoint = hugging_face(tmp_path / "bert")
+    changes = [f"text.checkpoint={checkpoint}", "text.max_tokens=10", "text.query_tokens=6", "train.encoders=lora"]
+    config = load_config(
+        None, [*changes, "train.epochs=1", "user.width=8", "user.layers=1", "export.parity_requests=4"]
+    )
     records = build.run(build.BuildJob(shop(tmp_path / "shop"), tmp_path / "records", config)).out
     train.run(train.TrainJob(records, tmp_path / "run", config))
     adapted = train.load_trained(train.RunFolder(tmp_path / "run")).model.item_encoders["text"]
     grown = [variable.numpy() for variable in adapted.variables if variable.name.endswith("lora_b:0")]
     assert len(grown) == 2
     assert all(np.abs(value).max() > 0 for value in grown)
-    exported = export.run(export.ExportJob(tmp_path / "run", tmp_path / "models" / "shop"))  # raises if they differ
+    original = open_checkpoint(str(checkpoint)).weights()
+    attention = transformer_layers(adapted.backbone)[0]._self_attention_layer
+    np.testing.assert_array_equal(attention._query_dense.base.kernel, original["0/query/kernel"])
+    # Raises where the served answers differ, or where an op is not one that stock servers have.
+    exported = export.run(export.ExportJob(tmp_path / "run", tmp_path / "models" / "shop"))
     assert exported.gate.requests == 4

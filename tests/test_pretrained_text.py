@@ -87,6 +87,17 @@ def test_a_short_query_finds_its_sentence(sentences: tuple[TextEncoder, list[dic
     assert int(np.argmax(cosine(query, items))) == 0
 
 
+def test_its_adapters_are_under_two_percent_of_it(minilm: Path) -> None:
+    checkpoint = open_checkpoint(str(minilm))
+    encoder = TextEncoder(SCHEMA, checkpoint.vocabulary, **{**OPTIONS, **checkpoint.shape})
+    train_config = load_config().train
+    encoder.add_adapters(train_config.lora_rank, train_config.lora_alpha)
+    trained = sum(int(tf.size(variable)) for variable in encoder.trainable_variables)
+    # Six layers, two projections each, A [384, 8] and B [8, 384].
+    assert trained == 6 * 2 * 2 * 8 * 384
+    assert trained < 0.01 * encoder.count_params()
+
+
 # --- small checkpoints, made here --------------------------------------------------------------------------------------
 
 
