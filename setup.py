@@ -30,6 +30,7 @@ TOOLS = [
     "pydantic>=2.7",
     "pyyaml>=6",
     "rich>=13",
+    "safetensors>=0.4",
     "scipy>=1.11",
     "starlette>=0.40",
     "uvicorn>=0.30",

@@ -80,13 +80,25 @@ def _build(job: BuildJob, spec: DatasetSpec) -> BuildResult:
             seed=job.config.seed,
             train_vocabulary=train_vocabulary,
             vocabulary_key=f"wordpiece {settings.vocabulary_size}",
-            vocabulary_file=job.vocabulary,
+            vocabulary_file=_vocabulary(job),
             progress=_stages(stack),
             elsewhere=partial(make_with_beam, runner=job.runner, options=job.runner_options) if job.runner else None,
             **_settings(settings),
         )
     say(summary(manifest, job.out))
     return BuildResult(job.out, manifest)
+
+
+def _vocabulary(job: BuildJob) -> Path | None:
+    """The WordPiece vocabulary to take over: the one given, or that of the pretrained checkpoint to be trained with."""
+    checkpoint = job.config.text.checkpoint
+    if checkpoint is None:
+        return job.vocabulary
+    if job.vocabulary is not None:
+        raise SpecError("--vocabulary and text.checkpoint: a checkpoint has its own vocabulary; leave one of them away")
+    from towers.bert_checkpoint import open_checkpoint  # keras-nlp: seconds to import
+
+    return open_checkpoint(checkpoint).vocabulary_file
 
 
 def _append(job: BuildJob, spec: DatasetSpec) -> BuildResult:

@@ -124,6 +124,18 @@ def build(
 @click.option("--records", type=_path, required=True)
 @click.option("--out", type=_path, required=True, help="The run folder; one that was killed is continued.")
 @click.option("--strategy", help="cpu, mirrored, multiworker, tpu or auto.")
+@_configured
+def pretrain(records: Path, out: Path, strategy: str | None, file: Path | None, changes: tuple[str, ...]) -> None:
+    """Train the encoders on the catalogue alone; `train --set train.pretrained=OUT` starts from them."""
+    from pipelines import pretrain as step
+
+    step.run(step.PretrainJob(records, out, _config(file, _with_strategy(changes, strategy))))
+
+
+@main.command()
+@click.option("--records", type=_path, required=True)
+@click.option("--out", type=_path, required=True, help="The run folder; one that was killed is continued.")
+@click.option("--strategy", help="cpu, mirrored, multiworker, tpu or auto.")
 @click.option("--data-service", metavar="HOST:PORT", help="A tf.data service whose workers read the records.")
 @_configured
 def train(

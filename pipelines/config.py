@@ -44,6 +44,12 @@ class BuildConfig(Section):
 
 
 class TextConfig(Section):
+    """`checkpoint`: pretrained weights, a folder with a Hugging Face BERT or a keras-nlp preset; the layers, heads, widths,
+    activation and lowercase of it then stand in place of these. Records must hold its vocabulary: build them with the
+    same option. `pooling`: mean over the tokens, or the state of [CLS]."""
+
+    checkpoint: str | None = None
+    pooling: Literal["mean", "cls"] = "mean"
     layers: int = Field(2, ge=1)
     heads: int = Field(4, ge=1)
     width: int = Field(128, ge=8)
@@ -51,6 +57,8 @@ class TextConfig(Section):
     dropout: float = Field(0.1, ge=0, lt=1)
     max_tokens: int = Field(64, ge=4)
     query_tokens: int = Field(24, ge=6)
+    activation: Literal["gelu", "gelu_approximate"] = "gelu_approximate"
+    lowercase: bool = True
 
 
 class ImageConfig(Section):
@@ -141,7 +149,7 @@ class SearchConfig(Section):
     candidates: int = Field(4000, ge=1)
 
 
-class PretrainConfig(Section):
+class CooccurrenceConfig(Section):
     """The stage before the first epoch (`train.encoders` cooccurrence): encoders learn which items the same users take.
 
     `neighbours`: most frequent others of an item that are its target; `least_events`: items with fewer teach nothing.
@@ -174,11 +182,35 @@ class HybridConfig(Section):
     candidates: int = Field(4096, ge=1)
 
 
-class TrainConfig(Section):
-    """`encoders`: cooccurrence = trained before the towers (section `pretrain`), then frozen and cached; finetune = in
-    every step, on `fresh_items` items; frozen = never.
+class PretrainConfig(Section):
+    """`triptych pretrain`: encoders learn from the catalogue alone, before any `triptych train`.
 
-    `encoder_scale`: the encoders' learning rate as a share of the towers'.
+    `width`: of the space in which modalities meet; `temperature`: of their softmax at the start; `mask_share`: of a
+    text's tokens; `mask_weight`: of the masked tokens beside the modalities; `held_out`: share of the items that measure
+    and teach nothing; `patience`: epochs without a smaller loss on these before it stops; the best epoch is kept."""
+
+    epochs: int = Field(30, ge=1)
+    patience: int = Field(5, ge=1)
+    batch: int = Field(64, ge=2)
+    learning_rate: float = Field(5e-4, gt=0)
+    warmup: float = Field(0.05, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    width: int = Field(64, ge=8)
+    temperature: float = Field(0.07, gt=0)
+    mask_share: float = Field(0.15, gt=0, lt=1)
+    mask_weight: float = Field(1.0, ge=0)
+    held_out: float = Field(0.1, gt=0, lt=1)
+
+
+class TrainConfig(Section):
+    """`encoders`: cooccurrence = trained before the towers (section `cooccurrence`), then frozen and cached; finetune =
+    in every step, on `fresh_items` items; lora = the same, of attention projections only a correction of rank
+    `lora_rank`, scaled by `lora_alpha` over it; frozen = never.
+
+    `pretrained`: the run folder of `triptych pretrain` whose encoders are the start.
+    `encoder_scale`: the encoders' learning rate as a share of the towers'; `layer_decay`: and each layer's as a share of
+    the one above it (Sun et al., 2019, arXiv:1905.05583).
     `patience`: epochs without a better validation NDCG before training stops and the best epoch is kept; not before
     `least_epochs`, because a model first learns what is popular and pauses there.
     `averaging`: momentum of the moving average of the weights, 0 = none.
@@ -186,7 +218,8 @@ class TrainConfig(Section):
     `validation_queries`: at most so many held-out requests are ranked after each epoch."""
 
     strategy: Literal["auto", "cpu", "mirrored", "multiworker", "tpu"] = "auto"
-    encoders: Literal["cooccurrence", "finetune", "frozen"] = "cooccurrence"
+    encoders: Literal["cooccurrence", "finetune", "lora", "frozen"] = "cooccurrence"
+    pretrained: str | None = None
     fresh_items: int = Field(8, ge=1)
     batch: int = Field(16, ge=1)
     epochs: int = Field(30, ge=1)
@@ -194,6 +227,9 @@ class TrainConfig(Section):
     least_epochs: int = Field(12, ge=1)
     learning_rate: float = Field(3e-3, gt=0)
     encoder_scale: float = Field(0.1, ge=0)
+    layer_decay: float = Field(0.95, gt=0, le=1)
+    lora_rank: int = Field(8, ge=1)
+    lora_alpha: float = Field(16.0, gt=0)
     warmup: float = Field(0.05, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float = Field(1.0, gt=0)
@@ -202,6 +238,11 @@ class TrainConfig(Section):
     data_service: str | None = None
     validation_queries: int = Field(2000, ge=1)
     encode_batch: int = Field(128, ge=1)
+
+    @property
+    def encodes_in_step(self) -> bool:
+        """Whether encoders learn together with the towers."""
+        return self.encoders in ("finetune", "lora")
 
 
 class EvaluateConfig(Section):
@@ -352,6 +393,7 @@ class Config(BaseModel):
     ranking: RankingConfig = RankingConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
     search: SearchConfig = SearchConfig()
+    cooccurrence: CooccurrenceConfig = CooccurrenceConfig()
     pretrain: PretrainConfig = PretrainConfig()
     train: TrainConfig = TrainConfig()
     hybrid: HybridConfig = HybridConfig()

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from pydantic import BaseModel
 
 from pipelines.config import Config
+from pipelines.encoders import zero_input
 from pipelines.feeds import PreparedItems
-from tfrecs.errors import DataError
+from tfrecs.modalities import resolve, row
 from tfrecs.schema import VOCABULARY_FILE, FeatureSchema, Schema
 from towers.encoder import Encoder, TextQueryEncoder, build_encoder
 from towers.item import ItemTower
@@ -20,15 +22,28 @@ from towers.two_tower import TwoTower
 from towers.user import UserTower
 
 
-def read_vocabulary(records: Path) -> list[str]:
+def records_vocabulary(records: Path) -> list[str]:
     """WordPiece tokens of `<records>/vocab.txt`, [] where the data has no text. Raises DataError if it is broken."""
     path = records / VOCABULARY_FILE
     if not path.is_file():
         return []
-    tokens = path.read_text(encoding="utf-8").splitlines()
-    if not tokens or tokens[0] != "[PAD]":
-        raise DataError(f"{path}: the first token must be [PAD]; build the records again")
-    return tokens
+    from towers.bert_checkpoint import read_vocabulary  # keras-nlp: seconds to import, and only text needs it
+
+    return read_vocabulary(path)
+
+
+def resolve_encoders(config: Config, schema: Schema) -> Config:
+    """The configuration with the shapes that pretrained checkpoints it names have.
+
+    Raises:
+      DataError: there is no such checkpoint, or it does not go with another option.
+    """
+    sections: dict[str, Any] = {}
+    for kind in {feature.kind for feature in (*schema.items, *schema.users)}:
+        options = resolve(row(kind).encoder).resolve_options(config.encoder_options(kind))
+        section = getattr(config, kind, options)
+        sections[kind] = section.model_copy(update=options) if isinstance(section, BaseModel) else options
+    return config.model_copy(update=sections)
 
 
 def make_encoders(features: Sequence[FeatureSchema], config: Config, vocabulary: Sequence[str]) -> dict[str, Encoder]:
@@ -111,8 +126,11 @@ def make_model(
         search_weight=retrieval.search_weight,
         query_share=retrieval.query_share,
     )
+    for encoder in item_encoders.values():
+        if config.train.encoders == "lora":
+            encoder.add_adapters(config.train.lora_rank, config.train.lora_alpha)
     _build_variables(model)
-    if config.train.encoders != "finetune":  # the stage before the first epoch thaws them for itself
+    if not config.train.encodes_in_step:  # the stage before the first epoch thaws them for itself
         for encoder in item_encoders.values():
             encoder.trainable = False
     return model
@@ -120,15 +138,10 @@ def make_model(
 
 def _build_variables(model: TwoTower) -> None:
     """Calls every layer once on one zero row: after it, checkpoints restore at once instead of one by one later."""
-
-    def zero(encoder: Encoder) -> tf.Tensor:
-        spec = encoder.input_spec_static
-        return tf.zeros([1, *spec.shape], spec.dtype)
-
-    model.encode({name: zero(encoder) for name, encoder in model.item_encoders.items()})
+    model.encode({name: zero_input(encoder) for name, encoder in model.item_encoders.items()})
     table, _ = model.items()
     user = model.user_features(
-        {name: zero(encoder) for name, encoder in model.user_encoders.items()},
+        {name: zero_input(encoder) for name, encoder in model.user_encoders.items()},
         tf.ones([1, len(model.user_encoders)], tf.bool),
     )
     query = None

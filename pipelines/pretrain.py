@@ -1,149 +1,280 @@
-"""The stage before the first epoch: item encoders learn from content which items the same users take."""
+"""`triptych pretrain`: records -> a run folder with item encoders that know the catalogue, and no interaction."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import tensorflow as tf
 
-from pipelines.baselines import interaction_matrix
-from pipelines.config import PretrainConfig
-from pipelines.feeds import PreparedItems
-from tfrecs.reader import TrainingEvents
-from towers.cooccurrence import CoOccurrence
-from towers.two_tower import TwoTower
+from pipelines.config import Config
+from pipelines.encoders import save_encoders_as, zero_input
+from pipelines.feeds import prepare_items
+from pipelines.model import make_encoders, records_vocabulary, resolve_encoders
+from pipelines.pretrain_metrics import constant_guess, masked_accuracy, retrieval
+from pipelines.progress import progress, say
+from pipelines.run_folder import PRETRAIN, RunFolder
+from pipelines.strategy import make_strategy
+from pipelines.train import Batches, records_id, schedule, seed_dropout
+from tfrecs.errors import DataError
+from tfrecs.reader import load_catalogue
+from tfrecs.schema import Manifest
+from towers.optimizer import ScaledAdamW
+from towers.pretraining import SelfSupervised
 
-_BLOCK = 1024  # items whose co-occurrences stand in memory as a dense block
-
-
-def neighbour_shares(events: TrainingEvents, num_items: int, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which items the users of an item took besides.
-
-    Args:
-      events: of training.
-      num_items: N.
-      neighbours: K, the most frequent others that are kept.
-
-    Returns:
-      indices int32 [N, K] and shares float32 [N, K]: of the users of row i's item, weighed by how often they took it,
-      how often each took the other, over the row's sum; all 0 where an item has no users or they took nothing else.
-    """
-    users, user_index = np.unique(events.users, return_inverse=True)
-    matrix = interaction_matrix(user_index, events.items, num_users=len(users), num_items=num_items)
-    by_item: sp.csr_matrix = matrix.T.tocsr()
-    kept = min(neighbours, num_items)
-    indices = np.zeros((num_items, kept), np.int32)
-    shares = np.zeros((num_items, kept), np.float32)
-    for start in range(0, num_items, _BLOCK):
-        counts = (by_item[start : start + _BLOCK] @ matrix).toarray()
-        row = np.arange(len(counts))
-        counts[row, start + row] = 0.0
-        # Stable, so that equal counts keep one order on every machine.
-        best = np.argsort(-counts, axis=1, kind="stable")[:, :kept]
-        most = np.take_along_axis(counts, best, axis=1)
-        indices[start : start + _BLOCK] = best
-        shares[start : start + _BLOCK] = most / np.maximum(most.sum(axis=1, keepdims=True), 1e-9)
-    return indices, shares
+Masked = dict[str, dict[str, tf.Tensor]]
 
 
-class CoOccurrenceStage:
-    """Trains the item encoders of a model whose cache is filled. Deterministic under the seed.
+@dataclass(frozen=True)
+class PretrainJob:
+    records: Path
+    out: Path
+    config: Config
 
-    Args:
-      model: its encoders learn; nothing else of it changes.
-      items: the catalogue.
-      events: of training.
-      settings: section `pretrain`.
-      width: of the space in which contents and items meet.
-      strategy: under whose scope the model was made.
-      seed: of the order of items.
-    """
 
-    def __init__(
-        self,
-        model: TwoTower,
-        items: PreparedItems,
-        events: TrainingEvents,
-        settings: PretrainConfig,
-        width: int,
-        strategy: tf.distribute.Strategy,
-        seed: int,
-    ):
-        self.model, self.items, self.settings, self.strategy, self.seed = model, items, settings, strategy, seed
-        self.neighbours, self.shares = neighbour_shares(events, model.num_items, settings.neighbours)
-        # An item that stands beside a handful of others only says chance.
-        counts = np.bincount(events.items, minlength=model.num_items)
-        self.taught = np.flatnonzero((counts >= settings.least_events) & (self.shares.sum(axis=1) > 0))
-        self.steps = -(-len(self.taught) // settings.batch)
-        weights = (self.shares * counts[:, None]).ravel()
-        beside = np.bincount(self.neighbours.ravel(), weights, minlength=model.num_items)
-        with strategy.scope():
-            self.learner = CoOccurrence(model.item_encoders, model.standardised, width, beside)
-            # Once on a row of the cache: every variable is made here, under the scope.
-            self.learner.logits({name: cache[:1] for name, cache in model.cache.items()}, model.presence[:1])
+@dataclass(frozen=True)
+class PretrainResult:
+    """`best_epoch` counts from 1; `metrics` are that epoch's; `seconds` is the time of this call."""
 
-    def run(self, advance: Callable[[int, int], None]) -> float:
-        """Returns the mean loss of the last epoch, in nats; NaN where there is nothing to learn from."""
-        total = self.steps * self.settings.epochs
-        if not total:
-            return float("nan")
-        encoders = self.model.item_encoders.values()
-        before = [encoder.trainable for encoder in encoders]
-        for encoder in encoders:
-            encoder.trainable = True
+    out: Path
+    epochs: int
+    best_epoch: int
+    metrics: dict[str, Any]
+    seconds: float
+
+
+class Pretrainer:
+    """One run: epochs, what held-out items say, checkpoints. Continues where the run folder says it stopped."""
+
+    def __init__(self, job: PretrainJob):
+        manifest = Manifest.load(job.records)
+        schema = manifest.schema_
+        self.config, self.run = resolve_encoders(job.config, schema), RunFolder(job.out)
+        settings = self.config.pretrain
+        continued = self.run.create(job.records, self.config, records_id(job.records), PRETRAIN)
+        self.rows = self.run.read_metrics() if continued else []
+        tf.keras.backend.experimental.enable_tf_random_generator()
+        tf.keras.utils.set_random_seed(self.config.seed)
+        self.strategy = make_strategy(self.config.train.strategy)
+        self.replicas = self.strategy.num_replicas_in_sync
+        if settings.batch % self.replicas:
+            raise DataError(f"pretrain.batch must be divisible by {self.replicas} replicas; --set it so")
+        catalogue = load_catalogue(job.records, manifest)
         with self.strategy.scope():
-            schedule = tf.keras.optimizers.schedules.CosineDecay(self.settings.learning_rate, total)
-            self.learner.compile(tf.keras.optimizers.Adam(schedule, global_clipnorm=self.settings.clip_norm))
-        # One call over all epochs: what Keras calls an epoch here is only when it resets the mean of the loss.
-        history = self.learner.fit(
-            self.strategy.distribute_datasets_from_function(self._batches),
-            epochs=self.settings.epochs,
-            steps_per_epoch=self.steps,
-            verbose=0,
-            callbacks=[_Steps(advance, self.steps, total)],
-        ).history
-        for encoder, trainable in zip(encoders, before, strict=True):
-            encoder.trainable = trainable
-        return float(history["cross_entropy"][-1])
-
-    def _batches(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
-        """Every epoch in its own order, one after the other; the last batch of each is filled up with -1."""
-        rng = np.random.default_rng(self.seed)
-        padding = np.full(self.steps * self.settings.batch - len(self.taught), -1)
-        order = np.concatenate(
-            [np.concatenate([rng.permutation(self.taught), padding]) for _ in range(self.settings.epochs)]
+            encoders = make_encoders(schema.items, self.config, records_vocabulary(job.records))
+            for encoder in encoders.values():
+                encoder.load_pretrained()
+        with progress("preparing items", "items") as advance:
+            self.items = prepare_items(schema, encoders, catalogue, advance)
+        self.taught, self.held_out = parts(self.items.presence, settings.held_out, self.config.seed)
+        self.steps = -(-len(self.taught) // settings.batch)
+        with self.strategy.scope():
+            self.learner = SelfSupervised(
+                encoders, settings.width, settings.temperature, settings.mask_share, settings.mask_weight
+            )
+            if not self.learner.texts and len(encoders) < 2:
+                raise DataError(f"{job.records}: neither text nor two modalities, so nothing to learn from items alone")
+            self._build()
+            optimizer = ScaledAdamW(
+                schedule(settings.learning_rate, settings.warmup, self.steps * settings.epochs),
+                scale=lambda variable: 1.0,
+                weight_decay=settings.weight_decay,
+                global_clipnorm=settings.clip_norm,
+            )
+            optimizer.build(self.learner.trainable_variables)
+            self.learner.compile(optimizer=optimizer, jit_compile=self.config.train.jit)
+        self.asked = self._masked(self.held_out, -1)
+        self.look = tf.function(self.learner.encode)
+        self.manager = tf.train.CheckpointManager(
+            tf.train.Checkpoint(model=self.learner, optimizer=optimizer),
+            str(self.run.checkpoints),
+            max_to_keep=2,
+            checkpoint_name="epoch",
         )
-        presence = tf.constant(self.items.presence)
-        neighbours, shares = tf.constant(self.neighbours), tf.constant(self.shares)
+        self.best = save_encoders_as(self.run, encoders)
+        self._restore()
 
-        def rows(index: tf.Tensor) -> dict[str, Any]:
-            at = tf.maximum(index, 0)
+    def _build(self) -> None:
+        """Calls every layer once on one zero row, so that checkpoints restore at once."""
+        inputs = {name: zero_input(encoder) for name, encoder in self.learner.encoders.items()}
+        self.learner.encode(inputs, self.learner.mask(inputs))
+
+    def _restore(self) -> None:
+        # A kill between checkpoint and metrics leaves one epoch's checkpoint without its line: the line is the truth.
+        if not self.rows:
+            return
+        path = self.run.checkpoints / f"epoch-{len(self.rows)}"
+        if not path.with_suffix(".index").is_file():
+            raise DataError(f"{path}: no such checkpoint; pretrain into another folder")
+        self.manager.checkpoint.restore(str(path)).assert_existing_objects_matched()
+        say(f"Continuing after epoch {len(self.rows)}.")
+
+    def _masked(self, index: np.ndarray, epoch: int) -> Masked:
+        """The texts of those items with holes, the same for the same seed and epoch. Drawn once for all items, so that
+        neither threads nor a kill change them."""
+        tf.random.set_seed(1_000_003 * (epoch + 2) + self.config.seed)
+        parts = [
+            self.learner.mask(self.items.rows(tf.constant(index[start : start + 4096])))
+            for start in range(0, len(index), 4096)
+        ]
+        return tf.nest.map_structure(lambda *values: tf.concat(values, axis=0), *parts)
+
+    def _dataset(self, epoch: int) -> Any:
+        """The taught items in the order of this epoch; the last batch is filled up with rows that count for nothing."""
+        rng = np.random.default_rng([self.config.seed, epoch])
+        size = self.config.pretrain.batch
+        order = rng.permutation(len(self.taught))
+        order = np.concatenate([order, np.full(self.steps * size - len(order), -1)])
+        masked, taught = self._masked(self.taught, epoch), tf.constant(self.taught, tf.int64)
+        presence = tf.constant(self.items.presence)
+
+        def rows(position: tf.Tensor) -> dict[str, Any]:
+            at, there = tf.maximum(position, 0), position >= 0
+            index = tf.gather(taught, at)
+            holes = tf.nest.map_structure(lambda value: tf.gather(value, at), masked)
+            for hole in holes.values():
+                hole["mask_weights"] *= tf.cast(there, tf.float32)[:, None]
             return {
-                "items": self.items.rows(at),
-                "presence": tf.gather(presence, at),
-                "neighbours": tf.gather(neighbours, at),
-                "shares": tf.gather(shares, at) * tf.cast(index >= 0, tf.float32)[:, None],
+                "items": self.items.rows(index),
+                "presence": tf.gather(presence, index) & there[:, None],
+                "masked": holes,
             }
 
-        size = self.settings.batch // self.strategy.num_replicas_in_sync
-        batches = tf.data.Dataset.from_tensor_slices(order.astype(np.int32)).batch(size, drop_remainder=True)
-        if context.num_input_pipelines > 1:
-            batches = batches.shard(context.num_input_pipelines, context.input_pipeline_id)
-        return batches.map(rows, tf.data.AUTOTUNE).prefetch(4)
+        def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            batches = tf.data.Dataset.from_tensor_slices(order).batch(size // self.replicas, drop_remainder=True)
+            if context.num_input_pipelines > 1:
+                batches = batches.shard(context.num_input_pipelines, context.input_pipeline_id)
+            return batches.map(rows, tf.data.AUTOTUNE).prefetch(4)
+
+        return self.strategy.distribute_datasets_from_function(make)
+
+    def _finished(self) -> bool:
+        done, settings = len(self.rows), self.config.pretrain
+        return done >= settings.epochs or (done > 0 and done - self._best()["epoch"] >= settings.patience)
+
+    def _best(self) -> dict[str, Any]:
+        return min(self.rows, key=lambda row: row["valid_loss"])
+
+    def train(self) -> PretrainResult:
+        started = time.monotonic()
+        writer = tf.summary.create_file_writer(str(self.run.logs))
+        while not self._finished():
+            row = self._epoch(len(self.rows))
+            self.rows.append(row)
+            with writer.as_default(step=row["epoch"]):
+                for name, value in row.items():
+                    if name != "epoch":
+                        tf.summary.scalar(name, value)
+            # Checkpoint first, then its line in metrics.jsonl: a kill between them repeats one epoch, loses none.
+            self.manager.save(checkpoint_number=row["epoch"])
+            if self._best() is row:
+                self.best.save(checkpoint_number=row["epoch"])
+            self.run.write_metrics(self.rows)
+            say(f"  epoch {row['epoch']:>3}/{self.config.pretrain.epochs}  {told(row)}  {row['seconds']:.1f} s")
+        best = self._best()
+        return PretrainResult(self.run.path, len(self.rows), best["epoch"], best, time.monotonic() - started)
+
+    def _epoch(self, epoch: int) -> dict[str, Any]:
+        started = time.monotonic()
+        with self.strategy.scope():
+            seed_dropout(self.learner, self.config.seed, epoch)
+        with progress(f"epoch {epoch + 1}", "steps") as advance:
+            history = self.learner.fit(
+                self._dataset(epoch),
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                steps_per_epoch=self.steps,
+                verbose=0,
+                callbacks=[Batches(advance, self.steps)],
+            ).history
+        row = {"epoch": epoch + 1, **{name: float(values[-1]) for name, values in history.items()}}
+        for name in ("loss", "regularization_loss", "total_loss"):  # of one replica alone
+            row.pop(name, None)
+        row |= self.measure()
+        row["seconds"] = round(time.monotonic() - started, 2)
+        return row
+
+    def measure(self) -> dict[str, float]:
+        """What the encoders, as they are, make of items that taught them nothing."""
+        points, logits = self._looked_at()
+        names = list(self.learner.encoders)
+        presence = self.items.presence[self.held_out]
+        loss, count = self.learner.contrast(points, tf.constant(presence))
+        values = {"valid_contrastive_loss": float(tf.math.divide_no_nan(loss, count))}
+        if logits:  # of all texts together: they have one vocabulary
+            holes = [self.asked[name] for name in logits]
+            asked = {key: tf.concat([hole[key] for hole in holes], axis=0) for key in ("mask_ids", "mask_weights")}
+            values |= masked_accuracy(tf.concat(list(logits.values()), axis=0), asked)
+            values["valid_masked_guess"] = constant_guess(asked)
+        values |= retrieval({name: value.numpy() for name, value in points.items()}, presence, names)
+        masked = self.config.pretrain.mask_weight * values.get("valid_masked_loss", 0.0)
+        return {"valid_loss": values["valid_contrastive_loss"] + masked, **values}
+
+    def _looked_at(self) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        size = self.config.train.encode_batch
+        parts = []
+        for start in range(0, len(self.held_out), size):
+            index = self.held_out[start : start + size]
+            masked = tf.nest.map_structure(lambda value, at=start: value[at : at + size], self.asked)
+            parts.append(self.look(self.items.rows(tf.constant(index)), masked))
+        return tf.nest.map_structure(lambda *values: tf.concat(values, axis=0), *parts)
 
 
-class _Steps(tf.keras.callbacks.Callback):
-    """Shows the steps of all epochs as one."""
+def parts(presence: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the items that teach and of those held out, both ascending; items without any content are neither.
 
-    def __init__(self, advance: Callable[[int, int], None], steps: int, total: int):
-        super().__init__()
-        self.advance, self.steps, self.total, self.epoch = advance, steps, total, 0
+    Raises:
+      DataError: fewer than four items have content.
+    """
+    there = np.flatnonzero(presence.any(axis=1))
+    if len(there) < 4:
+        raise DataError(f"only {len(there)} items have content; pretraining takes at least 4")
+    order = np.random.default_rng(seed).permutation(there)
+    count = min(max(2, round(share * len(there))), len(there) - 2)
+    return np.sort(order[count:]), np.sort(order[:count])
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.epoch = epoch
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self.advance(self.epoch * self.steps + batch + 1, self.total)
+def told(row: dict[str, Any]) -> str:
+    """The metrics of an epoch in a line."""
+    words = [f"loss {row['valid_loss']:.3f} on held-out items"]
+    if "valid_masked_accuracy" in row:
+        words.append(
+            f"masked tokens {row['valid_masked_accuracy']:.3f} (one guess for all: {row['valid_masked_guess']:.3f})"
+        )
+    if "valid_retrieval@10" in row:
+        words.append(
+            f"other modality in first 10 {row['valid_retrieval@10']:.3f} (chance {row['valid_chance@10']:.3f})"
+        )
+    return ", ".join(words)
+
+
+def run(job: PretrainJob) -> PretrainResult:
+    """Pretrains, or continues a killed run, and says what came out.
+
+    Raises:
+      TriptychError: records, configuration or run folder are not what they must be.
+    """
+    trainer = Pretrainer(job)
+    say(
+        f"Pretraining {', '.join(trainer.learner.encoders)} on {len(trainer.taught):,} items, "
+        f"{len(trainer.held_out):,} held out; {trainer.replicas} replica(s), {trainer.steps} steps an epoch."
+    )
+    try:
+        result = trainer.train()
+    except KeyboardInterrupt:
+        say(f"Stopped. Every finished epoch is kept: the same command continues in {job.out}.")
+        raise
+    say(
+        f"Best epoch {result.best_epoch} of {result.epochs} ({result.seconds:.0f} s): {told(result.metrics)}. "
+        f"Train from it with --set train.pretrained={job.out}."
+    )
+    return result
+
+
+if __name__ == "__main__":
+    from pipelines.cli import step_main
+
+    step_main("pretrain")

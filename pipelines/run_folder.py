@@ -11,6 +11,7 @@ from typing import Any
 from pipelines.config import Config, load_config
 from tfrecs.errors import DataError
 
+TRAIN, PRETRAIN = "train", "pretrain"  # steps that write one
 CONFIG_FILE, RUN_FILE, METRICS_FILE = "config.yaml", "run.json", "metrics.jsonl"
 
 
@@ -38,15 +39,17 @@ class RunFolder:
     def reports(self) -> Path:
         return self.path / "reports"
 
-    def create(self, records: Path, config: Config, records_id: str) -> bool:
+    def create(self, records: Path, config: Config, records_id: str, step: str = TRAIN) -> bool:
         """Makes the folder, or opens the one that is there. Returns whether there is something to continue.
 
         Raises:
-          DataError: the folder holds a run of other records or another configuration.
+          DataError: the folder holds a run of another step, other records or another configuration.
         """
-        description = {"records": str(records.resolve()), "records_id": records_id}
+        description = {"step": step, "records": str(records.resolve()), "records_id": records_id}
         if (self.path / RUN_FILE).is_file():
             there = json.loads((self.path / RUN_FILE).read_text())
+            if there["step"] != step:
+                raise DataError(f"{self.path}: a run of triptych {there['step']}; give --out a new folder")
             if there["records_id"] != records_id:
                 raise DataError(f"{self.path}: a run on other records ({there['records']}); give --out a new folder")
             if (self.path / CONFIG_FILE).read_text() != config.to_yaml():
@@ -62,12 +65,15 @@ class RunFolder:
         write_text(self.path / RUN_FILE, json.dumps(description, indent=1) + "\n")
         return False
 
-    def load(self) -> tuple[Path, Config]:
-        """The records and configuration of a run. Raises DataError where there is no finished epoch."""
+    def load(self, step: str = TRAIN) -> tuple[Path, Config]:
+        """The records and configuration of a run. Raises DataError where there is no finished epoch of that step."""
         if not (self.path / RUN_FILE).is_file():
-            raise DataError(f"{self.path}: no run there; train first (triptych train --out {self.path})")
+            raise DataError(f"{self.path}: no run there; {step} first (triptych {step} --out {self.path})")
+        there = json.loads((self.path / RUN_FILE).read_text())["step"]
+        if there != step:
+            raise DataError(f"{self.path}: a run of triptych {there}; name one of triptych {step}")
         if not self.best.is_dir():
-            raise DataError(f"{self.path}: the run has no finished epoch yet; continue it with triptych train")
+            raise DataError(f"{self.path}: the run has no finished epoch yet; continue it with triptych {step}")
         records = Path(json.loads((self.path / RUN_FILE).read_text())["records"])
         if not records.is_dir():
             raise DataError(f"{records}: the records that {self.path} was trained on are gone; build them again there")

@@ -12,13 +12,21 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.config import Config
+from pipelines.cooccurrence import CoOccurrenceStage
 from pipelines.curves import Curves
+from pipelines.encoders import encoder_scales, start_encoders, trained_share
 from pipelines.feeds import PreparedItems, TrainingFeed, prepare_items
 from pipelines.heldout import Requests, make_requests
 from pipelines.hybrid import Blend, learn_blend
 from pipelines.lexicon import run_lexicon
-from pipelines.model import make_encoders, make_model, query_encoder, read_vocabulary, refresh
-from pipelines.pretrain import CoOccurrenceStage
+from pipelines.model import (
+    make_encoders,
+    make_model,
+    query_encoder,
+    records_vocabulary,
+    refresh,
+    resolve_encoders,
+)
 from pipelines.progress import progress, say
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
@@ -71,17 +79,20 @@ def records_id(records: Path) -> str:
     return hashlib.sha256((records / MANIFEST_FILE).read_bytes()).hexdigest()
 
 
-def open_session(records: Path, config: Config, strategy: tf.distribute.Strategy) -> Session:
-    """Reads records, prepares the catalogue and builds the model under the strategy, with fresh weights."""
+def open_session(records: Path, config: Config, strategy: tf.distribute.Strategy, pretrained: bool) -> Session:
+    """Reads records, prepares the catalogue and builds the model under the strategy, with fresh weights but for those
+    of encoders that start from pretrained ones; with `pretrained` false they are fresh too, for who restores them."""
     # Random numbers of dropout then live in variables: part of the checkpoint, one stream for each replica.
     tf.keras.backend.experimental.enable_tf_random_generator()
     tf.keras.utils.set_random_seed(config.seed)
     manifest = Manifest.load(records)
     catalogue = load_catalogue(records, manifest)
-    vocabulary = read_vocabulary(records)
+    vocabulary = records_vocabulary(records)
     with strategy.scope():
         item_encoders = make_encoders(manifest.schema_.items, config, vocabulary)
         user_encoders = make_encoders(manifest.schema_.users, config, vocabulary)
+        if pretrained:
+            start_encoders(item_encoders, user_encoders, config)
     with progress("preparing items", "items") as advance:
         items = prepare_items(manifest.schema_, item_encoders, catalogue, advance)
     events = load_training_events(records, manifest, catalogue.ids)
@@ -101,7 +112,7 @@ def open_session(records: Path, config: Config, strategy: tf.distribute.Strategy
 def load_trained(run: RunFolder) -> Session:
     """The best epoch of a run, on the CPU or GPU that is there."""
     records, config = run.load()
-    session = open_session(records, config, tf.distribute.get_strategy())
+    session = open_session(records, config, tf.distribute.get_strategy(), pretrained=False)
     checkpoint = tf.train.Checkpoint(model=session.model)
     checkpoint.restore(tf.train.latest_checkpoint(str(run.best))).expect_partial()
     return replace(session, blend=Blend.load(run.path))
@@ -116,7 +127,7 @@ def validation_requests(session: Session) -> Requests:
     )
 
 
-def _seed_dropout(model: TwoTower, seed: int, epoch: int) -> None:
+def seed_dropout(model: tf.keras.Model, seed: int, epoch: int) -> None:
     """Starts every layer's random numbers anew for an epoch, so that a continued run draws what a straight one does."""
     layers = [part for part in model.submodules if isinstance(part, tf.keras.__internal__.layers.BaseRandomLayer)]
     for position, layer in enumerate(layers):
@@ -124,19 +135,21 @@ def _seed_dropout(model: TwoTower, seed: int, epoch: int) -> None:
         layer._random_generator._generator.reset_from_seed(1_000_003 * (epoch + 1) + 1009 * seed + position)
 
 
-def _schedule(config: Config, steps: int) -> tf.keras.optimizers.schedules.LearningRateSchedule:
+def schedule(
+    learning_rate: float, warmup_share: float, steps: int
+) -> tf.keras.optimizers.schedules.LearningRateSchedule:
     """Linear warm-up, then a cosine down to a hundredth (Loshchilov and Hutter, 2017, arXiv:1608.03983)."""
-    warmup = int(config.train.warmup * steps)
+    warmup = int(warmup_share * steps)
     return tf.keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else config.train.learning_rate,
+        initial_learning_rate=0.0 if warmup else learning_rate,
         decay_steps=max(1, steps - warmup),
         alpha=0.01,
-        warmup_target=config.train.learning_rate if warmup else None,
+        warmup_target=learning_rate if warmup else None,
         warmup_steps=warmup,
     )
 
 
-class _Batches(tf.keras.callbacks.Callback):
+class Batches(tf.keras.callbacks.Callback):
     """Shows the steps of one epoch."""
 
     def __init__(self, advance: Callable[[int, int], None], steps: int):
@@ -151,23 +164,24 @@ class Trainer:
     """One run: epochs, validation, checkpoints. Continues where the run folder says it stopped."""
 
     def __init__(self, job: TrainJob):
-        self.config, self.run = job.config, RunFolder(job.out)
         manifest = Manifest.load(job.records)
+        config = resolve_encoders(job.config, manifest.schema_)
+        self.config, self.run = config, RunFolder(job.out)
         if manifest.splits["train"].events == 0:
             raise DataError(f"{job.records}: no training interactions; see rejected.jsonl and `split` in dataset.yaml")
-        continued = self.run.create(job.records, job.config, records_id(job.records))
-        self.session = open_session(job.records, job.config, make_strategy(job.config.train.strategy))
+        continued = self.run.create(job.records, config, records_id(job.records))
+        self.session = open_session(job.records, config, make_strategy(config.train.strategy), pretrained=True)
         self.validation = validation_requests(self.session)
         self.feed = self._feed()
         self.rows = self.run.read_metrics() if continued else []
-        model, train = self.session.model, job.config.train
+        model, train = self.session.model, config.train
         self.encode = tf.function(model.encode)
         self.scorer = ModelScorer(model, self.validation)
         with self.session.strategy.scope():
-            encoders = {id(variable) for encoder in model.item_encoders.values() for variable in encoder.variables}
+            scales = encoder_scales(model.item_encoders.values(), train.encoder_scale, train.layer_decay)
             optimizer = ScaledAdamW(
-                _schedule(job.config, self.feed.steps * train.epochs),
-                scale=lambda variable: train.encoder_scale if id(variable) in encoders else 1.0,
+                schedule(train.learning_rate, train.warmup, self.feed.steps * train.epochs),
+                scale=lambda variable: scales.get(id(variable), 1.0),
                 weight_decay=train.weight_decay,
                 # Keras puts the averages in place at the end of every epoch: what is validated and kept is less noisy.
                 use_ema=train.averaging > 0,
@@ -203,9 +217,9 @@ class Trainer:
     def _feed(self) -> TrainingFeed:
         session, config = self.session, self.config
         replicas = session.strategy.num_replicas_in_sync
-        if any(size % replicas for size in (config.train.batch, config.train.fresh_items, config.pretrain.batch)):
+        if any(size % replicas for size in (config.train.batch, config.train.fresh_items, config.cooccurrence.batch)):
             raise DataError(
-                f"train.batch, train.fresh_items and pretrain.batch must be divisible by {replicas} replicas; --set them so"
+                f"train.batch, train.fresh_items and cooccurrence.batch must be divisible by {replicas} replicas; --set them so"
             )
         return TrainingFeed(
             session.records,
@@ -218,7 +232,7 @@ class Trainer:
             length=config.user.history,
             stride=min(config.user.stride, config.user.history),
             fresh=config.train.fresh_items,
-            encode_items=config.train.encoders == "finetune" and bool(session.model.item_encoders),
+            encode_items=config.train.encodes_in_step and bool(session.model.item_encoders),
             seed=config.seed,
             data_service=config.train.data_service,
         )
@@ -278,7 +292,7 @@ class Trainer:
         if epoch == 0 and not self._restored(0):
             self._begin()
         with self.session.strategy.scope():
-            _seed_dropout(model, self.config.seed, epoch)
+            seed_dropout(model, self.config.seed, epoch)
         with progress(f"epoch {epoch + 1}", "steps") as advance:
             history = model.fit(
                 self._dataset(epoch),
@@ -286,9 +300,9 @@ class Trainer:
                 epochs=epoch + 1,
                 steps_per_epoch=self.feed.steps,
                 verbose=0,
-                callbacks=[_Batches(advance, self.feed.steps)],
+                callbacks=[Batches(advance, self.feed.steps)],
             ).history
-        if self.config.train.encoders == "finetune":
+        if self.config.train.encodes_in_step:
             refresh(model, self.encode, items, self.config.train.encode_batch)
         row = {"epoch": epoch + 1, **{name: float(values[-1]) for name, values in history.items()}}
         # Keras takes these from one replica alone; the losses by name are means over all of them.
@@ -303,14 +317,20 @@ class Trainer:
         """Fills the cache of encodings, after the encoders' own stage where there is one."""
         model, items, config = self.session.model, self.session.items, self.config
         refresh(model, self.encode, items, config.train.encode_batch)
-        if config.train.encoders != "cooccurrence" or not model.item_encoders or not config.pretrain.epochs:
+        if config.train.encoders != "cooccurrence" or not model.item_encoders or not config.cooccurrence.epochs:
             return
         stage = CoOccurrenceStage(
-            model, items, self.session.events, config.pretrain, config.user.width, self.session.strategy, config.seed
+            model,
+            items,
+            self.session.events,
+            config.cooccurrence,
+            config.user.width,
+            self.session.strategy,
+            config.seed,
         )
         with progress("encoders", "steps") as advance:
             loss = stage.run(advance)
-        say(f"  encoders: {len(stage.taught):,} items, {config.pretrain.epochs} epochs, cross-entropy {loss:.3f}")
+        say(f"  encoders: {len(stage.taught):,} items, {config.cooccurrence.epochs} epochs, cross-entropy {loss:.3f}")
         refresh(model, self.encode, items, config.train.encode_batch)
         self.manager.save(checkpoint_number=0)
 
@@ -348,6 +368,8 @@ def run(job: TrainJob) -> TrainResult:
         f"{session.model.softmax.replace('_', '-')} softmax, "
         f"{session.strategy.num_replicas_in_sync} replica(s), {trainer.feed.steps} steps an epoch."
     )
+    if trainer.config.train.encodes_in_step:
+        say(f"{trained_share(session.model.item_encoders.values())}.")
     try:
         result = trainer.train()
         trainer.finish()

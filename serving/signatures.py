@@ -200,8 +200,10 @@ class ServingModule(tf.Module):
 
 def _lookup(values: Sequence[str]) -> Any:
     """Value -> its position, -1 for any other."""
+    # A table cannot be empty: where there are no categories, the padding stands in it, as unknown as anywhere else.
+    keys, positions = (values, range(len(values))) if values else ([""], [-1])
     return tf.lookup.StaticHashTable(
-        tf.lookup.KeyValueTensorInitializer(tf.constant(values, tf.string), tf.range(len(values), dtype=tf.int32)),
+        tf.lookup.KeyValueTensorInitializer(tf.constant(keys, tf.string), tf.constant(positions, tf.int32)),
         default_value=-1,
     )
 

@@ -15,6 +15,7 @@ from towers.convolution import ResidualTower
 from towers.fusion import AttentionFusion, ConcatFusion, GatedFusion, TransformerFusion
 from towers.image import ImageEncoder
 from towers.item import ItemTower
+from towers.lora import LowRankDense
 from towers.number import NumberEncoder
 from towers.ranking import RankingHead
 from towers.retrieval import InBatchSoftmax
@@ -67,10 +68,20 @@ CASES: dict[str, LayerCase] = {
             "dropout": 0.1,
             "max_tokens": 10,
             "query_tokens": 6,
+            "pooling": "mean",
+            "activation": "gelu",
+            "lowercase": True,
+            "checkpoint": None,
         },
         lambda rng: {"inputs": tf.constant([[2, 5, 6, 3, 0, 0, 0, 0, 0, 0], [2, 7, 3, 0, 0, 0, 0, 0, 0, 0]])},
         lambda: tf.constant(["abba cafe", "", "gag"]),
         (2, 8),
+    ),
+    "LowRankDense": LayerCase(
+        LowRankDense,
+        {"base": tf.keras.layers.EinsumDense("abc,cde->abde", (None, 2, 4), bias_axes="de"), "rank": 2, "alpha": 4.0},
+        lambda rng: {"inputs": _f(rng, 2, 3, 8)},
+        output=(2, 3, 2, 4),
     ),
     "ImageEncoder": LayerCase(
         ImageEncoder,

@@ -7,14 +7,14 @@ import pytest
 import small_model
 import tensorflow as tf
 
-from pipelines.config import PretrainConfig
+from pipelines.config import CooccurrenceConfig
+from pipelines.cooccurrence import CoOccurrenceStage, neighbour_shares
 from pipelines.feeds import PreparedItems
-from pipelines.pretrain import CoOccurrenceStage, neighbour_shares
 from tfrecs.reader import TrainingEvents
 from towers.cooccurrence import CoOccurrence
 from towers.two_tower import TwoTower
 
-SETTINGS = PretrainConfig(epochs=4, batch=4, learning_rate=0.01, neighbours=4, least_events=2)
+SETTINGS = CooccurrenceConfig(epochs=4, batch=4, learning_rate=0.01, neighbours=4, least_events=2)
 
 
 def events(*pairs: tuple[str, int]) -> TrainingEvents:

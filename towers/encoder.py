@@ -39,6 +39,25 @@ class Encoder(tf.keras.layers.Layer):
         """Decoded feature values [B, ...] -> model inputs [B, *input_spec_static.shape]. No variables."""
         raise NotImplementedError
 
+    @classmethod
+    def resolve_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options of the configuration -> the same with what a pretrained checkpoint they name says instead.
+
+        Done once when a run is made: afterwards the run stands without the checkpoint's files."""
+        return dict(options)
+
+    def load_pretrained(self) -> None:
+        """Takes the weights that the options name; nothing where they name none."""
+
+    def depths(self) -> list[list[tf.Variable]]:
+        """The variables in groups, the group next to the input first, for learning rates layer by layer."""
+        return [self.variables]
+
+    def add_adapters(self, rank: int, alpha: float) -> None:
+        """Freezes what was pretrained and adds low-rank adapters to it (`towers.lora`), once the weights are loaded.
+
+        An encoder without attention has nothing to adapt and is trained whole."""
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "schema": self.schema.model_dump(mode="json")}
 
@@ -58,6 +77,23 @@ class TextQueryEncoder(Encoder):
         """Preprocessed items [B, T] -> a random part of each, in the form of a query [B, Tq].
 
         Self-supervision: what somebody might type who has the item in mind. `seed` int32 [2], stateless."""
+        raise NotImplementedError
+
+    def states(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Token ids int32 [B, T] -> contextual states float [B, T, width]."""
+        raise NotImplementedError
+
+    def pool(self, states: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
+        """States [B, T, width] of token ids [B, T] -> the encoding, float [B, output_dim]."""
+        raise NotImplementedError
+
+    def masker(self, share: float) -> tf.keras.layers.Layer:
+        """A `keras_nlp.layers.MaskedLMMaskGenerator` for preprocessed items that hides that share of the tokens."""
+        raise NotImplementedError
+
+    @property
+    def token_embedding(self) -> tf.keras.layers.Layer:
+        """The `keras_nlp.layers.ReversibleEmbedding` of the tokens."""
         raise NotImplementedError
 
 

@@ -1,0 +1,287 @@
+"""Pretrained BERT: a folder as Hugging Face writes it, or a keras-nlp preset, for keras-nlp's `BertBackbone`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import tensorflow as tf
+
+with contextlib.redirect_stdout(io.StringIO()):  # a dependency prints the backend's name at import
+    import keras_nlp
+
+from tfrecs.errors import DataError
+
+CONFIG_FILE, VOCABULARY_FILE, WEIGHTS_FILE = "config.json", "vocab.txt", "model.safetensors"
+_PRESET_VOCABULARY = "assets/tokenizer/vocabulary.txt"
+_ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_approximate", "gelu_pytorch_tanh": "gelu_approximate"}
+_LAYER_NORM = 1e-12  # keras-nlp's BERT has this epsilon built in
+
+
+@dataclass(frozen=True)
+class BertCheckpoint:
+    """What a checkpoint says of itself; its weights are read when asked for.
+
+    Attributes:
+      name: as the user gave it.
+      shape: layers, heads, width, feed_forward, activation ("gelu", "gelu_approximate") and lowercase.
+      positions: longest sequence.
+      pooling: "mean" or "cls" where the checkpoint says how its states become one vector, else None.
+      vocabulary: WordPiece tokens, `[PAD]` first.
+      vocabulary_file: where they stand.
+      weights: reads the weights: names of `bert_variables` -> arrays.
+    """
+
+    name: str
+    shape: dict[str, Any]
+    positions: int
+    pooling: str | None
+    vocabulary: list[str]
+    vocabulary_file: Path
+    weights: Callable[[], dict[str, np.ndarray]]
+
+
+def open_checkpoint(name: str) -> BertCheckpoint:
+    """A checkpoint by its folder, or the name or handle (`kaggle://`, `hf://`) of a keras-nlp preset.
+
+    Raises:
+      DataError: there is no such folder or preset, it is no BERT that `BertBackbone` can hold, or it cannot be fetched.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / CONFIG_FILE).is_file():
+            raise DataError(f"{folder}: no {CONFIG_FILE} there; text.checkpoint names a folder with a BERT checkpoint")
+        keras = "registered_name" in _json(folder / CONFIG_FILE)
+        return _preset(name) if keras else _hugging_face(name, folder)
+    presets = keras_nlp.models.BertBackbone.presets
+    if name not in presets and "://" not in name:
+        raise DataError(
+            f"text.checkpoint={name}: no such folder, and no preset of BERT; there are {', '.join(presets)}"
+        )
+    return _preset(name)
+
+
+def read_vocabulary(path: Path) -> list[str]:
+    """WordPiece tokens, one a line. Raises DataError where the file cannot be BERT's."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot read the vocabulary ({error})") from error
+    # Not `splitlines`: a token may be a separator of its own script.
+    tokens = text.removesuffix("\n").split("\n")
+    if tokens[0] != "[PAD]":
+        raise DataError(f"{path}: the first token must be [PAD]; give a WordPiece vocabulary of BERT")
+    missing = [token for token in ("[UNK]", "[CLS]", "[SEP]", "[MASK]") if token not in tokens]
+    if missing:
+        raise DataError(f"{path}: no token {', '.join(missing)}; give a WordPiece vocabulary of BERT")
+    return tokens
+
+
+def bert_variables(model: tf.keras.Model) -> dict[str, tf.Variable]:
+    """Variables of a model made of `BertBackbone`'s layers, by names that do not depend on keras-nlp."""
+    norm = model.get_layer("embeddings_layer_norm")
+    variables = {
+        "token_embedding": model.get_layer("token_embedding").embeddings,
+        "position_embedding": model.get_layer("position_embedding").position_embeddings,
+        "segment_embedding": model.get_layer("segment_embedding").embeddings,
+        "embedding_norm/gamma": norm.gamma,
+        "embedding_norm/beta": norm.beta,
+    }
+    for number, layer in enumerate(transformer_layers(model)):
+        attention = layer._self_attention_layer
+        for part, dense in (
+            ("query", attention._query_dense),
+            ("key", attention._key_dense),
+            ("value", attention._value_dense),
+            ("attention_output", attention._output_dense),
+            ("intermediate", layer._feedforward_intermediate_dense),
+            ("output", layer._feedforward_output_dense),
+        ):
+            variables |= {f"{number}/{part}/kernel": dense.kernel, f"{number}/{part}/bias": dense.bias}
+        for part, norm in (
+            ("attention_norm", layer._self_attention_layer_norm),
+            ("output_norm", layer._feedforward_layer_norm),
+        ):
+            variables |= {f"{number}/{part}/gamma": norm.gamma, f"{number}/{part}/beta": norm.beta}
+    return variables
+
+
+def transformer_layers(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
+    """The Transformer layers of a model made of `BertBackbone`'s, the one next to the embeddings first."""
+    return [layer for layer in model.layers if isinstance(layer, keras_nlp.layers.TransformerEncoder)]
+
+
+def assign(model: tf.keras.Model, weights: Mapping[str, np.ndarray], source: str) -> None:
+    """Puts weights into a model of the same shape; of positions and segments it takes as many as it has.
+
+    Raises:
+      DataError: a weight has another shape.
+    """
+    for name, variable in bert_variables(model).items():
+        value = weights[name]
+        if name in ("position_embedding", "segment_embedding"):
+            value = value[: variable.shape[0]]
+        if value.shape != tuple(variable.shape):
+            raise DataError(f"{source}: {name} is {value.shape} where {tuple(variable.shape)} is expected")
+        variable.assign(value.astype(np.float32))
+
+
+# --- Hugging Face ------------------------------------------------------------------------------------------------------
+
+
+def _hugging_face(name: str, folder: Path) -> BertCheckpoint:
+    config = _json(folder / CONFIG_FILE)
+    if config.get("model_type") != "bert":
+        raise DataError(f"{folder}: model_type is {config.get('model_type')!r}; text.checkpoint takes bert")
+    if config.get("position_embedding_type", "absolute") != "absolute":
+        raise DataError(f"{folder}: {config['position_embedding_type']} positions; text.checkpoint takes absolute ones")
+    if config.get("hidden_act") not in _ACTIVATIONS:
+        raise DataError(f"{folder}: hidden_act {config.get('hidden_act')!r}; there are {', '.join(_ACTIVATIONS)}")
+    if config.get("layer_norm_eps", _LAYER_NORM) != _LAYER_NORM:
+        raise DataError(f"{folder}: layer_norm_eps {config['layer_norm_eps']}; text.checkpoint takes {_LAYER_NORM}")
+    tokenizer = _json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
+    lowercase = bool(tokenizer.get("do_lower_case", True))
+    if tokenizer.get("strip_accents") not in (None, lowercase):
+        raise DataError(f"{folder}: strip_accents differs from do_lower_case, which the tokenizer here does not know")
+    try:
+        shape: dict[str, Any] = {
+            "layers": int(config["num_hidden_layers"]),
+            "heads": int(config["num_attention_heads"]),
+            "width": int(config["hidden_size"]),
+            "feed_forward": int(config["intermediate_size"]),
+            "activation": _ACTIVATIONS[config["hidden_act"]],
+            "lowercase": lowercase,
+        }
+        positions = int(config["max_position_embeddings"])
+    except KeyError as error:
+        raise DataError(f"{folder / CONFIG_FILE}: no {error}; text.checkpoint takes a BERT checkpoint") from error
+    vocabulary = folder / VOCABULARY_FILE
+    return BertCheckpoint(
+        name,
+        shape,
+        positions,
+        _pooling(folder),
+        read_vocabulary(vocabulary),
+        vocabulary,
+        lambda: _hugging_face_weights(folder / WEIGHTS_FILE, shape["layers"], shape["heads"]),
+    )
+
+
+def _pooling(folder: Path) -> str | None:
+    """How sentence-transformers pools this model, where the folder says so."""
+    path = folder / "1_Pooling" / CONFIG_FILE
+    if not path.is_file():
+        return None
+    config = _json(path)
+    modes = [name for name, value in config.items() if name.startswith("pooling_mode_") and value is True]
+    known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+    if len(modes) != 1 or modes[0] not in known:
+        raise DataError(f"{path}: pools by {', '.join(modes) or 'nothing'}; text.pooling knows mean and cls alone")
+    return known[modes[0]]
+
+
+def _hugging_face_weights(path: Path, layers: int, heads: int) -> dict[str, np.ndarray]:
+    try:
+        tensors = safetensors.numpy.load_file(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: not there; save the checkpoint with safe_serialization=True") from error
+    except (OSError, TypeError, KeyError, safetensors.SafetensorError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); save it anew, as float32 or float16") from error
+    # A model with a head on top has its BERT under this name.
+    prefix = "bert." if any(key.startswith("bert.") for key in tensors) else ""
+
+    def tensor(key: str, *others: str) -> np.ndarray:
+        found = next((tensors[prefix + one] for one in (key, *others) if prefix + one in tensors), None)
+        if found is None:
+            raise DataError(f"{path}: no tensor {prefix + key}; text.checkpoint takes a BERT checkpoint")
+        return found
+
+    def norm(target: str, key: str) -> dict[str, np.ndarray]:
+        # TensorFlow's names, which old checkpoints have.
+        return {
+            f"{target}/gamma": tensor(f"{key}.weight", f"{key}.gamma"),
+            f"{target}/beta": tensor(f"{key}.bias", f"{key}.beta"),
+        }
+
+    weights = {f"{part}_embedding": tensor(f"embeddings.{key}_embeddings.weight") for part, key in _EMBEDDINGS.items()}
+    weights |= norm("embedding_norm", "embeddings.LayerNorm")
+    for number in range(layers):
+        source = f"encoder.layer.{number}"
+        for part, key in _DENSE.items():
+            # A torch layer keeps [out, in].
+            kernel, bias = tensor(f"{source}.{key}.weight").T, tensor(f"{source}.{key}.bias")
+            if part in ("query", "key", "value"):
+                kernel, bias = kernel.reshape(len(kernel), heads, -1), bias.reshape(heads, -1)
+            elif part == "attention_output":
+                kernel = kernel.reshape(heads, -1, len(bias))
+            weights |= {f"{number}/{part}/kernel": kernel, f"{number}/{part}/bias": bias}
+        weights |= norm(f"{number}/attention_norm", f"{source}.attention.output.LayerNorm")
+        weights |= norm(f"{number}/output_norm", f"{source}.output.LayerNorm")
+    return weights
+
+
+_EMBEDDINGS = {"token": "word", "position": "position", "segment": "token_type"}
+_DENSE = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "attention_output": "attention.output.dense",
+    "intermediate": "intermediate.dense",
+    "output": "output.dense",
+}
+
+
+# --- keras-nlp ---------------------------------------------------------------------------------------------------------
+
+
+def _preset(name: str) -> BertCheckpoint:
+    utils = keras_nlp.src.utils.preset_utils
+    backbone = _fetched(name, lambda: keras_nlp.models.BertBackbone.from_preset(name, load_weights=False))
+    tokenizer = _fetched(name, lambda: utils.load_config(name, utils.TOKENIZER_CONFIG_FILE))["config"]
+    vocabulary = Path(_fetched(name, lambda: utils.get_file(name, _PRESET_VOCABULARY)))
+
+    def weights() -> dict[str, np.ndarray]:
+        trained = _fetched(name, lambda: keras_nlp.models.BertBackbone.from_preset(name))
+        return {key: variable.numpy() for key, variable in bert_variables(trained).items()}
+
+    shape = {
+        "layers": backbone.num_layers,
+        "heads": backbone.num_heads,
+        "width": backbone.hidden_dim,
+        "feed_forward": backbone.intermediate_dim,
+        "activation": "gelu_approximate",
+        "lowercase": bool(tokenizer["lowercase"]),
+    }
+    return BertCheckpoint(
+        name, shape, backbone.max_sequence_length, None, read_vocabulary(vocabulary), vocabulary, weights
+    )
+
+
+def _fetched(name: str, fetch: Callable[[], Any]) -> Any:
+    try:
+        return fetch()
+    # What keras-nlp and the hubs below it raise has no common root: no network, no such preset, no permission.
+    except Exception as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise DataError(
+            f"text.checkpoint={name}: keras-nlp cannot load the preset ({reason}); check the name and the network, or "
+            "name a folder with a BERT checkpoint"
+        ) from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: holds no JSON object")
+    return value

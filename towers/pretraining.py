@@ -1,0 +1,129 @@
+"""Self-supervision on the catalogue alone: masked tokens, and modalities of one item that find each other."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+with contextlib.redirect_stdout(io.StringIO()):  # a dependency prints the backend's name at import
+    import keras_nlp
+
+from towers.encoder import Encoder, TextQueryEncoder
+
+_MOST_SCALE = float(np.log(100.0))  # CLIP's bound on the inverse temperature
+
+
+class SelfSupervised(tfrs.Model):
+    """Trains item encoders without any interaction.
+
+    Between every two modalities that an item has, a symmetric cross-entropy over the items of the batch (InfoNCE, van
+    den Oord et al., 2018, arXiv:1807.03748; symmetric and with a learned temperature as CLIP, Radford et al., 2021,
+    arXiv:2103.00020). Encoders of tokens also fill in masked tokens (Devlin et al., 2019, arXiv:1810.04805), from the
+    same forward pass: a masked text must still find its picture.
+
+    Args:
+      encoders: modality -> encoder, in the schema's order.
+      width: of the space in which modalities meet.
+      temperature: of the softmax at the start.
+      mask_share: share of a text's tokens that are masked.
+      mask_weight: of the masked tokens' cross-entropy beside the modalities' 1.
+    """
+
+    def __init__(
+        self, encoders: Mapping[str, Encoder], width: int, temperature: float, mask_share: float, mask_weight: float
+    ):
+        super().__init__()
+        self.encoders, self.mask_weight = dict(encoders), mask_weight
+        self.pairs = list(combinations(self.encoders, 2))
+        self.projections = {name: tf.keras.layers.Dense(width, use_bias=False) for name in self.encoders}
+        self.log_scale = self.add_weight(
+            "log_scale", [], initializer=tf.keras.initializers.Constant(-np.log(temperature))
+        )
+        self.texts = {name: one for name, one in self.encoders.items() if isinstance(one, TextQueryEncoder)}
+        self.maskers = {name: one.masker(mask_share) for name, one in self.texts.items()}
+        self.heads = {
+            name: keras_nlp.layers.MaskedLMHead(
+                token_embedding=one.token_embedding,
+                intermediate_activation="gelu",
+                kernel_initializer=tf.keras.initializers.TruncatedNormal(stddev=0.02),
+            )
+            for name, one in self.texts.items()
+        }
+        self.losses_by_name = {name: tf.keras.metrics.Mean(name=name) for name in ("contrastive_loss", "masked_loss")}
+
+    def mask(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
+        """Hides tokens of preprocessed items, name -> [R, T]: for each text, its `token_ids` [R, T] with holes, and
+        `mask_positions`, `mask_ids` and `mask_weights` [R, P]. Draws from TensorFlow's global seed; on the host."""
+        return {name: masker(inputs[name]) for name, masker in self.maskers.items()}
+
+    def encode(
+        self, inputs: Mapping[str, tf.Tensor], masked: Mapping[str, Mapping[str, tf.Tensor]], training: bool = False
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """Items in the shared space, of length 1: name -> [R, width]; logits of masked tokens: name -> [R, P, V]."""
+        points, logits = {}, {}
+        for name, encoder in self.encoders.items():
+            if name in masked:
+                text = self.texts[name]
+                states = text.states(masked[name]["token_ids"], training=training)
+                logits[name] = self.heads[name](states, masked[name]["mask_positions"])
+                encoding = text.pool(states, masked[name]["token_ids"])
+            else:
+                encoding = encoder(inputs[name], training=training)
+            points[name] = tf.math.l2_normalize(self.projections[name](encoding), axis=-1)
+        return points, logits
+
+    def contrast(self, points: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Sum of the cross-entropies of this replica's items against the GLOBAL batch, and their number: float [], [].
+
+        Args:
+          points: name -> [R, width].
+          presence: bool [R, M]; an item counts for a pair where it has both.
+        """
+        replica = tf.distribute.get_replica_context()
+        scale = tf.exp(tf.minimum(self.log_scale, _MOST_SCALE))
+        rows = tf.shape(presence)[0]
+        answer = tf.range(rows) + rows * tf.cast(replica.replica_id_in_sync_group, tf.int32)
+        names, loss, count = list(self.encoders), tf.constant(0.0), tf.constant(0.0)
+        for one, other in self.pairs:
+            both = presence[:, names.index(one)] & presence[:, names.index(other)]
+            there = replica.all_gather(tf.cast(both, tf.float32), axis=0)
+            weight = tf.cast(both, tf.float32)
+            for asks, answers in ((one, other), (other, one)):
+                logits = scale * tf.matmul(points[asks], replica.all_gather(points[answers], axis=0), transpose_b=True)
+                logits += (there - 1.0) * 1e9
+                loss += tf.reduce_sum(weight * tf.nn.sparse_softmax_cross_entropy_with_logits(answer, logits))
+                count += tf.reduce_sum(weight)
+        return loss, count
+
+    def compute_loss(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
+        """Mean over the GLOBAL batch.
+
+        Args:
+          inputs: `items` name -> [R, ...], preprocessed; `presence` bool [R, M], all False in a row of padding;
+            `masked`: what `mask` gives, its weights 0 in such a row.
+
+        Returns:
+          float []. Summed over replicas it is the loss of the global batch.
+        """
+        points, logits = self.encode(inputs["items"], inputs["masked"], training=training)
+        loss, count = self.contrast(points, inputs["presence"])
+        total = self._share("contrastive_loss", loss, count)
+        loss, count = tf.constant(0.0), tf.constant(0.0)
+        for name, values in logits.items():
+            weight = inputs["masked"][name]["mask_weights"]
+            entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(inputs["masked"][name]["mask_ids"], values)
+            loss, count = loss + tf.reduce_sum(weight * entropy), count + tf.reduce_sum(weight)
+        return total + self.mask_weight * self._share("masked_loss", loss, count)
+
+    def _share(self, name: str, loss: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        """This replica's part of the mean over the global batch."""
+        total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, count)
+        self.losses_by_name[name].update_state(tf.math.divide_no_nan(loss, count), sample_weight=count)
+        return tf.math.divide_no_nan(loss, total)
