@@ -191,8 +191,8 @@ class PretrainConfig(Section):
 
     epochs: int = Field(30, ge=1)
     patience: int = Field(5, ge=1)
-    batch: int = Field(64, ge=2)
-    learning_rate: float = Field(5e-4, gt=0)
+    batch: int = Field(32, ge=2)
+    learning_rate: float = Field(1e-3, gt=0)
     warmup: float = Field(0.05, ge=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)
     clip_norm: float = Field(1.0, gt=0)

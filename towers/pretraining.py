@@ -42,6 +42,11 @@ class SelfSupervised(tfrs.Model):
         super().__init__()
         self.encoders, self.mask_weight = dict(encoders), mask_weight
         self.pairs = list(combinations(self.encoders, 2))
+        # An untrained network says nearly the same of every item: what differs must be made large, or all points fall
+        # together and learn nothing from each other (Ioffe and Szegedy, 2015; in such heads: Chen et al., 2020).
+        self.norms = {
+            name: tf.keras.layers.BatchNormalization(momentum=0.9, synchronized=True) for name in self.encoders
+        }
         self.projections = {name: tf.keras.layers.Dense(width, use_bias=False) for name in self.encoders}
         self.log_scale = self.add_weight(
             "log_scale", [], initializer=tf.keras.initializers.Constant(-np.log(temperature))
@@ -76,6 +81,7 @@ class SelfSupervised(tfrs.Model):
                 encoding = text.pool(states, masked[name]["token_ids"])
             else:
                 encoding = encoder(inputs[name], training=training)
+            encoding = self.norms[name](encoding, training=training)
             points[name] = tf.math.l2_normalize(self.projections[name](encoding), axis=-1)
         return points, logits
 
