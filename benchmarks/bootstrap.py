@@ -6,6 +6,7 @@ requests, because the requests of one user are not independent of each other.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -28,8 +29,9 @@ class Comparison:
     ratio_low: float
     ratio_high: float
 
-    def as_dict(self) -> dict[str, float]:
-        return {name: round(value, 5) for name, value in asdict(self).items()}
+    def as_dict(self) -> dict[str, float | None]:
+        """For JSON, which has no word for what is infinite or not a number: None."""
+        return {name: round(value, 5) if math.isfinite(value) else None for name, value in asdict(self).items()}
 
 
 def resamples(groups: int, count: int, seed: int) -> np.ndarray:

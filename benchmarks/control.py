@@ -89,7 +89,7 @@ def control(variant: Variant, root: Path, changes: tuple[str, ...], seeds: int, 
     }
 
 
-def _named(found: dict[str, float]) -> dict[str, float]:
+def _named(found: dict[str, float | None]) -> dict[str, float | None]:
     names = {"ours": "true", "peer": "shuffled"}
     return {names.get(name, name): value for name, value in found.items()}
 

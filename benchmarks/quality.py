@@ -97,7 +97,8 @@ def table(result: dict[str, Any]) -> str:
             cells = [f"{row['test'][metric]:.4f}" for metric in COMPARED]
             for metric in COMPARED if "ours_against_it" in row else ():
                 found = row["ours_against_it"][metric]
-                cells.append(f"{found['ratio']:.3f} ({found['ratio_low']:.3f} to {found['ratio_high']:.3f})")
+                known = [found[name] for name in ("ratio", "ratio_low", "ratio_high")]
+                cells.append("{:.3f} ({:.3f} to {:.3f})".format(*known) if None not in known else "none to compare")
             lines.append(f"| {peer} | {' | '.join([*cells, '', ''][:4])} |")
     return "\n".join(lines)
 

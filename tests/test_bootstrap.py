@@ -63,3 +63,5 @@ def test_a_peer_that_finds_nothing_has_no_finite_ratio() -> None:
     found = compare(np.ones(3), np.zeros(3), np.arange(3), count=10, seed=0)
     assert found.ratio == np.inf
     assert found.difference_low == 1.0
+    assert found.as_dict()["ratio"] is None
+    assert found.as_dict()["difference"] == 1.0

@@ -86,7 +86,7 @@ class Peer:
 
 
 _KNN = grid(shrinkage=(10.0, 100.0), neighbours=(50, 100, 300))
-_LAST = grid(last=(None, 50, 20, 10))
+_LAST = grid(last=(None, 50, 20, 10, 5))
 _ALS = {"factors": (64,), "regularization": (1.0,), "iterations": (15,)}
 _USERS = grid(users=("learned",)) + grid(users=("folded",), regularization=(1.0,), alpha=(1.0, 10.0), last=(None, 20))
 _LIGHTFM = {"factors": (64,), "learning_rate": (0.05,)}
@@ -102,15 +102,17 @@ PEERS: tuple[Peer, ...] = (
     Peer(
         "transitions",
         "benchmarks.peers.neighbours:transitions",
-        grid(window=(1, 3), shrinkage=(10.0, 50.0)),
-        grid(last=(1, 2, 5, 10)),
+        grid(window=(1, 3, 10), shrinkage=(10.0, 50.0)),
+        grid(last=(1, 2, 5, 10, 20)),
         ordered=True,
     ),
-    Peer("ease", "benchmarks.peers.ease:fit", grid(regularization=(30.0, 100.0, 300.0, 1000.0)), _LAST),
+    Peer("ease", "benchmarks.peers.ease:fit", grid(regularization=(100.0, 300.0, 1000.0, 3000.0)), _LAST),
     Peer(
         "ials",
         "benchmarks.peers.factors:ials",
-        grid(alpha=(1.0, 3.0, 10.0), **_ALS) + grid(alpha=(3.0,), **_ALS | {"factors": (128,)}),
+        grid(alpha=(0.3, 1.0, 3.0, 10.0), **_ALS)
+        + grid(alpha=(1.0,), **_ALS | {"factors": (128,)})
+        + grid(alpha=(1.0,), **_ALS | {"regularization": (10.0,)}),
         _LAST,
         needs=("implicit",),
         seeded=True,
@@ -119,7 +121,7 @@ PEERS: tuple[Peer, ...] = (
         "ials_ridge",
         "benchmarks.peers.factors:ials_ridge",
         grid(alpha=(1.0, 10.0), features=(ALL,), **_ALS),
-        grid(last=(None, 20), ridge=(0.1, 1.0), scale=(1.0, 3.0, 10.0)),
+        grid(last=(None, 10), ridge=(0.1, 1.0), scale=(1.0, 3.0, 10.0)),
         needs=("implicit",),
         seeded=True,
         content=True,
@@ -135,7 +137,7 @@ PEERS: tuple[Peer, ...] = (
     Peer(
         "lightfm_warp",
         "benchmarks.peers.factors:lightfm",
-        grid(features=("", CATEGORIES), epochs=(10, 30), **_LIGHTFM),
+        grid(features=("", CATEGORIES), epochs=(5, 10, 30), **_LIGHTFM),
         _USERS,
         needs=("lightfm",),
         seeded=True,
