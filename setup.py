@@ -49,6 +49,8 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]==2.17.1"],
         "tpu": ["tensorflow-tpu==2.17.1"],
+        # For experiments in an environment of its own, never for an export that a stock server loads: see README.
+        "scann": ["scann==1.3.4"],
         # Needs pillow below 13 and python-dateutil below 3, which constraints.txt does not hold to: see README.
         "beam": ["apache-beam==2.77.0"],
         "dev": [

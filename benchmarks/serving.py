@@ -41,6 +41,7 @@ from serving.servable import Servable, load
 ROUNDS = 3
 LIMIT_BYTES = 1 << 26
 SWAP_ITEMS, WIDTH = 50_000, 64
+BATCHING = Path(__file__).resolve().parent.parent / "serving" / "deploy" / "batching.config"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="the model's folder, saved_models/NAME")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement, of which there are some 30")
     parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--batching", type=Path, default=BATCHING, help="a BatchingParameters file for the clients")
     parser.add_argument("--items", type=int, default=1_000_000, help="of the large catalogue")
     parser.add_argument("--soak", type=float, default=0.0, metavar="MINUTES", help="also watch the memory for so long")
     parser.add_argument("--soak-pause", type=float, default=0.0, help="seconds between two requests of its clients")
@@ -90,7 +92,10 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     large = open_model(catalogue.write(folder / "large" / "1", table, seed=1, name="large").parent)
     del table
     latency = latencies(small, options.seconds * ROUNDS)
-    rates = {model.folder.name: gains(model, options.clients, options.seconds) for model in (small, large)}
+    rates = {
+        model.folder.name: gains(model, options.clients, options.seconds, options.batching.resolve())
+        for model in (small, large)
+    }
     swapped = swap(folder / "swap", options.clients, options.seconds)
     figures: dict[str, Any] = {
         "load_before": load_before,
@@ -101,7 +106,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "swap": swapped,
     }
     results = [
-        Measured("gRPC p50 / (call in process + echo)", latency["grpc_over_floor"], 1.15, False, _facts(latency["p50_ms"])),
+        Measured(
+            "gRPC p50 / (call in process + echo)", latency["grpc_over_floor"], 1.15, False, _facts(latency["p50_ms"])
+        ),
         *(
             Measured(f"batching gain, {name}", rate["gain"], 2.5, True, _facts(rate["requests_per_second"]))
             for name, rate in rates.items()
@@ -117,7 +124,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 running, requests, seconds=60 * options.soak, clients=4, pause=options.soak_pause, seed=0
             )
         slope = figures["soak"]["megabytes_an_hour"]
-        results.append(Measured("memory, MB an hour (lower end)", slope["from"], serving_load.FLAT, False, _facts(slope)))
+        results.append(
+            Measured("memory, MB an hour (lower end)", slope["from"], serving_load.FLAT, False, _facts(slope))
+        )
     return {"results": [result.as_dict() for result in results], **figures}
 
 
@@ -165,11 +174,12 @@ def latencies(model: Model, seconds: float) -> dict[str, Any]:
     }
 
 
-def gains(model: Model, clients: int, seconds: float) -> dict[str, Any]:
+def gains(model: Model, clients: int, seconds: float, parameters: Path) -> dict[str, Any]:
     """Requests per second with and without batching, and what the call of the model alone would allow."""
     rates: dict[str, list[float]] = {name: [] for name in ("direct", "batched", "alone", "alone_in_batches")}
     together = _merged(model, clients)
-    with server(model.folder) as direct, server(model.folder, "--enable_batching") as batched:
+    together_options = ("--enable_batching", "--batching_parameters_file", str(parameters))
+    with server(model.folder) as direct, server(model.folder, *together_options) as batched:
         _same_answers(batched, model, clients)
         for _ in range(ROUNDS):
             rates["direct"].append(serving_load.throughput(direct, model.bodies, clients, seconds))
@@ -179,6 +189,7 @@ def gains(model: Model, clients: int, seconds: float) -> dict[str, Any]:
     rate = {name: statistics.median(values) for name, values in rates.items()}
     return {
         "clients": clients,
+        "batching_parameters": [line for line in parameters.read_text("utf-8").split("\n") if line and line[0] != "#"],
         "requests_per_second": {name: round(value, 1) for name, value in rate.items()},
         "gain": round(statistics.median(b / a for a, b in zip(rates["direct"], rates["batched"], strict=True)), 2),
         # Were gRPC, clients and Python free: the model called by as many threads as processors.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import random
@@ -9,7 +10,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -196,8 +196,6 @@ def _post(rest: str, model: str, body: bytes) -> int:
 
 
 def _columnar(request: Any) -> bytes:
-    import base64
-
     def listed(value: Any) -> Any:
         if isinstance(value, list):
             return [listed(item) for item in value]

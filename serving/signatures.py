@@ -14,7 +14,6 @@ from serving.contract import RecommenderModel
 from serving.selection import because, diverse_top_k, exclude, newest_events, unit
 from serving.top_k import LOWEST, inner_products, padded_table, top_k
 
-
 # Inputs of a request with a value for each event.
 _EVENTS = frozenset({"history_ids", "history_values", "history_times"})
 

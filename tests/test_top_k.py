@@ -63,8 +63,10 @@ def test_a_k_beyond_the_catalogue_or_beyond_what_is_left_ends_in_nothing() -> No
         values, index = best(scores, k)
         assert index.shape == values.shape == (2, k)
         assert index[0, :5].tolist() == [3, 2 * BLOCK, SIZE - 1, -1, -1]
-        assert (index[0, 3:] == -1).all() and (index[1] == -1).all()
-        assert np.isneginf(values[0, 3:]).all() and np.isneginf(values[1]).all()
+        assert (index[0, 3:] == -1).all()
+        assert (index[1] == -1).all()
+        assert np.isneginf(values[0, 3:]).all()
+        assert np.isneginf(values[1]).all()
     # Small catalogues have no blocks.
     values, index = best(np.array([[0.5, -INF, 0.9]], np.float32), 5)
     assert index.tolist() == [[2, 0, -1, -1, -1]]
