@@ -108,7 +108,7 @@ def _process(arguments: Sequence[str], log: Path | None) -> Iterator[Running]:
                 raise SystemExit(f"a server ended by itself with {process.returncode}")
         finally:
             process.terminate()
-            process.wait()
+            process.communicate()  # waits, and closes the pipe
 
 
 def recorded(model: Path) -> list[predict_pb2.PredictRequest]:
