@@ -53,6 +53,8 @@ setup(
         "gpu": ["tensorflow[and-cuda]==2.17.1"],
         "tpu": ["tensorflow-tpu==2.17.1"],
         "tune": ["optuna>=4.2,<6"],
+        # For experiments in an environment of its own, never for an export that a stock server loads: see README.
+        "scann": ["scann==1.3.4"],
         "beam": BEAM,
         "dev": [
             *BEAM,

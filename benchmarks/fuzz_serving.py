@@ -12,16 +12,12 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import os
 import random
-import re
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +25,11 @@ import serving  # noqa: F401  (the Keras guard, before the imports below bring i
 
 # isort: split
 import grpc
-import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+from tensorflow_serving.apis import predict_pb2
 
 from benchmarks.mutations import Mutant, mutant, with_files
-from serving.layout import latest_version
-from serving.servable import WARMUP_FILE
+from benchmarks.servers import PREDICT, recorded, server
 
-PREDICT = "/tensorflow.serving.PredictionService/Predict"
 CLIENTS, ROUND, SHOWN = 4, 400, 20
 TIMEOUT = 60.0
 
@@ -47,13 +40,15 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--seconds", type=float, default=600.0, help="stop after this long, whatever is left")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--log", type=Path, help="a file for the server's error output")
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     options = parser.parse_args()
     model = options.model.resolve()
-    with _server(model) as (address, rest, pid):
+    with server(model, log=options.log) as running:
+        assert running.rest is not None
         figures = fuzz(
-            address, rest, base_requests(model), count=options.requests, seconds=options.seconds, seed=options.seed,
-            memory=lambda: _resident_megabytes(pid),
+            running.address, running.rest, base_requests(model), count=options.requests, seconds=options.seconds,
+            seed=options.seed, memory=running.megabytes,
         )  # fmt: skip
     print(json.dumps(figures, indent=1))
     if options.out:
@@ -64,11 +59,7 @@ def main() -> None:
 
 def base_requests(model: Path) -> list[Any]:
     """The recorded requests of the newest version of a model's folder, and one with a picture and a sound."""
-    logs = tf.data.TFRecordDataset(str(model / str(latest_version(model)) / WARMUP_FILE)).as_numpy_iterator()
-    requests = [prediction_log_pb2.PredictionLog.FromString(record).predict_log.request for record in logs]
-    for request in requests:
-        request.model_spec.name = model.name
-        request.model_spec.ClearField("version")
+    requests = recorded(model)
     items = [request for request in requests if request.model_spec.signature_name == "embed_items"]
     return requests + [with_files(request) for request in items[:1]]
 
@@ -118,6 +109,7 @@ def fuzz(
                 if _answer(call, request) != answer:
                     wrong.append({"kind": "none", "input": "", "status": "OK", "message": "another answer than before"})
             megabytes.append(memory())
+            print(f"{sum(kinds.values()):,} requests, {len(wrong)} not answered rightly", file=sys.stderr, flush=True)
     return {
         "model": name,
         "seed": seed,
@@ -161,33 +153,6 @@ class _Asker:
 
 def _answer(call: Callable[..., bytes], request: Any) -> Any:
     return predict_pb2.PredictResponse.FromString(call(request.SerializeToString(), timeout=TIMEOUT))
-
-
-def _resident_megabytes(pid: int) -> float:
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="ascii"))
-    if found is None:
-        raise SystemExit("the server has ended")
-    return int(found[1]) / 1024
-
-
-@contextmanager
-def _server(model: Path) -> Iterator[tuple[str, str, int]]:
-    """A server in a process of its own: its gRPC and REST addresses and its process id."""
-    command = [sys.executable, "-m", "pipelines.serve", "--models", str(model), "--port", "0", "--rest-port", "0"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.findall(r"127\.0\.0\.1:\d+", line)
-        if len(found) != 2:
-            raise SystemExit(f"the server did not start: {line}")
-        yield found[0], found[1], process.pid
-        if process.poll() is not None:
-            raise SystemExit(f"the server ended with {process.returncode}")
-    finally:
-        process.terminate()
-        process.wait()
 
 
 if __name__ == "__main__":

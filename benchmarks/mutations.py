@@ -25,8 +25,6 @@ _ANY = frozenset({"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", 
 # What gRPC itself answers, in every language, where the bytes are no message.
 _UNREADABLE = frozenset({"INTERNAL"})
 _STRING = 7  # DT_STRING
-# `rank` filters and re-orders nothing: what these hold is no matter there.
-_UNUSED_BY_RANK = frozenset({"exclude_ids", "categories", "diversity"})
 
 
 @dataclass(frozen=True)
@@ -68,10 +66,8 @@ def mutant(requests: list[Any], rng: random.Random) -> Mutant:
 
 
 def with_files(request: Any) -> Any:
-    """A request of `embed_items` with a text, a picture and a sound in each of its inputs of one string an item.
-
-    Two of the three are of the wrong kind wherever they are: a modality that is of no use, not a wrong request.
-    """
+    """A request of `embed_items` with a picture and a sound in those of its inputs that the demo calls `image` and
+    `audio`, and a text in others of one string an item."""
     made = predict_pb2.PredictRequest()
     made.CopyFrom(request)
     pixels = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)
@@ -81,11 +77,11 @@ def with_files(request: Any) -> Any:
         file.setsampwidth(2)
         file.setframerate(16_000)
         file.writeframes((8000 * np.sin(np.arange(8000) / 8)).astype("<i2").tobytes())
-    row = np.array([b"a quiet piano", tf.io.encode_png(pixels).numpy(), sound.getvalue()], object)
+    files = {"image": tf.io.encode_png(pixels).numpy(), "audio": sound.getvalue()}
     for alias in sorted(made.inputs):
         array = tf.make_ndarray(made.inputs[alias])
-        files = array.dtype == object and array.ndim == 1
-        _replace(made.inputs[alias], row if files else np.repeat(array[:1], len(row), axis=0))
+        one = np.array([files.get(alias, b"a quiet piano")], object) if array.dtype == object else array[:1]
+        _replace(made.inputs[alias], np.repeat(array[:1] if array.ndim > 1 else one, 2, axis=0))
     return made
 
 
@@ -165,14 +161,9 @@ def _value(alias: str, choices: list[Any]) -> Callable[[str, Any, random.Random]
         _pick(request, rng, lambda name, proto: name == alias)
         array = tf.make_ndarray(request.inputs[alias])
         _replace(request.inputs[alias], np.full_like(array, rng.choice(choices)))
-        return _finished(kind, request, _refused_unless_unused(request, alias), alias)
+        return _finished(kind, request, _REFUSED, alias)
 
     return mutate
-
-
-def _refused_unless_unused(request: Any, alias: str) -> frozenset[str]:
-    unused = request.model_spec.signature_name == "rank" and alias in _UNUSED_BY_RANK
-    return frozenset({"OK"}) if unused else _REFUSED
 
 
 def _numbers(kind: str, request: Any, rng: random.Random) -> Mutant:
@@ -192,7 +183,7 @@ def _rows(kind: str, request: Any, rng: random.Random) -> Mutant:
         raise _UnsuitableError
     array = tf.make_ndarray(request.inputs[alias])
     _replace(request.inputs[alias], np.concatenate([array] * rng.choice([2, 3])))
-    return _finished(kind, request, _refused_unless_unused(request, alias), alias)
+    return _finished(kind, request, _REFUSED, alias)
 
 
 def _cut_file(kind: str, request: Any, rng: random.Random) -> Mutant:
@@ -201,9 +192,9 @@ def _cut_file(kind: str, request: Any, rng: random.Random) -> Mutant:
     alias = _pick(request, rng, lambda alias, proto: any(len(value) > 100 for value in proto.string_val))
     values = request.inputs[alias].string_val
     place = rng.choice([place for place, value in enumerate(values) if len(value) > 100])
-    values[place] = values[place][: rng.randrange(len(values[place]))]
-    # A broken file is its item's loss alone, so the request is answered.
-    return _finished(kind, request, frozenset({"OK"}), "")
+    # Cut to nothing it would be a missing file; and what is cut off a PNG's end may hold no pixel.
+    values[place] = values[place][: rng.randrange(1, len(values[place]))]
+    return _finished(kind, request, _HARMLESS, alias)
 
 
 def _names(kind: str, request: Any, rng: random.Random) -> Mutant:

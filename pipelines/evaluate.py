@@ -79,7 +79,7 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
     train = interaction_matrix(rows, events.items, num_users=len(names), num_items=count)
     counts = session.catalogue.counts(session.manifest)
     table, weights = (value.numpy() for value in session.model.items())
-    hybrid = hybrid_of(session, np.arange(count), table)
+    hybrid = hybrid_of(session, np.arange(count), table, count)
     scorer = ModelScorer(session.model, requests, hybrid=hybrid)
     scorers: dict[str, Scorer] = {MODEL: scorer}
     scorers |= fit_baselines(

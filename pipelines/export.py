@@ -31,11 +31,11 @@ from pipelines.update import UpdateJob, read_update
 from serving import contract, layout
 from serving.lexical import LexicalSearch
 from serving.signatures import ServingModule
+from serving.top_k import padded_table
 from tfrecs.errors import ExportError
 from tfrecs.features import feature_for
 from tfrecs.reader import item_features
 from tfrecs.rejects import Rejects
-from towers.hybrid import HybridScore
 
 PARITY_K = 20
 _TEMPORARY = ".export"  # no integer: servers pass it over
@@ -71,11 +71,11 @@ def run(job: ExportJob) -> ExportResult:
     session = load_trained(folder)
     with _alone_in(job.to) as temporary:
         index, rejects = _index(session, job)
-        hybrid = hybrid_of(session, index.trained, index.table)
+        hybrid = hybrid_of(session, index.trained, index.table, len(index))
         if session.model.query_encoder is not None:
             lexicon = run_lexicon(folder.lexicon, session.model, session.catalogue, session.config)
             index = replace(index, words=item_texts(session.model, index.catalogue), lexicon=lexicon)
-        module = make_module(session, index, hybrid)
+        module = make_module(session, index)
         tf.saved_model.save(module, str(temporary), signatures=module.signatures())
         requests = held_out_requests(session)
         rows = spread(len(requests), session.config.export.parity_requests)
@@ -148,14 +148,15 @@ def _index(session: Session, job: ExportJob) -> tuple[Index, Rejects | None]:
     return updated_index(session, catalogue), rejects
 
 
-def make_module(session: Session, index: Index, hybrid: HybridScore | None) -> ServingModule:
+def make_module(session: Session, index: Index) -> ServingModule:
     """The model with its index, as a trackable object with signatures."""
+    columns = len(padded_table(index.table))
     lexical = None
     if index.lexicon is not None and index.words is not None:
         postings = index.lexicon.postings(index.words)
-        lexical = LexicalSearch(index.lexicon.terms, postings, len(index), index.lexicon.dense)
+        lexical = LexicalSearch(index.lexicon.terms, postings, columns, index.lexicon.dense)
     return ServingModule(
-        TowerRecommender(session.model, hybrid),
+        TowerRecommender(session.model, hybrid_of(session, index.trained, index.table, columns)),
         index.catalogue.ids.tolist(),
         index.table,
         index.weights,

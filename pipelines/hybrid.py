@@ -80,10 +80,11 @@ def session_statistics(session: Session, trained: np.ndarray, table: np.ndarray)
     return completed(counted, trained, unit, config.hybrid.nearest)
 
 
-def hybrid_of(session: Session, trained: np.ndarray, table: np.ndarray) -> HybridScore | None:
-    """The hybrid score over the items of an index; None where the run has learned none."""
-    blend = session.blend
-    return None if blend is None else HybridScore(session_statistics(session, trained, table), blend.weights)
+def hybrid_of(session: Session, trained: np.ndarray, table: np.ndarray, columns: int) -> HybridScore | None:
+    """The hybrid score over the items of an index and `columns` in all; None where the run has learned none."""
+    if session.blend is None:
+        return None
+    return HybridScore(session_statistics(session, trained, table).padded(columns), session.blend.weights)
 
 
 def learn_blend(session: Session, requests: Requests) -> Blend:

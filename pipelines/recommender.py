@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.feeds import context_encoder
+from serving.top_k import inner_products
 from tfrecs.features import feature_for
 from tfrecs.schema import FeatureSchema
 from towers.encoder import Encoder
@@ -52,7 +53,12 @@ class TowerRecommender:
         text = None
         if self.has_text:
             some = tf.strings.strip(query) != ""
-            text = tf.where(some[:, None], self.search(query), 0.0)
+            # Most requests have none, and the text encoder costs as much as all the rest.
+            text = tf.cond(
+                tf.reduce_any(some),
+                lambda: tf.where(some[:, None], self.search(query), 0.0),
+                lambda: tf.zeros([tf.shape(query)[0], table.shape[1]]),
+            )
         context = self.encode_context({name: extra[name] for name in self._columns()})
         user = None
         if self.schema.users:
@@ -67,7 +73,8 @@ class TowerRecommender:
         return self.model.encode_query(encoder.preprocess_query(query))
 
     def scores(self, states: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        return self.model.scores(states, tf.convert_to_tensor(items))
+        # As `TwoTower.scores`, but the temperature costs a pass over the queries instead of one over the scores.
+        return inner_products(states / self.model.temperature, tf.convert_to_tensor(items))
 
     def blend(self, scores: tf.Tensor, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         return scores if self.hybrid is None else self.hybrid(scores, index, count)

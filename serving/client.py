@@ -178,8 +178,8 @@ class Client:
 
         Args:
           raw: modality name -> one entry per item, None where the item lacks it: text (str), the bytes of an image
-            file or of a WAV file, numbers for a vector, strings for categories. Modalities left out are missing, and
-            so is what the model cannot use (a broken file); `unusable` says where.
+            file or of a WAV file, numbers for a vector, strings for categories. Modalities left out are missing;
+            what the model cannot use (a broken file) is refused, with its name and row.
 
         Raises:
           ServingError: see `serving.errors`.

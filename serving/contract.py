@@ -59,8 +59,8 @@ class RecommenderModel(Protocol):
         """[..., D] and [..., D] -> label -> prediction [...]."""
 
     def embed(self, raw: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Raw modalities -> embeddings [B, D], modality weights [B, M], and which modalities were given but are of no
-        use (a broken file, a vector with a NaN in it), bool [B, M]."""
+        """Raw modalities -> embeddings [B, D], modality weights [B, M], and which modalities, in the order of `raw_specs`,
+        were given but are of no use (a broken file, a vector with a NaN in it), bool [B, M]."""
 
     def raw_specs(self) -> dict[str, tf.TensorSpec]:
         """Modality -> spec of its raw form [B, ...]."""

@@ -49,13 +49,10 @@ class Embeddings:
     Attributes:
       embedding: float [N, D].
       modality_weights: float [N, M], the share of each modality, in the model's order.
-      unusable: bool [N, M], what was given but could not be used (a broken picture or clip, a vector with a NaN) and
-        so counted as missing. All False where the model does not say.
     """
 
     embedding: np.ndarray
     modality_weights: np.ndarray
-    unusable: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -203,8 +200,7 @@ def scored(outputs: Outputs, ids: Sequence[str] | None) -> list[Scored]:
 
 def embeddings(outputs: Outputs) -> Embeddings:
     """`embed_items`' outputs. Raises ServerFailureError."""
-    weights = _output(outputs, "modality_weights")
-    return Embeddings(_output(outputs, "embedding"), weights, outputs.get("unusable", np.zeros(weights.shape, bool)))
+    return Embeddings(_output(outputs, "embedding"), _output(outputs, "modality_weights"))
 
 
 def _labels(outputs: Outputs) -> dict[str, np.ndarray]:

@@ -1,10 +1,12 @@
-"""Choosing k of N in the graph: exclusion, filters, top-k, diversity, reasons. Plain TensorFlow ops only."""
+"""What is left out, and the order of what is chosen, in the graph: exclusion, diversity, reasons. Plain TensorFlow ops."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-LOWEST = -float("inf")
+from serving.top_k import LOWEST, top_k
+
+_SMALLEST = 1e-12  # length of what counts as zero
 
 
 def newest_events(
@@ -40,45 +42,20 @@ def newest_events(
 
 def exclude(scores: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     """Scores [B, N] with -inf at the items of `index` int32 [B, E]; negative ones are nothing."""
-    batch, items = tf.shape(scores)[0], tf.shape(scores)[1]
-    column = tf.where(index >= 0, index, items)  # a column of its own takes what is nothing
-    row = tf.tile(tf.range(batch)[:, None], [1, tf.shape(index)[1]])
-    where = tf.reshape(tf.stack([row, column], axis=-1), [-1, 2])
-    padded = tf.pad(scores, [[0, 0], [0, 1]])
-    marked = tf.tensor_scatter_nd_update(padded, where, tf.fill([tf.shape(where)[0]], LOWEST))
-    return marked[:, :items]
-
-
-def allow(scores: tf.Tensor, wanted: tf.Tensor, membership: tf.Tensor, any_wanted: tf.Tensor) -> tf.Tensor:
-    """Keeps items that are in at least one wanted category.
-
-    Args:
-      scores: float [B, N].
-      wanted: float [B, V], 1 at the wanted categories.
-      membership: float [N, V].
-      any_wanted: bool [B], False = no filter for that row.
-    """
-    inside = tf.matmul(wanted, membership, transpose_b=True) > 0
-    return tf.where(inside | ~any_wanted[:, None], scores, LOWEST)
-
-
-def top_k(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The k best, [B, k] scores and indices; fewer candidates than k: index -1 with score -inf behind them."""
-    found = tf.minimum(k, tf.shape(scores)[1])
-    best, index = tf.math.top_k(scores, k=found)
-    index = tf.where(best > LOWEST, index, -1)
-    missing = [[0, 0], [0, k - found]]
-    return tf.pad(best, missing, constant_values=LOWEST), tf.pad(index, missing, constant_values=-1)
+    row = tf.tile(tf.range(tf.shape(index)[0])[:, None], [1, tf.shape(index)[1]])
+    # Only what is there, rather than a column for what is not: the scores are written in place, not copied.
+    where = tf.boolean_mask(tf.stack([row, index], axis=-1), index >= 0)
+    return tf.tensor_scatter_nd_update(scores, where, tf.fill([tf.shape(where)[0]], LOWEST))
 
 
 def diverse_top_k(
-    scores: tf.Tensor, unit: tf.Tensor, diversity: tf.Tensor, k: tf.Tensor, pool: int
+    scores: tf.Tensor, table: tf.Tensor, diversity: tf.Tensor, k: tf.Tensor, pool: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """`diversify` among the k * pool best, but never more than there are: k beyond the catalogue costs nothing.
 
     Args:
       scores: float [B, N].
-      unit, diversity, k: see `diversify`.
+      table, diversity, k: see `diversify`.
       pool: candidates as a multiple of k.
 
     Returns:
@@ -86,13 +63,13 @@ def diverse_top_k(
     """
     count = tf.shape(scores)[1]
     wanted = tf.minimum(k, count)
-    chosen, index = diversify(*top_k(scores, tf.minimum(wanted * pool, count)), unit, diversity, wanted)
+    chosen, index = diversify(*top_k(scores, tf.minimum(wanted * pool, count)), table, diversity, wanted)
     missing = [[0, 0], [0, k - wanted]]
     return tf.pad(chosen, missing, constant_values=LOWEST), tf.pad(index, missing, constant_values=-1)
 
 
 def diversify(
-    scores: tf.Tensor, index: tf.Tensor, unit: tf.Tensor, diversity: tf.Tensor, k: tf.Tensor
+    scores: tf.Tensor, index: tf.Tensor, table: tf.Tensor, diversity: tf.Tensor, k: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Maximal marginal relevance (Carbonell and Goldstein, 1998) within a pool of P candidates.
 
@@ -101,7 +78,7 @@ def diversify(
 
     Args:
       scores, index: float and int32 [B, P], best first; -1 = none.
-      unit: float [N, D], item embeddings of length 1.
+      table: float [N, D], item embeddings of any length.
       diversity: float [B] in [0, 1].
       k: int32 [], at most P.
 
@@ -114,7 +91,7 @@ def diversify(
     high = tf.reduce_max(scores, axis=1, keepdims=True)
     low = tf.reduce_min(tf.where(there, scores, high), axis=1, keepdims=True)
     relevance = tf.where(there, tf.math.divide_no_nan(finite - low, high - low), 0.0)
-    vectors = tf.gather(unit, tf.maximum(index, 0))
+    vectors = unit(tf.gather(table, tf.maximum(index, 0)))
     weight = diversity[:, None]
     step_shape = tf.TensorShape([None, None])
 
@@ -140,20 +117,25 @@ def diversify(
     return tf.gather(scores, order, batch_dims=1), tf.gather(index, order, batch_dims=1)
 
 
-def because(index: tf.Tensor, history: tf.Tensor, count: tf.Tensor, unit: tf.Tensor) -> tf.Tensor:
+def unit(vectors: tf.Tensor) -> tf.Tensor:
+    """float [..., D] scaled to length 1; zeros stay zeros."""
+    return tf.math.l2_normalize(vectors, axis=-1, epsilon=_SMALLEST**2)
+
+
+def because(index: tf.Tensor, history: tf.Tensor, count: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
     """The event of the history that speaks most for each result: the largest cosine of the item embeddings.
 
     Args:
       index: int32 [B, k], -1 = none.
       history: int32 [B, L], events from the left.
       count: int32 [B].
-      unit: float [N, D], item embeddings of length 1.
+      table: float [N, D], item embeddings of any length.
 
     Returns:
       int32 [B, k], an item; -1 where there is no history or no result.
     """
-    results = tf.gather(unit, tf.maximum(index, 0))
-    events = tf.gather(unit, history)
+    results = unit(tf.gather(table, tf.maximum(index, 0)))
+    events = unit(tf.gather(table, history))
     similarity = tf.einsum("bkd,bld->bkl", results, events)
     inside = tf.range(tf.shape(history)[1])[None, :] < count[:, None]
     similarity = tf.where(inside[:, None, :], similarity, LOWEST)

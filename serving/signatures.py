@@ -9,16 +9,21 @@ import numpy as np
 import tensorflow as tf
 
 from serving import contract
+from serving.categories import allow, category_bits, wanted_bits
 from serving.contract import RecommenderModel
 from serving.lexical import LexicalSearch
-from serving.selection import LOWEST, allow, because, diverse_top_k, exclude, newest_events, top_k
+from serving.selection import because, diverse_top_k, exclude, newest_events, unit
+from serving.top_k import LOWEST, inner_products, padded_table, top_k
+
+# Inputs of a request with a value for each event.
+_EVENTS = frozenset({"history_ids", "history_values", "history_times"})
 
 
 class ServingModule(tf.Module):
     """A model with its index, as one object that can be saved.
 
     Args:
-      model: the model.
+      model: the model; its `blend` gives as many columns as `padded_table(table)` has rows.
       ids: item ids [N].
       table: float [N, D], item embeddings.
       weights: float [N, M], modality weights of the items.
@@ -26,7 +31,7 @@ class ServingModule(tf.Module):
       pool: candidates that diversity chooses among, as a multiple of k.
       max_k: the largest k that is answered: answers are k wide whatever there is to find, and what a client asks for
         must not be what the server's memory ends on.
-      lexical: exact matching of text queries, None: their encodings alone.
+      lexical: exact matching of text queries, over as many columns; None: their encodings alone.
     """
 
     def __init__(
@@ -48,9 +53,12 @@ class ServingModule(tf.Module):
         self.num_items = len(ids)
         # One more row for "none": results that are missing read "" and zeros from it.
         self.ids = tf.constant([*ids, ""], tf.string)
-        self.table = tf.Variable(table, trainable=False, name="item_embeddings")
-        norms = np.linalg.norm(table, axis=1, keepdims=True)
-        self.unit = tf.Variable(table / np.maximum(norms, 1e-12), trainable=False, name="unit_item_embeddings")
+        # The one large thing here, held once; what else the signatures need of it, they make of the rows they look at.
+        padded = padded_table(table)
+        self.table = tf.Variable(padded, trainable=False, name="item_embeddings")
+        self.padding = tf.range(len(table), len(padded))
+        norms = np.linalg.norm(padded, axis=1)
+        self.scale = tf.Variable(1 / np.maximum(norms, 1e-12), trainable=False, dtype=tf.float32, name="inverse_norms")
         self.weights = tf.Variable(
             np.concatenate([weights, np.zeros([1, weights.shape[1]], np.float32)]),
             trainable=False,
@@ -59,11 +67,11 @@ class ServingModule(tf.Module):
         self.item_table = _lookup(ids)
         values = sorted({value for row in categories for value in row})
         self.category_table = _lookup(values)
-        membership = np.zeros([len(ids), len(values)], np.float32)
         column = {value: position for position, value in enumerate(values)}
-        for item, row in enumerate(categories):
-            membership[item, [column[value] for value in row]] = 1.0
-        self.membership = tf.Variable(membership, trainable=False, name="category_membership")
+        columns = [[column[value] for value in row] for row in categories]
+        # No item is in any category behind the last one; the padding is in none at all.
+        columns += [[]] * (len(padded) - len(table))
+        self.category_bits = tf.Variable(category_bits(columns, len(values)), trainable=False, name="category_bits")
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """Signature name -> concrete function; `search` only where the model takes text."""
@@ -92,15 +100,13 @@ class ServingModule(tf.Module):
     def recommend(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """The k best items for each request."""
         k = self._valid_k(inputs["k"])
-        inputs = _checked(inputs, "exclude_ids", "categories", "diversity")
-        index, states, history, count = self._query(inputs)
-        scores = self._scores(states, history, count, inputs["query"])
-        scores = exclude(scores, tf.concat([index, self.item_table.lookup(inputs["exclude_ids"])], axis=1))
-        scores = self._filter(scores, inputs["categories"])
-        diversity = _in_unit_interval(inputs["diversity"])
+        inputs, index, states, history, count = self._query(inputs)
+        scores = self._filter(self._scores(states, history, count, inputs["query"]), inputs["categories"])
+        scores = self._exclude(scores, tf.concat([index, self.item_table.lookup(inputs["exclude_ids"])], axis=1))
+        diversity = inputs["diversity"]
         best, found = tf.cond(
             tf.reduce_any(diversity > 0),
-            lambda: diverse_top_k(scores, self.unit, diversity, k, self.pool),
+            lambda: diverse_top_k(scores, self.table, diversity, k, self.pool),
             lambda: top_k(scores, k),
         )
         return {
@@ -108,13 +114,13 @@ class ServingModule(tf.Module):
             "scores": best,
             **self._labels(states, found),
             "modality_weights": tf.gather(self.weights, self._or_none(found)),
-            "because_ids": self._ids(because(found, history, count, self.unit)),
+            "because_ids": self._ids(because(found, history, count, self.table)),
         }
 
     def rank(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores and labels of given candidates, whatever else is asked for: none is filtered or left out."""
         inputs = _checked(inputs, "candidate_ids")
-        _, states, history, count = self._query(inputs)
+        inputs, _, states, history, count = self._query(inputs)
         candidates = self.item_table.lookup(inputs["candidate_ids"])
         scores = self._scores(states, history, count, inputs["query"])
         picked = tf.gather(scores, tf.maximum(candidates, 0), batch_dims=1)
@@ -126,34 +132,39 @@ class ServingModule(tf.Module):
         if self.lexical is not None:
             scores = self.lexical.dense * scores + self.lexical.scores(query)
         scores = tf.where((tf.strings.strip(query) != "")[:, None], scores, LOWEST)
-        best, found = top_k(scores, self._valid_k(k))
+        best, found = top_k(self._exclude(scores, None), self._valid_k(k))
         return {"ids": self._ids(found), "scores": best}
 
     def similar(self, item_ids: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
         """The items nearest to an item, by the cosine of their embeddings; an unknown item has none."""
         index = self.item_table.lookup(item_ids)
-        scores = tf.matmul(tf.gather(self.unit, tf.maximum(index, 0)), self.unit, transpose_b=True)
-        scores = tf.where((index >= 0)[:, None], exclude(scores, index[:, None]), LOWEST)
-        best, found = top_k(scores, self._valid_k(k))
+        there = unit(tf.gather(self.table, tf.maximum(index, 0)))
+        scores = inner_products(there, tf.convert_to_tensor(self.table)) * self.scale
+        scores = tf.where((index >= 0)[:, None], scores, LOWEST)
+        best, found = top_k(self._exclude(scores, index[:, None]), self._valid_k(k))
         return {"ids": self._ids(found), "scores": best}
 
     def embed_items(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Embeddings of items by their raw content.
-
-        One item's broken file is that item's loss alone: the modality counts as missing there, and `unusable` says so.
-        """
+        """Embeddings of items by their raw content. Content that is of no use is refused, by input and row."""
         first = next(iter(raw))
         for name in raw:
             raw = {**raw, name: _same("number of items in", (name, raw[name]), (first, raw[first]), 1)}
         embedding, weights, unusable = self.model.embed(raw)
-        return {"embedding": embedding, "modality_weights": weights, "unusable": unusable}
+        usable = [_usable(name, unusable[:, column]) for column, name in enumerate(self.model.raw_specs())]
+        with tf.control_dependencies(usable):
+            return {"embedding": tf.identity(embedding), "modality_weights": tf.identity(weights)}
 
     # --- parts -----------------------------------------------------------------------------------------------------
 
-    def _query(self, inputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """-> all history items int32 [B, L'], states [B, D], newest items int32 [B, L], count int32 [B]."""
-        inputs = _checked(inputs, "now", "query", *self.model.extra_specs())
-        for name in ("history_values", "history_times"):
+    def _query(
+        self, inputs: Mapping[str, tf.Tensor]
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """-> the inputs, checked; all history items int32 [B, L'], states [B, D], newest items int32 [B, L], count
+        int32 [B]."""
+        request = set(contract.request_specs()) - _EVENTS
+        inputs = _checked(inputs, *sorted(request), *self.model.extra_specs())
+        inputs["diversity"] = _in_unit_interval(inputs["diversity"])
+        for name in sorted(_EVENTS - {"history_ids"}):
             events = _same("shape of", (name, inputs[name]), ("history_ids", inputs["history_ids"]), 2)
             inputs = {**inputs, name: events}
         index = self.item_table.lookup(inputs["history_ids"])
@@ -164,7 +175,7 @@ class ServingModule(tf.Module):
         states = self.model.request(
             tf.convert_to_tensor(self.table), history, values, times, count, inputs["now"], inputs["query"], extra
         )
-        return index, states, history, count
+        return inputs, index, states, history, count
 
     def _scores(self, states: tf.Tensor, history: tf.Tensor, count: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
         """[B, N]. The logits of what the user takes and of what the words ask for add up, as those of independent
@@ -174,11 +185,20 @@ class ServingModule(tf.Module):
 
     def _filter(self, scores: tf.Tensor, categories: tf.Tensor) -> tf.Tensor:
         wanted = tf.reduce_any(categories != "", axis=1)
-        if not self.membership.shape[1]:  # a catalogue without categories: nothing is in any
-            return tf.where(wanted[:, None], LOWEST, scores)
-        # An unknown category is index -1: one_hot leaves it empty, so it lets nothing through.
-        columns = tf.one_hot(self.category_table.lookup(categories), self.membership.shape[1])
-        return allow(scores, tf.reduce_sum(columns, axis=1), self.membership, wanted)
+
+        def filtered() -> tf.Tensor:
+            bits = tf.convert_to_tensor(self.category_bits)
+            # An unknown category is index -1, which nothing is in.
+            return allow(scores, wanted_bits(self.category_table.lookup(categories), bits.shape[0]), bits, wanted)
+
+        return tf.cond(tf.reduce_any(wanted), filtered, lambda: scores)
+
+    def _exclude(self, scores: tf.Tensor, index: tf.Tensor | None) -> tf.Tensor:
+        """Without the items of `index` int32 [B, E], and without what only fills the table up."""
+        if len(self.padding):
+            rows = tf.tile(self.padding[None, :], [tf.shape(scores)[0], 1])
+            index = rows if index is None else tf.concat([index, rows], axis=1)
+        return scores if index is None else exclude(scores, index)
 
     def _labels(self, states: tf.Tensor, index: tf.Tensor) -> dict[str, tf.Tensor]:
         items = tf.gather(self.table, tf.maximum(index, 0))
@@ -221,6 +241,13 @@ def _same(what: str, one: tuple[str, tf.Tensor], other: tuple[str, tf.Tensor], a
     message = f"{name} must have the {what} {other_name}"
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(sizes[0] == sizes[1]), [message, *sizes])]):
         return tf.identity(tensor)
+
+
+def _usable(name: str, unusable: tf.Tensor) -> tf.Operation:
+    """Nothing in that input, bool [B], is of no use; InvalidArgumentError names it and the first such row."""
+    message = f"{name} cannot be used: broken, too short, or of a kind that this model does not read, in row"
+    first = tf.argmax(tf.pad(tf.cast(unusable, tf.int32), [[0, 1]]))  # of no rows, there is no largest
+    return tf.debugging.Assert(~tf.reduce_any(unusable), [message, first])
 
 
 def _in_unit_interval(diversity: tf.Tensor) -> tf.Tensor:

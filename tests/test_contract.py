@@ -10,6 +10,7 @@ import tensorflow as tf
 from small_model import ITEMS, LENGTH, config, model
 
 from pipelines.recommender import TowerRecommender
+from serving.selection import unit
 from serving.signatures import ServingModule
 
 IDS = [f"i{number}" for number in range(ITEMS)]
@@ -163,10 +164,10 @@ def test_exclusions_filters_and_history_leave_out_what_they_say(signatures: dict
 def test_more_diversity_gives_lists_whose_items_are_less_alike(
     module: ServingModule, signatures: dict[str, Any]
 ) -> None:
-    unit = module.unit.numpy()
+    vectors = unit(module.table)[:ITEMS].numpy()
 
     def alike(outputs: dict[str, np.ndarray]) -> float:
-        rows = unit[[IDS.index(item) for item in found(outputs)]]
+        rows = vectors[[IDS.index(item) for item in found(outputs)]]
         return float((rows @ rows.T)[np.triu_indices(len(rows), 1)].mean())
 
     plain, some, most = (ask(signatures, [[]], diversity=np.array([level], np.float32)) for level in (0.0, 0.5, 1.0))
@@ -187,10 +188,10 @@ def test_the_reason_is_the_item_of_the_history_with_the_largest_cosine(
 ) -> None:
     history = ["i2", "i8", "i5"]
     outputs = ask(signatures, [history, []])
-    unit = module.unit.numpy()
-    events = unit[[IDS.index(item) for item in history]]
+    vectors = unit(module.table)[:ITEMS].numpy()
+    events = vectors[[IDS.index(item) for item in history]]
     for item, because in zip(found(outputs), outputs["because_ids"][0], strict=True):
-        assert because.decode() == history[int(np.argmax(events @ unit[IDS.index(item)]))]
+        assert because.decode() == history[int(np.argmax(events @ vectors[IDS.index(item)]))]
     assert (outputs["because_ids"][1] == b"").all()
 
 
@@ -207,14 +208,30 @@ def test_rank_gives_what_recommend_gives_for_the_same_items(signatures: dict[str
         signatures["rank"](**inputs, candidate_ids=tf.constant([["i1"]]))
 
 
-def test_embedding_says_which_input_was_of_no_use_and_the_others_are_as_without_it(signatures: dict[str, Any]) -> None:
+def test_rank_checks_the_inputs_it_has_no_use_for(signatures: dict[str, Any]) -> None:
+    inputs = {name: value for name, value in request([["i1"], []]).items() if name != "k"}
+    inputs["candidate_ids"] = tf.constant([["i1"], ["i2"]])
+    for name in ("exclude_ids", "categories"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name} must have the number of rows"):
+            signatures["rank"](**{**inputs, name: tf.constant([["i1"]] * 3)})
+    with pytest.raises(tf.errors.InvalidArgumentError, match="diversity must have the number of rows"):
+        signatures["rank"](**{**inputs, "diversity": tf.zeros([1])})
+    with pytest.raises(tf.errors.InvalidArgumentError, match="diversity must be between 0 and 1"):
+        signatures["rank"](**{**inputs, "diversity": tf.constant([0.0, 2.0])})
+
+
+def test_embedding_refuses_what_is_of_no_use_by_input_and_row(signatures: dict[str, Any]) -> None:
     nan = float("nan")
-    feel = tf.constant([[1.0, 2.0, 3.0, 4.0], [1.0, nan, 3.0, 4.0], [nan] * 4])
-    outputs = signatures["embed_items"](words=tf.constant(["a b", "a b", ""]), feel=feel)
-    assert outputs["unusable"].numpy().tolist() == [[False, False], [False, True], [False, False]]
+    feel = tf.constant([[1.0, 2.0, 3.0, 4.0], [nan] * 4])
+    outputs = signatures["embed_items"](words=tf.constant(["a b", ""]), feel=feel)
+    assert set(outputs) == {"embedding", "modality_weights"}
     alone = signatures["embed_items"](words=tf.constant(["a b"]), feel=feel[:1])
     np.testing.assert_allclose(outputs["embedding"][0], alone["embedding"][0], atol=1e-6)
-    np.testing.assert_allclose(outputs["modality_weights"].numpy()[1], [1, 0], atol=1e-6)
-    np.testing.assert_allclose(outputs["modality_weights"].numpy()[2], [0, 0], atol=1e-6)
+    np.testing.assert_allclose(outputs["modality_weights"].numpy()[1], [0, 0], atol=1e-6)
+    broken = tf.constant([[1.0, 2.0, 3.0, 4.0], [1.0, nan, 3.0, 4.0], [1.0, nan, 3.0, 4.0]])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"feel cannot be used.*row.*1"):
+        signatures["embed_items"](words=tf.constant(["a b"] * 3), feel=broken)
     with pytest.raises(tf.errors.InvalidArgumentError, match="words must have the number of items in feel"):
         signatures["embed_items"](words=tf.constant(["a"]), feel=feel)
+    nothing = signatures["embed_items"](words=tf.constant([], tf.string), feel=tf.zeros([0, 4]))
+    assert nothing["embedding"].shape[0] == 0

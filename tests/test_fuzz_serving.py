@@ -11,7 +11,8 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from toy_server import Stubs, batches, connected, predict_request, running
+from tensorflow_serving.apis import predict_pb2
+from toy_server import Stubs, batches, connected, predict_request, refused, running
 
 from benchmarks.fuzz_serving import base_requests, fuzz
 from benchmarks.mutations import mutant
@@ -57,25 +58,27 @@ def test_the_same_seed_makes_the_same_requests(whole: Whole) -> None:
     assert one != other
 
 
-def test_a_cut_file_is_answered_and_marked_and_its_neighbours_are_as_without_it(whole: Whole, server: Server) -> None:
-    files = base_requests(whole.models / "demo")[-1]
-    pictures = tf.make_ndarray(files.inputs["image"])
-    _, png, wav = pictures.tolist()
-
-    def embedded(stubs: Stubs, images: list[bytes], sounds: list[bytes]) -> dict[str, np.ndarray]:
-        inputs = {"text": [b"a"] * len(images), "image": images, "audio": sounds}
-        mood = np.repeat(tf.make_ndarray(files.inputs["mood"])[:1], len(images), axis=0)
-        answer = stubs.predict("demo", "embed_items", **inputs, mood=mood)
-        return {name: tf.make_ndarray(proto) for name, proto in answer.outputs.items()}
-
-    with connected(server) as stubs:
-        whole_files = embedded(stubs, [png, png], [wav, wav])
-        cut = embedded(stubs, [png[:20], png], [wav[:20], wav])
-    # In the order of the model: text, image, audio, mood.
-    assert not whole_files["unusable"].any()
-    assert cut["unusable"][:, 1:3].tolist() == [[True, True], [False, False]]
-    np.testing.assert_allclose(cut["embedding"][1], whole_files["embedding"][1], atol=1e-6)
-    assert not np.allclose(cut["embedding"][0], whole_files["embedding"][0], atol=1e-3)
+@pytest.mark.parametrize("alias", ["image", "audio"])
+def test_a_cut_file_is_refused_by_input_and_row_and_in_a_batch_alone(
+    whole: Whole, server: Server, batching: Server, alias: str
+) -> None:
+    request = base_requests(whole.models / "demo")[-1]
+    cut = predict_pb2.PredictRequest()
+    cut.CopyFrom(request)
+    cut.inputs[alias].string_val[1] = cut.inputs[alias].string_val[1][:50]
+    for running_server in (server, batching):
+        with connected(running_server) as stubs, ThreadPoolExecutor(8) as pool:
+            expected = tf.make_ndarray(stubs.prediction.Predict(request, timeout=60).outputs["embedding"])
+            calls = [pool.submit(stubs.prediction.Predict, one, timeout=60) for one in [request, cut] * 4]
+            for call, asked in zip(calls, [request, cut] * 4, strict=True):
+                if asked is cut:
+                    code, message = refused(call.result)
+                    assert code == "INVALID_ARGUMENT"
+                    assert f"{alias} cannot be used" in message
+                    assert "in row] [1]" in message
+                else:
+                    got = tf.make_ndarray(call.result().outputs["embedding"])
+                    np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
 def test_every_request_of_a_batch_gets_its_own_answer_whatever_the_others_are(whole: Whole, batching: Server) -> None:

@@ -80,6 +80,13 @@ def test_padding_more_changes_nothing_and_the_graph_says_what_eager_says() -> No
     np.testing.assert_array_equal(tf.function(hybrid)(scores, tf.constant([[0, 1], [1, 0]]), count), short)
 
 
+def test_rows_that_only_fill_up_change_no_score() -> None:
+    weights = {TOWER: 1.0, NEIGHBOURS: 1.0, SUCCESSORS: 1.0, POPULARITY: 1.0, BORROWED: 1.0, NEW: 1.0}
+    scores, index, count = tf.constant([[0.5, 0.25, 0.0]]), tf.constant([[0, 1]]), tf.constant([2])
+    whole = HybridScore(three_items().padded(5), weights)(tf.pad(scores, [[0, 0], [0, 2]]), index, count)
+    np.testing.assert_array_equal(whole[:, :3], HybridScore(three_items(), weights)(scores, index, count))
+
+
 def test_counting_neighbours_successors_and_popularity() -> None:
     users, items = np.array(["a", "a", "b", "b", "b"]), np.array([0, 1, 0, 1, 2], np.int32)
     events = TrainingEvents(users, items, np.arange(5))

@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.selection import allow, because, diversify, exclude, newest_events, top_k
+from serving.selection import because, diversify, exclude, newest_events
 
 INF = float("inf")
 
@@ -47,21 +47,6 @@ def test_excluded_items_score_minus_infinity_and_negative_indices_are_nothing() 
     scores = tf.constant([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     result = exclude(scores, tf.constant([[2, -1], [0, 0]])).numpy()
     assert result.tolist() == [[1, 2, -INF], [-INF, 5, 6]]
-
-
-def test_a_filter_keeps_items_in_any_wanted_category() -> None:
-    membership = tf.constant([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
-    wanted = tf.constant([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
-    scores = tf.ones([4, 3])
-    result = allow(scores, wanted, membership, tf.constant([True, True, False, True])).numpy()
-    # The last row wants a category that nothing is in, which is not the same as wanting none.
-    assert result.tolist() == [[1, -INF, -INF], [1, 1, -INF], [1, 1, 1], [-INF, -INF, -INF]]
-
-
-def test_top_k_beyond_the_catalogue_ends_in_nothing() -> None:
-    scores, index = top_k(tf.constant([[0.5, -INF, 0.9]]), tf.constant(5))
-    assert index.numpy().tolist() == [[2, 0, -1, -1, -1]]
-    np.testing.assert_allclose(scores.numpy(), [[0.9, 0.5, -INF, -INF, -INF]])
 
 
 # Items 0 and 1 are the same thing, 2 is orthogonal to them.

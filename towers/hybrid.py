@@ -41,6 +41,15 @@ class Statistics:
     borrowed: np.ndarray
     last: Mapping[str, int]
 
+    def padded(self, rows: int) -> Statistics:
+        """With items behind that nothing is known of, up to `rows`."""
+        missing = rows - len(self.popularity)
+        links = {
+            name: Links(np.pad(one.index, [[0, missing], [0, 0]]), np.pad(one.value, [[0, missing], [0, 0]]))
+            for name, one in self.links.items()
+        }
+        return Statistics(links, np.pad(self.popularity, [0, missing]), np.pad(self.borrowed, [0, missing]), self.last)
+
 
 class HybridScore(tf.Module):
     """Weighted sum of scores of different origin (a "weighted hybrid": Burke, 2002, "Hybrid recommender systems").
