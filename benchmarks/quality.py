@@ -67,6 +67,10 @@ def slice_result(
             "fit_seconds": round(chosen[name].seconds, 1),
             "seeds": len(chosen[name].lists),
         }
+        if name != "all":
+            # A model tuned for cold items alone may put them before all others, which nobody would serve.
+            whole = measured(list(chosen["all"].lists), split, name)
+            row["test_tuned_on_all"] = {metric: round(float(value.mean()), 5) for metric, value in whole.items()}
         if mine:
             row["ours_against_it"] = {
                 metric: compare(
