@@ -106,7 +106,8 @@ def main(data: Path, epochs: int, pretrain_epochs: int, work: Path, modes: str) 
     records = cold_records(data, work, config)
     done = pretrain.run(pretrain.PretrainJob(records, work / "pretrained", config))
     result = {
-        "command": f"python -m benchmarks.pretraining --data DIR/ml100k --epochs {epochs} --pretrain-epochs {pretrain_epochs}",
+        "command": f"python -m benchmarks.pretraining --data DIR/ml100k --epochs {epochs} --pretrain-epochs {pretrain_epochs} "
+        f"--modes {modes}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, no accelerator",
         "seed": config.seed,
         "pretraining": {name: round(value, 4) for name, value in done.metrics.items()},
