@@ -48,7 +48,7 @@ class RunFolder:
         description = {"step": step, "records": str(records.resolve()), "records_id": records_id}
         if (self.path / RUN_FILE).is_file():
             there = json.loads((self.path / RUN_FILE).read_text())
-            if there["step"] != step:
+            if there.get("step", "train") != step:
                 raise DataError(f"{self.path}: a run of triptych {there['step']}; give --out a new folder")
             if there["records_id"] != records_id:
                 raise DataError(f"{self.path}: a run on other records ({there['records']}); give --out a new folder")
@@ -69,7 +69,7 @@ class RunFolder:
         """The records and configuration of a run. Raises DataError where there is no finished epoch of that step."""
         if not (self.path / RUN_FILE).is_file():
             raise DataError(f"{self.path}: no run there; {step} first (triptych {step} --out {self.path})")
-        there = json.loads((self.path / RUN_FILE).read_text())["step"]
+        there = json.loads((self.path / RUN_FILE).read_text()).get("step", "train")
         if there != step:
             raise DataError(f"{self.path}: a run of triptych {there}; name one of triptych {step}")
         if not self.best.is_dir():
