@@ -166,16 +166,22 @@ class CooccurrenceConfig(Section):
 class HybridConfig(Section):
     """The hybrid score: towers, neighbours, successors and popularity, with weights learned on the validation split.
 
-    `neighbours`: kept of each item; `shrinkage`: added to the denominators of similarities; `last`, `last_successors`:
-    newest items of an ordered history that count; `nearest`: known items that a new one borrows from. The weights are
-    learned on at most `queries` requests and `candidates` items drawn at random; new items have weights of their own where
-    at least `least_new` requests ask for one."""
+    Neighbours are the weights of a linear item-item model with one of the `regularizations`, which the validation split
+    chooses; of more than `linear_items` items they are item-kNN's. `neighbours`: kept of each item; `recent`,
+    `last_successors`: newest items of an ordered history that count, once more and for successors; `window`: events
+    after an item in which something is its successor; `shrinkage`: added to the denominators of successors and of
+    item-kNN; `nearest`: known items that a new one borrows from. The weights are learned on at most `queries` requests and
+    `candidates` items drawn at random; new items have weights of their own where at least `least_new` requests ask for one.
+    """
 
     enabled: bool = True
-    neighbours: int = Field(100, ge=1)
-    shrinkage: float = Field(10.0, ge=0)
-    last: int = Field(20, ge=1)
-    last_successors: int = Field(2, ge=1)
+    regularizations: tuple[float, ...] = Field((30.0, 100.0, 300.0, 1000.0), min_length=1)
+    linear_items: int = Field(6000, ge=0)
+    neighbours: int = Field(200, ge=1)
+    recent: int = Field(5, ge=1)
+    last_successors: int = Field(20, ge=1)
+    window: int = Field(10, ge=1)
+    shrinkage: float = Field(50.0, ge=0)
     nearest: int = Field(3, ge=1)
     least_new: int = Field(20, ge=1)
     queries: int = Field(2000, ge=1)

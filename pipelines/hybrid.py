@@ -20,7 +20,7 @@ from pipelines.run_folder import write_text
 from pipelines.scoring import ModelScorer, pad_history
 from pipelines.statistics import completed, count_statistics
 from tfrecs.errors import DataError
-from towers.hybrid import BORROWED, NEIGHBOURS, NEW, POPULARITY, SUCCESSORS, TOWER, HybridScore, Statistics
+from towers.hybrid import BORROWED, NEIGHBOURS, NEW, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore, Statistics
 
 if TYPE_CHECKING:
     from pipelines.train import Session
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 HYBRID_FILE = "hybrid.json"
 MEASURED = ("recall@20", "ndcg@10", "ndcg@20")
 _SAID = (("Recall@20", "recall@20"), ("NDCG@10", "ndcg@10"))
+_FEW = 500  # requests that choose the regularization
 _PRIOR = 1e-3  # of the squared weights of standardised parts; it only keeps parts that say the same from drifting
 
 
@@ -36,10 +37,12 @@ class Blend:
     """What was learned.
 
     Attributes:
+      regularization: of the linear model behind the neighbours.
       weights: name of the part -> weight, none negative but that of `NEW`.
       steps: the parts as they were added one by one: `parts`, `loss` (cross-entropy in nats) and the validation metrics.
     """
 
+    regularization: float
     weights: Mapping[str, float]
     steps: Sequence[Mapping[str, object]]
 
@@ -66,25 +69,35 @@ class Blend:
             raise DataError(f"{path}: cannot be read ({error}); delete it and run triptych train again") from error
 
 
-def session_statistics(session: Session, trained: np.ndarray, table: np.ndarray) -> Statistics:
+def session_statistics(session: Session, trained: np.ndarray, table: np.ndarray, regularization: float) -> Statistics:
     """What was counted in training, for the items of an index.
 
     Args:
       trained: int64 [N], see `pipelines.index.Index`.
       table: float32 [N, D], their embeddings.
+      regularization: of the linear model behind the neighbours.
     """
     config, count = session.config, len(session.catalogue)
     ordered = session.manifest.schema_.ordered
-    counted = count_statistics(session.events, count, config.user.history, ordered=ordered, settings=config.hybrid)
+    counted = count_statistics(
+        session.events,
+        count,
+        config.user.history,
+        ordered=ordered,
+        regularization=regularization,
+        settings=config.hybrid,
+    )
     unit = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
     return completed(counted, trained, unit, config.hybrid.nearest)
 
 
 def hybrid_of(session: Session, trained: np.ndarray, table: np.ndarray, columns: int) -> HybridScore | None:
     """The hybrid score over the items of an index and `columns` in all; None where the run has learned none."""
-    if session.blend is None:
+    blend = session.blend
+    if blend is None:
         return None
-    return HybridScore(session_statistics(session, trained, table).padded(columns), session.blend.weights)
+    statistics = session_statistics(session, trained, table, blend.regularization)
+    return HybridScore(statistics.padded(columns), blend.weights)
 
 
 def learn_blend(session: Session, requests: Requests) -> Blend:
@@ -94,21 +107,36 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
       session: with the weights of the best epoch.
       requests: of the validation split.
     """
-    settings, evaluate = session.config.hybrid, session.config.evaluate
+    settings, evaluate, count = session.config.hybrid, session.config.evaluate, len(session.catalogue)
     table = session.model.items()[0]
-    statistics = session_statistics(session, np.arange(len(session.catalogue)), table.numpy())
     queries = with_targets(requests.queries)
     queries = queries.take(_some(len(queries), settings.queries, session.config.seed))
     if not len(queries):
-        return Blend({TOWER: 1.0}, [])
-    candidates = _some(len(session.catalogue), settings.candidates, session.config.seed)
+        return Blend(settings.regularizations[0], {TOWER: 1.0}, [])
+    candidates = _some(count, settings.candidates, session.config.seed)
+    scorer = ModelScorer(session.model, requests, table)
+
+    def counted(regularization: float) -> Statistics:
+        return session_statistics(session, np.arange(count), table.numpy(), regularization)
+
+    def parts_of(statistics: Statistics, names: Sequence[str], queries: Queries) -> tuple[np.ndarray, float]:
+        everything = HybridScore(statistics, dict.fromkeys(names, 1.0))
+        first = _first_times(requests, statistics.borrowed)
+        return _parts(scorer, everything, names, queries, candidates, first, evaluate.batch)
+
+    regularization = settings.regularizations[0]
+    if len(settings.regularizations) > 1 and count <= settings.linear_items:
+        few = queries.take(_some(len(queries), _FEW, session.config.seed))
+        losses = {
+            strength: _maximum_likelihood(*parts_of(counted(strength), [TOWER, NEIGHBOURS], few), [False, False])[1]
+            for strength in settings.regularizations
+        }
+        regularization = min(losses, key=lambda strength: losses[strength])
+    statistics = counted(regularization)
+    first = _first_times(requests, statistics.borrowed)
     new_targets = sum(bool(statistics.borrowed[targets[0]]) for targets in queries.targets)
     stages = _stages(statistics, learns_new=new_targets >= settings.least_new)
-    names = [name for stage in stages for name in stage]
-    everything = HybridScore(statistics, dict.fromkeys(names, 1.0))
-    scorer = ModelScorer(session.model, requests, table)
-    first = _first_times(requests, statistics.borrowed)
-    values, correction = _parts(scorer, everything, names, queries, candidates, first, evaluate.batch)
+    values, correction = parts_of(statistics, [name for stage in stages for name in stage], queries)
     steps: list[dict[str, object]] = []
     weights: dict[str, float] = {}
     for size in range(1, len(stages) + 1):
@@ -122,20 +150,20 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
         ranking = metrics.rank(
             lambda part: np.where(_absent(first, part.times), -np.inf, scorer(part)),
             queries,
-            num_items=len(session.catalogue),
+            num_items=count,
             depth=evaluate.depth,
             batch=evaluate.batch,
         )
         accuracy = metrics.accuracy(ranking, queries)
         steps.append({"parts": parts, "loss": loss, "weights": weights, **{name: accuracy[name] for name in MEASURED}})
-    return Blend(weights, steps)
+    return Blend(regularization, weights, steps)
 
 
 def _stages(statistics: Statistics, *, learns_new: bool) -> list[list[str]]:
     """The parts in the order in which they are added."""
     stages = [[TOWER], [NEIGHBOURS]]
     if SUCCESSORS in statistics.links:
-        stages.append([SUCCESSORS])
+        stages += [[RECENT], [SUCCESSORS]]
     stages.append([POPULARITY])
     return [*stages, [BORROWED, NEW]] if learns_new else stages
 

@@ -8,11 +8,17 @@ import scipy.sparse as sp
 from pipelines.baselines import interaction_matrix, item_similarities
 from pipelines.config import HybridConfig
 from tfrecs.reader import TrainingEvents
-from towers.hybrid import NEIGHBOURS, SUCCESSORS, Links, Statistics
+from towers.hybrid import NEIGHBOURS, RECENT, SUCCESSORS, Links, Statistics
 
 
 def count_statistics(
-    events: TrainingEvents, num_items: int, history: int, *, ordered: bool, settings: HybridConfig
+    events: TrainingEvents,
+    num_items: int,
+    history: int,
+    *,
+    ordered: bool,
+    regularization: float,
+    settings: HybridConfig,
 ) -> Statistics:
     """Statistics of the training events alone.
 
@@ -20,47 +26,81 @@ def count_statistics(
       num_items: N, of the catalogue.
       history: events of a history that the model sees.
       ordered: whether the events of a user have an order; without one there is no successor, and no newest event.
+      regularization: of the linear model; a catalogue too large for one has the cosines of item-kNN instead.
     """
     _, users = np.unique(events.users, return_inverse=True)
     train = interaction_matrix(users, events.items, num_users=int(users.max(initial=-1)) + 1, num_items=num_items)
-    near = item_similarities(train, shrinkage=settings.shrinkage, neighbours=settings.neighbours)
+    train.data[:] = 1.0
+    if num_items <= settings.linear_items:
+        near = linear_weights(train, regularization, settings.neighbours)
+    else:
+        near = item_similarities(train, shrinkage=settings.shrinkage, neighbours=settings.neighbours)
     links, last = {NEIGHBOURS: packed(near, settings.neighbours)}, {NEIGHBOURS: history}
     if ordered:
-        after = succession(users, events.items, num_items, settings.shrinkage)
+        after = succession(users, events.items, num_items, settings.window, settings.shrinkage)
         links[SUCCESSORS] = packed(after, settings.neighbours)
-        last = {NEIGHBOURS: min(settings.last, history), SUCCESSORS: min(settings.last_successors, history)}
+        last |= {RECENT: min(settings.recent, history), SUCCESSORS: min(settings.last_successors, history)}
     counts = np.bincount(events.items, minlength=num_items)
     return Statistics(links, np.log1p(counts).astype(np.float32), counts == 0, last)
 
 
-def succession(users: np.ndarray, items: np.ndarray, num_items: int, shrinkage: float) -> sp.csr_matrix:
-    """float32 [N, N]: how often item j came right after item i, over the root of the product of their frequencies.
+def linear_weights(train: sp.csr_matrix, regularization: float, width: int) -> sp.csr_matrix:
+    """float32 [N, N]: row i holds the `width` largest weights, by their size, of item i in EASE's linear model.
+
+    The ridge regression of every item on all others (Steck, 2019, "Embarrassingly shallow autoencoders for sparse data",
+    arXiv:1905.03375): with P = (X^T X + regularization I)^-1, B[i, j] = -P[i, j] / P[j, j] and B[i, i] = 0.
+
+    Args:
+      train: [users, N] of ones.
+    """
+    gram = (train.T @ train).toarray().astype(np.float64)
+    gram[np.diag_indices_from(gram)] += regularization
+    inverse = np.linalg.inv(gram)
+    weights = (-inverse / np.diag(inverse)).astype(np.float32)
+    np.fill_diagonal(weights, 0.0)
+    kept = min(width, len(weights))
+    columns = np.argpartition(-np.abs(weights), kept - 1, axis=1)[:, :kept]
+    values = np.take_along_axis(weights, columns, axis=1)
+    pointers = np.arange(0, columns.size + 1, kept)
+    result = sp.csr_matrix((values.ravel(), columns.ravel(), pointers), shape=weights.shape)
+    result.eliminate_zeros()
+    return result
+
+
+def succession(users: np.ndarray, items: np.ndarray, num_items: int, window: int, shrinkage: float) -> sp.csr_matrix:
+    """float32 [N, N]: how much item j is what comes soon after item i.
+
+    Two events of a user that are d <= `window` places apart add 1 / d to T[i, j]; the result is
+    T[i, j] / (sqrt(sum_j T[i, j] sum_i T[i, j]) + shrinkage), and 0 where i is j.
 
     Args:
       users, items: int [E], events of each user in order.
     """
     order = np.argsort(users, kind="stable")
     users, items = users[order], items[order]
-    follows = users[1:] == users[:-1]
-    pairs = sp.csr_matrix(
-        (np.ones(int(follows.sum())), (items[:-1][follows], items[1:][follows])), shape=(num_items, num_items)
-    )
-    scale = sp.diags(1.0 / np.sqrt(np.maximum(np.bincount(items, minlength=num_items), 1) + shrinkage))
-    result = (scale @ pairs @ scale).tocsr().astype(np.float32)
-    result.setdiag(0.0)
+    total = sp.csr_matrix((num_items, num_items))
+    for distance in range(1, window + 1):
+        same = users[distance:] == users[:-distance]
+        pairs = items[:-distance][same], items[distance:][same]
+        total = total + sp.csr_matrix((np.full(len(pairs[0]), 1.0 / distance), pairs), shape=total.shape)
+    counts = total.tocoo()
+    out, into = np.asarray(counts.sum(axis=1)).ravel(), np.asarray(counts.sum(axis=0)).ravel()
+    values = counts.data / (np.sqrt(out[counts.row] * into[counts.col]) + shrinkage)
+    values[counts.row == counts.col] = 0.0
+    result = sp.csr_matrix((values.astype(np.float32), (counts.row, counts.col)), shape=counts.shape)
     result.eliminate_zeros()
     return result
 
 
 def packed(matrix: sp.csr_matrix, width: int) -> Links:
-    """The `width` largest values of each row of a float32 [N, N] as arrays; of equal ones the first columns."""
+    """The `width` largest values of each row of a float32 [N, N], by their size, as arrays; of equal ones the first."""
     count = matrix.shape[0]
     index, value = np.zeros((count, width), np.int32), np.zeros((count, width), np.float32)
     matrix = matrix.tocsr()
     matrix.sort_indices()
     for row in range(count):
         part = slice(matrix.indptr[row], matrix.indptr[row + 1])
-        best = np.argsort(-matrix.data[part], kind="stable")[:width]
+        best = np.argsort(-np.abs(matrix.data[part]), kind="stable")[:width]
         index[row, : len(best)], value[row, : len(best)] = matrix.indices[part][best], matrix.data[part][best]
     return Links(index, value)
 

@@ -21,6 +21,7 @@ from towers.hybrid import (
     NEIGHBOURS,
     NEW,
     POPULARITY,
+    RECENT,
     SUCCESSORS,
     TOWER,
     HybridScore,
@@ -29,7 +30,8 @@ from towers.hybrid import (
     newest_different,
 )
 
-SETTINGS = HybridConfig(neighbours=2, shrinkage=0.0)
+SETTINGS = HybridConfig(neighbours=4, shrinkage=0.0, window=1)
+COUNTED = {"regularization": 1.0, "settings": SETTINGS}
 
 
 def dense(links: Links) -> np.ndarray:
@@ -41,7 +43,7 @@ def three_items() -> Statistics:
     near = Links(np.array([[1, 2], [2, 0], [0, 0]], np.int32), np.array([[0.5, 0.25], [1.0, 0], [0, 0]], np.float32))
     after = Links(np.array([[0], [0], [0]], np.int32), np.array([[0.0], [2.0], [0]], np.float32))
     popularity, new = np.array([3.0, 2.0, 1.0], np.float32), np.array([False, False, True])
-    return Statistics({NEIGHBOURS: near, SUCCESSORS: after}, popularity, new, {NEIGHBOURS: 2, SUCCESSORS: 2})
+    return Statistics({NEIGHBOURS: near, SUCCESSORS: after}, popularity, new, {NEIGHBOURS: 2, RECENT: 1, SUCCESSORS: 2})
 
 
 def score(weights: dict[str, float], history: list[int]) -> list[float]:
@@ -52,6 +54,7 @@ def score(weights: dict[str, float], history: list[int]) -> list[float]:
 def test_each_part_is_its_sum_over_the_newest_items_times_its_weight() -> None:
     assert score({NEIGHBOURS: 2.0}, [0, 1]) == [0.0, 1.0, 0.0]  # the new item's part is `borrowed`
     assert score({NEIGHBOURS: 2.0, BORROWED: 4.0}, [0, 1]) == [0.0, 1.0, 5.0]
+    assert score({RECENT: 2.0}, [1, 0]) == [0.0, 1.0, 0.5]  # the newest one alone, and of new items too
     assert score({SUCCESSORS: 1.0}, [0, 1]) == [2.0, 0.0, 0.0]  # 1 is the newest: rank 1
     assert score({SUCCESSORS: 1.0}, [1, 0]) == [1.0, 0.0, 0.0]  # rank 2 counts half
     assert score({POPULARITY: 0.5}, []) == [1.5, 1.0, 0.5]
@@ -90,31 +93,42 @@ def test_rows_that_only_fill_up_change_no_score() -> None:
 def test_counting_neighbours_successors_and_popularity() -> None:
     users, items = np.array(["a", "a", "b", "b", "b"]), np.array([0, 1, 0, 1, 2], np.int32)
     events = TrainingEvents(users, items, np.arange(5))
-    counted = count_statistics(events, 4, 50, ordered=True, settings=SETTINGS)
-    # Cosine over users: items 0 and 1 share both of theirs, 2 shares its only one with each of them.
-    np.testing.assert_allclose(
-        dense(counted.links[NEIGHBOURS]),
-        [[0, 1, 2**-0.5, 0], [1, 0, 2**-0.5, 0], [2**-0.5, 2**-0.5, 0, 0], [0, 0, 0, 0]],
-        rtol=1e-6,
-    )
-    # 0 -> 1 twice (2 / sqrt(2 * 2)), 1 -> 2 once (1 / sqrt(2 * 1)); nothing leads from one user to the next.
-    np.testing.assert_allclose(
-        dense(counted.links[SUCCESSORS]), [[0, 1, 0, 0], [0, 0, 2**-0.5, 0], [0] * 4, [0] * 4], rtol=1e-6
-    )
+    counted = count_statistics(events, 4, 50, ordered=True, **COUNTED)
+    # X^T X + I = [[3, 2, 1], [2, 3, 1], [1, 1, 2]] on the first three items; its inverse is that below over 8.
+    inverse = np.array([[5.0, -3.0, -1.0], [-3.0, 5.0, -1.0], [-1.0, -1.0, 5.0]]) / 8
+    expected = np.zeros([4, 4])
+    expected[:3, :3] = -inverse / np.diag(inverse)
+    np.fill_diagonal(expected, 0.0)
+    np.testing.assert_allclose(dense(counted.links[NEIGHBOURS]), expected, rtol=1e-6)
+    # 0 -> 1 twice, and nothing else leads from 0 or to 1: 2 / sqrt(2 * 2). 1 -> 2 once. Nothing leads from user to user.
+    np.testing.assert_allclose(dense(counted.links[SUCCESSORS]), [[0, 1, 0, 0], [0, 0, 1, 0], [0] * 4, [0] * 4])
     np.testing.assert_allclose(counted.popularity, np.log([3, 3, 2, 1]), rtol=1e-6)
     assert counted.borrowed.tolist() == [False, False, False, True]
-    assert counted.last == {NEIGHBOURS: 20, SUCCESSORS: 2}
+    assert counted.last == {NEIGHBOURS: 50, RECENT: 5, SUCCESSORS: 20}
+
+
+def test_a_large_catalogue_has_the_neighbours_of_item_knn() -> None:
+    events = TrainingEvents(np.array(["a", "a", "b"]), np.array([0, 1, 0], np.int32), np.arange(3))
+    large = SETTINGS.model_copy(update={"linear_items": 1})
+    counted = count_statistics(events, 2, 50, ordered=True, regularization=1.0, settings=large)
+    np.testing.assert_allclose(dense(counted.links[NEIGHBOURS]), [[0, 2**-0.5], [2**-0.5, 0]], rtol=1e-6)
+
+
+def test_what_comes_sooner_after_an_item_is_more_its_successor() -> None:
+    near = succession(np.zeros(3, int), np.array([0, 1, 2]), 3, 2, 0.0).toarray()
+    # T[0, 1] = T[1, 2] = 1 and T[0, 2] = 1/2; out of 0 go 3/2, into 2 come 3/2.
+    np.testing.assert_allclose(near, [[0, 1 / 1.5**0.5, 0.5 / 1.5], [0, 0, 1 / 1.5**0.5], [0, 0, 0]], rtol=1e-6)
 
 
 def test_without_an_order_there_is_no_successor_and_the_whole_history_counts() -> None:
     events = TrainingEvents(np.array(["a", "a"]), np.array([0, 1], np.int32), np.zeros(2, np.int64))
-    counted = count_statistics(events, 2, 50, ordered=False, settings=SETTINGS)
+    counted = count_statistics(events, 2, 50, ordered=False, **COUNTED)
     assert set(counted.links) == {NEIGHBOURS}
     assert counted.last == {NEIGHBOURS: 50}
 
 
 def test_an_item_that_comes_after_itself_is_no_successor() -> None:
-    assert succession(np.array([0, 0, 0]), np.array([1, 1, 0]), 2, 0.0).toarray().tolist()[1][1] == 0.0
+    assert succession(np.array([0, 0, 0]), np.array([1, 1, 0]), 2, 1, 0.0).toarray().tolist()[1][1] == 0.0
 
 
 @settings(deadline=None, max_examples=25)
@@ -166,7 +180,7 @@ def test_maximum_likelihood_finds_the_weights_that_drew_the_targets() -> None:
 
 
 def test_a_blend_survives_its_file_and_a_broken_file_is_one_line(tmp_path: Path) -> None:
-    blend = Blend({TOWER: 0.9, NEIGHBOURS: 0.1}, [{"parts": [TOWER], "loss": 1.0}])
+    blend = Blend(100.0, {TOWER: 0.9, NEIGHBOURS: 0.1}, [{"parts": [TOWER], "loss": 1.0}])
     assert Blend.load(tmp_path) is None
     blend.save(tmp_path)
     assert Blend.load(tmp_path) == blend

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-TOWER, NEIGHBOURS, SUCCESSORS, POPULARITY = "tower", "neighbours", "successors", "popularity"
+TOWER, NEIGHBOURS, RECENT, SUCCESSORS, POPULARITY = "tower", "neighbours", "recent", "successors", "popularity"
 BORROWED, NEW = "borrowed", "new"  # of items that nothing was counted of: their neighbours, and being one of them
+_SOURCE = {RECENT: NEIGHBOURS, BORROWED: NEIGHBOURS}  # parts that have no links of their own
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Links:
 
     Attributes:
       index: int32 [N, K], their positions in the catalogue.
-      value: float32 [N, K], how much; 0 where there are fewer than K.
+      value: float32 [N, K], how much (it may speak against one); 0 where there are fewer than K.
     """
 
     index: np.ndarray
@@ -33,7 +34,8 @@ class Statistics:
       links: name of the part -> its links; `NEIGHBOURS`, and `SUCCESSORS` where events have an order.
       popularity: float32 [N], log of the number of training events.
       borrowed: bool [N], items that nothing was counted of and whose figures are those of items like them.
-      last: name of the part -> how many of the newest different items of a history count.
+      last: name of the part -> how many of the newest different items of a history count; `RECENT` is `NEIGHBOURS` of
+        fewer.
     """
 
     links: Mapping[str, Links]
@@ -54,12 +56,13 @@ class Statistics:
 class HybridScore(tf.Module):
     """Weighted sum of scores of different origin (a "weighted hybrid": Burke, 2002, "Hybrid recommender systems").
 
-    score(q, i) = w_tower s(q, i) + w_n(i) sum_j n(j, i) + w_s sum_j t(j, i) / rank(j) + w_p log count(i) + b(i)
+    score(q, i) = w_tower s(q, i) + w_n(i) sum_j n(j, i) + w_r sum_j' n(j', i) + w_s sum_j" t(j", i) / rank(j")
+                  + w_p log count(i) + b(i)
 
-    where j runs over the newest different items of the history (rank 1 is the newest), n is the similarity of an
-    item-based nearest-neighbour model and t says how often i came right after j. An item that nothing was counted of has
-    borrowed figures, a weight of its own for them, and a bias; w_n and b are the same for all others. The sum is the
-    logit of a softmax, so the weights can be learned by maximum likelihood on held-out requests.
+    where j, j' and j" run over the newest different items of the history (rank 1 is the newest), of different numbers;
+    n are the weights of a linear item-item model and t says how often i came soon after j". An item that nothing was
+    counted of has borrowed figures, a weight of its own for them, and a bias; w_n and b are the same for all others. The
+    sum is the logit of a softmax, so the weights can be learned by maximum likelihood on held-out requests.
 
     Args:
       statistics: of the N items.
@@ -73,7 +76,7 @@ class HybridScore(tf.Module):
         self.num_items = len(statistics.popularity)
         self.popularity = _state(statistics.popularity, "item_popularity")
         self.borrowed = _state(statistics.borrowed.astype(np.float32), "item_is_new")
-        used = {NEIGHBOURS if name == BORROWED else name for name in self.weights}
+        used = {_SOURCE.get(name, name) for name in self.weights}
         self.links = {
             name: (_state(links.index, f"{name}_index"), _state(links.value, f"{name}_value"))
             for name, links in statistics.links.items()
@@ -82,7 +85,7 @@ class HybridScore(tf.Module):
 
     def linked(self, name: str, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         """Sum of what the newest items of each history say of every item, float [B, N]."""
-        linked, value = self.links[name]
+        linked, value = self.links[_SOURCE.get(name, name)]
         items, weight = newest_different(index, count, self.last[name])
         if name == SUCCESSORS:
             # The newest event says most about the next one.
@@ -101,7 +104,7 @@ class HybridScore(tf.Module):
             return tf.convert_to_tensor(self.popularity)[None, :]
         if name == NEW:
             return borrowed
-        if name == SUCCESSORS:
+        if name in (RECENT, SUCCESSORS):
             return self.linked(name, index, count)
         return self.linked(NEIGHBOURS, index, count) * (borrowed if name == BORROWED else 1.0 - borrowed)
 
@@ -117,10 +120,10 @@ class HybridScore(tf.Module):
         """
         weight = self.weights.get
         total = weight(TOWER, 0.0) * scores
-        if NEIGHBOURS in self.links:
+        if NEIGHBOURS in self.weights or BORROWED in self.weights:
             each = tf.where(self.borrowed > 0, weight(BORROWED, 0.0), weight(NEIGHBOURS, 0.0))
             total += each * self.linked(NEIGHBOURS, index, count)
-        for name in (SUCCESSORS, POPULARITY, NEW):
+        for name in (RECENT, SUCCESSORS, POPULARITY, NEW):
             if name in self.weights:
                 total += self.weights[name] * self.part(name, index, count)
         return total
