@@ -13,9 +13,9 @@ from pipelines import metrics, train
 from pipelines.config import Config
 from pipelines.evaluate import held_out_requests
 from pipelines.heldout import with_targets
+from pipelines.hybrid import trained_scorer
 from pipelines.queries import Queries
 from pipelines.run_folder import RunFolder
-from pipelines.scoring import ModelScorer
 from tfrecs.errors import DataError
 
 
@@ -44,7 +44,7 @@ def lists(run: Path, expected: Queries) -> np.ndarray:
             f"{run}: its test requests are not those of this benchmark; train it on the benchmark's records"
         )
     settings = session.config.evaluate
-    scorer = ModelScorer(session.model, requests)
+    scorer = trained_scorer(session, requests)
     return metrics.rank(scorer, queries, num_items=len(session.catalogue), depth=DEPTH, batch=settings.batch).items
 
 

@@ -16,7 +16,7 @@ from pipelines.beyond_accuracy import BEYOND_CUTOFF, beyond_accuracy
 from pipelines.config import EvaluateConfig
 from pipelines.groups import exposure, item_categories, popularity_groups, weight_groups
 from pipelines.heldout import Requests, make_requests, with_targets
-from pipelines.hybrid import hybrid_of
+from pipelines.hybrid import trained_scorer
 from pipelines.metrics import Ranking
 from pipelines.patterns import missing_patterns
 from pipelines.plots_style import MODEL, ORACLE
@@ -79,8 +79,7 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
     train = interaction_matrix(rows, events.items, num_users=len(names), num_items=count)
     counts = session.catalogue.counts(session.manifest)
     table, weights = (value.numpy() for value in session.model.items())
-    hybrid = hybrid_of(session, np.arange(count), table, count)
-    scorer = ModelScorer(session.model, requests, hybrid=hybrid)
+    scorer = trained_scorer(session, requests)
     scorers: dict[str, Scorer] = {MODEL: scorer}
     scorers |= fit_baselines(
         train,
@@ -104,7 +103,7 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
     parts = _parts(queries, counts, set(names.tolist()))
     slices, baseline_slices = _slices(queries, rankings, parts)
     slices |= _without_modalities(session, scorer, queries)
-    if hybrid is not None:
+    if scorer.hybrid is not None:
         alone = _rank(ModelScorer(session.model, requests), queries, count, settings)
         slices["towers_alone"] = metrics.accuracy(alone, queries) | {"queries": float(len(queries))}
     groups = popularity_groups(counts)

@@ -100,6 +100,13 @@ def hybrid_of(session: Session, trained: np.ndarray, table: np.ndarray, columns:
     return HybridScore(statistics.padded(columns), blend.weights)
 
 
+def trained_scorer(session: Session, requests: Requests) -> ModelScorer:
+    """The trained model as it is exported: the towers, in the hybrid score where the run has one."""
+    table = session.model.items()[0]
+    trained = np.arange(len(session.catalogue))
+    return ModelScorer(session.model, requests, table, hybrid_of(session, trained, table.numpy(), len(trained)))
+
+
 def learn_blend(session: Session, requests: Requests) -> Blend:
     """Learns the weights by maximum likelihood over the catalogue, part by part in a fixed order.
 

@@ -62,7 +62,7 @@ def missing_patterns(
       A row for each subset, then one with a random half of all content removed and one in which every item has the
       content of another (a model that is as good there does not use content); [] for a catalogue of bare ids. Each
       with `content`, `modalities` (of the subset), `queries`, `recall@20`, `ndcg@10`, and the same two as
-      `content_only_...`, where no item has its id embedding.
+      `content_only_...`, where no item is known by its id: the towers alone, without id embeddings.
     """
     model = scorer.model
     names = list(model.item_encoders)
@@ -81,18 +81,20 @@ def missing_patterns(
     cases.append((HALF, names, shuffled_presence(presence, 0.5, rng), encodings))
     cases.append((SHUFFLED, names, presence[order], [value[order] for value in encodings]))
     measure = _measurer(scorer, queries, depth, batch)
-    before = scorer.table
+    before, hybrid = scorer.table, scorer.hybrid
     no_ids = tf.fill([len(presence)], -1)
     rows = []
     try:
         for title, part, there, values in cases:
             row: dict[str, Any] = {"content": title, "modalities": part, "queries": len(queries)}
             for prefix, ids in (("", model.id_index), ("content_only_", no_ids)):
+                # What was counted of an item is known by its id too.
+                scorer.hybrid = None if ids is no_ids else hybrid
                 scorer.table = model.item_tower([tf.constant(one) for one in values], tf.constant(there), ids)[0]
                 row |= {prefix + name: value for name, value in measure().items()}
             rows.append(row)
     finally:
-        scorer.table = before
+        scorer.table, scorer.hybrid = before, hybrid
     return rows
 
 

@@ -184,7 +184,7 @@ def modules(lexical: LexicalSearch) -> tuple[ServingModule, ServingModule]:
     """A model without and with the index."""
     trained = model(config())
     table, weights = trained.items()
-    arguments = (TowerRecommender(trained), IDS, table.numpy(), weights.numpy(), CATEGORIES, 5, 50)
+    arguments = (TowerRecommender(trained, None), IDS, table.numpy(), weights.numpy(), CATEGORIES, 5, 50)
     return ServingModule(*arguments), ServingModule(*arguments, lexical)
 
 

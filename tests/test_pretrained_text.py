@@ -90,6 +90,7 @@ def test_a_short_query_finds_its_sentence(sentences: tuple[TextEncoder, list[dic
 def test_its_adapters_are_under_two_percent_of_it(minilm: Path) -> None:
     checkpoint = open_checkpoint(str(minilm))
     encoder = TextEncoder(SCHEMA, checkpoint.vocabulary, **{**OPTIONS, **checkpoint.shape})
+    encoder(encoder.preprocess(tf.constant(["a film"])))
     train_config = load_config().train
     encoder.add_adapters(train_config.lora_rank, train_config.lora_alpha)
     trained = sum(int(tf.size(variable)) for variable in encoder.trainable_variables)

@@ -31,6 +31,7 @@ SETTINGS = (
     "train.fresh_items=64",
     "train.encoder_scale=1",
     "item.id_dropout=0.5",
+    "hybrid.enabled=false",  # what was counted of the events is the same whatever the content
 )
 
 

@@ -21,7 +21,6 @@ def fit(training: Training, params: Mapping[str, Any], seed: int) -> Ask:
     import tensorflow_recommenders as tfrs
 
     tf.keras.utils.set_random_seed(seed)
-    tf.config.threading.set_intra_op_parallelism_threads(1)
 
     class Tutorial(tfrs.Model):
         def __init__(self) -> None:
