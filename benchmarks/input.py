@@ -19,7 +19,16 @@ from pathlib import Path
 import click
 import tensorflow as tf
 
-from benchmarks.input_media import build_pictures, image_build, jpeg_decode, log_mel, memory, picture_folder
+from benchmarks.input_media import (
+    PICTURE,
+    POSTER,
+    build_pictures,
+    image_build,
+    jpeg_decode,
+    log_mel,
+    memory,
+    picture_folder,
+)
 from benchmarks.ratios import Measured, speedup
 from pipelines import build
 from pipelines.config import Config
@@ -102,10 +111,11 @@ def measure(only: tuple[str, ...], data: Path, work: Path, rounds: int) -> Itera
     work.mkdir(parents=True, exist_ok=True)
     if "build" in only:
         yield image_build(images, names, work, rounds)
-    if "jpeg" in only and not (work / "records" / MANIFEST_FILE).is_file():
-        build_pictures(picture_folder(work / "pictures", images, names), work / "records")
-    if "jpeg" in only:
-        yield jpeg_decode(work / "records", rounds)
+    for size in (PICTURE, POSTER) if "jpeg" in only else ():
+        records = work / f"pictures-{size}"
+        if not (records / MANIFEST_FILE).is_file():
+            build_pictures(picture_folder(work / "pictures", images, names), records, size)
+        yield jpeg_decode(records, size, rounds)
     whole = work / "ml1m"
     if {"parse", "wait"} & set(only) and not (whole / MANIFEST_FILE).is_file():
         build.run(build.BuildJob(data / "ml1m", whole, Config(), REPO / "examples" / "ml1m.yaml"))

@@ -28,6 +28,8 @@ from tfrecs.spec import load_spec
 from towers.audio import AudioEncoder
 
 WORKERS = 2
+PICTURE = int(Config().build.kinds["image"]["size"])
+POSTER = 184  # the multiple of 8 next to the width of the posters
 _SPEC = """
 name: pictures
 items: {file: items.csv, id: id, features: {image: {kind: image, column: image}}}
@@ -48,7 +50,8 @@ def picture_folder(folder: Path, images: Path, names: Sequence[str]) -> Path:
     return folder
 
 
-def build_pictures(folder: Path, out: Path) -> Manifest:
+def build_pictures(folder: Path, out: Path, size: int) -> Manifest:
+    """Records of pictures of `size` pixels a side."""
     settings = Config().build
     return build(
         load_spec(folder, None),
@@ -60,7 +63,7 @@ def build_pictures(folder: Path, out: Path) -> Manifest:
         overlap=settings.overlap,
         items_per_shard=settings.items_per_shard,
         examples_per_shard=settings.examples_per_shard,
-        kind_options=settings.kinds,
+        kind_options={**settings.kinds, "image": {"size": size}},
         train_vocabulary=None,
         vocabulary_key="",
         vocabulary_file=None,
@@ -82,21 +85,21 @@ def _bare(path: Path, size: int) -> bytes:
 
 def image_build(images: Path, names: Sequence[str], work: Path, rounds: int) -> Measured:
     """The whole of `tfrecs.build` (tables, checks, records, checksums) against the work on the pictures alone."""
-    folder, size = picture_folder(work / "pictures", images, names), int(Config().build.kinds["image"]["size"])
+    folder, size = picture_folder(work / "pictures", images, names), PICTURE
 
     def bare() -> None:
         with ThreadPoolExecutor(WORKERS) as pool:
             for _ in pool.map(lambda name: _bare(images / name, size), names, chunksize=1):
                 pass
 
-    ratio, ours, theirs = speedup(lambda: build_pictures(folder, work / "records"), bare, rounds)
+    ratio, ours, theirs = speedup(lambda: build_pictures(folder, work / f"pictures-{size}", size), bare, rounds)
     facts = f"{len(names) / ours:,.0f} against {len(names) / theirs:,.0f} pictures/s"
     return Measured("image build / decode + resize + encode alone", ratio, 0.8, True, facts)
 
 
-def jpeg_decode(records: Path, rounds: int) -> Measured:
+def jpeg_decode(records: Path, size: int, rounds: int) -> Measured:
     """`ImageFeature.decode` of slices of the catalogue, as items are prepared for training, against simplejpeg on two
-    threads, on the JPEGs of the records."""
+    threads, on the JPEGs of the records. The smaller they are, the more an op's own cost weighs."""
     import simplejpeg
 
     manifest = Manifest.load(records)
@@ -122,8 +125,8 @@ def jpeg_decode(records: Path, rounds: int) -> Measured:
             list(pool.map(bare, [jpegs[at::WORKERS] for at in range(WORKERS)]))
 
     ratio, ours, theirs = speedup(decoded, threads, 5 * rounds)
-    facts = f"{len(jpegs) / ours:,.0f} against {len(jpegs) / theirs:,.0f} JPEGs of 64 x 64 a second"
-    return Measured("JPEG decode / simplejpeg on two threads", ratio, 0.8, True, facts)
+    facts = f"{len(jpegs) / ours:,.0f} against {len(jpegs) / theirs:,.0f} JPEGs a second"
+    return Measured(f"JPEG decode / simplejpeg on two threads, {size} x {size}", ratio, 0.8, True, facts)
 
 
 def _drain(dataset: tf.data.Dataset) -> None:
@@ -163,7 +166,7 @@ def log_mel(work: Path, rounds: int) -> Iterator[Measured]:
         "power": 2.0, "n_mels": settings.mels, "fmin": settings.fmin, "fmax": settings.fmax, "htk": True, "norm": None,
     }  # fmt: skip
     preprocess = tf.function(encoder.preprocess)
-    batches = tf.data.Dataset.from_tensor_slices(clips).batch(64).map(preprocess, WORKERS)
+    batches = tf.data.Dataset.from_tensor_slices(clips).batch(16).map(preprocess, WORKERS)
     parts = [(at, at + 64, options) for at in range(0, count, 64)]
     context = get_context("spawn")
     with ProcessPoolExecutor(WORKERS, context, _load_clips, (str(work / "padded.npy"),)) as pool:
@@ -199,5 +202,5 @@ def memory(work: Path, count: int) -> Measured:
 
 
 if __name__ == "__main__":
-    build_pictures(Path(sys.argv[1]), Path(sys.argv[2]))
+    build_pictures(Path(sys.argv[1]), Path(sys.argv[2]), PICTURE)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -25,7 +25,8 @@ class Section(BaseModel):
 class BuildConfig(Section):
     """`triptych build`. `kinds`: options of a feature kind where `dataset.yaml` says nothing else.
 
-    `workers` encode at a time: threads, or processes from `processes_from` items on (a process takes seconds to start).
+    `workers` encode at a time: threads, or processes from `processes_from` items on (a process takes seconds to start;
+    threads decode pictures side by side, but sounds one after the other).
     """
 
     max_bad: float = Field(0.01, ge=0, le=1)
@@ -34,7 +35,7 @@ class BuildConfig(Section):
     items_per_shard: int = Field(4096, ge=1)
     examples_per_shard: int = Field(8192, ge=1)
     workers: int = Field(2, ge=1)
-    processes_from: int = Field(2000, ge=0)
+    processes_from: int = Field(20_000, ge=0)
     vocabulary_size: int = Field(6000, ge=100)
     kinds: dict[str, dict[str, Any]] = {
         "image": {"size": 64},

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_io as tfio
 
 from towers.convolution import ResidualTower
 from towers.encoder import Encoder
@@ -16,8 +15,8 @@ from towers.mel import mel_filters
 class AudioEncoder(Encoder):
     """Waveform float [B, samples] -> log-mel [B, frames, mels] (`preprocess`) -> float [B, d] (`call`).
 
-    The spectrogram is tensorflow-io's (pure TensorFlow ops, so it may stand in a served graph), in natural-log power of
-    the bands of `towers.mel.mel_filters`.
+    The spectrogram is that of a Hann window (TensorFlow's own ops, so it may stand in a served graph), in natural-log
+    power of the bands of `towers.mel.mel_filters`.
     In training SpecAugment (Park et al., 2019, arXiv:1904.08779) hides one band of mels and one run of frames.
 
     Args:
@@ -61,9 +60,10 @@ class AudioEncoder(Encoder):
 
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
         nfft = 1 << (self.window - 1).bit_length()
-        magnitude = tfio.audio.spectrogram(values, nfft=nfft, window=self.window, stride=self.hop)
-        filters = mel_filters(self.mels, nfft, self.rate, self.fmin, self.fmax)
-        mel = tf.tensordot(tf.square(magnitude), filters, 1)
+        spectrum = tf.signal.stft(values, self.window, self.hop, nfft, pad_end=True)
+        # What tfio.audio.spectrogram does, without the root that squaring would take back.
+        power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
+        mel = tf.tensordot(power, mel_filters(self.mels, nfft, self.rate, self.fmin, self.fmax), 1)
         # Not tfio.audio.dbscale: it clips against the loudest value of the whole batch, so that an item's
         # features would depend on its neighbours.
         return tf.ensure_shape(tf.math.log(mel + 1e-6), [None, self.frames, self.mels])
