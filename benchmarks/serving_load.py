@@ -122,8 +122,8 @@ def soak(
 
     Returns:
       counts by status; the slope of the memory in megabytes an hour with its 95 % interval (Theil and Sen's, over the
-      last three quarters of the time: caches and allocators fill at first), and whether it is flat: the interval
-      reaches below `FLAT`.
+      last three quarters of the time: caches and allocators fill at first), and whether it is flat: all of the
+      interval is below `FLAT`.
     """
     end, samples = time.monotonic() + seconds, [(0.0, server.megabytes())]
     begin = time.monotonic()
@@ -162,7 +162,7 @@ def soak(
             "end": round(samples[-1][1]),
         },
         "megabytes_an_hour": {"slope": round(slope, 2), "from": round(low, 2), "to": round(high, 2)},
-        "flat": low <= FLAT,
+        "flat": high <= FLAT,
     }
 
 

@@ -147,6 +147,7 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
             item_categories(session.manifest.schema_, session.catalogue),
             settings.groups,
         ),
+        hybrid=() if session.blend is None else session.blend.steps,
         versions=session.manifest.versions,
         curve=curve,
     )

@@ -83,6 +83,7 @@ def report_json(report: Report) -> str:
         "missing_content": report.patterns,
         "modality_weights": report.modality_weights,
         "exposure": report.exposure,
+        "hybrid": report.hybrid,
     }
     content |= {name: value for name, value in optional.items() if value}
     content |= {"commands": report.commands, "versions": report.versions}

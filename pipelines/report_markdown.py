@@ -49,6 +49,8 @@ def report_markdown(report: Report, drawn: Sequence[str], folder: str) -> str:
         blocks += ["## Modality weights", _weight_table(report), *pictures("modality_weights")]
     if report.ranking:
         blocks += ["## Ranking head", _ranking_table(report), *pictures("reliability"), *_reranking_table(report)]
+    if report.hybrid:
+        blocks += ["## What the score is made of", _hybrid_table(report)]
     if report.tradeoff:
         blocks += ["## Accuracy against diversity", _tradeoff_table(report), *pictures("tradeoff")]
     if "training" in drawn:
@@ -129,6 +131,19 @@ def _weight_table(report: Report) -> str:
         for row in report.modality_weights
     ]
     return markdown_table(["items with content", "number", *modalities], rows)
+
+
+def _hybrid_table(report: Report) -> str:
+    metrics = [name for name in report.hybrid[0] if name not in ("parts", "weights", "loss")]
+    rows, before = [], 0
+    for step in report.hybrid:
+        added = step["parts"][before:]
+        weights = [f"{name} {step['weights'][name]:.3g}" for name in step["parts"]]
+        row = [" and ".join(added), text(step["loss"]), *(text(value_of(step, name)) for name in metrics)]
+        rows.append([*row, ", ".join(weights)])
+        before = len(step["parts"])
+    said = "On the validation split, whose likelihood chose the weights; a part of weight 0 is left out.\n\n"
+    return said + markdown_table(["added", "cross-entropy", *metrics, "weights"], rows)
 
 
 def _ranking_table(report: Report) -> str:

@@ -99,6 +99,16 @@ REPORT = Report(
         },
         {"by": "by category", "group": "noir", "items": 9, "weights": {"text": 0.5, "image": 0.5}},
     ],
+    hybrid=[
+        {"parts": ["tower"], "loss": 5.2, "weights": {"tower": 1.0}, "recall@20": 0.28, "ndcg@10": 0.1},
+        {
+            "parts": ["tower", "borrowed", "new"],
+            "loss": 5.0,
+            "weights": {"tower": 0.75, "borrowed": 2.0, "new": -0.5},
+            "recall@20": 0.3,
+            "ndcg@10": 0.11,
+        },
+    ],
     oracle=figures(0.40),
     commands={"evaluate": "triptych evaluate --run runs/demo"},
     versions={"tensorflow": "2.17.1"},
@@ -146,6 +156,7 @@ def test_layout_of_the_json() -> None:
         "missing_content",
         "modality_weights",
         "exposure",
+        "hybrid",
         "commands",
         "versions",
     ]
@@ -162,6 +173,14 @@ def test_layout_of_the_json() -> None:
         "diversity": 1.0, "recall@20": 0.15, "ndcg@10": None, "diversity@20": 0.8, "coverage@20": 0.6
     }  # fmt: skip
     assert "curve" not in content
+
+
+def test_the_parts_of_the_score_are_told_in_the_order_in_which_they_were_added() -> None:
+    text = report_markdown(REPORT, PICTURES)
+    assert lines_with(text, "tower 0.75") == [
+        "| borrowed and new | 5.0000 | 0.3000 | 0.1100 | tower 0.75, borrowed 2, new -0.5 |"
+    ]
+    assert text.index("| tower 1 |") < text.index("tower 0.75")
 
 
 def test_real_data_has_no_oracle() -> None:
