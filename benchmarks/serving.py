@@ -1,6 +1,6 @@
 """The embedded server: what gRPC costs, what batching gains, exact top-k, a swap under load, and memory over time.
 
-    python -m benchmarks.serving --model saved_models/demo [--seconds 4] [--clients 8] [--soak MINUTES] [--out FILE]
+    python -m benchmarks.serving --model saved_models/demo [--seconds 4] [--clients 8] [--soak MINUTES [--soak-only]] [--out FILE]
 
 Everything in one run, in turns, medians. Latencies: one client, whose calls go in turn to the model in this process, to
 an echo of the same bytes by a gRPC server in a process of its own, and to Predict; ratios are of neighbours in time.
@@ -69,11 +69,21 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=1_000_000, help="of the large catalogue")
     parser.add_argument("--soak", type=float, default=0.0, metavar="MINUTES", help="also watch the memory for so long")
     parser.add_argument("--soak-pause", type=float, default=0.0, help="seconds between two requests of its clients")
+    parser.add_argument("--soak-only", action="store_true", help="nothing but the soak")
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     options = parser.parse_args()
     begin = time.monotonic()
+    if options.soak_only and not options.soak:
+        parser.error("--soak-only needs --soak MINUTES")
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(options, Path(folder))
+        figures = {"load_before": round(os.getloadavg()[0], 2), "results": []}
+        if not options.soak_only:
+            figures |= measure(options, Path(folder))
+    if options.soak:
+        figures["soak"] = soak(options)
+        slope = figures["soak"]["megabytes_an_hour"]
+        limited = Measured("memory, MB an hour (upper end)", slope["to"], serving_load.FLAT, False, _facts(slope))
+        figures["results"].append(limited.as_dict())
     figures = {"command": _command(options), "processors": os.cpu_count(), **figures}
     figures["load_average"] = {"before": figures.pop("load_before"), "after": round(os.getloadavg()[0], 2)}
     figures["minutes"] = round((time.monotonic() - begin) / 60, 1)
@@ -85,7 +95,6 @@ def main() -> None:
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """All figures, and a `Measured` for each that has a limit."""
-    load_before = round(os.getloadavg()[0], 2)
     small = open_model(options.model.resolve())
     table = catalogue.embeddings(options.items, WIDTH, seed=0)
     top_k = {rows: serving_top_k.measure(table, options.seconds * 2, rows) for rows in (1, 8)}
@@ -98,7 +107,6 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
     swapped = swap(folder / "swap", options.clients, options.seconds)
     figures: dict[str, Any] = {
-        "load_before": load_before,
         "model": small.folder.name,
         "latency": latency,
         "throughput": rates,
@@ -117,17 +125,15 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         Measured("BruteForce / exact top-100", top_k[1]["faster_than_brute_force"], 1.25, True, _facts(top_k[1]["ms"])),
         Measured("answers lost or mixed in a swap", _lost(swapped), 0, False, _facts(swapped["answers_by_version"])),
     ]
-    if options.soak:
-        with server(options.model.resolve()) as running:
-            requests = recorded(options.model.resolve())
-            figures["soak"] = serving_load.soak(
-                running, requests, seconds=60 * options.soak, clients=4, pause=options.soak_pause, seed=0
-            )
-        slope = figures["soak"]["megabytes_an_hour"]
-        results.append(
-            Measured("memory, MB an hour (lower end)", slope["from"], serving_load.FLAT, False, _facts(slope))
-        )
     return {"results": [result.as_dict() for result in results], **figures}
+
+
+def soak(options: argparse.Namespace) -> dict[str, Any]:
+    """The model's server under requests of all kinds, and its memory."""
+    with server(options.model.resolve()) as running:
+        requests = recorded(options.model.resolve())
+        seconds = 60 * options.soak
+        return serving_load.soak(running, requests, seconds=seconds, clients=4, pause=options.soak_pause, seed=0)
 
 
 def open_model(folder: Path) -> Model:
@@ -275,6 +281,7 @@ def _facts(values: dict[Any, Any]) -> str:
 
 def _command(options: argparse.Namespace) -> str:
     soaked = f" --soak {options.soak:g} --soak-pause {options.soak_pause:g}" if options.soak else ""
+    soaked += " --soak-only" if options.soak_only else ""
     return (
         f"python -m benchmarks.serving --model saved_models/{options.model.resolve().name} --seconds {options.seconds:g} "
         f"--clients {options.clients} --items {options.items}{soaked}"

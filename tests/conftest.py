@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+# Read by gRPC when it is first imported; its notes on connections that end would stand between the tests' dots.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
 import pytest
 
 import tfrecs  # noqa: F401  (the Keras guard runs before any test imports TensorFlow)
