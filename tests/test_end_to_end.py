@@ -144,7 +144,7 @@ def test_every_signature_answers_in_a_process_that_never_imports_us(whole: Whole
     rows = np.arange(6)
     inputs = recommend_inputs(session.manifest.schema_, session.catalogue.ids, requests, rows, 20)
     ids = session.catalogue.ids.astype(object)
-    row = _complete_item(whole.data)
+    row = _complete_items(whole.data)[0]
     asked = {
         contract.RECOMMEND: {**inputs, "k": np.array(7, np.int32)},
         contract.RANK: {
@@ -184,29 +184,31 @@ def test_every_signature_answers_in_a_process_that_never_imports_us(whole: Whole
     assert ops & TEXT_OPS
 
 
-def test_a_served_new_item_equals_the_catalogue_item_with_the_same_content(
+def test_served_new_items_equal_the_catalogue_items_with_the_same_content(
     whole: Whole, session: Session, client: Client
 ) -> None:
-    row = _complete_item(whole.data)
+    rows = _complete_items(whole.data)[:16]
     embedded = client.embed_items(
-        text=[row["description"]],
-        image=[(whole.data / row["image"]).read_bytes()],
-        audio=[(whole.data / row["audio"]).read_bytes()],
-        mood=[[row["mood"]]],
-    )
-    position = session.catalogue.ids.tolist().index(row["item_id"])
+        text=[row["description"] for row in rows],
+        image=[(whole.data / row["image"]).read_bytes() for row in rows],
+        audio=[(whole.data / row["audio"]).read_bytes() for row in rows],
+        mood=[[row["mood"]] for row in rows],
+    ).embedding
+    ids = session.catalogue.ids.tolist()
     model = session.model
     known = model.id_index
-    model.id_index = tf.fill([len(session.catalogue)], -1)  # content alone
-    expected = model.items()[0].numpy()[position]
+    model.id_index = tf.fill([len(ids)], -1)  # content alone
+    expected = model.items()[0].numpy()[[ids.index(row["item_id"]) for row in rows]]
     model.id_index = known
-    cosine = embedded.embedding[0] @ expected / np.linalg.norm(embedded.embedding[0]) / np.linalg.norm(expected)
-    # Not 1: the records hold the picture resized and compressed again, and the clip's middle in 16 bits.
-    assert cosine > 0.98
+    norms = np.linalg.norm(embedded, axis=1) * np.linalg.norm(expected, axis=1)
+    cosines = (embedded * expected).sum(axis=1) / norms
+    # Not 1: the records hold the picture resized and compressed again, which moves some items of a catalogue of 80 more.
+    assert np.median(cosines) > 0.99
+    assert cosines.min() > 0.9
 
 
 def test_a_broken_picture_or_clip_is_refused_and_a_missing_one_is_missing(whole: Whole, client: Client) -> None:
-    row = _complete_item(whole.data)
+    row = _complete_items(whole.data)[0]
     picture, clip = ((whole.data / row[key]).read_bytes() for key in ("image", "audio"))
     good = {"text": [row["description"]] * 3, "image": [picture] * 3, "audio": [clip] * 3, "mood": [[row["mood"]]] * 3}
     for name, broken in (("image", picture[:99]), ("image", b"RIFF"), ("audio", clip[:99]), ("audio", picture)):
@@ -282,5 +284,5 @@ def _items(data: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in (data / "items.jsonl").read_text().splitlines()]
 
 
-def _complete_item(data: Path) -> dict[str, str]:
-    return next(row for row in _items(data) if all(row[key] for key in ("description", "image", "audio")))
+def _complete_items(data: Path) -> list[dict[str, str]]:
+    return [row for row in _items(data) if all(row[key] for key in ("description", "image", "audio"))]
