@@ -18,13 +18,14 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from pipelines.evaluate import held_out_requests
-from pipelines.hybrid import hybrid_of
+from pipelines.hybrid import hybrid_of, index_statistics
 from pipelines.index import Index, trained_index, updated_index
 from pipelines.lexicon import item_texts, run_lexicon
 from pipelines.parity import Arrays, GateResult, other_requests, pass_gate
 from pipelines.progress import say
 from pipelines.recommender import TowerRecommender
 from pipelines.run_folder import RunFolder
+from pipelines.scoring import ModelScorer
 from pipelines.served_requests import missing_item, recommend_inputs, reindexed, spread
 from pipelines.train import Session, load_trained
 from pipelines.update import UpdateJob, read_update
@@ -36,6 +37,7 @@ from tfrecs.errors import ExportError
 from tfrecs.features import feature_for
 from tfrecs.reader import item_features
 from tfrecs.rejects import Rejects
+from towers.hybrid import Statistics
 
 PARITY_K = 20
 _TEMPORARY = ".export"  # no integer: servers pass it over
@@ -71,11 +73,11 @@ def run(job: ExportJob) -> ExportResult:
     session = load_trained(folder)
     with _alone_in(job.to) as temporary:
         index, rejects = _index(session, job)
-        hybrid = hybrid_of(session, index.trained, index.table, len(index))
+        statistics = index_statistics(session, index.trained, index.table)
         if session.model.query_encoder is not None:
             lexicon = run_lexicon(folder.lexicon, session.model, session.catalogue, session.config)
             index = replace(index, words=item_texts(session.model, index.catalogue), lexicon=lexicon)
-        module = make_module(session, index)
+        module = make_module(session, index, statistics)
         tf.saved_model.save(module, str(temporary), signatures=module.signatures())
         requests = held_out_requests(session)
         rows = spread(len(requests), session.config.export.parity_requests)
@@ -90,7 +92,8 @@ def run(job: ExportJob) -> ExportResult:
         if rejects is not None:
             rejects.write(extra)
         known = reindexed(requests, index.positions(len(session.catalogue)))
-        gate = pass_gate(session.model, hybrid, index, known, rows, asked, temporary)
+        scorer = ModelScorer(session.model, known, tf.constant(index.table), hybrid_of(session, statistics))
+        gate = pass_gate(scorer, index, rows, asked, temporary)
         (extra / layout.GATE_FILE).write_text(json.dumps(asdict(gate), indent=1) + "\n", encoding="utf-8")
         version = layout.latest_version(job.to) + 1
         path = temporary.rename(job.to / str(version))
@@ -148,15 +151,16 @@ def _index(session: Session, job: ExportJob) -> tuple[Index, Rejects | None]:
     return updated_index(session, catalogue), rejects
 
 
-def make_module(session: Session, index: Index) -> ServingModule:
-    """The model with its index, as a trackable object with signatures."""
+def make_module(session: Session, index: Index, statistics: Statistics | None) -> ServingModule:
+    """The model with its index, as a trackable object with signatures. `statistics`: of the index, or None."""
     columns = len(padded_table(index.table))
+    hybrid = hybrid_of(session, None if statistics is None else statistics.padded(columns))
     lexical = None
     if index.lexicon is not None and index.words is not None:
         postings = index.lexicon.postings(index.words)
         lexical = LexicalSearch(index.lexicon.terms, postings, columns, index.lexicon.dense)
     return ServingModule(
-        TowerRecommender(session.model, hybrid_of(session, index.trained, index.table, columns)),
+        TowerRecommender(session.model, hybrid),
         index.catalogue.ids.tolist(),
         index.table,
         index.weights,

@@ -18,9 +18,20 @@ from pipelines.heldout import Requests, with_targets
 from pipelines.queries import Queries
 from pipelines.run_folder import write_text
 from pipelines.scoring import ModelScorer, pad_history
-from pipelines.statistics import completed, count_statistics
+from pipelines.statistics import completed, count_statistics, neighbour_links, training_matrix
 from tfrecs.errors import DataError
-from towers.hybrid import BORROWED, NEIGHBOURS, NEW, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore, Statistics
+from towers.hybrid import (
+    BORROWED,
+    NEIGHBOURS,
+    NEW,
+    POPULARITY,
+    RECENT,
+    SUCCESSORS,
+    TOWER,
+    HybridScore,
+    Links,
+    Statistics,
+)
 
 if TYPE_CHECKING:
     from pipelines.train import Session
@@ -91,20 +102,22 @@ def session_statistics(session: Session, trained: np.ndarray, table: np.ndarray,
     return completed(counted, trained, unit, config.hybrid.nearest)
 
 
-def hybrid_of(session: Session, trained: np.ndarray, table: np.ndarray, columns: int) -> HybridScore | None:
-    """The hybrid score over the items of an index and `columns` in all; None where the run has learned none."""
+def index_statistics(session: Session, trained: np.ndarray, table: np.ndarray) -> Statistics | None:
+    """`session_statistics` for the items of an index; None where the run has learned no hybrid score."""
     blend = session.blend
-    if blend is None:
-        return None
-    statistics = session_statistics(session, trained, table, blend.regularization)
-    return HybridScore(statistics.padded(columns), blend.weights)
+    return None if blend is None else session_statistics(session, trained, table, blend.regularization)
+
+
+def hybrid_of(session: Session, statistics: Statistics | None) -> HybridScore | None:
+    """The hybrid score over the items of the statistics; None where the run has learned none."""
+    return None if session.blend is None or statistics is None else HybridScore(statistics, session.blend.weights)
 
 
 def trained_scorer(session: Session, requests: Requests) -> ModelScorer:
     """The trained model as it is exported: the towers, in the hybrid score where the run has one."""
     table = session.model.items()[0]
-    trained = np.arange(len(session.catalogue))
-    return ModelScorer(session.model, requests, table, hybrid_of(session, trained, table.numpy(), len(trained)))
+    statistics = index_statistics(session, np.arange(len(session.catalogue)), table.numpy())
+    return ModelScorer(session.model, requests, table, hybrid_of(session, statistics))
 
 
 def learn_blend(session: Session, requests: Requests) -> Blend:
@@ -123,25 +136,28 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
     candidates = _some(count, settings.candidates, session.config.seed)
     scorer = ModelScorer(session.model, requests, table)
 
-    def counted(regularization: float) -> Statistics:
-        return session_statistics(session, np.arange(count), table.numpy(), regularization)
+    borrowed = np.bincount(session.events.items, minlength=count) == 0
+    first = _first_times(requests, borrowed)
 
     def parts_of(statistics: Statistics, names: Sequence[str], queries: Queries) -> tuple[np.ndarray, float]:
         everything = HybridScore(statistics, dict.fromkeys(names, 1.0))
-        first = _first_times(requests, statistics.borrowed)
         return _parts(scorer, everything, names, queries, candidates, first, evaluate.batch)
+
+    def loss_of(links: Links) -> float:
+        last = {NEIGHBOURS: session.config.user.history}
+        alone = Statistics({NEIGHBOURS: links}, np.zeros(count, np.float32), borrowed, last)
+        values, correction = parts_of(alone, [TOWER, NEIGHBOURS], few)
+        return _maximum_likelihood(values, correction, [False, False])[1]
 
     regularization = settings.regularizations[0]
     if len(settings.regularizations) > 1 and count <= settings.linear_items:
         few = queries.take(_some(len(queries), _FEW, session.config.seed))
-        losses = {
-            strength: _maximum_likelihood(*parts_of(counted(strength), [TOWER, NEIGHBOURS], few), [False, False])[1]
-            for strength in settings.regularizations
-        }
-        regularization = min(losses, key=lambda strength: losses[strength])
-    statistics = counted(regularization)
-    first = _first_times(requests, statistics.borrowed)
-    new_targets = sum(bool(statistics.borrowed[targets[0]]) for targets in queries.targets)
+        train = training_matrix(session.events, count)
+        regularization = min(
+            settings.regularizations, key=lambda strength: loss_of(neighbour_links(train, strength, settings))
+        )
+    statistics = session_statistics(session, np.arange(count), table.numpy(), regularization)
+    new_targets = sum(bool(borrowed[targets[0]]) for targets in queries.targets)
     stages = _stages(statistics, learns_new=new_targets >= settings.least_new)
     values, correction = parts_of(statistics, [name for stage in stages for name in stage], queries)
     steps: list[dict[str, object]] = []

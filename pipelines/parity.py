@@ -16,8 +16,6 @@ from pipelines.scoring import ModelScorer
 from serving import contract
 from serving.gate import ask_fresh_process, ops_in, unknown_ops
 from tfrecs.errors import ExportError
-from towers.hybrid import HybridScore
-from towers.two_tower import TwoTower
 
 # Of the largest score where that is above 1: float32 holds seven digits, whatever the scores' unit.
 TOLERANCE = 1e-5
@@ -49,20 +47,13 @@ class GateResult:
 
 
 def pass_gate(
-    model: TwoTower,
-    hybrid: HybridScore | None,
-    index: Index,
-    requests: Requests,
-    rows: np.ndarray,
-    asked: Mapping[str, Arrays],
-    folder: Path,
+    scorer: ModelScorer, index: Index, rows: np.ndarray, asked: Mapping[str, Arrays], folder: Path
 ) -> GateResult:
     """Loads a SavedModel in a fresh process, asks it, and measures.
 
     Args:
-      hybrid: over the items of `index`, or None.
-      requests: over the same items.
-      rows: int64 [B], those of them that `asked` holds as inputs of `recommend`.
+      scorer: what the answers must be, of requests over the items of `index`.
+      rows: int64 [B], those of its requests that `asked` holds as inputs of `recommend`.
       asked: signature -> inputs, a batch each.
       folder: of the version, not yet where a server looks.
 
@@ -78,7 +69,7 @@ def pass_gate(
         answers = ask_fresh_process(folder, asked, timed=contract.RECOMMEND)
     except RuntimeError as error:
         raise ExportError(f"export gate: {error}; nothing was written") from error
-    worst = compare(model, hybrid, index, requests, rows, asked, answers.outputs)
+    worst = compare(scorer, index, rows, asked, answers.outputs)
     p50, p99 = np.percentile(answers.seconds, [50, 99]) * 1000
     return GateResult(
         requests=len(rows),
@@ -105,19 +96,13 @@ def other_requests(index: Index, inputs: Arrays, has_text: bool) -> dict[str, Ar
 
 
 def compare(
-    model: TwoTower,
-    hybrid: HybridScore | None,
-    index: Index,
-    requests: Requests,
-    rows: np.ndarray,
-    asked: Mapping[str, Arrays],
-    served: Mapping[str, Arrays],
+    scorer: ModelScorer, index: Index, rows: np.ndarray, asked: Mapping[str, Arrays], served: Mapping[str, Arrays]
 ) -> float:
     """Compares answers with Python's.
 
     Args:
-      requests: over the items of `index`.
-      rows: which of them were asked.
+      scorer: what the answers must be, of requests over the items of `index`.
+      rows: which of its requests were asked.
       asked, served: signature -> inputs, and outputs.
 
     Returns:
@@ -126,9 +111,8 @@ def compare(
     Raises:
       ExportError: ids that differ, or scores or labels by more than `TOLERANCE` allows.
     """
-    table = tf.constant(index.table)
+    model, requests, table = scorer.model, scorer.requests, scorer.table
     queries = requests.queries.take(rows)
-    scorer = ModelScorer(model, requests, table, hybrid)
     states, scores = scorer.states(queries), scorer(queries)
     worst = _recommend(index, scores, requests, rows, asked[contract.RECOMMEND], served[contract.RECOMMEND])
 

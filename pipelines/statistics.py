@@ -11,6 +11,28 @@ from tfrecs.reader import TrainingEvents
 from towers.hybrid import NEIGHBOURS, RECENT, SUCCESSORS, Links, Statistics
 
 
+def training_matrix(events: TrainingEvents, num_items: int) -> sp.csr_matrix:
+    """float32 [users, N] of ones: who took what at all."""
+    _, users = np.unique(events.users, return_inverse=True)
+    train = interaction_matrix(users, events.items, num_users=int(users.max(initial=-1)) + 1, num_items=num_items)
+    train.data[:] = 1.0
+    return train
+
+
+def neighbour_links(train: sp.csr_matrix, regularization: float, settings: HybridConfig) -> Links:
+    """Which items the users of an item take: the largest weights of EASE, or of item-kNN where there are too many items.
+
+    Args:
+      train: see `training_matrix`.
+      regularization: of EASE.
+    """
+    if train.shape[1] > settings.linear_items:
+        near = item_similarities(train, shrinkage=settings.shrinkage, neighbours=settings.neighbours)
+    else:
+        near = sp.csr_matrix(ease_weights(train, regularization))
+    return packed(near, settings.neighbours)
+
+
 def count_statistics(
     events: TrainingEvents,
     num_items: int,
@@ -26,48 +48,34 @@ def count_statistics(
       num_items: N, of the catalogue.
       history: events of a history that the model sees.
       ordered: whether the events of a user have an order; without one there is no successor, and no newest event.
-      regularization: of the linear model; a catalogue too large for one has the cosines of item-kNN instead.
+      regularization: see `neighbour_links`.
     """
-    _, users = np.unique(events.users, return_inverse=True)
-    train = interaction_matrix(users, events.items, num_users=int(users.max(initial=-1)) + 1, num_items=num_items)
-    train.data[:] = 1.0
-    if num_items <= settings.linear_items:
-        near = linear_weights(train, regularization, settings.neighbours)
-    else:
-        near = item_similarities(train, shrinkage=settings.shrinkage, neighbours=settings.neighbours)
-    links, last = {NEIGHBOURS: packed(near, settings.neighbours)}, {NEIGHBOURS: history}
+    links = {NEIGHBOURS: neighbour_links(training_matrix(events, num_items), regularization, settings)}
+    last = {NEIGHBOURS: history}
     if ordered:
-        after = succession(users, events.items, num_items, settings.window, settings.shrinkage)
+        _, users = np.unique(events.users, return_inverse=True)
+        after = succession(users, events.items, num_items, window=settings.window, shrinkage=settings.shrinkage)
         links[SUCCESSORS] = packed(after, settings.neighbours)
         last |= {RECENT: min(settings.recent, history), SUCCESSORS: min(settings.last_successors, history)}
     counts = np.bincount(events.items, minlength=num_items)
     return Statistics(links, np.log1p(counts).astype(np.float32), counts == 0, last)
 
 
-def linear_weights(train: sp.csr_matrix, regularization: float, width: int) -> sp.csr_matrix:
-    """float32 [N, N]: row i holds the `width` largest weights, by their size, of item i in EASE's linear model.
+def ease_weights(train: sp.csr_matrix, regularization: float) -> np.ndarray:
+    """float32 [N, N] with a zero diagonal: the ridge regression of every column of `train` [users, N] on all others.
 
-    The ridge regression of every item on all others (Steck, 2019, "Embarrassingly shallow autoencoders for sparse data",
-    arXiv:1905.03375): with P = (X^T X + regularization I)^-1, B[i, j] = -P[i, j] / P[j, j] and B[i, i] = 0.
-
-    Args:
-      train: [users, N] of ones.
+    With P = (X^T X + regularization I)^-1 it is B[i, j] = -P[i, j] / P[j, j] (Steck, 2019, "Embarrassingly shallow
+    autoencoders for sparse data", arXiv:1905.03375).
     """
     gram = (train.T @ train).toarray().astype(np.float64)
     gram[np.diag_indices_from(gram)] += regularization
     inverse = np.linalg.inv(gram)
     weights = (-inverse / np.diag(inverse)).astype(np.float32)
     np.fill_diagonal(weights, 0.0)
-    kept = min(width, len(weights))
-    columns = np.argpartition(-np.abs(weights), kept - 1, axis=1)[:, :kept]
-    values = np.take_along_axis(weights, columns, axis=1)
-    pointers = np.arange(0, columns.size + 1, kept)
-    result = sp.csr_matrix((values.ravel(), columns.ravel(), pointers), shape=weights.shape)
-    result.eliminate_zeros()
-    return result
+    return weights
 
 
-def succession(users: np.ndarray, items: np.ndarray, num_items: int, window: int, shrinkage: float) -> sp.csr_matrix:
+def succession(users: np.ndarray, items: np.ndarray, num_items: int, *, window: int, shrinkage: float) -> sp.csr_matrix:
     """float32 [N, N]: how much item j is what comes soon after item i.
 
     Two events of a user that are d <= `window` places apart add 1 / d to T[i, j]; the result is

@@ -115,7 +115,7 @@ def test_a_large_catalogue_has_the_neighbours_of_item_knn() -> None:
 
 
 def test_what_comes_sooner_after_an_item_is_more_its_successor() -> None:
-    near = succession(np.zeros(3, int), np.array([0, 1, 2]), 3, 2, 0.0).toarray()
+    near = succession(np.zeros(3, int), np.array([0, 1, 2]), 3, window=2, shrinkage=0.0).toarray()
     # T[0, 1] = T[1, 2] = 1 and T[0, 2] = 1/2; out of 0 go 3/2, into 2 come 3/2.
     np.testing.assert_allclose(near, [[0, 1 / 1.5**0.5, 0.5 / 1.5], [0, 0, 1 / 1.5**0.5], [0, 0, 0]], rtol=1e-6)
 
@@ -128,7 +128,9 @@ def test_without_an_order_there_is_no_successor_and_the_whole_history_counts() -
 
 
 def test_an_item_that_comes_after_itself_is_no_successor() -> None:
-    assert succession(np.array([0, 0, 0]), np.array([1, 1, 0]), 2, 1, 0.0).toarray().tolist()[1][1] == 0.0
+    assert (
+        succession(np.array([0, 0, 0]), np.array([1, 1, 0]), 2, window=1, shrinkage=0.0).toarray().tolist()[1][1] == 0.0
+    )
 
 
 @settings(deadline=None, max_examples=25)

@@ -20,10 +20,11 @@ from benchmarks.peers.base import (
 )
 from benchmarks.peers.describing import looks, sounds, standardised, tf_idf
 from benchmarks.peers.factors import fold_in
-from benchmarks.peers.neighbours import item_knn, popularity, transition_similarities, transitions
+from benchmarks.peers.neighbours import item_knn, popularity, transitions
 from benchmarks.peers.table import ALL, CATEGORIES, EACH, PEERS, Peer, grid, named
 from benchmarks.peers.tfrs_tutorial import fit as tutorial
 from pipelines.queries import Queries
+from pipelines.statistics import ease_weights, succession
 
 
 def rows(*values: list[float]) -> sp.csr_matrix:
@@ -90,12 +91,12 @@ def test_item_knn_is_the_products_own() -> None:
 def test_ease_is_its_closed_form() -> None:
     # Two items, both met by user 1, the first alone by user 2: X^T X + I = [[3, 1], [1, 2]], P = [[2, -1], [-1, 3]] / 5.
     matrix = sp.csr_matrix(np.array([[1, 1], [1, 0]], np.float32))
-    np.testing.assert_allclose(ease.weights(matrix, 1.0), [[0, 1 / 3], [1 / 2, 0]], rtol=1e-6)
+    np.testing.assert_allclose(ease_weights(matrix, 1.0), [[0, 1 / 3], [1 / 2, 0]], rtol=1e-6)
 
 
 def test_ease_columns_are_ridge_regressions_on_the_other_items() -> None:
     matrix = sp.random(40, 6, density=0.4, format="csr", dtype=np.float32, rng=np.random.default_rng(1))
-    learned = ease.weights(matrix, 2.0)
+    learned = ease_weights(matrix, 2.0)
     dense, others = matrix.toarray(), [0, 1, 2, 4, 5]
     inputs = dense[:, others]
     expected = np.linalg.solve(inputs.T @ inputs + 2.0 * np.eye(5), inputs.T @ dense[:, 3])
@@ -104,16 +105,20 @@ def test_ease_columns_are_ridge_regressions_on_the_other_items() -> None:
 
 
 def test_ease_scores_sum_over_the_newest_events() -> None:
-    learned = ease.weights(TRAINING.matrix, 1.0)
+    learned = ease_weights(TRAINING.matrix, 1.0)
     ask = ease.fit(TRAINING, {"regularization": 1.0}, 0)
     scores = ask({"last": 1})(asking([0, 2]))
     np.testing.assert_allclose(scores[0], learned[2])
     np.testing.assert_allclose(ask({"last": None})(asking([0, 2]))[0], learned[0] + learned[2], rtol=1e-6)
 
 
+def follows(*, window: int, shrinkage: float) -> sp.csr_matrix:
+    return succession(TRAINING.users, TRAINING.items, TRAINING.num_items, window=window, shrinkage=shrinkage)
+
+
 def test_transitions_count_what_directly_follows() -> None:
     # 0 -> 1 twice, 1 -> 2 once, 2 -> 1 once; out: 2, 1, 1; into 1: 3, into 2: 1. User c's events do not follow user b's.
-    result = transition_similarities(TRAINING, window=1, shrinkage=10.0).toarray()
+    result = follows(window=1, shrinkage=10.0).toarray()
     expected = np.zeros((4, 4))
     expected[0, 1] = 2 / (6**0.5 + 10)
     expected[1, 2] = 1 / (1 + 10)
@@ -122,13 +127,13 @@ def test_transitions_count_what_directly_follows() -> None:
 
 
 def test_a_wider_window_weighs_by_distance() -> None:
-    result = transition_similarities(TRAINING, window=2, shrinkage=0.0).toarray()
+    result = follows(window=2, shrinkage=0.0).toarray()
     # Besides the above, 0 -> 2 at distance 2 with one half: out of 0 2.5, into 2 1.5.
     assert result[0, 2] == pytest.approx(0.5 / (2.5 * 1.5) ** 0.5)
 
 
 def test_older_events_weigh_less_in_transitions() -> None:
-    after = transition_similarities(TRAINING, window=1, shrinkage=10.0).toarray()
+    after = follows(window=1, shrinkage=10.0).toarray()
     scores = transitions(TRAINING, {"window": 1, "shrinkage": 10.0}, 0)({"last": 2})(asking([2, 1, 0], []))
     np.testing.assert_allclose(scores[0], after[0] + 0.5 * after[1], rtol=1e-6)
     assert not scores[1].any()

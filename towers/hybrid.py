@@ -34,8 +34,7 @@ class Statistics:
       links: name of the part -> its links; `NEIGHBOURS`, and `SUCCESSORS` where events have an order.
       popularity: float32 [N], log of the number of training events.
       borrowed: bool [N], items that nothing was counted of and whose figures are those of items like them.
-      last: name of the part -> how many of the newest different items of a history count; `RECENT` is `NEIGHBOURS` of
-        fewer.
+      last: name of the part -> how many of the newest events of a history count; `RECENT` is `NEIGHBOURS` of fewer.
     """
 
     links: Mapping[str, Links]
@@ -59,8 +58,8 @@ class HybridScore(tf.Module):
     score(q, i) = w_tower s(q, i) + w_n(i) sum_j n(j, i) + w_r sum_j' n(j', i) + w_s sum_j" t(j", i) / rank(j")
                   + w_p log count(i) + b(i)
 
-    where j, j' and j" run over the newest different items of the history (rank 1 is the newest), of different numbers;
-    n are the weights of a linear item-item model and t says how often i came soon after j". An item that nothing was
+    where j, j' and j" run over the different items of the history's newest events (rank 1 is the newest), each over another
+    number of events; n are the weights of a linear item-item model and t says how often i came soon after j". An item that nothing was
     counted of has borrowed figures, a weight of its own for them, and a bias; w_n and b are the same for all others. The
     sum is the logit of a softmax, so the weights can be learned by maximum likelihood on held-out requests.
 
@@ -130,7 +129,7 @@ class HybridScore(tf.Module):
 
 
 def newest_different(index: tf.Tensor, count: tf.Tensor, last: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The newest `last` events, newest first, each item once.
+    """The items of the newest `last` events, newest first, each once.
 
     Args:
       index: int32 [B, L], events from the left, oldest first.

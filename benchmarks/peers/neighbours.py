@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from benchmarks.peers.base import Ask, Training
 from pipelines.baselines import item_knn_scorer, item_similarities, popularity_scorer
 from pipelines.queries import Queries, Scorer
+from pipelines.statistics import succession
 
 
 def popularity(training: Training, params: Mapping[str, Any], seed: int) -> Ask:
@@ -25,30 +26,14 @@ def item_knn(training: Training, params: Mapping[str, Any], seed: int) -> Ask:
     return lambda how: item_knn_scorer(similarities, last=how["last"])
 
 
-def transition_similarities(training: Training, *, window: int, shrinkage: float) -> sp.csr_matrix:
-    """float32 csr [N, N]: how much item j is what comes after item i.
-
-    A pair of events of one user that are d <= `window` places apart adds 1 / d to T[i, j]. The result is
-    T[i, j] / (sqrt(sum_j T[i, j] * sum_i T[i, j]) + shrinkage), cosine-like, shrunk where it rests on few pairs.
-    """
-    parts = []
-    for distance in range(1, window + 1):
-        same = training.users[distance:] == training.users[:-distance]
-        before, after = training.items[:-distance][same], training.items[distance:][same]
-        weights = np.full(len(before), 1.0 / distance)
-        parts.append(sp.csr_matrix((weights, (before, after)), shape=(training.num_items,) * 2))
-    counts = sum(parts[1:], parts[0]).tocoo()
-    out, into = np.asarray(counts.sum(axis=1)).ravel(), np.asarray(counts.sum(axis=0)).ravel()
-    values = counts.data / (np.sqrt(out[counts.row] * into[counts.col]) + shrinkage)
-    return sp.csr_matrix((values.astype(np.float32), (counts.row, counts.col)), shape=counts.shape)
-
-
 def transitions(training: Training, params: Mapping[str, Any], seed: int) -> Ask:
     """Sum over the newest events, the d-th newest weighing 1 / d, of what comes after them.
 
     `params`: window, shrinkage; asked with last (events that count).
     """
-    after = transition_similarities(training, window=params["window"], shrinkage=params["shrinkage"])
+    after = succession(
+        training.users, training.items, training.num_items, window=params["window"], shrinkage=params["shrinkage"]
+    )
 
     def ask(how: Mapping[str, Any]) -> Scorer:
         def score(queries: Queries) -> np.ndarray:
