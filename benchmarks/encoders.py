@@ -27,7 +27,8 @@ from pipelines import build
 from pipelines.config import Config, load_config
 from pipelines.model import refresh
 from pipelines.progress import say
-from pipelines.train import Session, Trainer, TrainJob
+from pipelines.session import Session
+from pipelines.train import Trainer, TrainJob
 from tfrecs.demo import generate
 
 RESULTS = Path(__file__).resolve().parent / "results"

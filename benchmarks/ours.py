@@ -16,6 +16,7 @@ from pipelines.heldout import with_targets
 from pipelines.hybrid import trained_scorer
 from pipelines.queries import Queries
 from pipelines.run_folder import RunFolder
+from pipelines.session import load_trained
 from tfrecs.errors import DataError
 
 
@@ -36,7 +37,7 @@ def lists(run: Path, expected: Queries) -> np.ndarray:
     Raises:
       DataError: the run was trained on records with another split than `expected`, the benchmark's own.
     """
-    session = train.load_trained(RunFolder(run))
+    session = load_trained(RunFolder(run))
     requests = held_out_requests(session)
     queries = with_targets(requests.queries)
     if not same(queries, expected):

@@ -28,6 +28,7 @@ from pipelines.heldout import with_targets
 from pipelines.progress import say
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
+from pipelines.session import load_trained
 from tfrecs.schema import MANIFEST_FILE
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -50,7 +51,7 @@ def cold_records(data: Path, work: Path, config: Config) -> Path:
 
 def recalls(run: Path) -> tuple[np.ndarray, np.ndarray]:
     """Recall@20 of every test request, float [Q], and whether its target is a cold item, bool [Q]."""
-    session = train.load_trained(RunFolder(run))
+    session = load_trained(RunFolder(run))
     requests = held_out_requests(session)
     queries = with_targets(requests.queries)
     settings = session.config.evaluate

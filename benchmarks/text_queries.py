@@ -37,7 +37,7 @@ from pipelines.config import load_config
 from pipelines.lexicon import encoder_scores, item_texts, run_lexicon
 from pipelines.progress import say
 from pipelines.run_folder import RunFolder
-from pipelines.train import load_trained
+from pipelines.session import load_trained
 from tfrecs.errors import DataError
 from tfrecs.schema import MANIFEST_FILE
 

@@ -25,8 +25,8 @@ from pipelines.queries import Queries, Scorer
 from pipelines.report import JSON_FILE, MARKDOWN_FILE, Report, summary_table, write_report
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
+from pipelines.session import Session, load_trained, validation_requests
 from pipelines.tradeoff import accuracy_diversity_curve
-from pipelines.train import Session, load_trained, validation_requests
 from tfrecs.demo.world import oracle_scores
 from tfrecs.errors import DataError
 from tfrecs.labelled import load_labelled_events

@@ -27,7 +27,7 @@ from pipelines.recommender import TowerRecommender
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
 from pipelines.served_requests import missing_item, recommend_inputs, reindexed, spread
-from pipelines.train import Session, load_trained
+from pipelines.session import Session, load_trained
 from pipelines.update import UpdateJob, read_update
 from serving import contract, layout
 from serving.lexical import LexicalSearch

@@ -1,12 +1,8 @@
-"""The weights of the hybrid score, learned on the validation split and kept in the run folder."""
+"""The hybrid score of a session: what it counts in training, and its weights, learned on the validation split."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -14,12 +10,12 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from pipelines import metrics
+from pipelines.blend import Blend
 from pipelines.heldout import Requests, with_targets
 from pipelines.queries import Queries
-from pipelines.run_folder import write_text
 from pipelines.scoring import ModelScorer, pad_history
+from pipelines.session import Session
 from pipelines.statistics import completed, count_statistics, neighbour_links, training_matrix
-from tfrecs.errors import DataError
 from towers.hybrid import (
     BORROWED,
     NEIGHBOURS,
@@ -33,51 +29,9 @@ from towers.hybrid import (
     Statistics,
 )
 
-if TYPE_CHECKING:
-    from pipelines.train import Session
-
-HYBRID_FILE = "hybrid.json"
 MEASURED = ("recall@20", "ndcg@10", "ndcg@20")
-_SAID = (("Recall@20", "recall@20"), ("NDCG@10", "ndcg@10"))
 _FEW = 500  # requests that choose the regularization
 _PRIOR = 1e-3  # of the squared weights of standardised parts; it only keeps parts that say the same from drifting
-
-
-@dataclass(frozen=True)
-class Blend:
-    """What was learned.
-
-    Attributes:
-      regularization: of the linear model behind the neighbours.
-      weights: name of the part -> weight, none negative but that of `NEW`.
-      steps: the parts as they were added one by one: `parts`, `loss` (cross-entropy in nats) and the validation metrics.
-    """
-
-    regularization: float
-    weights: Mapping[str, float]
-    steps: Sequence[Mapping[str, object]]
-
-    def __str__(self) -> str:
-        names = ", ".join(name for name, weight in self.weights.items() if weight)
-        if not self.steps:
-            return f"hybrid of {names}: no validation request to learn from"
-        first, last = self.steps[0], self.steps[-1]
-        said = [f"{label} {first[key]:.4f} -> {last[key]:.4f}" for label, key in _SAID]
-        return f"hybrid of {names}: valid {'  '.join(said)}"
-
-    def save(self, run: Path) -> None:
-        write_text(run / HYBRID_FILE, json.dumps(asdict(self), indent=1) + "\n")
-
-    @classmethod
-    def load(cls, run: Path) -> Blend | None:
-        """None where the run has none."""
-        path = run / HYBRID_FILE
-        if not path.is_file():
-            return None
-        try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{path}: cannot be read ({error}); delete it and run triptych train again") from error
 
 
 def session_statistics(session: Session, trained: np.ndarray, table: np.ndarray, regularization: float) -> Statistics:

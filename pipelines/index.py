@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipelines.feeds import PreparedItems, prepare_items
 from pipelines.lexicon import Lexicon
 from pipelines.progress import progress
-from pipelines.train import Session
+from pipelines.session import Session
 from tfrecs.reader import Catalogue
 
 

@@ -17,8 +17,9 @@ from pipelines.model import make_encoders, records_vocabulary, resolve_encoders
 from pipelines.pretrain_metrics import constant_guess, masked_accuracy, retrieval
 from pipelines.progress import progress, say
 from pipelines.run_folder import PRETRAIN, RunFolder
+from pipelines.session import records_id
 from pipelines.strategy import make_strategy
-from pipelines.train import Batches, records_id, schedule, seed_dropout
+from pipelines.train import Batches, schedule, seed_dropout
 from tfrecs.errors import DataError
 from tfrecs.reader import load_catalogue
 from tfrecs.schema import Manifest

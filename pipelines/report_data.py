@@ -29,7 +29,7 @@ class Report:
     patterns: rows of `pipelines.patterns.missing_patterns`, in `report.json` as `missing_content`.
     exposure: `groups` (names) and `systems`, system -> share of the first places that each group gets.
     modality_weights: rows of `pipelines.groups.weight_groups`.
-    hybrid: `pipelines.hybrid.Blend.steps`, what each part of the hybrid score adds on the validation split.
+    hybrid: `pipelines.blend.Blend.steps`, what each part of the hybrid score adds on the validation split.
     curve: the lines of `metrics.jsonl`, for the training picture; not part of `report.json`.
     """
 

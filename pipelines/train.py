@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +13,20 @@ import tensorflow as tf
 from pipelines.config import Config
 from pipelines.cooccurrence import CoOccurrenceStage
 from pipelines.curves import Curves
-from pipelines.encoders import encoder_scales, start_encoders, trained_share
-from pipelines.feeds import PreparedItems, TrainingFeed, prepare_items
-from pipelines.heldout import Requests, make_requests
-from pipelines.hybrid import Blend, learn_blend
+from pipelines.encoders import encoder_scales, trained_share
+from pipelines.feeds import TrainingFeed
+from pipelines.hybrid import learn_blend
 from pipelines.lexicon import run_lexicon
-from pipelines.model import (
-    make_encoders,
-    make_model,
-    query_encoder,
-    records_vocabulary,
-    refresh,
-    resolve_encoders,
-)
+from pipelines.model import query_encoder, refresh, resolve_encoders
 from pipelines.progress import progress, say
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
+from pipelines.session import open_session, records_id, validation_requests
 from pipelines.strategy import make_strategy
 from pipelines.validation import validate
 from tfrecs.errors import DataError
-from tfrecs.reader import Catalogue, TrainingEvents, load_catalogue, load_histories, load_training_events
-from tfrecs.schema import MANIFEST_FILE, Manifest
+from tfrecs.schema import Manifest
 from towers.optimizer import ScaledAdamW
-from towers.two_tower import TwoTower
 
 BEST_BY = "ndcg@10"
 
@@ -57,74 +47,6 @@ class TrainResult:
     best_epoch: int
     metrics: dict[str, Any]
     seconds: float
-
-
-@dataclass(frozen=True)
-class Session:
-    """A model with all it stands on: what training, evaluation and export share."""
-
-    records: Path
-    config: Config
-    manifest: Manifest
-    catalogue: Catalogue
-    items: PreparedItems
-    events: TrainingEvents
-    model: TwoTower
-    strategy: tf.distribute.Strategy
-    blend: Blend | None = None  # of a finished run
-
-
-def records_id(records: Path) -> str:
-    """A hash of the manifest: it holds the checksum of every shard, so it names the records' content."""
-    return hashlib.sha256((records / MANIFEST_FILE).read_bytes()).hexdigest()
-
-
-def open_session(records: Path, config: Config, strategy: tf.distribute.Strategy, pretrained: bool) -> Session:
-    """Reads records, prepares the catalogue and builds the model under the strategy, with fresh weights but for those
-    of encoders that start from pretrained ones; with `pretrained` false they are fresh too, for who restores them."""
-    # Random numbers of dropout then live in variables: part of the checkpoint, one stream for each replica.
-    tf.keras.backend.experimental.enable_tf_random_generator()
-    tf.keras.utils.set_random_seed(config.seed)
-    manifest = Manifest.load(records)
-    catalogue = load_catalogue(records, manifest)
-    vocabulary = records_vocabulary(records)
-    with strategy.scope():
-        item_encoders = make_encoders(manifest.schema_.items, config, vocabulary)
-        user_encoders = make_encoders(manifest.schema_.users, config, vocabulary)
-        if pretrained:
-            start_encoders(item_encoders, user_encoders, config)
-    with progress("preparing items", "items") as advance:
-        items = prepare_items(manifest.schema_, item_encoders, catalogue, advance)
-    events = load_training_events(records, manifest, catalogue.ids)
-    with strategy.scope():
-        model = make_model(
-            config,
-            manifest.schema_,
-            item_encoders,
-            user_encoders,
-            items.presence,
-            catalogue.counts(manifest),
-            events.first_times(len(catalogue)),
-        )
-    return Session(records, config, manifest, catalogue, items, events, model, strategy)
-
-
-def load_trained(run: RunFolder) -> Session:
-    """The best epoch of a run, on the CPU or GPU that is there."""
-    records, config = run.load()
-    session = open_session(records, config, tf.distribute.get_strategy(), pretrained=False)
-    checkpoint = tf.train.Checkpoint(model=session.model)
-    checkpoint.restore(tf.train.latest_checkpoint(str(run.best))).expect_partial()
-    return replace(session, blend=Blend.load(run.path))
-
-
-def validation_requests(session: Session) -> Requests:
-    """The requests of the validation split, at most `train.validation_queries`: the same ones for every run."""
-    histories = load_histories(session.records, session.manifest, "valid", session.catalogue.ids)
-    settings = session.config
-    return make_requests(
-        histories, session.manifest.schema_, limit=settings.train.validation_queries, seed=settings.seed
-    )
 
 
 def seed_dropout(model: tf.keras.Model, seed: int, epoch: int) -> None:

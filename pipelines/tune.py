@@ -19,7 +19,8 @@ from pipelines.config import Config, TuneConfig
 from pipelines.progress import say
 from pipelines.report import MARKDOWN_FILE
 from pipelines.run_folder import CONFIG_FILE, RunFolder, write_text
-from pipelines.train import BEST_BY, Trainer, TrainJob, records_id
+from pipelines.session import records_id
+from pipelines.train import BEST_BY, Trainer, TrainJob
 from pipelines.tune_report import LEAST_TRIALS, Outcome, write_tune_report
 from pipelines.tune_space import Dimension, Space, changed, current, make_space, read_space
 from tfrecs.errors import DataError, DivergedError, SpecError

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.progress import progress
-from pipelines.train import Session
+from pipelines.session import Session
 from tfrecs.catalogue import read_entities
 from tfrecs.encoding import encoder
 from tfrecs.errors import DataError, SpecError

@@ -16,7 +16,7 @@ import tfrecs  # noqa: F401  (the Keras guard runs before any test imports Tenso
 if TYPE_CHECKING:
     from whole import Whole
 
-    from pipelines.train import Session
+    from pipelines.session import Session
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -60,6 +60,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 def session(whole: Whole) -> Session:
     """Its trained model. Leave it as it is."""
     from pipelines.run_folder import RunFolder
-    from pipelines.train import load_trained
+    from pipelines.session import load_trained
 
     return load_trained(RunFolder(whole.run))

@@ -14,6 +14,8 @@ from test_pretrained_text import OPTIONS, SCHEMA, hugging_face, shop
 from pipelines import build, export, train
 from pipelines.config import Config, load_config
 from pipelines.encoders import encoder_scales
+from pipelines.run_folder import RunFolder
+from pipelines.session import load_trained
 from towers.bert_checkpoint import open_checkpoint, transformer_layers
 from towers.lora import LowRankDense
 from towers.text import TextEncoder
@@ -169,7 +171,7 @@ def test_a_run_with_adapters_on_a_checkpoint_is_exported_with_the_answers_of_pyt
     )
     records = build.run(build.BuildJob(shop(tmp_path / "shop"), tmp_path / "records", config)).out
     train.run(train.TrainJob(records, tmp_path / "run", config))
-    adapted = train.load_trained(train.RunFolder(tmp_path / "run")).model.item_encoders["text"]
+    adapted = load_trained(RunFolder(tmp_path / "run")).model.item_encoders["text"]
     grown = [variable.numpy() for variable in adapted.variables if variable.name.endswith("lora_b:0")]
     assert len(grown) == 2
     assert all(np.abs(value).max() > 0 for value in grown)

@@ -15,7 +15,7 @@ from pipelines import evaluate, train
 from pipelines.config import load_config
 from pipelines.evaluate import held_out_requests
 from pipelines.served_requests import recommend_inputs
-from pipelines.train import Session
+from pipelines.session import Session
 from serving import contract, layout
 from serving.client import Client
 from serving.errors import InvalidRequestError

@@ -18,7 +18,7 @@ from whole import Whole
 from pipelines import export
 from pipelines.export import ExportJob, make_module
 from pipelines.parity import _close
-from pipelines.train import Session
+from pipelines.session import Session
 from serving.gate import STOCK_OPS, TEXT_OPS, unknown_ops
 from serving.signatures import ServingModule
 from tfrecs.errors import ExportError

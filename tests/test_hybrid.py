@@ -11,8 +11,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.blend import Blend
 from pipelines.config import HybridConfig
-from pipelines.hybrid import Blend, _maximum_likelihood
+from pipelines.hybrid import _maximum_likelihood
 from pipelines.statistics import completed, count_statistics, packed, succession, unpacked
 from tfrecs.errors import DataError
 from tfrecs.reader import TrainingEvents

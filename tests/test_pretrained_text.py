@@ -16,6 +16,8 @@ from layer_cases import VOCABULARY
 
 from pipelines import build, train
 from pipelines.config import load_config
+from pipelines.run_folder import RunFolder
+from pipelines.session import load_trained
 from tfrecs.errors import DataError, SpecError
 from towers.bert_checkpoint import assign, bert_variables, open_checkpoint
 from towers.text import TextEncoder
@@ -300,7 +302,7 @@ def test_records_take_the_checkpoints_vocabulary_and_a_run_its_shape_and_weights
     # The run stands without the checkpoint: its shape is in its configuration, its weights in its own checkpoint.
     expected = by_hand(checkpoint, [2, 5, 3])
     checkpoint.rename(tmp_path / "elsewhere")
-    session = train.load_trained(train.RunFolder(tmp_path / "run"))
+    session = load_trained(RunFolder(tmp_path / "run"))
     assert (session.config.text.layers, session.config.text.width, session.config.text.activation) == (1, 8, "gelu")
     encoder = session.model.item_encoders["text"]
     np.testing.assert_allclose(encoder(tf.constant([[2, 5, 3, 0]])).numpy()[0], expected, atol=2e-5)

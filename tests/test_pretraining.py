@@ -14,6 +14,8 @@ from pipelines import build, pretrain, train
 from pipelines.cli import main
 from pipelines.config import Config, load_config
 from pipelines.pretrain_metrics import constant_guess, masked_accuracy, retrieval
+from pipelines.run_folder import RunFolder
+from pipelines.session import load_trained
 from tfrecs.errors import DataError
 from towers.pretraining import SelfSupervised
 
@@ -141,11 +143,11 @@ def test_runs_of_the_two_steps_are_not_taken_for_each_other(
     records: Path, config: Config, result: pretrain.PretrainResult, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="a run of triptych pretrain; name one of triptych train"):
-        train.load_trained(train.RunFolder(result.out))
+        load_trained(RunFolder(result.out))
     with pytest.raises(DataError, match="a run of triptych pretrain; give --out a new folder"):
         train.Trainer(train.TrainJob(records, result.out, config))
     with pytest.raises(DataError, match=r"no run there; pretrain first \(triptych pretrain --out"):
-        train.RunFolder(tmp_path / "nowhere").load("pretrain")
+        RunFolder(tmp_path / "nowhere").load("pretrain")
 
 
 def test_holes_are_the_same_for_the_same_epoch_and_others_for_the_next(

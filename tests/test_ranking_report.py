@@ -16,7 +16,7 @@ from pipelines.ranking_head import ask
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
 from pipelines.served_requests import recommend_inputs
-from pipelines.train import Session, validation_requests
+from pipelines.session import Session, validation_requests
 from pipelines.validation import validate
 from serving import contract
 from serving.gate import ask_fresh_process

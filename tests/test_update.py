@@ -21,7 +21,7 @@ from pipelines import export
 from pipelines.cli import main
 from pipelines.export import ExportJob
 from pipelines.index import trained_index, updated_index
-from pipelines.train import Session
+from pipelines.session import Session
 from pipelines.update import UpdateJob, read_update
 from serving import layout
 from serving.client import Client
