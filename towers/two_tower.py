@@ -122,6 +122,10 @@ class TwoTower(tfrs.Model):
             training=training,
         )
 
+    def items_by_content(self, presence: tf.Tensor, encodings: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """The catalogue as if none of its items were known by its id: ([N, D], [N, M])."""
+        return self.item_tower(self.standardised(encodings), presence, tf.fill([self.num_items], -1))
+
     def new_items(self, inputs: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Items by content alone: preprocessed features and presence [R, M] -> ([R, D], [R, M])."""
         encodings = self.standardised(self.encode(inputs))
