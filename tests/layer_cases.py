@@ -178,6 +178,8 @@ CASES: dict[str, LayerCase] = {
             "feed_forward": 16,
             "dropout": 0.1,
             "history": 4,
+            "values": True,
+            "gaps": True,
             "context": CONTEXT,
         },
         lambda rng: {
