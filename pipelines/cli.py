@@ -275,6 +275,33 @@ def query(
 
 
 @main.command()
+@click.option("--model", required=True, help="Its name below --models.")
+@click.option("--data", type=_path, help="Data folder with the item table and media; default: work/MODEL/data.")
+@click.option("--models", type=_path, default=MODELS, show_default=True, help="Folder with exported models.")
+@click.option("--state", type=_path, help="Where profiles and events go; default: work/MODEL/app.")
+@click.option("--target", help="host:port of a model server; default: the embedded one, started where it is not there.")
+@click.option("--spec", type=_path, help="A dataset.yaml elsewhere.")
+@click.option("--host", help="Address to listen at; default: loopback only.")
+@click.option("--port", type=click.IntRange(0, 65535), help="0: any free one.")
+@click.option("--rules", type=_path, help="A YAML file: pin, boost, bury, block.")
+@click.option("--token-file", type=_path, help="Tokens, one a line; POST and DELETE must bring one.")
+@_configured
+def app(
+    model: str,
+    data: Path | None,
+    state: Path | None,
+    file: Path | None,
+    changes: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Open the web service and its page in front of a served model."""
+    from pipelines import app as step
+
+    data, state = data or WORK / model / "data", state or WORK / model / "app"
+    step.run(step.AppJob(config=_config(file, changes), model=model, data=data, state=state, **options))
+
+
+@main.command()
 @click.argument("what", type=_path)
 @click.option("--html", type=_path, help="Write one page with pictures, waveforms and text of a sample of items.")
 @_configured

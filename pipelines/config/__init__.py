@@ -23,6 +23,7 @@ from pipelines.config.learning import (
     TuneConfig,
 )
 from pipelines.config.running import (
+    AppConfig,
     BatchingConfig,
     BuildConfig,
     DemoConfig,
@@ -48,6 +49,7 @@ from tfrecs.errors import SpecError
 from tfrecs.modalities import KINDS
 
 __all__ = [
+    "AppConfig",
     "AudioConfig",
     "BatchingConfig",
     "BuildConfig",
@@ -106,6 +108,7 @@ class Config(BaseModel):
     tune: TuneConfig = TuneConfig()
     demo: DemoConfig = DemoConfig()
     inspect: InspectConfig = InspectConfig()
+    app: AppConfig = AppConfig()
 
     def encoder_options(self, kind: str) -> dict[str, Any]:
         """Constructor options of the encoder of a kind."""

@@ -10,8 +10,8 @@ from typing_extensions import Self
 
 Kind = Literal["view", "click", "like", "dislike", "rating", "query"]
 # Printable and short: ids go into paths, keys and logs. No blanks around them, no control characters, no slash of a path.
-Id = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f\ud800-\udfff]+$")]
-Words = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00\ud800-\udfff]*$")]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Words = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 
@@ -224,7 +224,7 @@ class DeletedOut(_Out):
 
 
 class Picked(Card):
-    """`information`: share of all training events whose item is nearer to this one than to those picked before."""
+    """`information`: what it adds to the likeness of the picked ones to all that people take, 0 to 1."""
 
     information: float
 
@@ -269,7 +269,7 @@ class AboutOut(_Out):
 
 
 class ReadyOut(_Out):
-    """"ok" or one line that says what is wrong."""
+    """ "ok" or one line that says what is wrong."""
 
     ready: bool
     model: str
