@@ -71,7 +71,9 @@ setup(
         "dev": [
             *APP,
             *BEAM,
-            "httpx>=0.27",
+            # What the test client of starlette is built on; the first has no wheel for Python 3.10.
+            "httpx2>=2; python_version >= '3.11'",
+            "httpx>=0.27; python_version < '3.11'",
             "hypothesis>=6",
             "mypy>=1.10",
             "optuna>=4.2,<6",

@@ -62,6 +62,8 @@ def add_handlers(app: FastAPI, metrics: Metrics) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 400:  # FastAPI's own, of a body that no parser gets through
+            return answer(422, "body: cannot be read as JSON", [("body", "cannot be read as JSON")])
         return JSONResponse({"error": str(error.detail), "problems": []}, error.status_code, error.headers)
 
 

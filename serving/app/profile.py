@@ -140,11 +140,11 @@ def rating_words(
       Categories, the most telling first, separated by blanks; "" where nothing stands out.
     """
     latest = {event.item: scale.strength_of(event) for event in events if event.item and scale.strength_of(event)}
-    weight: dict[str, float] = {}
-    total = sum(abs(strength) for strength in latest.values())
+    sides = {sign: sum(abs(strength) for strength in latest.values() if strength * sign > 0) for sign in (1, -1)}
+    lift: dict[str, float] = {}
     for item, strength in latest.items():
         for name in categories.get(item, ()):
-            weight[name] = weight.get(name, 0.0) + strength
-    lift = {name: value / total - shares.get(name, 0.0) for name, value in weight.items()} if total else {}
+            side = 1 if strength > 0 else -1
+            lift[name] = lift.get(name, -shares.get(name, 0.0)) + strength / sides[side]
     telling = sorted((name for name, value in lift.items() if value > 0), key=lambda name: (-lift[name], name))
     return " ".join(telling[:most])
