@@ -302,6 +302,23 @@ def app(
 
 
 @main.command()
+@click.option("--model", required=True, help="Its name below --models.")
+@click.option("--models", type=_path, default=MODELS, show_default=True, help="Folder with exported models.")
+@click.option("--state", type=_path, help="The app's folder; default: work/MODEL/app.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+@_configured
+def monitor(
+    model: str, models: Path, state: Path | None, as_json: bool, file: Path | None, changes: tuple[str, ...]
+) -> None:
+    """Compare what happens in the app with what the model was trained on; exit status 1 where it has drifted."""
+    from pipelines import monitor as step
+
+    job = step.MonitorJob(state or WORK / model / "app", models, model, _config(file, changes), as_json)
+    if step.run(job).drifted:
+        sys.exit(1)
+
+
+@main.command()
 @click.argument("what", type=_path)
 @click.option("--html", type=_path, help="Write one page with pictures, waveforms and text of a sample of items.")
 @_configured

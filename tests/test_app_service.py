@@ -161,7 +161,7 @@ def test_turns_refine_each_other_and_chips_are_said_back_and_taken_back(tmp_path
 def test_words_alone_search_and_every_word_reason_is_in_the_text(tmp_path: Path) -> None:
     with opened(tmp_path) as client:
         body = client.get("/search", params={"turn": ["ghost no horror", "baker"], "k": 4}).json()
-        assert [item["id"] for item in body["items"]][0] == "c"
+        assert body["items"][0]["id"] == "c"
         assert all("Horror" not in CATEGORIES[item["id"]] for item in body["items"])
         for item in body["items"]:
             for reason in item["reasons"]:

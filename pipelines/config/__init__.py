@@ -30,6 +30,7 @@ from pipelines.config.running import (
     ExportConfig,
     InspectConfig,
     LimitsConfig,
+    MonitorConfig,
     ServeConfig,
 )
 from pipelines.config.towers import (
@@ -64,6 +65,7 @@ __all__ = [
     "InspectConfig",
     "ItemConfig",
     "LimitsConfig",
+    "MonitorConfig",
     "NumberConfig",
     "PretrainConfig",
     "RankingConfig",
@@ -109,6 +111,7 @@ class Config(BaseModel):
     demo: DemoConfig = DemoConfig()
     inspect: InspectConfig = InspectConfig()
     app: AppConfig = AppConfig()
+    monitor: MonitorConfig = MonitorConfig()
 
     def encoder_options(self, kind: str) -> dict[str, Any]:
         """Constructor options of the encoder of a kind."""

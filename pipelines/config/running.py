@@ -157,6 +157,20 @@ class AppConfig(Section):
     examples: tuple[str, ...] = ()
 
 
+class MonitorConfig(Section):
+    """`triptych monitor`. `days`: looked at. `least_lists`, `least_events`: below which nothing is said. The others are
+    bounds of what `pipelines.monitor.measure` finds; beyond one of them the command exits with 1."""
+
+    days: float = Field(7.0, gt=0)
+    least_lists: int = Field(200, ge=1)
+    least_events: int = Field(100, ge=1)
+    least_click_through: float = Field(0.01, ge=0, le=1)
+    least_coverage: float = Field(0.05, ge=0, le=1)
+    most_embedding_shift: float = Field(0.25, ge=0)
+    most_modality_shift: float = Field(0.1, ge=0, le=1)
+    most_unknown: float = Field(0.05, ge=0, le=1)
+
+
 class InspectConfig(Section):
     """`triptych inspect RECORDS`. `sample`: items that are compared, the first ones; `shown`: items on the page;
     `likeness`: least cosine of two items in every feature that makes them near-duplicates; `reach`: rows by which a
