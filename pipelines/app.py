@@ -221,10 +221,11 @@ def make_settings(settings: AppConfig, scale: Scale, catalogue: Catalogue) -> Se
 
 
 def _examples(catalogue: Catalogue) -> tuple[str, ...]:
-    """Questions in the catalogue's own words: the beginning of a text, and its largest categories."""
+    """Questions in the catalogue's own words: out of a text, and its largest categories."""
     largest = sorted(catalogue.shares, key=lambda name: (-catalogue.shares[name], name))
     texts = [catalogue.row(item).text for item in catalogue.ids[:50]]
-    words = next((" ".join(text.split()[:6]) for text in texts if len(text.split()) >= 6), "")
+    sentences = [text.rstrip(" .!?").rsplit(". ", 1)[-1].split() for text in texts]
+    words = next((" ".join(one[:6]).rstrip(",;:").lower() for one in sentences if len(one) >= 4), "")
     said = [words, *(largest[:1]), *(f"no {name}" for name in largest[1:2])]
     return tuple(one for one in said if one)
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from app_parts import CATEGORIES, COUNTS, TEXTS, VECTORS, WEIGHTS, TinyModel, options, parts
+from app_parts import CATEGORIES, COUNTS, KEPT, TEXTS, VECTORS, WEIGHTS, TinyModel, options, parts, redis_server
 from fastapi.testclient import TestClient
 
 from serving.app.rules import parse_rules
 from serving.app.service import create_app
+from serving.app.store import open_store
 from serving.tokens import Tokens
 
 
@@ -321,6 +322,35 @@ def test_a_model_server_that_is_away_is_a_503_until_it_is_back(tmp_path: Path) -
         model.away = False
         assert client.get("/health/ready").json() == {"ready": True, "model": "ok", "store": "ok"}
         assert ids(client.get("/recommend", params={"user": "ann", "k": 1})) == ["e"]
+
+
+def test_redis_that_stops_is_a_503_until_it_is_back_and_nothing_is_lost(tmp_path: Path) -> None:
+    import asyncio
+
+    with redis_server(tmp_path / "redis") as port:
+        store = asyncio.run(open_store(f"redis://127.0.0.1:{port}/0", KEPT, 1.0))
+        standing = parts(tmp_path, TinyModel(), store=store)
+        entered = TestClient(create_app(standing, options()))
+        client = entered.__enter__()
+        assert post(client, "ann", {"kind": "like", "item": "c"}).status_code == 201
+    try:
+        for answer in (
+            post(client, "ann", {"kind": "like", "item": "a"}),
+            client.get("/recommend", params={"user": "ann"}),
+            client.get("/users/ann"),
+            client.delete("/users/ann"),
+        ):
+            assert answer.status_code == 503
+            assert answer.json()["error"].startswith(f"redis at 127.0.0.1:{port}: the store does not answer")
+        assert client.get("/health/ready").json()["model"] == "ok"
+        assert client.get("/recommend").status_code == 200  # nobody has no profile to read
+        with redis_server(tmp_path / "redis", port):
+            assert client.get("/health/ready").status_code == 200
+            assert [one["item"] for one in client.get("/users/ann").json()["recent"]] == ["c"]
+            assert client.delete("/users/ann").json()["store"] == 1
+            assert client.get("/users/ann").json()["events"] == 0
+    finally:
+        entered.__exit__(None, None, None)
 
 
 def test_tokens_are_asked_for_where_there_are_some(tmp_path: Path) -> None:
