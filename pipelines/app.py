@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from serving.app.state import Options, Parts
 from serving.app.store import Kept, open_store
 from serving.client import Client
 from serving.errors import ServingError, StartError
+from serving.signals import until_signal
 from serving.tokens import read_tokens
 from tfrecs.spec import SPEC_FILE, DatasetSpec, load_spec
 
@@ -89,7 +91,9 @@ def run(job: AppJob) -> None:
                 timeout_graceful_shutdown=int(job.config.serve.grace) or 1,
             )
         )
-        server.run(sockets=[listening])
+        # uvicorn sends itself again what it was stopped by; this process has its server to end first.
+        with until_signal(threading.Event()):
+            server.run(sockets=[listening])
 
 
 def make_parts(job: AppJob, target: str) -> Parts:

@@ -10,6 +10,7 @@ TYPES = {
     ".png": "image/png",
     ".gif": "image/gif",
     ".bmp": "image/bmp",
+    ".webp": "image/webp",
     ".wav": "audio/wav",
     ".mp3": "audio/mpeg",
     ".flac": "audio/flac",
