@@ -83,6 +83,21 @@ def test_a_like_changes_the_list_and_each_reason_is_the_models_own(whole: Whole,
             )
 
 
+def test_an_export_tells_of_its_items(whole: Whole) -> None:
+    facts = layout.item_facts(whole.models / "demo" / "1")
+    assert facts is not None
+    rows = [json.loads(line) for line in (whole.data / "items.jsonl").read_text().splitlines()]
+    assert facts.ids.tolist() == [row["item_id"] for row in rows]
+    assert facts.categories == [[row["mood"]] if row["mood"] else [] for row in rows]
+    assert np.linalg.norm(facts.vectors.astype(np.float64), axis=1) == pytest.approx(np.ones(len(rows)), abs=2e-3)
+    assert facts.weights.astype(np.float64).sum(axis=1) == pytest.approx(np.ones(len(rows)), abs=2e-3)
+    counts = Manifest.load(whole.records).train_counts
+    assert dict(zip(facts.ids.tolist(), facts.counts.tolist(), strict=True)) == {
+        row["item_id"]: counts.get(row["item_id"], 0) for row in rows
+    }
+    assert layout.item_facts(whole.models / "demo" / "0") is None
+
+
 def test_words_media_and_filters_of_a_real_catalogue(whole: Whole, target: str, tmp_path: Path) -> None:
     with opened(whole, target, tmp_path) as client:
         about = client.get("/about").json()
