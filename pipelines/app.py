@@ -220,6 +220,7 @@ def make_settings(settings: AppConfig, scale: Scale, catalogue: Catalogue) -> Se
         picker_demand=settings.picker_demand,
         rating_words=settings.rating_words,
         shown_events=settings.shown_events,
+        shown_categories=settings.shown_categories,
         examples=settings.examples or _examples(catalogue),
     )
 

@@ -185,6 +185,7 @@ def settings(**changes: Any) -> Settings:
         "picker_demand": 10,
         "rating_words": 2,
         "shown_events": 10,
+        "shown_categories": 10,
         "examples": ("quiet",),
     }
     return Settings(**{**values, **changes})

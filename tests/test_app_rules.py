@@ -15,7 +15,7 @@ from serving.app import rules
 from serving.errors import StartError
 
 POSITION = {item: row for row, item in enumerate("abcd")}
-CATEGORIES = {"Horror": np.array([True, True, False, False])}
+CATEGORIES = {"Horror": np.array([0, 1])}
 NUMBERS = {"year": np.array([1980.0, 1990.0, np.nan, 2000.0])}
 TODAY = date(2026, 5, 1)
 

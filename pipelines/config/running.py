@@ -118,7 +118,7 @@ class AppConfig(Section):
       pool: candidates that taste, rules and diversity order, as a multiple of k.
       max_k, max_excluded, max_results: the largest k; ids left out by the model; the most that it is asked for.
       picker_candidates, picker_demand: items that may be asked about, and that the answers should tell about.
-      rating_words, shown_events: words that verdicts are put into; events that a profile lists.
+      rating_words: words that verdicts are put into. `shown_events`, `shown_categories`: in a profile, in `/about`.
       examples: questions that the page suggests; none: made of the catalogue.
     """
 
@@ -154,6 +154,7 @@ class AppConfig(Section):
     picker_demand: int = Field(4000, ge=1)
     rating_words: int = Field(3, ge=1)
     shown_events: int = Field(50, ge=1)
+    shown_categories: int = Field(200, ge=1)
     examples: tuple[str, ...] = ()
 
 

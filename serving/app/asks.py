@@ -64,7 +64,7 @@ class Settings:
       max_results: the most that is ever asked of the model.
       picker_candidates, picker_demand: see `serving.app.picker.pick`.
       rating_words: words that verdicts are put into, at most.
-      shown_events: events that a profile lists.
+      shown_events: events that a profile lists. shown_categories: that `/about` lists, the largest.
       examples: questions that the page suggests.
     """
 
@@ -82,6 +82,7 @@ class Settings:
     picker_demand: int
     rating_words: int
     shown_events: int
+    shown_categories: int
     examples: tuple[str, ...]
 
 

@@ -80,19 +80,17 @@ class Catalogue:
 
     @cached_property
     def categories(self) -> dict[str, np.ndarray]:
-        """Category -> bool [N]."""
-        result: dict[str, np.ndarray] = {}
+        """Category -> rows of its items, int32, ascending: a mask each would fill the memory where there are many."""
+        result: dict[str, list[int]] = {}
         for row, names in enumerate(self.facts.categories):
             for name in names:
-                if name not in result:
-                    result[name] = np.zeros(len(self), bool)
-                result[name][row] = True
-        return dict(sorted(result.items()))
+                result.setdefault(name, []).append(row)
+        return {name: np.array(rows, np.int32) for name, rows in sorted(result.items())}
 
     @cached_property
     def shares(self) -> dict[str, float]:
         """Category -> share of the items that are in it."""
-        return {name: float(rows.mean()) for name, rows in self.categories.items()}
+        return {name: len(rows) / len(self) for name, rows in self.categories.items()}
 
     @cached_property
     def centroids(self) -> dict[str, np.ndarray]:

@@ -37,7 +37,7 @@ def conditions_mask(catalogue: Catalogue, conditions: Sequence[Condition]) -> np
         else:
             inside = np.zeros(len(catalogue), bool)
             for name in one.names:
-                inside |= catalogue.categories[name]
+                inside[catalogue.categories[name]] = True
             allowed &= inside if one.kind == "category" else ~inside
     return allowed
 
@@ -54,7 +54,8 @@ def filters_mask(catalogue: Catalogue, categories: Sequence[str], media: Sequenc
             if name not in there:
                 raise InvalidRequestError(f"{what}: the catalogue has no {name!r}; /about lists what it has")
     if categories:
-        allowed = np.any([catalogue.categories[name] for name in categories], axis=0)
+        allowed[:] = False
+        allowed[np.concatenate([catalogue.categories[name] for name in categories])] = True
     for name in media:
         allowed = allowed & catalogue.with_media[name]
     return allowed

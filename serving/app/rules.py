@@ -134,7 +134,7 @@ def resolve(
 
     Args:
       position: item id -> row.
-      categories: category -> bool [N].
+      categories: category -> rows of its items.
       numbers: name -> float [N], NaN = none.
 
     Raises:
@@ -154,7 +154,7 @@ def resolve(
         rows = np.zeros(len(position), bool)
         rows[[position[item] for item in rule.items]] = True
         for name in rule.categories:
-            rows |= categories[name]
+            rows[categories[name]] = True
         if rule.where is not None:
             values = numbers[rule.where.number]
             inside = ~np.isnan(values)

@@ -26,13 +26,14 @@ _NEAREST = 5
 
 def about(catalogue: Catalogue, settings: Settings, token: bool) -> AboutOut:
     """What the page draws its controls from."""
-    scale = settings.scale
+    scale, shares = settings.scale, catalogue.shares
+    shown = sorted(shares, key=lambda name: (-shares[name], name))[: settings.shown_categories]
     return AboutOut(
         name=catalogue.name,
         items=len(catalogue),
         modalities=catalogue.modalities,
         media=dict(catalogue.media),
-        categories=[CategoryOut(name=name, items=int(rows.sum())) for name, rows in catalogue.categories.items()],
+        categories=[CategoryOut(name=name, items=len(catalogue.categories[name])) for name in sorted(shown)],
         numbers=[
             NumberOut(name=name, low=float(np.nanmin(values)), high=float(np.nanmax(values)))
             for name, values in catalogue.numbers.items()
