@@ -28,14 +28,49 @@ _NEGATIONS = (
     ("except",),
     ("excluding",),
     ("avoid",),
+    ("don't",),
+    ("dont",),
+    ("never",),
+    ("hate",),
+    ("dislike",),
+    ("neither",),
 )
 # After these any word may be left out, after the others a category only: "not sure" leaves out nothing.
 _OF_WORDS = frozenset({("no",), ("without",), ("nothing", "with"), ("no", "more")})
-_FILLERS = frozenset({"a", "an", "any", "the", "too", "so", "much", "more", "very"})
-_JOINTS = frozenset({"or", "nor", "and"})
-_LEADING = re.compile(
-    r"^(?:\s|[,;.:!?-]|\b(?:but|and|also|please|with)\b)+|(?:\s|[,;:-]|\b(?:but|and|also|please)\b)+$", re.I
+_ARTICLES = frozenset({"a", "an", "any", "the"})
+# What may stand between a negation and what it is of: "do not want any", "don't show me", "not in the mood for".
+_FILLERS = _ARTICLES | frozenset(
+    [
+        "too",
+        "so",
+        "much",
+        "more",
+        "very",
+        "really",
+        "want",
+        "like",
+        "love",
+        "need",
+        "show",
+        "give",
+        "me",
+        "us",
+        "see",
+        "watch",
+        "hear",
+        "read",
+        "in",
+        "mood",
+        "for",
+        "into",
+        "to",
+        "feel",
+        "of",
+    ]
 )
+_JOINTS = frozenset({"or", "nor", "and"})
+_LOOSE = r"\b(?:but|and|also|please|with|i|i'm|am|do|we)\b"  # what a condition that was cut out leaves behind
+_EDGES = re.compile(rf"^(?:[\s,;.:!?-]|{_LOOSE})+|(?:[\s,;:-]|{_LOOSE})+$", re.I)
 
 
 @dataclass(frozen=True)
@@ -112,7 +147,7 @@ def _found(
     said: Sequence[str], turn: int, vocabulary: Vocabulary, terms: Mapping[tuple[str, ...], str]
 ) -> Iterator[Found]:
     """From the left, each token in at most one of them."""
-    lower, folded = [word.lower() for word in said], [_fold(word) for word in said]
+    lower, folded = [word.lower().replace("\u2019", "'") for word in said], [_fold(word) for word in said]
     at = 0
     while at < len(said):
         found = (
@@ -164,10 +199,11 @@ def _category(
         return []
     names, last = [name], at + length
     while last + 1 < len(lower) and lower[last] == "or":
-        other, length = _term(folded, last + 1, terms)
+        here = last + 2 if last + 2 < len(lower) and lower[last + 1] in _ARTICLES else last + 1
+        other, length = _term(folded, here, terms)
         if other is None:
             break
-        names, last = [*names, other], last + 1 + length
+        names, last = [*names, other], here + length
     return [Found(Condition("category", tuple(dict.fromkeys(names)), turn), at, last, stays=True)]
 
 
@@ -190,4 +226,4 @@ def _fold(word: str) -> str:
 
 def _tidy(text: str) -> str:
     """What is left where conditions were cut out, without the words that joined them to the rest."""
-    return " ".join(_LEADING.sub("", text).split())
+    return " ".join(_EDGES.sub("", text).split())
