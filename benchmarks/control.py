@@ -46,8 +46,8 @@ def answers(
     lists = {PEER: {name: list(chosen.lists) for name, chosen in peers[PEER].items()}}
     if with_ours:
         runs = our.trained(records, work / "runs", config, range(seeds))
-        mine = [our.lists(run, split.queries["test"]) for run in runs]
-        lists["triptych"] = dict.fromkeys(SLICES, mine)
+        mine = [our.lists(run, split) for run in runs]
+        lists["triptych"] = {name: [answers[name].lists for answers in mine] for name in SLICES}
     return split, lists
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.peers.base import Training
-from benchmarks.peers.describing import contents
 from pipelines import metrics
+from pipelines.describing import contents
 from pipelines.heldout import make_requests, with_targets
 from pipelines.metrics import Ranking
 from pipelines.queries import Queries

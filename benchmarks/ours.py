@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.heldout_lists import DEPTH
+from benchmarks.heldout_lists import DEPTH, SLICES, TUNED_BY, Split, sliced, values
 from pipelines import metrics, train
 from pipelines.config import Config
 from pipelines.evaluate import held_out_requests
@@ -16,8 +17,18 @@ from pipelines.heldout import with_targets
 from pipelines.hybrid import trained_scorer
 from pipelines.queries import Queries
 from pipelines.run_folder import RunFolder
-from pipelines.session import load_trained
+from pipelines.session import all_validation, load_trained
 from tfrecs.errors import DataError
+
+EXPLORES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """`lists`: int32 [Q, DEPTH], -1 in the rows of requests outside the slice; `explore`: the value of `hybrid.explore`."""
+
+    lists: np.ndarray
+    explore: float
 
 
 def trained(records: Path, work: Path, config: Config, seeds: Sequence[int]) -> list[Path]:
@@ -31,22 +42,42 @@ def trained(records: Path, work: Path, config: Config, seeds: Sequence[int]) -> 
     return runs
 
 
-def lists(run: Path, expected: Queries) -> np.ndarray:
-    """int32 [Q, DEPTH], the run's answers to the test requests, in their order.
+def lists(run: Path, split: Split) -> dict[str, Answers]:
+    """Slice -> the run's answers to the test requests, in their order; as it is exported for "all".
+
+    For another slice `hybrid.explore` is chosen on its validation requests, as a peer's parameters are.
 
     Raises:
-      DataError: the run was trained on records with another split than `expected`, the benchmark's own.
+      DataError: the run was trained on records with another split than the benchmark's own.
     """
     session = load_trained(RunFolder(run))
-    requests = held_out_requests(session)
-    queries = with_targets(requests.queries)
-    if not same(queries, expected):
-        raise DataError(
-            f"{run}: its test requests are not those of this benchmark; train it on the benchmark's records"
-        )
-    settings = session.config.evaluate
-    scorer = trained_scorer(session, requests)
-    return metrics.rank(scorer, queries, num_items=len(session.catalogue), depth=DEPTH, batch=settings.batch).items
+    requests = {"test": held_out_requests(session), "valid": all_validation(session)}
+    for name, found in requests.items():
+        if not same(with_targets(found.queries), split.queries[name]):
+            raise DataError(
+                f"{run}: its {name} requests are not those of this benchmark; train it on the benchmark's records"
+            )
+    scorers = {name: trained_scorer(session, found) for name, found in requests.items()}
+    count, batch, learned = len(session.catalogue), session.config.evaluate.batch, scorers["test"].hybrid
+
+    def ranked(name: str, queries: Queries, explore: float) -> np.ndarray:
+        scorers[name].hybrid = None if learned is None else learned.exploring(explore)
+        return metrics.rank(scorers[name], queries, num_items=count, depth=DEPTH, batch=batch).items
+
+    result = {}
+    for name in SLICES:
+        asked = {part: sliced(split.queries[part], split.training.warm, name) for part in requests}
+        tunes = name != "all" and learned is not None and all(len(queries) for queries, _ in asked.values())
+        chosen = 0.0
+        if tunes:
+            valid, rows = asked["valid"][0], np.arange(len(asked["valid"][0]))
+            reached = [values(ranked("valid", valid, one), valid, rows, count)[TUNED_BY].mean() for one in EXPLORES]
+            chosen = EXPLORES[int(np.argmax(reached))]
+        answers = np.full((len(split.queries["test"]), DEPTH), -1, np.int32)
+        queries, rows = asked["test"]
+        answers[rows] = ranked("test", queries, chosen)
+        result[name] = Answers(answers, chosen)
+    return result
 
 
 def same(one: Queries, other: Queries) -> bool:

@@ -4,7 +4,9 @@
     python -m benchmarks.quality --data DIR [--seeds 3] [--peers NAME,...] [--peers-python PEERS/bin/python] [--work DIR]
 
 DIR is the folder of one data set; its spec is `--spec`, its own dataset.yaml, or `examples/<folder>.yaml`. Peers are fitted
-on the training split, tuned on validation (NDCG@20) and measured on test. A fit or run that is in `--work` already is not
+on the training split, tuned on validation (NDCG@20), for each slice of the requests anew, and measured on test; so is
+`hybrid.explore` of ours for warm and cold items. Beside it, on these slices, stands what ours as exported and peers tuned on all
+requests reach. A fit or run that is in `--work` already is not
 made again. `--cold-items 0.1` takes the training events of a tenth of the items out; `--features a,b` keeps these item features;
 `--shuffled` deals their rows out anew. `--run` gives trained runs, `--set` changes the configuration they are trained with, and
 `--peers-only` leaves ours out. Writes `benchmarks/results/quality-<data>[-<variant>].json`.
@@ -46,18 +48,34 @@ def measured(lists: list[np.ndarray], split: Split, name: str) -> dict[str, np.n
     return {metric: np.stack([one[metric] for one in found]) for metric in found[0]}
 
 
+def compared(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], users: np.ndarray) -> dict[str, Any]:
+    """Metric -> the comparison of ours with theirs, both from `measured`, over the means of their seeds."""
+    return {
+        metric: compare(
+            ours[metric].mean(axis=0), theirs[metric].mean(axis=0), users, count=RESAMPLES, seed=0
+        ).as_dict()
+        for metric in COMPARED
+    }
+
+
 def slice_result(
-    split: Split, name: str, mine: list[np.ndarray], peers: dict[str, dict[str, Chosen]]
+    split: Split, name: str, mine: list[dict[str, our.Answers]], peers: dict[str, dict[str, Chosen]]
 ) -> dict[str, Any] | None:
     """The results on one slice of the test requests; None where it has none."""
     queries, _ = sliced(split.queries["test"], split.training.warm, name)
     if not len(queries):
         return None
     result: dict[str, Any] = {"queries": len(queries), "users": len(np.unique(queries.user_ids)), "peers": {}}
-    ours = measured(mine, split, name) if mine else {}
+    ours: dict[str, np.ndarray] = {}
+    served: dict[str, np.ndarray] = {}
     if mine:
+        ours = measured([answers[name].lists for answers in mine], split, name)
         result["ours"] = {metric: round(float(value.mean()), 5) for metric, value in ours.items()}
         result["ours_by_seed"] = {m: [round(float(x), 5) for x in value.mean(axis=1)] for m, value in ours.items()}
+    if mine and name != "all":
+        result["explore"] = [answers[name].explore for answers in mine]
+        served = measured([answers["all"].lists for answers in mine], split, name)
+        result["ours_as_exported"] = {metric: round(float(value.mean()), 5) for metric, value in served.items()}
     for peer, chosen in peers.items():
         theirs = measured(list(chosen[name].lists), split, name)
         row = {
@@ -67,17 +85,14 @@ def slice_result(
             "fit_seconds": round(chosen[name].seconds, 1),
             "seeds": len(chosen[name].lists),
         }
+        if mine:
+            row["ours_against_it"] = compared(ours, theirs, queries.user_ids)
         if name != "all":
             # A model tuned for cold items alone may put them before all others, which nobody would serve.
             whole = measured(list(chosen["all"].lists), split, name)
             row["test_tuned_on_all"] = {metric: round(float(value.mean()), 5) for metric, value in whole.items()}
-        if mine:
-            row["ours_against_it"] = {
-                metric: compare(
-                    ours[metric].mean(axis=0), theirs[metric].mean(axis=0), queries.user_ids, count=RESAMPLES, seed=0
-                ).as_dict()
-                for metric in COMPARED
-            }
+            if mine:
+                row["ours_as_exported_against_it"] = compared(served, whole, queries.user_ids)
         result["peers"][peer] = row
     if peers:
         rows = result["peers"]
@@ -124,7 +139,7 @@ def measure(
     folders = runs
     if with_ours and not runs:
         folders = tuple(our.trained(records, work / "runs", config, range(seeds)))
-    mine = [our.lists(folder, split.queries["test"]) for folder in folders]
+    mine = [our.lists(folder, split) for folder in folders]
     slices = {name: slice_result(split, name, mine, peers) for name in SLICES}
     return {
         "dataset": split.manifest.name + (f" ({variant.label})" if variant.label else ""),

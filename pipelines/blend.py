@@ -20,12 +20,14 @@ class Blend:
 
     Attributes:
       regularization: of the linear model behind the neighbours.
-      weights: name of the part -> weight, none negative but that of `towers.hybrid.NEW`.
+      weights: name of the part -> weight, none negative.
+      new_weights: the same for items that nothing was counted of, and their `towers.hybrid.BIAS`.
       steps: the parts as they were added one by one: `parts`, `loss` (cross-entropy in nats) and the validation metrics.
     """
 
     regularization: float
     weights: Mapping[str, float]
+    new_weights: Mapping[str, float]
     steps: Sequence[Mapping[str, object]]
 
     def __str__(self) -> str:

@@ -2,73 +2,42 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tfrecs.errors import SpecError, TriptychError
-
-WORK, MODELS = Path("work"), Path("saved_models")
-
-_path = click.Path(path_type=Path)
+from pipelines.cli_app import app, monitor
+from pipelines.cli_options import MODELS, PATH, WORK, OneLineErrors, configuration, configured, with_strategy
+from tfrecs.errors import SpecError
 
 
-class _OneLine(click.Group):
-    """Prints a TriptychError as one line."""
-
-    def invoke(self, context: click.Context) -> Any:
-        # Keras warns of layers that hold no weights, once each time a model is saved; nobody can act on it.
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)
-        try:
-            return super().invoke(context)
-        except TriptychError as error:
-            click.echo(f"triptych: {error}", err=True)
-            context.exit(2)
-        except KeyboardInterrupt:
-            context.exit(130)
-
-
-def _configured(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --config and --set."""
-    command = click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change an option.")(command)
-    return click.option("--config", "file", type=_path, help="A YAML file of options; see `triptych config`.")(command)
-
-
-def _config(file: Path | None, changes: tuple[str, ...]) -> Any:
-    from pipelines.config import load_config
-
-    return load_config(file, changes)
-
-
-@click.group(cls=_OneLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="triptych")
 def main() -> None:
     """Multimodal recommendations with TensorFlow: from a catalogue and a log to TensorFlow Serving."""
 
 
 @main.command()
-@click.option("--work", type=_path, default=WORK, show_default=True, help="Where data, records and runs go.")
-@click.option("--models", type=_path, default=MODELS, show_default=True, help="Where the exported model goes.")
-@_configured
+@click.option("--work", type=PATH, default=WORK, show_default=True, help="Where data, records and runs go.")
+@click.option("--models", type=PATH, default=MODELS, show_default=True, help="Where the exported model goes.")
+@configured
 def demo(work: Path, models: Path, file: Path | None, changes: tuple[str, ...]) -> None:
     """The whole way on a generated catalogue with text, pictures and sound."""
     from pipelines import demo as step
 
-    step.run(step.DemoJob(work, models, _config(file, changes)))
+    step.run(step.DemoJob(work, models, configuration(file, changes)))
 
 
 @main.command()
-@click.option("--data", type=_path, required=True, help="Folder with tables, media and dataset.yaml.")
+@click.option("--data", type=PATH, required=True, help="Folder with tables, media and dataset.yaml.")
 @click.option("--name", help="Name of the model; default: the folder's.")
-@click.option("--spec", type=_path, help="A dataset.yaml elsewhere.")
-@click.option("--work", type=_path, default=WORK, show_default=True)
-@click.option("--models", type=_path, default=MODELS, show_default=True)
+@click.option("--spec", type=PATH, help="A dataset.yaml elsewhere.")
+@click.option("--work", type=PATH, default=WORK, show_default=True)
+@click.option("--models", type=PATH, default=MODELS, show_default=True)
 @click.option("--strategy", help="cpu, mirrored, multiworker, tpu or auto.")
-@_configured
+@configured
 def run(
     data: Path,
     name: str | None,
@@ -82,24 +51,20 @@ def run(
     """Build, train, evaluate and export."""
     from pipelines import run as step
 
-    config = _config(file, _with_strategy(changes, strategy))
+    config = configuration(file, with_strategy(changes, strategy))
     step.run(step.RunJob(data, name or data.resolve().name, config, work, models, spec))
 
 
-def _with_strategy(changes: tuple[str, ...], strategy: str | None) -> tuple[str, ...]:
-    return changes if strategy is None else (*changes, f"train.strategy={strategy}")
-
-
 @main.command()
-@click.option("--data", type=_path, required=True, help="Folder with tables, media and dataset.yaml.")
-@click.option("--out", type=_path, required=True, help="Where the records go.")
-@click.option("--spec", type=_path, help="A dataset.yaml elsewhere.")
-@click.option("--vocabulary", type=_path, help="A WordPiece vocabulary to take instead of training one.")
+@click.option("--data", type=PATH, required=True, help="Folder with tables, media and dataset.yaml.")
+@click.option("--out", type=PATH, required=True, help="Where the records go.")
+@click.option("--spec", type=PATH, help="A dataset.yaml elsewhere.")
+@click.option("--vocabulary", type=PATH, help="A WordPiece vocabulary to take instead of training one.")
 @click.option("--max-bad", type=float, help="Share of bad rows and files that ends the build with an error.")
 @click.option("--append", is_flag=True, help="Add what is new in DATA to the records; what is there stays as it is.")
 @click.option("--runner", help="An Apache Beam runner (DirectRunner, FlinkRunner, ...) that makes the shards.")
 @click.argument("runner_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUNNER OPTIONS]")
-@_configured
+@configured
 def build(
     data: Path,
     out: Path,
@@ -117,27 +82,27 @@ def build(
 
     if max_bad is not None:
         changes = (*changes, f"build.max_bad={max_bad}")
-    step.run(step.BuildJob(data, out, _config(file, changes), spec, vocabulary, append, runner, runner_options))
+    step.run(step.BuildJob(data, out, configuration(file, changes), spec, vocabulary, append, runner, runner_options))
 
 
 @main.command()
-@click.option("--records", type=_path, required=True)
-@click.option("--out", type=_path, required=True, help="The run folder; one that was killed is continued.")
+@click.option("--records", type=PATH, required=True)
+@click.option("--out", type=PATH, required=True, help="The run folder; one that was killed is continued.")
 @click.option("--strategy", help="cpu, mirrored, multiworker, tpu or auto.")
-@_configured
+@configured
 def pretrain(records: Path, out: Path, strategy: str | None, file: Path | None, changes: tuple[str, ...]) -> None:
     """Train the encoders on the catalogue alone; `train --set train.pretrained=OUT` starts from them."""
     from pipelines import pretrain as step
 
-    step.run(step.PretrainJob(records, out, _config(file, _with_strategy(changes, strategy))))
+    step.run(step.PretrainJob(records, out, configuration(file, with_strategy(changes, strategy))))
 
 
 @main.command()
-@click.option("--records", type=_path, required=True)
-@click.option("--out", type=_path, required=True, help="The run folder; one that was killed is continued.")
+@click.option("--records", type=PATH, required=True)
+@click.option("--out", type=PATH, required=True, help="The run folder; one that was killed is continued.")
 @click.option("--strategy", help="cpu, mirrored, multiworker, tpu or auto.")
 @click.option("--data-service", metavar="HOST:PORT", help="A tf.data service whose workers read the records.")
-@_configured
+@configured
 def train(
     records: Path,
     out: Path,
@@ -151,17 +116,17 @@ def train(
 
     if data_service is not None:
         changes = (*changes, f"train.data_service={data_service}")
-    step.run(step.TrainJob(records, out, _config(file, _with_strategy(changes, strategy))))
+    step.run(step.TrainJob(records, out, configuration(file, with_strategy(changes, strategy))))
 
 
 @main.command()
-@click.option("--records", type=_path, required=True)
-@click.option("--out", type=_path, required=True, help="The search's folder; one that was stopped is continued.")
+@click.option("--records", type=PATH, required=True)
+@click.option("--out", type=PATH, required=True, help="The search's folder; one that was stopped is continued.")
 @click.option("--trials", type=click.IntRange(1), help="How many, those of earlier calls included.")
 @click.option(
-    "--space", type=_path, help="A YAML file: option -> choices, or low and high; see `triptych config`, tune."
+    "--space", type=PATH, help="A YAML file: option -> choices, or low and high; see `triptych config`, tune."
 )
-@_configured
+@configured
 def tune(
     records: Path, out: Path, trials: int | None, space: Path | None, file: Path | None, changes: tuple[str, ...]
 ) -> None:
@@ -170,11 +135,11 @@ def tune(
 
     if trials is not None:
         changes = (*changes, f"tune.trials={trials}")
-    step.run(step.TuneJob(records, out, _config(file, changes), space))
+    step.run(step.TuneJob(records, out, configuration(file, changes), space))
 
 
 @main.command()
-@click.option("--run", "folder", type=_path, required=True)
+@click.option("--run", "folder", type=PATH, required=True)
 def evaluate(folder: Path) -> None:
     """Rank the test split with the model and the baselines."""
     from pipelines import evaluate as step
@@ -183,11 +148,11 @@ def evaluate(folder: Path) -> None:
 
 
 @main.command()
-@click.option("--run", "folder", type=_path, required=True)
-@click.option("--to", type=_path, required=True, help="The model's folder, saved_models/NAME.")
+@click.option("--run", "folder", type=PATH, required=True)
+@click.option("--to", type=PATH, required=True, help="The model's folder, saved_models/NAME.")
 @click.option("--update", is_flag=True, help="With the items of --items instead of those of the training.")
-@click.option("--items", type=_path, help="Folder with the item table and media as they are now.")
-@click.option("--spec", type=_path, help="The dataset.yaml that says what is where in it.")
+@click.option("--items", type=PATH, help="Folder with the item table and media as they are now.")
+@click.option("--spec", type=PATH, help="The dataset.yaml that says what is where in it.")
 @click.option("--keep", is_flag=True, help="--items holds additions and changes only; the other items stay.")
 def export(folder: Path, to: Path, update: bool, items: Path | None, spec: Path | None, keep: bool) -> None:
     """Write the next version of a SavedModel, once it has passed its gate."""
@@ -200,12 +165,12 @@ def export(folder: Path, to: Path, update: bool, items: Path | None, spec: Path 
 
 
 @main.command()
-@click.option("--models", type=_path, default=MODELS, show_default=True, help="Folder with models, or one model's.")
+@click.option("--models", type=PATH, default=MODELS, show_default=True, help="Folder with models, or one model's.")
 @click.option("--host", help="Address to listen at; default: loopback only.")
 @click.option("--port", type=click.IntRange(0, 65535), help="gRPC port; 0: any free one.")
 @click.option("--rest-port", "--rest_api_port", type=click.IntRange(0, 65535), help="REST port; 0: any free one.")
 @click.option("--no-rest", is_flag=True, help="gRPC only.")
-@click.option("--model-config-file", "--model_config_file", type=_path, help="A ModelServerConfig, for --models.")
+@click.option("--model-config-file", "--model_config_file", type=PATH, help="A ModelServerConfig, for --models.")
 @click.option(
     "--model-config-file-poll-wait-seconds",
     "--model_config_file_poll_wait_seconds",
@@ -214,11 +179,11 @@ def export(folder: Path, to: Path, update: bool, items: Path | None, spec: Path 
     help="How often to read that file again; 0: once.",
 )
 @click.option("--enable-batching", "--enable_batching", is_flag=True, help="Batch requests across clients.")
-@click.option("--batching-parameters-file", "--batching_parameters_file", type=_path, help="A BatchingParameters.")
-@click.option("--monitoring-config-file", "--monitoring_config_file", type=_path, help="A MonitoringConfig.")
-@click.option("--ssl-config-file", "--ssl_config_file", type=_path, help="An SSLConfig: TLS, for gRPC and REST.")
-@click.option("--token-file", "--token_file", type=_path, help="Tokens, one a line; requests must bring one.")
-@_configured
+@click.option("--batching-parameters-file", "--batching_parameters_file", type=PATH, help="A BatchingParameters.")
+@click.option("--monitoring-config-file", "--monitoring_config_file", type=PATH, help="A MonitoringConfig.")
+@click.option("--ssl-config-file", "--ssl_config_file", type=PATH, help="An SSLConfig: TLS, for gRPC and REST.")
+@click.option("--token-file", "--token_file", type=PATH, help="Tokens, one a line; requests must bring one.")
+@configured
 def serve(file: Path | None, changes: tuple[str, ...], **options: Any) -> None:
     """Serve exported models over gRPC and REST, newest versions first.
 
@@ -226,7 +191,7 @@ def serve(file: Path | None, changes: tuple[str, ...], **options: Any) -> None:
     """
     from pipelines import serve as step
 
-    step.run(step.ServeJob(config=_config(file, changes), **options))
+    step.run(step.ServeJob(config=configuration(file, changes), **options))
 
 
 @main.command()
@@ -237,9 +202,9 @@ def serve(file: Path | None, changes: tuple[str, ...], **options: Any) -> None:
 @click.option("--k", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--diversity", type=click.FloatRange(0, 1), default=0.0, show_default=True)
 @click.option("--category", "categories", multiple=True, help="Only items in one of these.")
-@click.option("--models", type=_path, default=MODELS, show_default=True, help="For titles, where it is there.")
+@click.option("--models", type=PATH, default=MODELS, show_default=True, help="For titles, where it is there.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
-@_configured
+@configured
 def query(
     target: str | None,
     model: str,
@@ -256,7 +221,7 @@ def query(
     """Ask a served model."""
     from pipelines import query as step
 
-    settings = _config(file, changes).serve
+    settings = configuration(file, changes).serve
     events = tuple(part.strip() for part in history.split(",") if part.strip())
     step.run(
         step.QueryJob(
@@ -275,58 +240,14 @@ def query(
 
 
 @main.command()
-@click.option("--model", required=True, help="Its name below --models.")
-@click.option("--data", type=_path, help="Data folder with the item table and media; default: work/MODEL/data.")
-@click.option("--models", type=_path, default=MODELS, show_default=True, help="Folder with exported models.")
-@click.option("--state", type=_path, help="Where profiles and events go; default: work/MODEL/app.")
-@click.option("--target", help="host:port of a model server; default: the embedded one, started where it is not there.")
-@click.option("--spec", type=_path, help="A dataset.yaml elsewhere.")
-@click.option("--host", help="Address to listen at; default: loopback only.")
-@click.option("--port", type=click.IntRange(0, 65535), help="0: any free one.")
-@click.option("--rules", type=_path, help="A YAML file: pin, boost, bury, block.")
-@click.option("--token-file", type=_path, help="Tokens, one a line; POST and DELETE must bring one.")
-@_configured
-def app(
-    model: str,
-    data: Path | None,
-    state: Path | None,
-    file: Path | None,
-    changes: tuple[str, ...],
-    **options: Any,
-) -> None:
-    """Open the web service and its page in front of a served model."""
-    from pipelines import app as step
-
-    data, state = data or WORK / model / "data", state or WORK / model / "app"
-    step.run(step.AppJob(config=_config(file, changes), model=model, data=data, state=state, **options))
-
-
-@main.command()
-@click.option("--model", required=True, help="Its name below --models.")
-@click.option("--models", type=_path, default=MODELS, show_default=True, help="Folder with exported models.")
-@click.option("--state", type=_path, help="The app's folder; default: work/MODEL/app.")
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
-@_configured
-def monitor(
-    model: str, models: Path, state: Path | None, as_json: bool, file: Path | None, changes: tuple[str, ...]
-) -> None:
-    """Compare what happens in the app with what the model was trained on; exit status 1 where it has drifted."""
-    from pipelines import monitor as step
-
-    job = step.MonitorJob(state or WORK / model / "app", models, model, _config(file, changes), as_json)
-    if step.run(job).drifted:
-        sys.exit(1)
-
-
-@main.command()
-@click.argument("what", type=_path)
-@click.option("--html", type=_path, help="Write one page with pictures, waveforms and text of a sample of items.")
-@_configured
+@click.argument("what", type=PATH)
+@click.option("--html", type=PATH, help="Write one page with pictures, waveforms and text of a sample of items.")
+@configured
 def inspect(what: Path, html: Path | None, file: Path | None, changes: tuple[str, ...]) -> None:
     """Tell what is in records or in a SavedModel, and what is odd about records."""
     from pipelines import inspect as step
 
-    step.run(step.InspectJob(what, _config(file, changes), html))
+    step.run(step.InspectJob(what, configuration(file, changes), html))
 
 
 @main.command()
@@ -339,10 +260,14 @@ def doctor() -> None:
 
 
 @main.command()
-@_configured
+@configured
 def config(file: Path | None, changes: tuple[str, ...]) -> None:
     """Print all options with their values, as YAML."""
-    click.echo(_config(file, changes).to_yaml(), nl=False)
+    click.echo(configuration(file, changes).to_yaml(), nl=False)
+
+
+main.add_command(app)
+main.add_command(monitor)
 
 
 def step_main(name: str) -> None:

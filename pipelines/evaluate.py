@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from pipelines import metrics, ranking_head
 from pipelines.baselines import fit_baselines, interaction_matrix
@@ -16,7 +15,7 @@ from pipelines.beyond_accuracy import BEYOND_CUTOFF, beyond_accuracy
 from pipelines.config import EvaluateConfig
 from pipelines.groups import exposure, item_categories, popularity_groups, weight_groups
 from pipelines.heldout import Requests, make_requests, with_targets
-from pipelines.hybrid import trained_scorer
+from pipelines.hybrid import WithContent, trained_scorer, with_content
 from pipelines.metrics import Ranking
 from pipelines.patterns import missing_patterns
 from pipelines.plots_style import MODEL, ORACLE
@@ -102,7 +101,8 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
             )
     parts = _parts(queries, counts, set(names.tolist()))
     slices, baseline_slices = _slices(queries, rankings, parts)
-    slices |= _without_modalities(session, scorer, queries)
+    variant = with_content(session)
+    slices |= _without_modalities(session, requests, queries, variant)
     if scorer.hybrid is not None:
         alone = _rank(ModelScorer(session.model, requests), queries, count, settings)
         slices["towers_alone"] = metrics.accuracy(alone, queries) | {"queries": float(len(queries))}
@@ -128,6 +128,7 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
         patterns=missing_patterns(
             scorer,
             queries,
+            variant,
             limit=settings.patterns,
             max_queries=settings.pattern_queries,
             seed=session.config.seed,
@@ -197,18 +198,17 @@ def _slices(
     return found.pop(MODEL), found
 
 
-def _without_modalities(session: Session, scorer: ModelScorer, queries: Queries) -> dict[str, dict[str, float]]:
+def _without_modalities(
+    session: Session, requests: Requests, queries: Queries, variant: WithContent
+) -> dict[str, dict[str, float]]:
     """The same requests where no item has a given modality: what each contributes to the trained model."""
     slices = {}
-    names = session.manifest.schema_.modalities
-    complete = scorer.table
-    for column, name in enumerate(names):
+    for column, name in enumerate(session.manifest.schema_.modalities):
         presence = session.items.presence.copy()
         presence[:, column] = False
-        scorer.table = session.model.items(presence=tf.constant(presence))[0]
+        scorer = ModelScorer(session.model, requests, *variant(presence, None))
         ranking = _rank(scorer, queries, len(session.catalogue), session.config.evaluate)
         slices[f"without_{name}"] = metrics.accuracy(ranking, queries) | {"queries": float(len(queries))}
-    scorer.table = complete
     return slices
 
 
@@ -217,7 +217,7 @@ def _ranking_head(session: Session, scorer: ModelScorer, counts: np.ndarray) -> 
     if session.model.ranking is None:
         return {}
     settings = session.config.evaluate
-    validation = ModelScorer(session.model, validation_requests(session), hybrid=scorer.hybrid)
+    validation = ModelScorer(session.model, validation_requests(session), scorer.table, scorer.hybrid)
     training = load_labelled_events(session.records, session.manifest, session.catalogue.ids)
     return ranking_head.measure(
         scorer, ranking_head.ask(validation, settings), ranking_head.ask(scorer, settings), training, counts, settings

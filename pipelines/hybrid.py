@@ -2,76 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
-from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 from pipelines import metrics
 from pipelines.blend import Blend
 from pipelines.heldout import Requests, with_targets
+from pipelines.index import Index, index_with, new_contents, trained_index
+from pipelines.likelihood import Shares, most_likely
 from pipelines.queries import Queries
 from pipelines.scoring import ModelScorer, pad_history
 from pipelines.session import Session
 from pipelines.statistics import completed, count_statistics, neighbour_links, training_matrix
-from towers.hybrid import (
-    BORROWED,
-    NEIGHBOURS,
-    NEW,
-    POPULARITY,
-    RECENT,
-    SUCCESSORS,
-    TOWER,
-    HybridScore,
-    Links,
-    Statistics,
-)
+from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore, Links, Statistics
 
 MEASURED = ("recall@20", "ndcg@10", "ndcg@20")
 _FEW = 500  # requests that choose the regularization
-_PRIOR = 1e-3  # of the squared weights of standardised parts; it only keeps parts that say the same from drifting
+
+WithContent = Callable[[np.ndarray, np.ndarray | None], tuple[tf.Tensor, HybridScore | None]]
+"""presence bool [N, M], whose content each item has int64 [N] (None: its own) -> table float [N, D] and hybrid score."""
 
 
-def session_statistics(session: Session, trained: np.ndarray, table: np.ndarray, regularization: float) -> Statistics:
-    """What was counted in training, for the items of an index.
-
-    Args:
-      trained: int64 [N], see `pipelines.index.Index`.
-      table: float32 [N, D], their embeddings.
-      regularization: of the linear model behind the neighbours.
-    """
-    config, count = session.config, len(session.catalogue)
-    ordered = session.manifest.schema_.ordered
-    counted = count_statistics(
+def counted(session: Session, regularization: float) -> Statistics:
+    """What was counted in training, of the trained catalogue; `regularization`: of the linear model of neighbours."""
+    return count_statistics(
         session.events,
-        count,
-        config.user.history,
-        ordered=ordered,
+        len(session.catalogue),
+        session.config.user.history,
+        ordered=session.manifest.schema_.ordered,
         regularization=regularization,
-        settings=config.hybrid,
+        settings=session.config.hybrid,
     )
-    unit = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
-    return completed(counted, trained, unit, config.hybrid.nearest)
 
 
-def index_statistics(session: Session, trained: np.ndarray, table: np.ndarray) -> Statistics | None:
-    """`session_statistics` for the items of an index; None where the run has learned no hybrid score."""
-    blend = session.blend
-    return None if blend is None else session_statistics(session, trained, table, blend.regularization)
+def of_index(session: Session, statistics: Statistics, index: Index) -> Statistics:
+    """Statistics for the items of an index; `statistics` from `counted`."""
+    return completed(statistics, index.trained, index.loans, session.config.hybrid.new_links)
 
 
-def hybrid_of(session: Session, statistics: Statistics | None) -> HybridScore | None:
-    """The hybrid score over the items of the statistics; None where the run has learned none."""
-    return None if session.blend is None or statistics is None else HybridScore(statistics, session.blend.weights)
+def index_hybrid(session: Session, index: Index) -> tuple[Statistics, Blend] | None:
+    """The statistics of an index and their weights; None where the run has learned no hybrid score."""
+    if session.blend is None:
+        return None
+    return of_index(session, counted(session, session.blend.regularization), index), session.blend
+
+
+def hybrid_score(session: Session, found: tuple[Statistics, Blend] | None) -> HybridScore | None:
+    """The score of `index_hybrid`."""
+    if found is None:
+        return None
+    return HybridScore(found[0], found[1].weights, found[1].new_weights).exploring(session.config.hybrid.explore)
 
 
 def trained_scorer(session: Session, requests: Requests) -> ModelScorer:
     """The trained model as it is exported: the towers, in the hybrid score where the run has one."""
-    table = session.model.items()[0]
-    statistics = index_statistics(session, np.arange(len(session.catalogue)), table.numpy())
-    return ModelScorer(session.model, requests, table, hybrid_of(session, statistics))
+    index = trained_index(session)
+    return ModelScorer(
+        session.model, requests, tf.constant(index.table), hybrid_score(session, index_hybrid(session, index))
+    )
+
+
+def with_content(session: Session) -> WithContent:
+    """The catalogue with some of its content; what was counted in training is counted once for all calls."""
+    blend, described = session.blend, new_contents(session)
+    statistics = None if blend is None else counted(session, blend.regularization)
+
+    def of(presence: np.ndarray, order: np.ndarray | None) -> tuple[tf.Tensor, HybridScore | None]:
+        index = index_with(session, presence, order, described)
+        found = None if blend is None or statistics is None else (of_index(session, statistics, index), blend)
+        return tf.constant(index.table), hybrid_score(session, found)
+
+    return of
 
 
 def learn_blend(session: Session, requests: Requests) -> Blend:
@@ -82,26 +85,24 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
       requests: of the validation split.
     """
     settings, evaluate, count = session.config.hybrid, session.config.evaluate, len(session.catalogue)
-    table = session.model.items()[0]
+    index = trained_index(session)
     queries = with_targets(requests.queries)
     queries = queries.take(_some(len(queries), settings.queries, session.config.seed))
     if not len(queries):
-        return Blend(settings.regularizations[0], {TOWER: 1.0}, [])
+        return Blend(settings.regularizations[0], {TOWER: 1.0}, {TOWER: 1.0}, [])
     candidates = _some(count, settings.candidates, session.config.seed)
-    scorer = ModelScorer(session.model, requests, table)
+    scorer = ModelScorer(session.model, requests, tf.constant(index.table))
+    new = session.unseen
+    first = _first_times(requests, new)
 
-    borrowed = np.bincount(session.events.items, minlength=count) == 0
-    first = _first_times(requests, borrowed)
-
-    def parts_of(statistics: Statistics, names: Sequence[str], queries: Queries) -> tuple[np.ndarray, float]:
-        everything = HybridScore(statistics, dict.fromkeys(names, 1.0))
-        return _parts(scorer, everything, names, queries, candidates, first, evaluate.batch)
+    def parts_of(statistics: Statistics, names: Sequence[str], queries: Queries) -> Shares:
+        everything = HybridScore(statistics, dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0))
+        return _parts(scorer, everything, names, queries, candidates, new, first, evaluate.batch)
 
     def loss_of(links: Links) -> float:
         last = {NEIGHBOURS: session.config.user.history}
-        alone = Statistics({NEIGHBOURS: links}, np.zeros(count, np.float32), borrowed, last)
-        values, correction = parts_of(alone, [TOWER, NEIGHBOURS], few)
-        return _maximum_likelihood(values, correction, [False, False])[1]
+        alone = Statistics({NEIGHBOURS: links}, np.zeros(count, np.float32), new, last)
+        return most_likely(parts_of(alone, [TOWER, NEIGHBOURS], few), 2, apart=False).loss
 
     regularization = settings.regularizations[0]
     if len(settings.regularizations) > 1 and count <= settings.linear_items:
@@ -110,20 +111,18 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
         regularization = min(
             settings.regularizations, key=lambda strength: loss_of(neighbour_links(train, strength, settings))
         )
-    statistics = session_statistics(session, np.arange(count), table.numpy(), regularization)
-    new_targets = sum(bool(borrowed[targets[0]]) for targets in queries.targets)
-    stages = _stages(statistics, learns_new=new_targets >= settings.least_new)
-    values, correction = parts_of(statistics, [name for stage in stages for name in stage], queries)
+    statistics = of_index(session, counted(session, regularization), index)
+    names = [TOWER, NEIGHBOURS, *([RECENT, SUCCESSORS] if SUCCESSORS in statistics.links else []), POPULARITY]
+    shares = parts_of(statistics, names, queries)
     steps: list[dict[str, object]] = []
     weights: dict[str, float] = {}
-    for size in range(1, len(stages) + 1):
-        parts = [name for stage in stages[:size] for name in stage]
-        free = [name == NEW for name in parts]
-        learned, loss = _maximum_likelihood(values[..., : len(parts)], correction, free)
-        weights = dict(zip(parts, learned, strict=True))
-        if NEIGHBOURS in weights and BORROWED not in weights:  # too few new targets to learn their own weight from
-            weights[BORROWED] = weights[NEIGHBOURS]
-        scorer.hybrid = HybridScore(statistics, weights)
+    new_weights: dict[str, float] = {}
+    stages = [(size, False) for size in range(1, len(names) + 1)] + [(len(names), True)] * bool(new.any())
+    for size, apart in stages:
+        learned = most_likely(shares, size, apart=apart)
+        weights = dict(zip(names, learned.weights, strict=False))
+        new_weights = dict(zip(names, learned.new_weights, strict=False)) | ({BIAS: learned.bias} if apart else {})
+        scorer.hybrid = HybridScore(statistics, weights, new_weights)
         ranking = metrics.rank(
             lambda part: np.where(_absent(first, part.times), -np.inf, scorer(part)),
             queries,
@@ -132,17 +131,10 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
             batch=evaluate.batch,
         )
         accuracy = metrics.accuracy(ranking, queries)
-        steps.append({"parts": parts, "loss": loss, "weights": weights, **{name: accuracy[name] for name in MEASURED}})
-    return Blend(regularization, weights, steps)
-
-
-def _stages(statistics: Statistics, *, learns_new: bool) -> list[list[str]]:
-    """The parts in the order in which they are added."""
-    stages = [[TOWER], [NEIGHBOURS]]
-    if SUCCESSORS in statistics.links:
-        stages += [[RECENT], [SUCCESSORS]]
-    stages.append([POPULARITY])
-    return [*stages, [BORROWED, NEW]] if learns_new else stages
+        measured = {name: accuracy[name] for name in MEASURED}
+        own = {"new_weights": new_weights} if apart else {}
+        steps.append({"parts": names[:size], "loss": learned.loss, "weights": weights, **own, **measured})
+    return Blend(regularization, weights, new_weights, steps)
 
 
 def _some(count: int, limit: int, seed: int) -> np.ndarray:
@@ -171,11 +163,11 @@ def _parts(
     names: Sequence[str],
     queries: Queries,
     candidates: np.ndarray,
+    new: np.ndarray,
     first: np.ndarray,
     batch: int,
-) -> tuple[np.ndarray, float]:
-    """Parts float32 [Q, 1 + C, P] of the target and of C candidates, NaN where one is a target, was seen, or was not there
-    yet; and the log of how many items of the catalogue a candidate stands for.
+) -> Shares:
+    """The parts of the target and of C candidates, NaN where one is a target, was seen, or was not there yet.
 
     Of several targets the first stands for the request. As in training, a new item is no negative before anybody took it.
     """
@@ -199,36 +191,8 @@ def _parts(
             stacked[row, history] = np.nan
             stacked[row, targets] = np.nan
             rows.append(np.concatenate([target[None], stacked[row, candidates]]))
-    return np.stack(rows), float(np.log(scorer.model.num_items / len(candidates)))
-
-
-def _maximum_likelihood(values: np.ndarray, correction: float, free: Sequence[bool]) -> tuple[list[float], float]:
-    """The parts' weights and the mean cross-entropy.
-
-    Args:
-      values: float32 [Q, 1 + C, P], the target first.
-      correction: log of how many items of the catalogue each candidate stands for.
-      free: for each part, whether its weight may be negative.
-    """
-    there = ~np.isnan(values).any(axis=-1)
-    scale = np.array([values[..., part][there].std() for part in range(values.shape[-1])]) + 1e-9
-    standard = np.where(there[..., None], values, 0.0).astype(np.float64) / scale
-    offset = np.where(there, correction, -np.inf)
-    offset[:, 0] = 0.0
-
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        logits = standard @ weights + offset
-        log_z = logsumexp(logits, axis=1)
-        share = np.exp(logits - log_z[:, None])
-        gradient = np.einsum("qc,qcp->p", share, standard) / len(share) - standard[:, 0].mean(axis=0)
-        value = (log_z - logits[:, 0]).mean() + _PRIOR * (weights @ weights)
-        return float(value), gradient + 2 * _PRIOR * weights
-
-    found = minimize(
-        loss,
-        np.full(len(scale), 0.1),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(None if any_sign else 0.0, None) for any_sign in free],
+    asked = np.array([targets[0] for targets in queries.targets])
+    is_new = np.concatenate(
+        [new[asked][:, None], np.broadcast_to(new[candidates], (len(asked), len(candidates)))], axis=1
     )
-    return [float(weight) for weight in found.x / scale], float(found.fun - _PRIOR * (found.x @ found.x))
+    return Shares(np.stack(rows), is_new, float(np.log(scorer.model.num_items / len(candidates))))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 import tensorflow as tf
 
+from pipelines.borrowing import Loans, loans
+from pipelines.describing import contents
 from pipelines.feeds import PreparedItems, prepare_items
 from pipelines.lexicon import Lexicon
 from pipelines.progress import progress
@@ -21,9 +24,10 @@ class Index:
 
     Attributes:
       catalogue: ids, titles and content of the items.
-      table: float32 [N, D], their embeddings.
+      table: float32 [N, D], their embeddings; see `Loans.with_ids` for those of new items.
       weights: float32 [N, M], their modality weights.
       trained: int64 [N], position of each in the catalogue that the model was trained on; -1 where it was not there.
+      loans: what items borrow that no training event is of.
       words: str [N], what a text query's own words are looked up in; None where items have no text.
       lexicon: what those words are worth; None where items have no text.
     """
@@ -32,6 +36,7 @@ class Index:
     table: np.ndarray
     weights: np.ndarray
     trained: np.ndarray
+    loans: Loans
     words: list[str] | None = None
     lexicon: Lexicon | None = None
 
@@ -48,15 +53,46 @@ class Index:
 
 def trained_index(session: Session) -> Index:
     """The catalogue of the run, as it was trained."""
-    table, weights = session.model.items()
-    return Index(session.catalogue, table.numpy(), weights.numpy(), np.arange(len(session.catalogue)))
+    return index_with(session, session.items.presence, None, new_contents(session))
+
+
+def new_contents(session: Session) -> dict[str, sp.csr_matrix]:
+    """`pipelines.describing.contents` of the trained catalogue; none where no item of it is new."""
+    return contents(session.manifest.schema_, session.catalogue) if session.unseen.any() else {}
+
+
+def index_with(
+    session: Session, presence: np.ndarray, order: np.ndarray | None, described: Mapping[str, sp.csr_matrix]
+) -> Index:
+    """The catalogue of the run, where items have some of their content alone, or that of another item.
+
+    Args:
+      presence: bool [N, M], what each item has.
+      order: int64 [N], whose content each has; None: its own.
+      described: `new_contents` of the run.
+    """
+    model = session.model
+    encodings = dict(model.cache)
+    if order is not None:
+        encodings = {name: tf.gather(value, order) for name, value in encodings.items()}
+        described = {name: rows[order] for name, rows in described.items()}
+    column = {name: place for place, name in enumerate(session.manifest.schema_.modalities)}
+    described = {
+        name: sp.diags(presence[:, column[name]].astype(np.float32)) @ rows for name, rows in described.items()
+    }
+    there = tf.constant(presence)
+    table, weights = (value.numpy() for value in model.items(there, encodings))
+    content_only = model.items_by_content(there, encodings)[0].numpy()
+    known, new = np.flatnonzero(~session.unseen), np.flatnonzero(session.unseen)
+    lent = loans(known, new, described, content_only, session.config.hybrid)
+    return Index(session.catalogue, lent.with_ids(table, content_only), weights, np.arange(len(table)), lent)
 
 
 def updated_index(session: Session, catalogue: Catalogue) -> Index:
     """Another catalogue through the trained towers.
 
     An item of the training with the same content keeps its embedding; with new content it keeps its id embedding
-    and its content is encoded anew; any other item is embedded by its content alone.
+    and its content is encoded anew; any other item is embedded by its content, which also foretells its id embedding.
 
     Args:
       catalogue: at least one item, content encoded under the run's schema.
@@ -78,12 +114,12 @@ def updated_index(session: Session, catalogue: Catalogue) -> Index:
             for name, value in encode(inputs).items():
                 encodings[name][trained[changed[rows]]] = value.numpy()[: len(rows)]
             advance(int(rows[-1]) + 1, len(changed))
-    table, weights = model.items(
-        presence=tf.constant(presence), encodings={name: tf.constant(value) for name, value in encodings.items()}
-    )
+    there = tf.constant(presence), {name: tf.constant(value) for name, value in encodings.items()}
+    table, weights = model.items(*there)
+    content_only, _ = model.items_by_content(*there)
     width, modalities = table.shape[1], presence.shape[1]
-    result = np.zeros([len(catalogue), width], np.float32), np.zeros([len(catalogue), modalities], np.float32)
-    for into, rows_of in zip(result, (table, weights), strict=True):
+    result = [np.zeros([len(catalogue), size], np.float32) for size in (width, modalities, width)]
+    for into, rows_of in zip(result, (table, weights, content_only), strict=True):
         into[known] = rows_of.numpy()[trained[known]]
 
     embed = tf.function(model.new_items)
@@ -91,10 +127,14 @@ def updated_index(session: Session, catalogue: Catalogue) -> Index:
         prepared = _prepared(session, catalogue, new)
         for rows, inputs in _batches(prepared, session.config.train.encode_batch):
             padded = np.resize(rows, session.config.train.encode_batch)
-            for into, value in zip(result, embed(inputs, tf.constant(prepared.presence[padded])), strict=True):
+            embedded, weighed = embed(inputs, tf.constant(prepared.presence[padded]))
+            for into, value in zip(result, (embedded, weighed, embedded), strict=True):
                 into[new[rows]] = value.numpy()[: len(rows)]
             advance(int(rows[-1]) + 1, len(new))
-    return Index(catalogue, *result, trained)
+    seen = (trained >= 0) & ~session.unseen[trained]
+    described = contents(session.manifest.schema_, catalogue) if not seen.all() else {}
+    lent = loans(np.flatnonzero(seen), np.flatnonzero(~seen), described, result[2], session.config.hybrid)
+    return Index(catalogue, lent.with_ids(result[0], result[2]), result[1], trained, lent)
 
 
 def _positions_in(there: Catalogue, here: Catalogue) -> np.ndarray:

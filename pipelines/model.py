@@ -99,6 +99,8 @@ def make_model(
         user.feed_forward,
         user.dropout,
         user.history,
+        user.values,
+        user.gaps,
         [row.model_dump(mode="json") for row in schema.context],
     )
     ranking = None

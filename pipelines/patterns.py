@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines import metrics
+from pipelines.hybrid import WithContent
 from pipelines.queries import Queries
 from pipelines.scoring import ModelScorer
 
@@ -48,13 +49,22 @@ def shuffled_presence(presence: np.ndarray, share: float, rng: np.random.Generat
 
 
 def missing_patterns(
-    scorer: ModelScorer, queries: Queries, *, limit: int, max_queries: int, seed: int, depth: int, batch: int
+    scorer: ModelScorer,
+    queries: Queries,
+    variant: WithContent,
+    *,
+    limit: int,
+    max_queries: int,
+    seed: int,
+    depth: int,
+    batch: int,
 ) -> list[dict[str, Any]]:
     """The same requests, where items have some of their content alone.
 
     Args:
       scorer: of the requests; its table is put back afterwards.
       queries: with a target each.
+      variant: the catalogue with some of its content.
       limit: at most so many subsets.
       max_queries: at most so many queries, drawn at random under the seed.
 
@@ -72,27 +82,27 @@ def missing_patterns(
     if len(queries) > max_queries:
         queries = queries.take(np.sort(rng.choice(len(queries), max_queries, replace=False)))
     presence = model.presence.numpy()
-    encodings = [value.numpy() for value in model.standardised(model.cache)]
     chosen = choose_patterns(names, limit)
-    cases: list[tuple[str, list[str], np.ndarray, list[np.ndarray]]] = [
-        (_title(part, names), list(part), presence & np.isin(names, part), encodings) for part in chosen
+    cases: list[tuple[str, list[str], np.ndarray, np.ndarray | None]] = [
+        (_title(part, names), list(part), presence & np.isin(names, part), None) for part in chosen
     ]
     order = rng.permutation(len(presence))
-    cases.append((HALF, names, shuffled_presence(presence, 0.5, rng), encodings))
-    cases.append((SHUFFLED, names, presence[order], [value[order] for value in encodings]))
+    cases.append((HALF, names, shuffled_presence(presence, 0.5, rng), None))
+    cases.append((SHUFFLED, names, presence[order], order))
     measure = _measurer(scorer, queries, depth, batch)
     before, hybrid = scorer.table, scorer.hybrid
-    no_ids = tf.fill([len(presence)], -1)
     rows = []
     try:
-        for title, part, there, values in cases:
+        for title, part, there, whose in cases:
             row: dict[str, Any] = {"content": title, "modalities": part, "queries": len(queries)}
-            for prefix, ids in (("", model.id_index), ("content_only_", no_ids)):
-                # What was counted of an item is known by its id too.
-                scorer.hybrid = None if ids is no_ids else hybrid
-                scorer.table = model.item_tower([tf.constant(one) for one in values], tf.constant(there), ids)[0]
-                row |= {prefix + name: value for name, value in measure().items()}
-            rows.append(row)
+            scorer.table, scorer.hybrid = variant(there, whose)
+            row |= measure()
+            encodings = {
+                name: value if whose is None else tf.gather(value, whose) for name, value in model.cache.items()
+            }
+            # What was counted of an item is known by its id too.
+            scorer.table, scorer.hybrid = model.items_by_content(tf.constant(there), encodings)[0], None
+            rows.append(row | {f"content_only_{name}": value for name, value in measure().items()})
     finally:
         scorer.table, scorer.hybrid = before, hybrid
     return rows

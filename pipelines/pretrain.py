@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from pipelines.config import Config
 from pipelines.encoders import save_encoders_as, zero_input
+from pipelines.epochs import LearningJob, LearningResult, fit_epoch, kept_when_stopped, schedule
 from pipelines.feeds import prepare_items
 from pipelines.model import make_encoders, records_vocabulary, resolve_encoders
 from pipelines.pretrain_metrics import constant_guess, masked_accuracy, retrieval
@@ -19,7 +17,6 @@ from pipelines.progress import progress, say
 from pipelines.run_folder import PRETRAIN, RunFolder
 from pipelines.session import records_id
 from pipelines.strategy import make_strategy
-from pipelines.train import Batches, schedule, seed_dropout
 from tfrecs.errors import DataError
 from tfrecs.reader import load_catalogue
 from tfrecs.schema import Manifest
@@ -29,22 +26,12 @@ from towers.pretraining import SelfSupervised
 Masked = dict[str, dict[str, tf.Tensor]]
 
 
-@dataclass(frozen=True)
-class PretrainJob:
-    records: Path
-    out: Path
-    config: Config
+class PretrainJob(LearningJob):
+    """Of `triptych pretrain`."""
 
 
-@dataclass(frozen=True)
-class PretrainResult:
-    """`best_epoch` counts from 1; `metrics` are that epoch's; `seconds` is the time of this call."""
-
-    out: Path
-    epochs: int
-    best_epoch: int
-    metrics: dict[str, Any]
-    seconds: float
+class PretrainResult(LearningResult):
+    """Of `triptych pretrain`."""
 
 
 class Pretrainer:
@@ -180,20 +167,7 @@ class Pretrainer:
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
         started = time.monotonic()
-        with self.strategy.scope():
-            seed_dropout(self.learner, self.config.seed, epoch)
-        with progress(f"epoch {epoch + 1}", "steps") as advance:
-            history = self.learner.fit(
-                self._dataset(epoch),
-                initial_epoch=epoch,
-                epochs=epoch + 1,
-                steps_per_epoch=self.steps,
-                verbose=0,
-                callbacks=[Batches(advance, self.steps)],
-            ).history
-        row = {"epoch": epoch + 1, **{name: float(values[-1]) for name, values in history.items()}}
-        for name in ("loss", "regularization_loss", "total_loss"):  # of one replica alone
-            row.pop(name, None)
+        row = fit_epoch(self.learner, self.strategy, self._dataset, epoch, steps=self.steps, seed=self.config.seed)
         row |= self.measure()
         row["seconds"] = round(time.monotonic() - started, 2)
         return row
@@ -263,11 +237,8 @@ def run(job: PretrainJob) -> PretrainResult:
         f"Pretraining {', '.join(trainer.learner.encoders)} on {len(trainer.taught):,} items, "
         f"{len(trainer.held_out):,} held out; {trainer.replicas} replica(s), {trainer.steps} steps an epoch."
     )
-    try:
+    with kept_when_stopped(job.out):
         result = trainer.train()
-    except KeyboardInterrupt:
-        say(f"Stopped. Every finished epoch is kept: the same command continues in {job.out}.")
-        raise
     say(
         f"Best epoch {result.best_epoch} of {result.epochs} ({result.seconds:.0f} s): {told(result.metrics)}. "
         f"Train from it with --set train.pretrained={job.out}."

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.blend import Blend
@@ -34,6 +36,11 @@ class Session:
     model: TwoTower
     strategy: tf.distribute.Strategy
     blend: Blend | None = None  # of a finished run
+
+    @cached_property
+    def unseen(self) -> np.ndarray:
+        """bool [N], items without a training event."""
+        return np.bincount(self.events.items, minlength=len(self.catalogue)) == 0
 
 
 def records_id(records: Path) -> str:
@@ -82,8 +89,14 @@ def load_trained(run: RunFolder) -> Session:
 
 def validation_requests(session: Session) -> Requests:
     """The requests of the validation split, at most `train.validation_queries`: the same ones for every run."""
+    return _validation(session, session.config.train.validation_queries)
+
+
+def all_validation(session: Session) -> Requests:
+    """All requests of the validation split."""
+    return _validation(session, None)
+
+
+def _validation(session: Session, limit: int | None) -> Requests:
     histories = load_histories(session.records, session.manifest, "valid", session.catalogue.ids)
-    settings = session.config
-    return make_requests(
-        histories, session.manifest.schema_, limit=settings.train.validation_queries, seed=settings.seed
-    )
+    return make_requests(histories, session.manifest.schema_, limit=limit, seed=session.config.seed)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 
 from pipelines.baselines import interaction_matrix, item_similarities
+from pipelines.borrowing import Loans
 from pipelines.config import HybridConfig
 from tfrecs.reader import TrainingEvents
 from towers.hybrid import NEIGHBOURS, RECENT, SUCCESSORS, Links, Statistics
@@ -121,49 +125,51 @@ def unpacked(links: Links, count: int) -> sp.csr_matrix:
     )
 
 
-def completed(statistics: Statistics, trained: np.ndarray, unit: np.ndarray, nearest: int) -> Statistics:
+def completed(statistics: Statistics, trained: np.ndarray, loans: Loans, new_links: int) -> Statistics:
     """Statistics of another catalogue, or of the same one with its new items: what nothing was counted of borrows.
 
-    A new item has the neighbours, successors and popularity of the `nearest` known items around it, each by its
-    cosine: the towers say what it is like, counting says where the like of it goes.
+    The neighbours and successors of a new item, and how much others lead to it, are those of the known items in their
+    shares; so is what its popularity is more or less than the mean.
 
     Args:
       statistics: of the trained items.
       trained: int64 [N], the trained position of each item of the other catalogue; -1 for none.
-      unit: float32 [N, D], its embeddings, of length 1.
-      nearest: how many items are borrowed from, at most.
+      loans: of the other catalogue.
+      new_links: links of each item that lead to new ones, at most, beside those that lead to known ones.
 
     Returns:
       Statistics of N items.
     """
-    trained_items = len(statistics.popularity)
-    counted = (trained >= 0) & ~statistics.borrowed[np.maximum(trained, 0)]
-    sources, new = np.flatnonzero(counted), np.flatnonzero(~counted)
+    known, new, shares = loans.known, loans.new, loans.shares
     take = sp.csr_matrix(
-        (np.ones(len(sources), np.float32), (sources, trained[sources])), shape=(len(trained), trained_items)
+        (np.ones(len(known), np.float32), (np.arange(len(known)), trained[known])),
+        shape=(len(known), len(statistics.popularity)),
     )
-    popularity = take @ statistics.popularity
-    borrow = sp.identity(len(trained), np.float32, format="csr")
-    if len(new) and len(sources):
-        share = _nearest_shares(unit[new], unit[sources], min(nearest, len(sources)))
-        popularity[new] = share @ popularity[sources]
-        rows, columns = share.nonzero()
-        borrow += sp.csr_matrix((share.data, (new[rows], sources[columns])), shape=borrow.shape)
+    counts = take @ statistics.popularity
+    mean = counts.mean() if len(known) else 0.0
+    popularity = np.zeros(len(trained), np.float32)
+    popularity[known], popularity[new] = counts, mean + shares @ (counts - mean)
     links = {}
     for name, one in statistics.links.items():
-        moved = take @ unpacked(one, trained_items) @ take.T
-        links[name] = packed((borrow @ moved @ borrow.T).tocsr(), one.index.shape[1])
-    return Statistics(links, popularity.astype(np.float32), ~counted, statistics.last)
+        among = take @ unpacked(one, len(statistics.popularity)) @ take.T
+        leading, led = shares @ among, among @ shares.T
+        parts = [(among, leading, known, one.index.shape[1])]
+        if len(new):
+            parts.append((led, leading @ shares.T, new, min(new_links, len(new))))
+        links[name] = _stacked(parts, known, new)
+    return Statistics(links, popularity, np.isin(np.arange(len(trained)), new), statistics.last)
 
 
-def _nearest_shares(new: np.ndarray, sources: np.ndarray, nearest: int) -> sp.csr_matrix:
-    """float32 [R, S]: for each row the `nearest` sources, by their cosine, as shares that sum to 1."""
-    parts = []
-    for start in range(0, len(new), 1024):
-        cosine = np.maximum(new[start : start + 1024] @ sources.T, 0.0) + 1e-6
-        best = np.argpartition(-cosine, nearest - 1, axis=1)[:, :nearest]
-        share = np.take_along_axis(cosine, best, axis=1)
-        share /= share.sum(axis=1, keepdims=True)
-        pointers = np.arange(0, best.size + 1, nearest)
-        parts.append(sp.csr_matrix((share.ravel(), best.ravel(), pointers), shape=cosine.shape))
-    return sp.vstack(parts, format="csr", dtype=np.float32)
+def _stacked(parts: Sequence[tuple[Any, Any, np.ndarray, int]], known: np.ndarray, new: np.ndarray) -> Links:
+    """Links side by side. A part: matrices of what known and new items lead to, the items of their columns, the width."""
+    width, count = sum(part[3] for part in parts), len(known) + len(new)
+    result = Links(np.zeros((count, width), np.int32), np.zeros((count, width), np.float32))
+    start = 0
+    for of_known, of_new, columns, size in parts:
+        for rows, matrix in ((known, of_known), (new, of_new)):
+            if len(rows) and len(columns):
+                links = packed(sp.csr_matrix(matrix), size)
+                result.index[rows, start : start + size] = columns[links.index]
+                result.value[rows, start : start + size] = links.value
+        start += size
+    return result

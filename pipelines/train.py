@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from pipelines.config import Config
 from pipelines.cooccurrence import CoOccurrenceStage
 from pipelines.curves import Curves
 from pipelines.encoders import encoder_scales, trained_share
+from pipelines.epochs import LearningJob, LearningResult, fit_epoch, kept_when_stopped, schedule
 from pipelines.feeds import TrainingFeed
 from pipelines.hybrid import learn_blend
 from pipelines.lexicon import run_lexicon
@@ -31,55 +29,12 @@ from towers.optimizer import ScaledAdamW
 BEST_BY = "ndcg@10"
 
 
-@dataclass(frozen=True)
-class TrainJob:
-    records: Path
-    out: Path
-    config: Config
+class TrainJob(LearningJob):
+    """Of `triptych train`."""
 
 
-@dataclass(frozen=True)
-class TrainResult:
-    """`best_epoch` counts from 1; `metrics` are that epoch's; `seconds` is the time of this call."""
-
-    out: Path
-    epochs: int
-    best_epoch: int
-    metrics: dict[str, Any]
-    seconds: float
-
-
-def seed_dropout(model: tf.keras.Model, seed: int, epoch: int) -> None:
-    """Starts every layer's random numbers anew for an epoch, so that a continued run draws what a straight one does."""
-    layers = [part for part in model.submodules if isinstance(part, tf.keras.__internal__.layers.BaseRandomLayer)]
-    for position, layer in enumerate(layers):
-        layer._random_generator._maybe_init()  # Keras makes the generator at the first call in training
-        layer._random_generator._generator.reset_from_seed(1_000_003 * (epoch + 1) + 1009 * seed + position)
-
-
-def schedule(
-    learning_rate: float, warmup_share: float, steps: int
-) -> tf.keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up, then a cosine down to a hundredth (Loshchilov and Hutter, 2017, arXiv:1608.03983)."""
-    warmup = int(warmup_share * steps)
-    return tf.keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else learning_rate,
-        decay_steps=max(1, steps - warmup),
-        alpha=0.01,
-        warmup_target=learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
-
-
-class Batches(tf.keras.callbacks.Callback):
-    """Shows the steps of one epoch."""
-
-    def __init__(self, advance: Callable[[int, int], None], steps: int):
-        super().__init__()
-        self.advance, self.steps = advance, steps
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self.advance(batch + 1, self.steps)
+class TrainResult(LearningResult):
+    """Of `triptych train`."""
 
 
 class Trainer:
@@ -213,23 +168,11 @@ class Trainer:
         model, items = self.session.model, self.session.items
         if epoch == 0 and not self._restored(0):
             self._begin()
-        with self.session.strategy.scope():
-            seed_dropout(model, self.config.seed, epoch)
-        with progress(f"epoch {epoch + 1}", "steps") as advance:
-            history = model.fit(
-                self._dataset(epoch),
-                initial_epoch=epoch,
-                epochs=epoch + 1,
-                steps_per_epoch=self.feed.steps,
-                verbose=0,
-                callbacks=[Batches(advance, self.feed.steps)],
-            ).history
+        row = fit_epoch(
+            model, self.session.strategy, self._dataset, epoch, steps=self.feed.steps, seed=self.config.seed
+        )
         if self.config.train.encodes_in_step:
             refresh(model, self.encode, items, self.config.train.encode_batch)
-        row = {"epoch": epoch + 1, **{name: float(values[-1]) for name, values in history.items()}}
-        # Keras takes these from one replica alone; the losses by name are means over all of them.
-        for name in ("loss", "regularization_loss", "total_loss"):
-            row.pop(name, None)
         row["learning_rate"] = float(model.optimizer.learning_rate)
         row |= self._validate()
         row["seconds"] = round(time.monotonic() - started, 2)
@@ -292,12 +235,9 @@ def run(job: TrainJob) -> TrainResult:
     )
     if trainer.config.train.encodes_in_step:
         say(f"{trained_share(session.model.item_encoders.values())}.")
-    try:
+    with kept_when_stopped(job.out):
         result = trainer.train()
         trainer.finish()
-    except KeyboardInterrupt:
-        say(f"Stopped. Every finished epoch is kept: the same command continues in {job.out}.")
-        raise
     say(f"Best epoch {result.best_epoch} of {result.epochs} ({result.seconds:.0f} s); run in {job.out}.")
     return result
 

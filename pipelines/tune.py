@@ -21,7 +21,7 @@ from pipelines.report import MARKDOWN_FILE
 from pipelines.run_folder import CONFIG_FILE, RunFolder, write_text
 from pipelines.session import records_id
 from pipelines.train import BEST_BY, Trainer, TrainJob
-from pipelines.tune_report import LEAST_TRIALS, Outcome, write_tune_report
+from pipelines.tune_report import LEAST_TRIALS, Outcome, TuneReport, short, write_tune_report
 from pipelines.tune_space import Dimension, Space, changed, current, make_space, read_space
 from tfrecs.errors import DataError, DivergedError, SpecError
 
@@ -182,7 +182,7 @@ def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> None:
 def _run_trial(optuna: Any, study: optuna.Study, trial: optuna.Trial, job: TuneJob, base: Config, space: Space) -> None:
     states = optuna.trial.TrialState
     folder = _folder(job.out, trial.number)
-    said = ", ".join(f"{name}={_short(value)}" for name, value in trial.params.items())
+    said = ", ".join(f"{name}={short(value)}" for name, value in trial.params.items())
     say(f"\nTrial {trial.number + 1}/{max(job.config.tune.trials, trial.number + 1)}: {said}")
     config = changed(base, trial.params, f"trial {trial.number}")
     reported = dict(study.trials[trial.number].intermediate_values)
@@ -217,10 +217,6 @@ def _folder(out: Path, number: int) -> Path:
     return out / TRIALS_FOLDER / f"{number:04}"
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def _tidy(optuna: Any, study: optuna.Study, out: Path) -> None:
     """Finished trials keep their curves and configuration; of the weights only those of the best are wanted."""
     states = optuna.trial.TrialState
@@ -252,10 +248,8 @@ def _report(optuna: Any, study: optuna.Study, job: TuneJob, base: Config, space:
         importances = optuna.importance.get_param_importances(
             study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
         )
-    write_tune_report(
-        job.out, outcomes, best, importances, METRIC, list(space),
-        command=f"triptych train --records {job.records} --config {config} --out RUN",
-    )  # fmt: skip
+    command = f"triptych train --records {job.records} --config {config} --out RUN"
+    write_tune_report(job.out, TuneReport(outcomes, best, importances, METRIC, list(space), command))
     return TuneResult(job.out, config, best, outcomes)
 
 

@@ -42,49 +42,51 @@ class Outcome:
     curve: Sequence[Mapping[str, Any]]
 
 
-def write_tune_report(
-    folder: Path,
-    trials: Sequence[Outcome],
-    best: Outcome,
-    importances: Mapping[str, float],
-    metric: str,
-    options: Sequence[str],
-    *,
-    command: str,
-) -> None:
-    """Writes `report.json`, `report.md` and `plots/*.png`.
+@dataclass(frozen=True)
+class TuneReport:
+    """What there is to tell of a search.
 
-    Args:
+    Attributes:
+      best: one of the trials.
       importances: option -> share, {} where there are too few trials to tell.
+      metric: that the trials are compared by, a key of their curves.
       options: in the order of the space.
       command: that trains with the best configuration.
     """
+
+    trials: Sequence[Outcome]
+    best: Outcome
+    importances: Mapping[str, float]
+    metric: str
+    options: Sequence[str]
+    command: str
+
+
+def write_tune_report(folder: Path, report: TuneReport) -> None:
+    """Writes `report.json`, `report.md` and `plots/*.png`."""
     figures = {
-        "history": history_figure(trials, metric),
-        "importances": importance_figure(importances),
-        "options": option_figure(trials, options, metric),
+        "history": history_figure(report.trials, report.metric),
+        "importances": importance_figure(report.importances),
+        "options": option_figure(report.trials, report.options, report.metric),
     }
     drawn = write_pictures(folder / PLOTS_FOLDER, figures)
     content = {
-        "metric": metric,
-        "best": {key: value for key, value in asdict(best).items() if key != "curve"},
-        "importances": importances,
-        "trials": [{key: value for key, value in asdict(trial).items() if key != "curve"} for trial in trials],
+        "metric": report.metric,
+        "best": _without_curve(report.best),
+        "importances": report.importances,
+        "trials": [_without_curve(trial) for trial in report.trials],
     }
     write_text(folder / JSON_FILE, json.dumps(plain(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
-    write_text(folder / MARKDOWN_FILE, tune_markdown(trials, best, importances, metric, options, command, drawn))
+    write_text(folder / MARKDOWN_FILE, tune_markdown(report, drawn))
 
 
-def tune_markdown(
-    trials: Sequence[Outcome],
-    best: Outcome,
-    importances: Mapping[str, float],
-    metric: str,
-    options: Sequence[str],
-    command: str,
-    drawn: Sequence[str],
-) -> str:
+def _without_curve(trial: Outcome) -> dict[str, Any]:
+    return {key: value for key, value in asdict(trial).items() if key != "curve"}
+
+
+def tune_markdown(report: TuneReport, drawn: Sequence[str]) -> str:
     """The text of `report.md`. `drawn`: names of the pictures that are there."""
+    trials, best, metric, options = report.trials, report.best, report.metric, report.options
 
     def picture(name: str, caption: str) -> list[str]:
         return [f"![{caption}]({PLOTS_FOLDER}/{name}.png)"] if name in drawn else []
@@ -99,18 +101,18 @@ def tune_markdown(
         f"the configuration as it was, where that lies in the space. "
         f"Being the best of several on one split, the value is too good by what chance adds; "
         f"`evaluate` tells the rest.",
-        f"```sh\n{command}\n```",
+        f"```sh\n{report.command}\n```",
         "## Best options",
-        markdown_table(["option", "value"], [[name, _short(best.params.get(name))] for name in options]),
+        markdown_table(["option", "value"], [[name, short(best.params.get(name))] for name in options]),
         "## What mattered",
     ]
     complete = states.count("complete")
-    if importances:
-        rows = [[name, f"{share:.2f}"] for name, share in sorted(importances.items(), key=lambda pair: -pair[1])]
+    if report.importances:
+        shares = sorted(report.importances.items(), key=lambda pair: -pair[1])
         blocks += [
             f"Shares of what separates the better from the other {complete} finished trials (PED-ANOVA, Watanabe et al., "
             f"2023, arXiv:2304.10255); with few trials, a rough guess.",
-            markdown_table(["option", "importance"], rows),
+            markdown_table(["option", "importance"], [[name, f"{share:.2f}"] for name, share in shares]),
             *picture("importances", "Importance of the options"),
         ]
     else:
@@ -123,7 +125,7 @@ def tune_markdown(
             trial.state,
             "" if trial.value is None else f"{trial.value:.4f}",
             str(len(trial.curve)),
-            *(_short(trial.params.get(name)) for name in options),
+            *(short(trial.params.get(name)) for name in options),
         ]
         for trial in trials
     ]
@@ -131,7 +133,8 @@ def tune_markdown(
     return "\n\n".join(blocks) + "\n"
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """An option's value as a reader wants it: floats to four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

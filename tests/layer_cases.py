@@ -24,6 +24,20 @@ from towers.user import CausalAttention, UserTower
 from towers.vector import VectorEncoder
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", *(f"##{letter}" for letter in "abcdefgh")]
+TEXT_SCHEMA = {"name": "text", "kind": "text", "params": {}}
+TEXT_OPTIONS: dict[str, Any] = {
+    "layers": 1,
+    "heads": 2,
+    "width": 8,
+    "feed_forward": 16,
+    "dropout": 0.1,
+    "max_tokens": 10,
+    "query_tokens": 6,
+    "pooling": "mean",
+    "activation": "gelu_approximate",
+    "lowercase": True,
+    "checkpoint": None,
+}
 LABELS = [
     {"name": "like", "task": "binary"},
     {"name": "rating", "task": "regression", "range": [1.0, 5.0]},
@@ -58,21 +72,7 @@ def _fusion(layer: type) -> LayerCase:
 CASES: dict[str, LayerCase] = {
     "TextEncoder": LayerCase(
         TextEncoder,
-        {
-            "schema": {"name": "text", "kind": "text", "params": {}},
-            "vocabulary": VOCABULARY,
-            "layers": 1,
-            "heads": 2,
-            "width": 8,
-            "feed_forward": 16,
-            "dropout": 0.1,
-            "max_tokens": 10,
-            "query_tokens": 6,
-            "pooling": "mean",
-            "activation": "gelu",
-            "lowercase": True,
-            "checkpoint": None,
-        },
+        {"schema": TEXT_SCHEMA, "vocabulary": VOCABULARY, **TEXT_OPTIONS, "activation": "gelu"},
         lambda rng: {"inputs": tf.constant([[2, 5, 6, 3, 0, 0, 0, 0, 0, 0], [2, 7, 3, 0, 0, 0, 0, 0, 0, 0]])},
         lambda: tf.constant(["abba cafe", "", "gag"]),
         (2, 8),
@@ -178,6 +178,8 @@ CASES: dict[str, LayerCase] = {
             "feed_forward": 16,
             "dropout": 0.1,
             "history": 4,
+            "values": True,
+            "gaps": True,
             "context": CONTEXT,
         },
         lambda rng: {

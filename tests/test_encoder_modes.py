@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import small_model
 import tensorflow as tf
-from layer_cases import VOCABULARY
-from test_pretrained_text import OPTIONS, SCHEMA, hugging_face, shop
+from layer_cases import TEXT_OPTIONS, TEXT_SCHEMA, VOCABULARY
+from small_bert import hugging_face
+from text_folders import shop
 
 from pipelines import build, export, train
 from pipelines.config import Config, load_config
@@ -26,8 +27,8 @@ MODES = ("frozen", "finetune", "lora")
 
 def encoder(layers: int = 2, width: int = 16) -> TextEncoder:
     tf.keras.utils.set_random_seed(1)
-    options = {**OPTIONS, "layers": layers, "width": width, "heads": 2, "feed_forward": 4 * width, "dropout": 0}
-    return TextEncoder(SCHEMA, VOCABULARY, **options)
+    options = {**TEXT_OPTIONS, "layers": layers, "width": width, "heads": 2, "feed_forward": 4 * width, "dropout": 0}
+    return TextEncoder(TEXT_SCHEMA, VOCABULARY, **options)
 
 
 def settings(mode: str) -> Config:
@@ -132,7 +133,7 @@ def test_an_adapter_adds_its_low_rank_product_to_the_kernel() -> None:
 def test_adapters_are_under_two_percent_of_the_default_encoder() -> None:
     config = load_config()
     vocabulary = VOCABULARY + [f"word{n}" for n in range(config.build.vocabulary_size - len(VOCABULARY))]
-    layer = TextEncoder(SCHEMA, vocabulary, **config.encoder_options("text"))
+    layer = TextEncoder(TEXT_SCHEMA, vocabulary, **config.encoder_options("text"))
     whole = sum(int(tf.size(variable)) for variable in layer.trainable_variables)
     layer.add_adapters(config.train.lora_rank, config.train.lora_alpha)
     trained = sum(int(tf.size(variable)) for variable in layer.trainable_variables)

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.blend import Blend
+from pipelines.borrowing import Loans, loans, nearest_shares, ridge_shares
 from pipelines.config import HybridConfig
-from pipelines.hybrid import _maximum_likelihood
+from pipelines.likelihood import Shares, most_likely
 from pipelines.statistics import completed, count_statistics, packed, succession, unpacked
 from tfrecs.errors import DataError
 from tfrecs.reader import TrainingEvents
 from towers.hybrid import (
-    BORROWED,
+    BIAS,
     NEIGHBOURS,
-    NEW,
     POPULARITY,
     RECENT,
     SUCCESSORS,
@@ -47,25 +47,34 @@ def three_items() -> Statistics:
     return Statistics({NEIGHBOURS: near, SUCCESSORS: after}, popularity, new, {NEIGHBOURS: 2, RECENT: 1, SUCCESSORS: 2})
 
 
-def score(weights: dict[str, float], history: list[int]) -> list[float]:
+def score(weights: dict[str, float], history: list[int], new: dict[str, float] | None = None) -> list[float]:
     index = tf.constant([history + [0] * (4 - len(history))], tf.int32)
-    return HybridScore(three_items(), weights)(tf.zeros([1, 3]), index, tf.constant([len(history)])).numpy()[0].tolist()
+    hybrid = HybridScore(three_items(), weights, new or {})
+    return hybrid(tf.zeros([1, 3]), index, tf.constant([len(history)])).numpy()[0].tolist()
 
 
 def test_each_part_is_its_sum_over_the_newest_items_times_its_weight() -> None:
-    assert score({NEIGHBOURS: 2.0}, [0, 1]) == [0.0, 1.0, 0.0]  # the new item's part is `borrowed`
-    assert score({NEIGHBOURS: 2.0, BORROWED: 4.0}, [0, 1]) == [0.0, 1.0, 5.0]
-    assert score({RECENT: 2.0}, [1, 0]) == [0.0, 1.0, 0.5]  # the newest one alone, and of new items too
+    assert score({NEIGHBOURS: 2.0}, [0, 1]) == [0.0, 1.0, 0.0]  # a new item has weights of its own: none here
+    assert score({NEIGHBOURS: 2.0}, [0, 1], {NEIGHBOURS: 4.0}) == [0.0, 1.0, 5.0]
+    assert score({}, [0, 1], {NEIGHBOURS: 4.0}) == [0.0, 0.0, 5.0]
+    assert score({RECENT: 2.0}, [1, 0], {RECENT: 2.0}) == [0.0, 1.0, 0.5]  # the newest one alone
     assert score({SUCCESSORS: 1.0}, [0, 1]) == [2.0, 0.0, 0.0]  # 1 is the newest: rank 1
     assert score({SUCCESSORS: 1.0}, [1, 0]) == [1.0, 0.0, 0.0]  # rank 2 counts half
-    assert score({POPULARITY: 0.5}, []) == [1.5, 1.0, 0.5]
-    assert score({NEW: -1.0}, [0]) == [0.0, 0.0, -1.0]
+    assert score({POPULARITY: 0.5}, [], {POPULARITY: 1.0}) == [1.5, 1.0, 1.0]
+    assert score({}, [0], {BIAS: -1.0}) == [0.0, 0.0, -1.0]
+
+
+def test_exploring_adds_to_the_score_of_new_items_alone() -> None:
+    hybrid = HybridScore(three_items(), {POPULARITY: 1.0}, {POPULARITY: 1.0, BIAS: 0.5})
+    asked = tf.zeros([1, 3]), tf.zeros([1, 4], tf.int32), tf.constant([0])
+    assert hybrid.exploring(2.0)(*asked).numpy().tolist() == [[3.0, 2.0, 3.5]]
+    assert hybrid(*asked).numpy().tolist() == [[3.0, 2.0, 1.5]]
 
 
 def test_the_towers_score_has_its_own_weight() -> None:
-    hybrid = HybridScore(three_items(), {TOWER: 3.0, POPULARITY: 1.0})
+    hybrid = HybridScore(three_items(), {TOWER: 3.0, POPULARITY: 1.0}, {TOWER: 1.0, POPULARITY: 1.0})
     scores = hybrid(tf.constant([[1.0, 2.0, 3.0]]), tf.zeros([1, 4], tf.int32), tf.constant([0]))
-    assert scores.numpy().tolist() == [[6.0, 8.0, 10.0]]
+    assert scores.numpy().tolist() == [[6.0, 8.0, 4.0]]
 
 
 def test_only_the_newest_items_count_and_each_one_once() -> None:
@@ -76,7 +85,8 @@ def test_only_the_newest_items_count_and_each_one_once() -> None:
 
 
 def test_padding_more_changes_nothing_and_the_graph_says_what_eager_says() -> None:
-    hybrid = HybridScore(three_items(), {TOWER: 1.0, NEIGHBOURS: 1.0, SUCCESSORS: 1.0, POPULARITY: 1.0, BORROWED: 1.0})
+    weights = {TOWER: 1.0, NEIGHBOURS: 1.0, SUCCESSORS: 1.0, POPULARITY: 1.0}
+    hybrid = HybridScore(three_items(), weights, {TOWER: 0.5, NEIGHBOURS: 2.0, BIAS: 0.25})
     scores, count = tf.constant([[0.5, 0.25, 0.0], [0.0, 0.0, 1.0]]), tf.constant([2, 1])
     short = hybrid(scores, tf.constant([[0, 1], [1, 0]]), count)
     long = hybrid(scores, tf.constant([[0, 1, 2, 2], [1, 2, 2, 2]]), count)
@@ -85,10 +95,11 @@ def test_padding_more_changes_nothing_and_the_graph_says_what_eager_says() -> No
 
 
 def test_rows_that_only_fill_up_change_no_score() -> None:
-    weights = {TOWER: 1.0, NEIGHBOURS: 1.0, SUCCESSORS: 1.0, POPULARITY: 1.0, BORROWED: 1.0, NEW: 1.0}
+    weights = {TOWER: 1.0, NEIGHBOURS: 1.0, SUCCESSORS: 1.0, POPULARITY: 1.0}
+    own = {**weights, NEIGHBOURS: 2.0, BIAS: 1.0}
     scores, index, count = tf.constant([[0.5, 0.25, 0.0]]), tf.constant([[0, 1]]), tf.constant([2])
-    whole = HybridScore(three_items().padded(5), weights)(tf.pad(scores, [[0, 0], [0, 2]]), index, count)
-    np.testing.assert_array_equal(whole[:, :3], HybridScore(three_items(), weights)(scores, index, count))
+    whole = HybridScore(three_items().padded(5), weights, own)(tf.pad(scores, [[0, 0], [0, 2]]), index, count)
+    np.testing.assert_array_equal(whole[:, :3], HybridScore(three_items(), weights, own)(scores, index, count))
 
 
 def test_counting_neighbours_successors_and_popularity() -> None:
@@ -142,48 +153,116 @@ def test_packing_keeps_the_largest_values(count: int, seed: int) -> None:
     np.testing.assert_array_equal(unpacked(packed(matrix, 1), count).toarray().max(1), matrix.toarray().max(1))
 
 
-def test_a_new_item_borrows_from_the_known_ones_nearest_to_it() -> None:
-    unit = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])  # the new item lies on item 1
-    counted = three_items()
-    whole = completed(counted, np.arange(3), unit, nearest=1)
-    # It goes where item 1 goes: nothing leads to 1 but item 0, with 0.5; and it leads where 1 leads.
-    np.testing.assert_allclose(dense(whole.links[NEIGHBOURS]), [[0, 0.5, 0.5], [0, 0, 0], [0, 0, 0]], atol=1e-5)
-    np.testing.assert_allclose(dense(whole.links[SUCCESSORS])[2], [2.0, 0.0, 0.0], atol=1e-5)
-    np.testing.assert_allclose(whole.popularity, [3.0, 2.0, 2.0], atol=1e-5)
+def test_a_new_item_borrows_the_figures_of_known_ones_in_its_shares() -> None:
+    lent = Loans(np.array([0, 1]), np.array([2]), np.array([[0.5, 1.0]], np.float32))
+    whole = completed(three_items(), np.arange(3), lent, new_links=1)
+    # Among the known 0 leads to 1 with 0.5. To the new item lead those that lead to 1; it leads where half of 0 and 1 do.
+    expected = [[0, 0.5, 0.5], [0, 0, 0], [0, 0.25, 0.25]]
+    np.testing.assert_allclose(dense(whole.links[NEIGHBOURS]), expected, atol=1e-6)
+    np.testing.assert_allclose(dense(whole.links[SUCCESSORS]), [[0, 0, 0], [2, 0, 1], [2, 0, 1]], atol=1e-6)
+    # The mean is 2.5; half of +0.5 and all of -0.5.
+    np.testing.assert_allclose(whole.popularity, [3.0, 2.0, 2.25], atol=1e-6)
     assert whole.borrowed.tolist() == [False, False, True]
 
 
+def test_links_to_new_items_stand_beside_those_to_known_ones() -> None:
+    lent = Loans(np.array([0]), np.array([1, 2]), np.array([[1.0], [0.5]], np.float32))
+    counted = Statistics({NEIGHBOURS: Links(np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32))},
+                         np.ones(1, np.float32), np.zeros(1, bool), {NEIGHBOURS: 2})  # fmt: skip
+    one = completed(counted, np.array([0, -1, -1]), lent, new_links=1)
+    # Each item keeps its one link among the known and the larger of the two to new items.
+    np.testing.assert_allclose(dense(one.links[NEIGHBOURS]), [[1, 1, 0], [1, 1, 0], [0.5, 0.5, 0]], atol=1e-6)
+
+
 def test_statistics_follow_the_items_into_another_catalogue() -> None:
-    unit = np.array([[0.0, 1.0], [1.0, 0.0]])
-    moved = completed(three_items(), np.array([1, 0]), unit, nearest=1)  # items 1 and 0, in this order
+    lent = Loans(np.array([0, 1]), np.zeros(0, np.int64), np.zeros((0, 2), np.float32))
+    moved = completed(three_items(), np.array([1, 0]), lent, new_links=1)  # items 1 and 0, in this order
     np.testing.assert_allclose(dense(moved.links[NEIGHBOURS]), [[0, 0], [0.5, 0]])
     np.testing.assert_allclose(dense(moved.links[SUCCESSORS]), [[0, 2.0], [0, 0]])
     assert moved.popularity.tolist() == [2.0, 3.0]
 
 
 def test_a_catalogue_of_new_items_alone_has_nothing_to_borrow() -> None:
-    alone = completed(three_items(), np.array([-1, -1]), np.eye(2), nearest=3)
+    lent = loans(np.zeros(0, np.int64), np.arange(2), {}, np.eye(2), SETTINGS)
+    alone = completed(three_items(), np.array([-1, -1]), lent, new_links=1)
     assert not dense(alone.links[NEIGHBOURS]).any()
     assert alone.popularity.tolist() == [0.0, 0.0]
     assert alone.borrowed.all()
 
 
+def test_shares_of_a_ridge_regression_on_content() -> None:
+    content = {"text": sp.csr_matrix([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])}
+    shares = ridge_shares(content, np.array([3, 4]), np.array([0, 1, 2]), 1.0)
+    # K + I = [[2, 1, 0], [1, 2, 0], [0, 0, 2]]: the two alike share what one alone would give half of; like none: nothing.
+    np.testing.assert_allclose(shares, [[1 / 3, 1 / 3, 0], [0, 0, 0]], atol=1e-6)
+    # A second feature that the items lack halves the likeness: K' = K / 2.
+    both = content | {"image": sp.csr_matrix((5, 2))}
+    halved = ridge_shares(both, np.array([3]), np.array([0, 1, 2]), 1.0)
+    np.testing.assert_allclose(halved, [[0.25, 0.25, 0]], atol=1e-6)
+
+
+def test_the_nearest_lend_where_there_is_no_plain_content() -> None:
+    unit = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], np.float32)
+    np.testing.assert_allclose(nearest_shares(unit[2:], unit[:2], 1).toarray(), [[0, 1]], atol=1e-6)
+    np.testing.assert_allclose(nearest_shares(unit[2:], unit[:2], 2).toarray(), [[0.6 / 1.4, 0.8 / 1.4]], atol=1e-5)
+    few = SETTINGS.model_copy(update={"nearest": 1})
+    lent = loans(np.array([0, 1]), np.array([2]), {}, 3 * unit, few)
+    np.testing.assert_allclose(sp.csr_matrix(lent.shares).toarray(), [[0, 1]], atol=1e-6)
+
+
+def test_a_new_item_gets_the_id_embedding_that_its_content_foretells() -> None:
+    lent = Loans(np.array([0, 2]), np.array([1]), np.array([[0.5, 0.25]], np.float32))
+    table = np.array([[3.0, 0.0], [1.0, 1.0], [0.0, 5.0]], np.float32)
+    content_only = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]], np.float32)
+    # What ids add: (2, 0) and (0, 4).
+    np.testing.assert_allclose(lent.with_ids(table, content_only), [[3, 0], [2, 2], [0, 5]])
+
+
+def choices(parts: np.ndarray, logits: np.ndarray, fresh: np.ndarray) -> Shares:
+    """What was chosen by the softmax of the logits [Q, C] among items with those parts [Q, C, P], new where `fresh` [C]."""
+    chance = np.exp(logits)
+    cumulative = np.cumsum(chance / chance.sum(1, keepdims=True), axis=1)
+    rows, target = np.arange(len(parts)), (np.random.default_rng(1).random(len(parts))[:, None] > cumulative).sum(1)
+    values = np.concatenate([parts[rows, target][:, None], parts], axis=1)
+    values[rows, target + 1] = np.nan
+    return Shares(values, np.concatenate([fresh[target][:, None], np.broadcast_to(fresh, logits.shape)], axis=1), 0.0)
+
+
+def parts_of(count: int, size: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(count, 30, size)).astype(np.float32)
+
+
 def test_maximum_likelihood_finds_the_weights_that_drew_the_targets() -> None:
-    generator = np.random.default_rng(0)
-    parts = generator.normal(size=(4000, 30, 3)).astype(np.float32)
-    truth = np.array([1.5, 0.0, -0.7])
-    chance = np.exp(parts @ truth)
-    target = (generator.random(4000)[:, None] > np.cumsum(chance / chance.sum(1, keepdims=True), axis=1)).sum(1)
-    values = np.concatenate([parts[np.arange(4000), target][:, None], parts], axis=1)
-    values[np.arange(4000), target + 1] = np.nan
-    weights, _ = _maximum_likelihood(values, 0.0, [False, False, True])
-    np.testing.assert_allclose(weights, truth, atol=0.06)
-    weights, _ = _maximum_likelihood(values, 0.0, [False, False, False])
-    assert weights[2] == 0.0  # none below zero unless it may be
+    parts, truth, none_new = parts_of(4000, 3), np.array([1.5, 0.0, 0.7]), np.zeros(30, bool)
+    shares = choices(parts, parts @ truth, none_new)
+    learned = most_likely(shares, 3, apart=False)
+    np.testing.assert_allclose(learned.weights, truth, atol=0.06)
+    assert learned.new_weights == learned.weights
+    assert learned.bias == 0.0
+    first = most_likely(shares, 1, apart=False)
+    assert len(first.weights) == 1
+    assert learned.loss < first.loss < np.log(30)
+    assert most_likely(choices(parts, -parts @ truth, none_new), 3, apart=False).weights == [0.0, 0.0, 0.0]
+
+
+def test_new_items_have_weights_of_their_own_where_choices_tell_them_apart() -> None:
+    parts, fresh = parts_of(4000, 1), np.arange(30) < 10
+    logits = parts[..., 0] * np.where(fresh, 0.4, 1.5) + np.where(fresh, 1.0, 0.0)
+    learned = most_likely(choices(parts, logits, fresh), 1, apart=True)
+    np.testing.assert_allclose(learned.weights, [1.5], atol=0.06)
+    np.testing.assert_allclose(learned.new_weights, [0.4], atol=0.06)
+    np.testing.assert_allclose(learned.bias, 1.0, atol=0.1)
+
+
+def test_without_a_choice_of_a_new_item_its_weights_are_those_of_the_known() -> None:
+    parts = parts_of(500, 1)
+    learned = most_likely(choices(parts, parts[..., 0], np.zeros(30, bool)), 1, apart=True)
+    np.testing.assert_allclose(learned.new_weights, learned.weights, atol=1e-3)
+    assert learned.bias == pytest.approx(0.0, abs=1e-3)
 
 
 def test_a_blend_survives_its_file_and_a_broken_file_is_one_line(tmp_path: Path) -> None:
-    blend = Blend(100.0, {TOWER: 0.9, NEIGHBOURS: 0.1}, [{"parts": [TOWER], "loss": 1.0}])
+    blend = Blend(100.0, {TOWER: 0.9, NEIGHBOURS: 0.1}, {TOWER: 0.5, BIAS: -1.0}, [{"parts": [TOWER], "loss": 1.0}])
     assert Blend.load(tmp_path) is None
     blend.save(tmp_path)
     assert Blend.load(tmp_path) == blend

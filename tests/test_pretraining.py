@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 from layer_cases import CASES
+from text_folders import TOPIC_ITEMS, topics
 
 from pipelines import build, pretrain, train
 from pipelines.cli import main
@@ -19,7 +20,6 @@ from pipelines.session import load_trained
 from tfrecs.errors import DataError
 from towers.pretraining import SelfSupervised
 
-TOPICS, ITEMS = 8, 400
 CHANGES = (
     "build.vocabulary_size=200",
     "text.layers=1",
@@ -39,27 +39,6 @@ CHANGES = (
     "train.epochs=1",
     "train.encoders=frozen",
 )
-
-
-def topics(folder: Path) -> Path:
-    """Each item has a topic: its six words are of the topic's four, and its genre names it. One in ten lacks a genre."""
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    words = [[f"{letter}{letter}{number}" for number in "aeio"] for letter in "bcdfghkl"]
-    rows = []
-    for item in range(ITEMS):
-        topic = item % TOPICS
-        genre = f"genre{topic}" if item % 10 else ""
-        rows.append(f"i{item},{' '.join(rng.choice(words[topic], 6))},{genre}")
-    events = [f"u{user},i{(user * 7 + 11 * n) % ITEMS},{1000 + 10 * n + user}" for user in range(20) for n in range(10)]
-    (folder / "items.csv").write_text("item_id,title,genre\n" + "\n".join(rows) + "\n")
-    (folder / "interactions.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(events) + "\n")
-    (folder / "dataset.yaml").write_text(
-        "name: topics\nitems:\n  file: items.csv\n  id: item_id\n  title: title\n  features:\n"
-        "    text: {kind: text, columns: [title]}\n    genre: {kind: categories, column: genre}\n"
-        "interactions: {file: interactions.csv, user: user_id, item: item_id, time: timestamp}\n"
-    )
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +137,7 @@ def test_holes_are_the_same_for_the_same_epoch_and_others_for_the_next(
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     assert set(trainer.taught) & set(trainer.held_out) == set()
-    assert len(trainer.taught) + len(trainer.held_out) == ITEMS
+    assert len(trainer.taught) + len(trainer.held_out) == TOPIC_ITEMS
 
 
 # --- what the numbers mean ---------------------------------------------------------------------------------------------

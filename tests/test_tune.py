@@ -19,7 +19,7 @@ from test_shuffled_content import grouped
 from pipelines import build, tune
 from pipelines.cli import main
 from pipelines.config import Config, load_config
-from pipelines.tune_report import Outcome, tune_markdown
+from pipelines.tune_report import Outcome, TuneReport, tune_markdown
 from pipelines.tune_space import Dimension, changed, current, make_space
 from tfrecs.errors import DataError, DivergedError, SpecError
 
@@ -269,7 +269,8 @@ def test_the_report_sets_the_best_against_the_first() -> None:
         Outcome(0, "complete", 0.25, {"a.b": 1}, []),
         Outcome(1, "complete", 0.5, {"a.b": 0.123456}, [{"epoch": 1}]),
     ]
-    text = tune_markdown(trials, trials[1], {"a.b": 1.0}, "valid_ndcg@10", ["a.b"], "train it", ["importances"])
+    report = TuneReport(trials, trials[1], {"a.b": 1.0}, "valid_ndcg@10", ["a.b"], "train it")
+    text = tune_markdown(report, ["importances"])
     assert text.startswith("# valid_ndcg@10 0.5000 in trial 2, the first trial 0.2500")
     assert "| 2 | complete | 0.5000 | 1 | 0.1235 |" in text
     assert "| a.b | 1.00 |" in text

@@ -15,9 +15,9 @@ CONTEXT = [
 ]
 
 
-def tower() -> UserTower:
+def tower(*, values: bool = True, gaps: bool = True) -> UserTower:
     tf.keras.utils.set_random_seed(1)
-    return UserTower(8, 2, 2, 16, 0.5, 6, CONTEXT)
+    return UserTower(8, 2, 2, 16, 0.5, 6, values, gaps, CONTEXT)
 
 
 def inputs(length: int, seed: int = 0) -> dict:
@@ -54,6 +54,16 @@ def call(layer: UserTower, arguments: dict) -> np.ndarray:
 )
 def test_time_bucket_by_hand(now: int, then: int, bucket: int) -> None:
     assert int(time_bucket(tf.constant(now, tf.int64), tf.constant(then, tf.int64))) == bucket
+
+
+@pytest.mark.parametrize(("option", "changed"), [("values", ["values"]), ("gaps", ["times"])])
+def test_a_tower_that_is_told_not_to_look_does_not(option: str, changed: list[str]) -> None:
+    one, other = inputs(4), inputs(4)
+    for name in changed:
+        other[name] = other[name] * 2
+    looking, blind = tower(), tower(**{option: False})
+    assert not np.allclose(call(looking, one), call(looking, other))
+    np.testing.assert_array_equal(call(blind, one), call(blind, other))
 
 
 def test_hour_and_weekday_of_a_known_moment() -> None:

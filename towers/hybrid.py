@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,8 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 TOWER, NEIGHBOURS, RECENT, SUCCESSORS, POPULARITY = "tower", "neighbours", "recent", "successors", "popularity"
-BORROWED, NEW = "borrowed", "new"  # of items that nothing was counted of: their neighbours, and being one of them
-_SOURCE = {RECENT: NEIGHBOURS, BORROWED: NEIGHBOURS}  # parts that have no links of their own
+BIAS = "bias"  # of new items alone
 
 
 @dataclass(frozen=True)
@@ -55,36 +55,51 @@ class Statistics:
 class HybridScore(tf.Module):
     """Weighted sum of scores of different origin (a "weighted hybrid": Burke, 2002, "Hybrid recommender systems").
 
-    score(q, i) = w_tower s(q, i) + w_n(i) sum_j n(j, i) + w_r sum_j' n(j', i) + w_s sum_j" t(j", i) / rank(j")
-                  + w_p log count(i) + b(i)
+    score(q, i) = w_tower s(q, i) + w_n sum_j n(j, i) + w_r sum_j' n(j', i) + w_s sum_j" t(j", i) / rank(j")
+                  + w_p log count(i) + b
 
     where j, j' and j" run over the different items of the history's newest events (rank 1 is the newest), each over another
-    number of events; n are the weights of a linear item-item model and t says how often i came soon after j". An item that nothing was
-    counted of has borrowed figures, a weight of its own for them, and a bias; w_n and b are the same for all others. The
-    sum is the logit of a softmax, so the weights can be learned by maximum likelihood on held-out requests.
+    number of events; n are the weights of a linear item-item model and t says how often i came soon after j". An item
+    that nothing was counted of has borrowed figures, and may have weights of its own for them; only such an item has a
+    bias. The sum is the logit of a softmax, so the weights can be learned by maximum likelihood on held-out requests.
 
     Args:
       statistics: of the N items.
       weights: name of the part -> weight; a part without one is left out.
+      new_weights: the same for items that nothing was counted of, and `BIAS`.
     """
 
-    def __init__(self, statistics: Statistics, weights: Mapping[str, float]):
+    def __init__(self, statistics: Statistics, weights: Mapping[str, float], new_weights: Mapping[str, float]):
         super().__init__()
-        self.weights = {name: float(weight) for name, weight in weights.items() if weight}
+        names = [TOWER, NEIGHBOURS, RECENT, SUCCESSORS, POPULARITY]
+        # What has no new item needs no weights for one: it is asked about with the same operations as before.
+        some_new = bool(statistics.borrowed.any())
+        self.weights = {
+            name: (float(weights.get(name, 0.0)), float(new_weights.get(name, 0.0) if some_new else 0.0))
+            for name in names
+            if weights.get(name) or (some_new and new_weights.get(name))
+        }
+        self.bias = float(new_weights.get(BIAS, 0.0))
         self.last = dict(statistics.last)
         self.num_items = len(statistics.popularity)
         self.popularity = _state(statistics.popularity, "item_popularity")
         self.borrowed = _state(statistics.borrowed.astype(np.float32), "item_is_new")
-        used = {_SOURCE.get(name, name) for name in self.weights}
+        used = {_links_of(name) for name in self.weights}
         self.links = {
             name: (_state(links.index, f"{name}_index"), _state(links.value, f"{name}_value"))
             for name, links in statistics.links.items()
             if name in used
         }
 
+    def exploring(self, more: float) -> HybridScore:
+        """The same score with `more` added to the bias of new items; it shares the arrays."""
+        result = copy.copy(self)
+        result.bias = self.bias + more
+        return result
+
     def linked(self, name: str, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         """Sum of what the newest items of each history say of every item, float [B, N]."""
-        linked, value = self.links[_SOURCE.get(name, name)]
+        linked, value = self.links[_links_of(name)]
         items, weight = newest_different(index, count, self.last[name])
         if name == SUCCESSORS:
             # The newest event says most about the next one.
@@ -98,14 +113,9 @@ class HybridScore(tf.Module):
 
     def part(self, name: str, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         """One part but the tower's without its weight, float [B, N], or [1, N] where histories do not matter."""
-        borrowed = tf.convert_to_tensor(self.borrowed)[None, :]
         if name == POPULARITY:
             return tf.convert_to_tensor(self.popularity)[None, :]
-        if name == NEW:
-            return borrowed
-        if name in (RECENT, SUCCESSORS):
-            return self.linked(name, index, count)
-        return self.linked(NEIGHBOURS, index, count) * (borrowed if name == BORROWED else 1.0 - borrowed)
+        return self.linked(name, index, count)
 
     def __call__(self, scores: tf.Tensor, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         """
@@ -117,15 +127,19 @@ class HybridScore(tf.Module):
         Returns:
           float [B, N].
         """
-        weight = self.weights.get
-        total = weight(TOWER, 0.0) * scores
-        if NEIGHBOURS in self.weights or BORROWED in self.weights:
-            each = tf.where(self.borrowed > 0, weight(BORROWED, 0.0), weight(NEIGHBOURS, 0.0))
-            total += each * self.linked(NEIGHBOURS, index, count)
-        for name in (RECENT, SUCCESSORS, POPULARITY, NEW):
-            if name in self.weights:
-                total += self.weights[name] * self.part(name, index, count)
-        return total
+        total = tf.zeros_like(scores)
+        for name, (weight, new_weight) in self.weights.items():
+            part = scores if name == TOWER else self.part(name, index, count)
+            total += part * self._each(weight, new_weight)
+        return total + self._each(0.0, self.bias)
+
+    def _each(self, known: float, new: float) -> tf.Tensor | float:
+        """`known` or `new` for each item, float [N]; one number where they are the same."""
+        return known if known == new else known + (new - known) * self.borrowed
+
+
+def _links_of(name: str) -> str:
+    return NEIGHBOURS if name == RECENT else name
 
 
 def newest_different(index: tf.Tensor, count: tf.Tensor, last: int) -> tuple[tf.Tensor, tf.Tensor]:

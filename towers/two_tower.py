@@ -11,8 +11,10 @@ import tensorflow_recommenders as tfrs
 
 from tfrecs.schema import Schema
 from towers.encoder import Encoder, TextQueryEncoder
+from towers.encoding_cache import cache_variables, fill, standardise, with_fresh
 from towers.item import ItemTower
 from towers.ranking import RankingHead
+from towers.replicas import part_of_mean, queries_at
 from towers.retrieval import InBatchSoftmax, full_softmax
 from towers.user import UserTower
 
@@ -84,13 +86,8 @@ class TwoTower(tfrs.Model):
         self.probability = tf.constant(counts / max(counts.sum(), 1.0), tf.float32)
         never = np.iinfo(np.int64).max
         self.first_times = tf.constant(np.where(counts > 0, first_times, never), tf.int64)
-        self.cache = {
-            name: _state(tf.zeros([self.num_items, encoder.output_dim]), f"cache_{name}")
-            for name, encoder in self.item_encoders.items()
-        }
-        # Mean and deviation of the cached encodings, per dimension: [d_m].
-        self.center = {name: _state(tf.zeros_like(cache[0]), f"center_{name}") for name, cache in self.cache.items()}
-        self.spread = {name: _state(tf.ones_like(cache[0]), f"spread_{name}") for name, cache in self.cache.items()}
+        dims = {name: encoder.output_dim for name, encoder in self.item_encoders.items()}
+        self.cache, self.center, self.spread = cache_variables(self.num_items, dims)
         self.step_metrics = {
             name: tf.keras.metrics.Mean(name=name)
             for name in ("retrieval_loss", "search_loss", *(f"{row.name}_loss" for row in schema.labels))
@@ -103,28 +100,12 @@ class TwoTower(tfrs.Model):
         return {name: self.item_encoders[name](inputs[name], training=training) for name in self.item_encoders}
 
     def fill_cache(self, encodings: Mapping[str, np.ndarray]) -> None:
-        """Takes the encodings of the whole catalogue, name -> [N, d_m], and their statistics.
-
-        An untrained network says nearly the same of every item; what differs is what tells items apart. So the item
-        tower sees encodings standardised over the catalogue: batch normalisation (Ioffe and Szegedy, 2015,
-        arXiv:1502.03167) whose statistics are those of all items rather than of a batch.
-        """
-        for column, (name, encoding) in enumerate(encodings.items()):
-            self.cache[name].assign(encoding)
-            present = encoding[self.presence.numpy()[:, column]]
-            if len(present) > 1:
-                self.center[name].assign(present.mean(axis=0))
-                self.spread[name].assign(present.std(axis=0) + 1e-4)
+        """Takes the encodings of the whole catalogue, name -> [N, d_m], and their statistics."""
+        fill(self.cache, self.center, self.spread, encodings, self.presence.numpy())
 
     def standardised(self, encodings: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
-        """Encodings name -> [R, d_m] by the catalogue's statistics, as a list in the schema's order.
-
-        Beyond five deviations an encoding says no more.
-        """
-        return [
-            tf.clip_by_value((encodings[name] - self.center[name]) / self.spread[name], -5.0, 5.0)
-            for name in self.item_encoders
-        ]
+        """Encodings name -> [R, d_m] by the catalogue's statistics, as a list in the schema's order."""
+        return [standardise(encodings[name], self.center[name], self.spread[name]) for name in self.item_encoders]
 
     def items(
         self,
@@ -141,6 +122,10 @@ class TwoTower(tfrs.Model):
             training=training,
         )
 
+    def items_by_content(self, presence: tf.Tensor, encodings: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """The catalogue as if none of its items were known by its id: ([N, D], [N, M])."""
+        return self.item_tower(self.standardised(encodings), presence, tf.fill([self.num_items], -1))
+
     def new_items(self, inputs: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Items by content alone: preprocessed features and presence [R, M] -> ([R, D], [R, M])."""
         encodings = self.standardised(self.encode(inputs))
@@ -150,17 +135,8 @@ class TwoTower(tfrs.Model):
         """The cache with the batch's fresh items encoded anew; gradients flow through those alone."""
         if "fresh" not in batch:
             return {name: tf.convert_to_tensor(value) for name, value in self.cache.items()}
-        replica = tf.distribute.get_replica_context()
-        # Each replica encodes its share, every replica sees them all.
-        index = replica.all_gather(batch["fresh_index"], axis=0)
-        # Negative indices (padding) belong to no segment and drop out.
-        count = tf.math.unsorted_segment_sum(tf.ones_like(index, tf.float32), index, self.num_items)[:, None]
-        result = {}
-        for name, encoding in self.encode(batch["fresh"], training=True).items():
-            encoding = replica.all_gather(encoding, axis=0)
-            total = tf.math.unsorted_segment_sum(encoding, index, self.num_items)
-            result[name] = tf.where(count > 0, tf.math.divide_no_nan(total, count), self.cache[name])
-        return result
+        fresh = self.encode(batch["fresh"], training=True)
+        return with_fresh(self.cache, fresh, batch["fresh_index"], self.num_items)
 
     # --- queries ---------------------------------------------------------------------------------------------------
 
@@ -316,22 +292,10 @@ class TwoTower(tfrs.Model):
         """[B, L, D]: at some positions whose target is among the fresh items, the query that asks for it."""
         if spans is None:
             return None
-        replica = tf.distribute.get_replica_context()
-        fresh = replica.all_gather(inputs["fresh_index"], axis=0)
-        spans = replica.all_gather(spans, axis=0)
-        match = tf.cast(index[:, :, None] == fresh[None, None, :], tf.float32)
-        match *= tf.cast(inputs["target"], tf.float32)[:, :, None]
         keep = tf.sign(self.query_dropout(tf.ones(tf.shape(index)), training=True))
-        return tf.einsum("blr,rd->bld", match * keep[:, :, None], spans)
+        return queries_at(spans, inputs["fresh_index"], index, inputs["target"], keep)
 
     def _share(self, name: str, loss: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        """This replica's part of the mean over the global batch."""
-        replica = tf.distribute.get_replica_context()
-        total = tf.maximum(replica.all_reduce(tf.distribute.ReduceOp.SUM, count), 1.0)
+        """This replica's part of the mean over the global batch, which goes into the metric of that name, too."""
         self.step_metrics[name].update_state(tf.math.divide_no_nan(loss, count), sample_weight=count)
-        return loss / total
-
-
-def _state(value: tf.Tensor, name: str) -> tf.Variable:
-    """A variable that training does not move; checkpoints keep it."""
-    return tf.Variable(value, trainable=False, name=name)
+        return part_of_mean(loss, count)

@@ -84,6 +84,7 @@ class UserTower(tf.keras.layers.Layer):
       width: D.
       layers, heads, feed_forward, dropout: the Transformer's shape.
       history: L, the longest history.
+      values, gaps: whether it looks at event values, and at the time that has passed since each event.
       context: rows of the schema's context, as dictionaries.
     """
 
@@ -95,6 +96,8 @@ class UserTower(tf.keras.layers.Layer):
         feed_forward: int,
         dropout: float,
         history: int,
+        values: bool,
+        gaps: bool,
         context: Sequence[Mapping[str, Any]],
         **kwargs: Any,
     ):
@@ -106,7 +109,10 @@ class UserTower(tf.keras.layers.Layer):
             "feed_forward": feed_forward,
             "dropout": dropout,
             "history": history,
+            "values": values,
+            "gaps": gaps,
         }
+        self.values, self.gaps = values, gaps
         self.width, self.history = width, history
         self.context = [ContextSchema.model_validate(row) for row in context]
         self.value_embed = tf.keras.layers.Dense(width, use_bias=False)
@@ -165,9 +171,9 @@ class UserTower(tf.keras.layers.Layer):
         start = tf.tile(self.start, [batch, 1, 1])
         if user is not None:
             start += user[:, None]
-        events = items + self.value_embed(values[..., None])
+        events = items + self.value_embed(values[..., None]) if self.values else items
         x = tf.concat([start, events], axis=1)
-        previous = tf.pad(times, [[0, 0], [1, 0]])
+        previous = tf.pad(times, [[0, 0], [1, 0]]) if self.gaps else tf.zeros_like(now)
         x += self.gap_embed(time_bucket(now, previous))
         for row, embed in zip(self.context, self.context_embed, strict=True):
             value = time_context(row.name, now) if row.source == "time" else context[row.name]

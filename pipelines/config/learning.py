@@ -30,8 +30,10 @@ class HybridConfig(Section):
     chooses; of more than `linear_items` items they are item-kNN's. `neighbours`: kept of each item; `recent`,
     `last_successors`: newest items of an ordered history that count, once more and for successors; `window`: events
     after an item in which something is its successor; `shrinkage`: added to the denominators of successors and of
-    item-kNN; `nearest`: known items that a new one borrows from. The weights are learned on at most `queries` requests and
-    `candidates` items drawn at random; new items have weights of their own where at least `least_new` requests ask for one.
+    item-kNN. A new item borrows from known ones through a kernel ridge regression on its content with
+    `content_regularization`, or from the `nearest` ones where that is too large; `new_links`: of each item to new ones. The
+    weights are learned on at most `queries` requests and `candidates` items drawn at random. `explore` is added to the
+    score of every new item: the log of how many times likelier it is than the data say.
     """
 
     enabled: bool = True
@@ -43,7 +45,9 @@ class HybridConfig(Section):
     window: int = Field(10, ge=1)
     shrinkage: float = Field(50.0, ge=0)
     nearest: int = Field(3, ge=1)
-    least_new: int = Field(20, ge=1)
+    new_links: int = Field(200, ge=1)
+    content_regularization: float = Field(1.0, gt=0)
+    explore: float = 0.0
     queries: int = Field(2000, ge=1)
     candidates: int = Field(4096, ge=1)
 

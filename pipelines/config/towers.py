@@ -66,7 +66,8 @@ class ItemConfig(Section):
 
 
 class UserConfig(Section):
-    """`history`: events the Transformer sees; `stride`: new targets per training window of that length."""
+    """`history`: events the Transformer sees; `stride`: new targets per training window of that length; `values`, `gaps`:
+    whether it looks at event values, and at the time since each event."""
 
     width: int = Field(64, ge=8)
     layers: int = Field(2, ge=1)
@@ -75,6 +76,8 @@ class UserConfig(Section):
     dropout: float = Field(0.2, ge=0, lt=1)
     history: int = Field(50, ge=1)
     stride: int = Field(25, ge=1)
+    values: bool = True
+    gaps: bool = True
 
 
 class RankingConfig(Section):

@@ -1,4 +1,4 @@
-"""The catalogue's content as peers take it: one sparse row of length 1 an item and feature, made from the records."""
+"""The catalogue's content as it is, nothing learned: one sparse row of length 1 an item and feature."""
 
 from __future__ import annotations
 
