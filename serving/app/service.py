@@ -51,8 +51,8 @@ _NOTE = (
 )
 
 _K = Annotated[int, Query(ge=1)]
-_Several = Annotated[list[Words], Query(max_length=16)]
-_Ids = Annotated[list[Id], Query(max_length=500)]
+_Several = Annotated[list[Words], Query(max_length=16, default_factory=list)]
+_Ids = Annotated[list[Id], Query(max_length=500, default_factory=list)]
 
 
 def create_app(parts: Parts, options: Options) -> FastAPI:
@@ -113,13 +113,14 @@ def _lists(app: FastAPI, state: State) -> None:
     @app.get("/recommend", dependencies=reads)
     async def recommend(
         request: Request,
+        *,
         user: Annotated[str, Query(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")] = "",
         k: _K = 10,
-        turn: _Several = [],  # noqa: B006  (FastAPI copies it)
-        drop: _Several = [],  # noqa: B006
-        category: _Several = [],  # noqa: B006
-        media: _Several = [],  # noqa: B006
-        without: _Ids = [],  # noqa: B006
+        turn: _Several,
+        drop: _Several,
+        category: _Several,
+        media: _Several,
+        without: _Ids,
         diversity: Annotated[float, Query(ge=0, le=1)] = 0.0,
         hide_seen: bool = True,
         rating_words: bool = False,
@@ -146,11 +147,12 @@ def _lists(app: FastAPI, state: State) -> None:
 
     @app.get("/search", dependencies=reads)
     async def search(
+        *,
         turn: Annotated[list[Words], Query(min_length=1, max_length=16)],
         k: _K = 10,
-        drop: _Several = [],  # noqa: B006
-        category: _Several = [],  # noqa: B006
-        media: _Several = [],  # noqa: B006
+        drop: _Several,
+        category: _Several,
+        media: _Several,
     ) -> ListOut:
         """The items that words ask for, whoever asks."""
         ask = Ask(
