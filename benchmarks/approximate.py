@@ -3,7 +3,8 @@
     pip install -c constraints.txt -e '.[scann]'       # in an environment of its own
     python -m benchmarks.approximate [--items 1000000] [--width 64] [--leaves-to-search 100]
 
-Random embeddings are the hardest case for it: they have no clusters.
+Random embeddings are the hardest case for it: they have no clusters. A million of 64 numbers, scann 1.3.4 on two busy
+processors: 0.9 ms a query against 25 ms, recall@100 0.54; 200,000: 0.6 ms against 2.6 ms, recall@100 0.66.
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ themselves in it. There it is for gRPC alone; here REST has the same certificate
 
 from __future__ import annotations
 
+import inspect
 import ssl
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,21 @@ class TokenInterceptor(grpc.ServerInterceptor):
         if details.method.startswith(_OPEN_SERVICE) or self._tokens.allow(header):
             return continuation(details)
         return self._refusal
+
+
+class AsyncTokenInterceptor(grpc.aio.ServerInterceptor):
+    """The same for a server of `grpc.aio`."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._allowed = TokenInterceptor(tokens)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler = self._allowed.intercept_service(continuation, handler_call_details)
+        return await handler if inspect.isawaitable(handler) else handler
 
 
 class TokenMiddleware:

@@ -138,8 +138,9 @@ def merge(
             merged[alias] = first
             continue
         arrays = [request[alias] for request in requests]
-        if padded or alias in blank:
-            largest = np.max([array.shape[1:] for array in arrays], axis=0)
+        shapes = {array.shape[1:] for array in arrays}
+        if len(shapes) > 1 and (padded or alias in blank):
+            largest = tuple(map(max, zip(*shapes, strict=True)))
             arrays = [_padded(array, largest, blank=alias in blank) for array in arrays]
         missing = size - sum(len(array) for array in arrays)
         if missing > 0:
@@ -187,9 +188,8 @@ def _value(array: np.ndarray) -> Hashable:
     return tuple(array.ravel().tolist()) if array.dtype == object else array.tobytes()
 
 
-def _padded(array: np.ndarray, largest: np.ndarray, *, blank: bool) -> np.ndarray:
-    missing = largest - array.shape[1:]
-    if not missing.any():
+def _padded(array: np.ndarray, largest: tuple[int, ...], *, blank: bool) -> np.ndarray:
+    if array.shape[1:] == largest:
         return array
     if blank:
         value: Any = b"" if array.dtype == object else 0

@@ -46,6 +46,16 @@ class Answer:
     outputs: dict[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What the model is asked: signature, checked inputs, outputs; since when, on the monotonic clock."""
+
+    name: str
+    inputs: dict[str, np.ndarray]
+    outputs: list[str]
+    started: float
+
+
 class Core:
     """Answers requests over a ModelManager.
 
@@ -91,15 +101,33 @@ class Core:
         Raises:
           tf.errors.OpError: what is wrong with the request, or what the graph raised.
         """
-        name = spec.signature_name or predict.DEFAULT_SIGNATURE
         with self._admitted(), self._lease(spec) as servable:
-            signature, inputs = read(servable.signatures, name)
-            limits.check(self._limits, name, signature, inputs, contract=bool(servable.blank_inputs))
-            outputs = predict.select_outputs(signature, output_filter)
-            started = time.monotonic()
-            computed = self._runner.run(servable, name, inputs, outputs, deadline)
-            self.metrics.runtime_latency.add((spec.name, "Predict", "TF1"), (time.monotonic() - started) * 1e6)
-            return Answer(servable.version, name, computed)
+            job = self._job(servable, spec, read, output_filter)
+            computed = self._runner.run(servable, job.name, job.inputs, job.outputs, deadline)
+            return self._answered(spec, servable, job, computed)
+
+    async def predict_soon(
+        self, spec: model_pb2.ModelSpec, read: ReadInputs, output_filter: Sequence[str], deadline: float | None
+    ) -> Answer:
+        """`predict` in an event loop: the inputs are read in its thread, the model is called in another."""
+        with self._admitted(), self._lease(spec) as servable:
+            job = self._job(servable, spec, read, output_filter)
+            computed = await self._runner.run_soon(servable, job.name, job.inputs, job.outputs, deadline)
+            return self._answered(spec, servable, job, computed)
+
+    def _job(
+        self, servable: Servable, spec: model_pb2.ModelSpec, read: ReadInputs, output_filter: Sequence[str]
+    ) -> _Job:
+        name = spec.signature_name or predict.DEFAULT_SIGNATURE
+        signature, inputs = read(servable.signatures, name)
+        limits.check(self._limits, name, signature, inputs, contract=bool(servable.blank_inputs))
+        return _Job(name, inputs, predict.select_outputs(signature, output_filter), time.monotonic())
+
+    def _answered(
+        self, spec: model_pb2.ModelSpec, servable: Servable, job: _Job, computed: dict[str, np.ndarray]
+    ) -> Answer:
+        self.metrics.runtime_latency.add((spec.name, "Predict", "TF1"), (time.monotonic() - job.started) * 1e6)
+        return Answer(servable.version, job.name, computed)
 
     def metadata(
         self, spec: model_pb2.ModelSpec, fields: Sequence[str]

@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import types_pb2
 
+from serving.json_words import shown, type_name
 from serving.status import code_name, invalid, unimplemented
-from serving.tensors import DTYPES, DType, dtype_name
+from serving.tensors import DTYPES, DType
 
 ROW, COLUMNAR = "instances", "inputs"
 _BYTES_SUFFIX = "_bytes"
-_TYPE_NAMES = {type(None): "Null", dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
 _CONTAINERS = (list, dict)
 
 
@@ -43,10 +44,10 @@ def parse(body: bytes) -> dict[str, Any]:
     except ValueError as error:  # an integer of thousands of digits
         raise invalid(f"JSON Parse error: {error}") from error
     if not isinstance(document, dict):
-        raise invalid(f"JSON Value: {_shown(document)} Is not object")
+        raise invalid(f"JSON Value: {shown(document)} Is not object")
     if not isinstance(document.get("signature_name", ""), str):
         raise invalid(
-            f"JSON Value: {_shown(document)} not formatted correctly. 'signature_name' key must be a string value."
+            f"JSON Value: {shown(document)} not formatted correctly. 'signature_name' key must be a string value."
         )
     return document
 
@@ -59,7 +60,7 @@ def read_inputs(document: Mapping[str, Any], signature: Any) -> tuple[str, dict[
     """
     if ROW in document and COLUMNAR in document:
         raise invalid(
-            f"JSON Value: {_shown(document)} Not formatted correctly expecting only one of '{COLUMNAR}' or '{ROW}' "
+            f"JSON Value: {shown(document)} Not formatted correctly expecting only one of '{COLUMNAR}' or '{ROW}' "
             "keys to exist "
         )
     try:
@@ -98,9 +99,9 @@ def write_outputs(outputs: Mapping[str, np.ndarray], layout: str) -> bytes:
 
 def _from_rows(rows: Any, signature: Any) -> dict[str, np.ndarray]:
     if not isinstance(rows, list):
-        raise invalid(f"JSON Value: {_shown(rows)} Excepting '{ROW}' to be an list/array")
+        raise invalid(f"JSON Value: {shown(rows)} Excepting '{ROW}' to be an list/array")
     if not rows:
-        raise invalid(f"JSON Value: {_shown(rows)} No values in '{ROW}' array")
+        raise invalid(f"JSON Value: {shown(rows)} No values in '{ROW}' array")
     infos = signature.inputs
     if not isinstance(rows[0], dict) and len(infos) > 1:
         raise invalid(
@@ -120,7 +121,7 @@ def _from_rows(rows: Any, signature: Any) -> dict[str, np.ndarray]:
             try:
                 if name not in infos:
                     raise invalid(f"JSON object: does not have named input: {name}")
-                column = columns.setdefault(name, _Column(infos[name].dtype, _shape(value)))
+                column = columns.setdefault(name, _Column(infos[name].dtype))
                 column.add(value)
             except tf.errors.OpError as error:
                 key = f" key: {name}" if named else ""
@@ -130,7 +131,7 @@ def _from_rows(rows: Any, signature: Any) -> dict[str, np.ndarray]:
                 ) from error
         if not required <= set(items) or set(items) != set(columns):
             raise invalid(
-                f"Failed to process element: {number} of '{ROW}' list. JSON object: {_shown(row)} keys must be equal "
+                f"Failed to process element: {number} of '{ROW}' list. JSON object: {shown(row)} keys must be equal "
                 f"to: {','.join(sorted(infos))}"
             )
     return {name: column.array(len(rows)) for name, column in columns.items()}
@@ -151,7 +152,7 @@ def _from_columns(columns: Any, signature: Any) -> dict[str, np.ndarray]:
             if name in signature.defaults:
                 continue
             raise invalid(f"Missing named input: {name} in 'inputs' object.")
-        column = _Column(info.dtype, _shape(columns[name]))
+        column = _Column(info.dtype)
         column.add(columns[name])
         arrays[name] = column.array(None)
     return arrays
@@ -160,42 +161,50 @@ def _from_columns(columns: Any, signature: Any) -> dict[str, np.ndarray]:
 class _Column:
     """Collects the values of one input; every value added has the shape of the first."""
 
-    def __init__(self, dtype: int, shape: tuple[int, ...]) -> None:
-        if dtype not in DTYPES:
-            raise unimplemented(f"Conversion of JSON Value to type: {dtype_name(dtype)}")
-        self._dtype, self._shape = DTYPES[dtype], shape
+    def __init__(self, dtype: int) -> None:
+        self._number, self._dtype = dtype, DTYPES.get(dtype)
+        self._shape: tuple[int, ...] = ()
+        self._size = -1
         self._values: list[Any] = []
 
     def add(self, value: Any) -> None:
-        shape = _shape(value)
-        if shape != self._shape:
+        shape, before = _shape(value), len(self._values)
+        self._fill(value, shape, 0)
+        size = len(self._values) - before
+        if self._size < 0:
+            self._shape, self._size = shape, size
+        elif size != self._size:
+            raise invalid(f"Expecting tensor size: {self._size} but got: {size}")
+        elif shape != self._shape:
             raise invalid(f"Expecting shape {_bracketed(self._shape)} but got: {_bracketed(shape)}")
-        self._fill(value, 0)
 
     def array(self, rows: int | None) -> np.ndarray:
-        flat = np.empty(len(self._values), self._dtype.numpy)
+        # Of a type that is not in the table there are no values, or `add` would have raised.
+        flat = np.empty(len(self._values), object if self._dtype is None else self._dtype.numpy)
         flat[:] = self._values
         return flat.reshape(self._shape if rows is None else (rows, *self._shape))
 
-    def _fill(self, value: Any, level: int) -> None:
-        rank = len(self._shape)
+    def _fill(self, value: Any, shape: tuple[int, ...], level: int) -> None:
+        rank = len(shape)
         if not isinstance(value, list):
             if level != rank:
                 raise invalid(
-                    f"JSON Value: {_shown(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                    f"JSON Value: {shown(value)} found at incorrect level: {level + 1} in the JSON DOM. "
                     f"Expected at level: {rank}"
                 )
+            if self._dtype is None:
+                name = types_pb2.DataType.Name(self._number).removeprefix("DT_").lower()
+                raise unimplemented(f"Conversion of JSON Value: {shown(value)} to type: {name}")
             self._values.append(_scalar(value, self._dtype))
         elif level >= rank:
             raise invalid(f"Encountered list at unexpected level: {level} expected < {rank}")
-        elif len(value) != self._shape[level]:
+        elif len(value) != shape[level]:
             raise invalid(
-                f"Encountered list at unexpected size: {len(value)} at level: {level} "
-                f"expected size: {self._shape[level]}"
+                f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
             )
         else:
             for item in value:
-                self._fill(item, level + 1)
+                self._fill(item, shape, level + 1)
 
 
 def _shape(value: Any) -> tuple[int, ...]:
@@ -222,25 +231,29 @@ def _scalar(value: Any, dtype: DType) -> Any:
         bounds = np.iinfo(dtype.numpy)
         if bounds.min <= value <= bounds.max:
             return value
-    type_name = str(value) if isinstance(value, bool) else _TYPE_NAMES[type(value)]
-    raise invalid(f"JSON Value: {_shown(value)} Type: {type_name} is not of expected type: {dtype.name}")
+    raise invalid(f"JSON Value: {shown(value)} Type: {type_name(value)} is not of expected type: {dtype.name}")
 
 
 def _real(value: int | float, dtype: DType) -> float:
-    if isinstance(value, int):
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
         # The largest integers that the type holds without gaps.
         exact = abs(value) < 2 ** (np.finfo(dtype.numpy).nmant + 1)
     else:
+        # An integer of more than 64 bits is a decimal number to TensorFlow Serving's parser.
+        try:
+            value = float(value)
+        except OverflowError:
+            raise invalid("JSON Parse error: Number too big to be stored in double.") from None
         with np.errstate(over="ignore"):
             exact = not math.isfinite(value) or bool(np.isfinite(dtype.numpy.type(value)))
     if not exact:
-        raise invalid(f"Cannot convert JSON value: {_shown(value)} to {dtype.name} without loss of precision.")
+        raise invalid(f"Cannot convert JSON value: {shown(value)} to {dtype.name} without loss of precision.")
     return float(value)
 
 
 def _unwrapped(value: Mapping[str, Any]) -> bytes:
     if not _is_base64(value):
-        raise invalid(f"JSON Value: {_shown(value)} not formatted correctly for base64 data")
+        raise invalid(f"JSON Value: {shown(value)} not formatted correctly for base64 data")
     text = value["b64"]
     try:
         # As TensorFlow Serving, with or without the padding at the end.
@@ -277,11 +290,6 @@ def _string(name: str, value: bytes) -> Any:
 def _dump(value: Any) -> bytes:
     # Bytes that are no text go out as they are, which is what TensorFlow Serving does with them.
     return json.dumps(value, ensure_ascii=False, indent=None).encode("utf-8", "surrogateescape")
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _bracketed(shape: tuple[int, ...]) -> str:

@@ -107,6 +107,8 @@ def find_signature(signatures: Mapping[str, Any], name: str) -> Any:
 def check_names(signature: Any, given: Collection[str]) -> None:
     """Every input is given or has a default, and nothing else is given. Raises InvalidArgumentError."""
     sent, expected = set(given), set(signature.inputs)
+    if sent == expected:
+        return
     missing = expected - sent - set(signature.defaults)
     extra = sent - expected
     if missing or extra:
@@ -119,10 +121,13 @@ def check_names(signature: Any, given: Collection[str]) -> None:
 
 def check_shape(alias: str, info: Any, shape: Sequence[int]) -> None:
     """The sizes that the signature fixes are those of the input. Raises InvalidArgumentError."""
-    if info.tensor_shape.unknown_rank:
+    declared = info.tensor_shape
+    if declared.unknown_rank:
         return
-    expected = [dim.size for dim in info.tensor_shape.dim]
-    if len(expected) != len(shape) or any(want not in (-1, got) for want, got in zip(expected, shape, strict=True)):
+    expected = [dim.size for dim in declared.dim]
+    if len(expected) != len(shape) or [
+        want for want, got in zip(expected, shape, strict=True) if want not in (-1, got)
+    ]:
         wanted = ",".join("?" if size < 0 else str(size) for size in expected)
         raise invalid(
             f'Expects input "{alias}" to be of shape [{wanted}] but [{",".join(map(str, shape))}] is provided'
@@ -147,8 +152,9 @@ def _decode(alias: str, info: Any, proto: Any, limit_bytes: int) -> np.ndarray:
         wanted, got = tensors.dtype_name(info.dtype), tensors.dtype_name(proto.dtype)
         raise invalid(f'Expects input "{alias}" to be {wanted} but {got} is provided')
     try:
-        check_shape(alias, info, tensors.dimensions(proto))  # before any memory is taken for it
-        return tensors.decode(proto, limit_bytes=limit_bytes)
+        shape = tensors.dimensions(proto)
+        check_shape(alias, info, shape)  # before any memory is taken for it
+        return tensors.decode(proto, limit_bytes=limit_bytes, shape=shape)
     except tensors.TensorError as error:
         raise invalid(f"tensor parsing error: {alias} ({error})") from error
 

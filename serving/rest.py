@@ -33,13 +33,14 @@ from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
 from serving import json_tensors, predict
 from serving.access import TokenMiddleware, Tokens
 from serving.core import METADATA_FIELD, Core
+from serving.json_examples import check_examples
 from serving.status import as_op_error, deadline_exceeded, http_code, invalid
 
 _log = logging.getLogger(__name__)
 
-_NAME = r"/v1/models/(?P<name>[^/:]+)(?:(?:/versions/(?P<version>\d+))|(?:/labels/(?P<label>[^/:]+)))?"
-_POST = re.compile(rf"(?i){_NAME}:(?P<method>classify|regress|predict)")
-_GET = re.compile(rf"(?i)(?:{_NAME}|/v1/models)(?P<metadata>/metadata)?")
+_CHOICE = r"(?:(?:/versions/(?P<version>\d+))|(?:/labels/(?P<label>[^/:]+)))?"
+_POST = re.compile(rf"(?i)/v1/models/(?P<name>[^/:]+){_CHOICE}:(?P<method>classify|regress|predict)")
+_GET = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_CHOICE}(?P<metadata>/metadata)?")
 _JSON = "application/json"
 _LARGEST_VERSION = 2**63 - 1
 
@@ -146,6 +147,7 @@ class _Rest:
         document = json_tensors.parse(body)
         spec.signature_name = document.get("signature_name", "")
         if api != "predict":
+            check_examples(document)
             self._core.refuse(spec, predict.CLASSIFY_METHOD if api == "classify" else predict.REGRESS_METHOD)
         layout = json_tensors.ROW
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 import weakref
 from collections.abc import Sequence
+from concurrent.futures import Executor, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from concurrent.futures import wait
+from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from serving import batching
 from serving.batching import Arrays, BatchingOptions
+from serving.mailbox import Mailbox
 from serving.metrics import Metrics
 from serving.scheduler import BatchScheduler, Task
 from serving.servable import Servable
 from serving.status import as_op_error, deadline_exceeded
 
+T = TypeVar("T")
 # The inputs with a batch axis; None for requests that are not batched.
 _Plan = frozenset[str] | None
 
@@ -42,15 +46,27 @@ class Runner(Protocol):
           tf.errors.OpError: what the graph raised; DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED.
         """
 
+    async def run_soon(
+        self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
+    ) -> dict[str, np.ndarray]:
+        """`run` for an event loop, which stays free meanwhile."""
+        ...
+
     def close(self) -> None:
         """Finishes what was begun."""
 
 
 class DirectRunner:
-    """Each request is a call of its own. `threads`: how many run at the same time; the others wait for their turn."""
+    """Each request is a call of its own.
 
-    def __init__(self, threads: int) -> None:
+    Args:
+      threads: how many run at the same time; the others wait for their turn.
+      executor: where those of an event loop wait and run.
+    """
+
+    def __init__(self, threads: int, executor: Executor) -> None:
         self._turns = threading.BoundedSemaphore(threads)
+        self._executor = executor
 
     def run(
         self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
@@ -61,6 +77,14 @@ class DirectRunner:
             return servable.run(servable.signatures[name], inputs, outputs, timeout=_remaining(deadline))
         finally:
             self._turns.release()
+
+    async def run_soon(
+        self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
+    ) -> dict[str, np.ndarray]:
+        work = asyncio.get_running_loop().run_in_executor(
+            self._executor, self.run, servable, name, inputs, outputs, deadline
+        )
+        return await _to_its_end(work)
 
     def close(self) -> None:
         """Nothing to finish: every call ends within `run`."""
@@ -82,42 +106,72 @@ class BatchingRunner:
         self._direct = direct
         self._metrics = metrics
         self._scheduler = BatchScheduler(options)
+        self._mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = weakref.WeakKeyDictionary()
         self._plans: weakref.WeakKeyDictionary[Servable, dict[tuple, _Plan]] = weakref.WeakKeyDictionary()
 
     def run(
         self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
     ) -> dict[str, np.ndarray]:
+        tasks = self._tasks(servable, name, inputs, outputs, deadline)
+        if not tasks:
+            return self._direct.run(servable, name, inputs, outputs, deadline)
+        try:
+            self._submit(servable, name, outputs, tasks)
+            results = [_result(task) for task in tasks]
+        finally:
+            # Whatever is still being computed needs the model, which the caller keeps loaded only until this returns.
+            wait([task.result for task in tasks if not task.result.cancel()])
+        return _joined(results)
+
+    async def run_soon(
+        self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
+    ) -> dict[str, np.ndarray]:
+        tasks = self._tasks(servable, name, inputs, outputs, deadline)
+        if not tasks:
+            return await self._direct.run_soon(servable, name, inputs, outputs, deadline)
+        mailbox = self._mailbox(asyncio.get_running_loop())
+        try:
+            self._submit(servable, name, outputs, tasks)
+            results = [await mailbox.result(task) for task in tasks]
+        finally:
+            await mailbox.ends([task.result for task in tasks if not task.result.cancel()])
+        return _joined(results)
+
+    def _tasks(
+        self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
+    ) -> list[Task]:
+        """A request as a task, or as several that a batch can hold; none where it cannot be batched."""
         batched = self._plan(servable, name, tuple(outputs))
         rows = 0 if batched is None else batching.row_count(inputs, batched)
         if batched is None or rows == 0:
-            return self._direct.run(servable, name, inputs, outputs, deadline)
+            return []
         self._metrics.input_batch_size.add((), rows)
         piece = self._options.max_execution_batch_size
         if not self._options.enable_large_batch_splitting or rows <= piece:
-            pieces = [Task(inputs, rows, deadline)]
-        else:
-            pieces = [
-                Task(
-                    {alias: a[begin : begin + piece] if alias in batched else a for alias, a in inputs.items()},
-                    min(piece, rows - begin),
-                    deadline,
-                )
-                for begin in range(0, rows, piece)
-            ]
-        work = partial(self._work, servable, name, tuple(outputs), batched)
-        try:
-            for task in pieces:
-                key = batching.batch_key(
-                    task.inputs, batched, padded=self._options.pad_variable_length_inputs, blank=servable.blank_inputs
-                )
-                self._scheduler.submit((servable, name, tuple(outputs)), key, task, work)
-            results = [_result(task) for task in pieces]
-        finally:
-            # Whatever is still being computed needs the model, which the caller keeps loaded only until this returns.
-            wait([task.result for task in pieces if not task.result.cancel()])
-        if len(results) == 1:
-            return results[0]
-        return {alias: np.concatenate([result[alias] for result in results]) for alias in outputs}
+            return [Task(inputs, rows, deadline)]
+        return [
+            Task(
+                {alias: a[begin : begin + piece] if alias in batched else a for alias, a in inputs.items()},
+                min(piece, rows - begin),
+                deadline,
+            )
+            for begin in range(0, rows, piece)
+        ]
+
+    def _submit(self, servable: Servable, name: str, outputs: Sequence[str], tasks: Sequence[Task]) -> None:
+        queue = (servable, name, tuple(outputs))
+        batched = self._plan(*queue)
+        assert batched is not None
+        work = partial(self._work, *queue, batched)
+        padded = self._options.pad_variable_length_inputs
+        for task in tasks:
+            key = batching.batch_key(task.inputs, batched, padded=padded, blank=servable.blank_inputs)
+            self._scheduler.submit(queue, key, task, work)
+
+    def _mailbox(self, loop: asyncio.AbstractEventLoop) -> Mailbox:
+        if loop not in self._mailboxes:
+            self._mailboxes[loop] = Mailbox(loop)
+        return self._mailboxes[loop]
 
     def close(self) -> None:
         """Finishes the batches that wait, then ends the threads."""
@@ -184,6 +238,22 @@ class BatchingRunner:
             task.result.set_result(self._together(servable, name, outputs, batched, [task])[0])
         except Exception as error:
             task.result.set_exception(as_op_error(error))
+
+
+def _joined(results: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    if len(results) == 1:
+        return results[0]
+    return {alias: np.concatenate([result[alias] for result in results]) for alias in results[0]}
+
+
+async def _to_its_end(work: asyncio.Future[T]) -> T:
+    """Waits for a thread's work even where this is cancelled: the model that it uses must not be freed before."""
+    try:
+        return await asyncio.shield(work)
+    finally:
+        while not work.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
 
 
 def _result(task: Task) -> dict[str, Any]:

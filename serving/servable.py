@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,9 +94,10 @@ class Servable:
             tuple(signature.outputs[alias].name for alias in outputs),
         )
         # What Session.run does at its end; the rest of it costs several times as much as a small graph.
-        values = self._session._call_tf_sessionrun(
-            _run_options(timeout), dict(zip(call.feeds, inputs.values(), strict=True)), call.fetches, [], None
-        )
+        with _run_options(timeout) as options:
+            values = self._session._call_tf_sessionrun(
+                options, dict(zip(call.feeds, inputs.values(), strict=True)), call.fetches, [], None
+            )
         # The runtime returns scalars bare, and numpy's bytes type would cut a string's trailing NULs.
         return {
             alias: value if isinstance(value, np.ndarray) else tensors.as_array(value)
@@ -187,9 +189,16 @@ def _look_up(graph: tf.Graph, feeds: tuple[str, ...], fetches: tuple[str, ...]) 
     return _Call(outputs(feeds), outputs(fetches))
 
 
-def _run_options(timeout: float | None) -> Any:
+@contextmanager
+def _run_options(timeout: float | None) -> Iterator[Any]:
+    """RunOptions as the runtime takes them. Freed here: the buffer belongs to whoever asked for it, not to Python."""
     if timeout is None:
-        return None
+        yield None
+        return
     # Whole milliseconds, and 0 means never to the runtime.
     options = config_pb2.RunOptions(timeout_in_ms=max(1, math.ceil(1000 * timeout)))
-    return pywrap_tf_session.TF_NewBufferFromString(options.SerializeToString())
+    buffer = pywrap_tf_session.TF_NewBufferFromString(options.SerializeToString())
+    try:
+        yield buffer
+    finally:
+        pywrap_tf_session.TF_DeleteBuffer(buffer)

@@ -13,21 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 
-import grpc
-from grpc_health.v1 import health_pb2_grpc
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
-
 from serving import rest
-from serving.access import ServerTls, TokenInterceptor, Tokens
+from serving.access import ServerTls, Tokens
 from serving.batching import BatchingOptions
 from serving.core import Core
 from serving.errors import StartError
+from serving.grpc_faces import GrpcFace, LoopFace, ThreadedFace
 from serving.http_server import HttpServer
 from serving.limits import UNLIMITED, Limits
 from serving.metrics import Metrics
 from serving.models import ModelManager, Report, Source, State
 from serving.runners import BatchingRunner, DirectRunner, Runner
-from serving.services import Health, ModelService, PredictionService
 from serving.signals import until_signal
 
 _LOOPBACK = "127.0.0.1"
@@ -99,27 +95,15 @@ class Server:
         self._rest, self._tls, self._tokens = rest, tls, tokens
         self._http: HttpServer | None = None
         self._answering = False
-        metrics, direct = Metrics(), DirectRunner(threads)
-        self._runner: Runner = direct if batching is None else BatchingRunner(batching, direct, metrics)
         room = None if queue is None else threads + queue
+        self._executor = ThreadPoolExecutor((room or threads) + _SPARE_THREADS, thread_name_prefix="request")
+        metrics, direct = Metrics(), DirectRunner(threads, self._executor)
+        self._runner: Runner = direct if batching is None else BatchingRunner(batching, direct, metrics)
         self.core = Core(
             self.models, self._runner, metrics, limit_bytes=max_message_bytes, room=room, request_limits=limits
         )
-        self._health = Health()
-        self._executor = ThreadPoolExecutor((room or threads) + _SPARE_THREADS, thread_name_prefix="request")
-        self._grpc = grpc.server(
-            self._executor,
-            interceptors=() if tokens is None else (TokenInterceptor(tokens),),
-            options=[
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_send_message_length", max_message_bytes),
-                # Else two servers share a port on Linux and each gets some of the requests.
-                ("grpc.so_reuseport", 0),
-            ],
-        )
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(self.core), self._grpc)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self.core), self._grpc)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        face: type[ThreadedFace] | type[LoopFace] = ThreadedFace if batching is None else LoopFace
+        self._grpc: GrpcFace = face(self.core, self._executor, tokens, max_message_bytes)
 
     @property
     def port(self) -> int:
@@ -173,10 +157,7 @@ class Server:
     def _bind(self) -> None:
         wanted = _address(self._host, self._wanted_port)
         try:
-            if self._tls is None:
-                self._port = self._grpc.add_insecure_port(wanted)
-            else:
-                self._port = self._grpc.add_secure_port(wanted, self._tls.credentials())
+            self._port = self._grpc.bind(wanted, None if self._tls is None else self._tls.credentials())
         except RuntimeError as error:
             raise StartError(f"cannot listen at {wanted}; is the port taken? give another one (--port)") from error
         if self._rest is not None:
@@ -193,18 +174,18 @@ class Server:
         self._report(line)
 
     def _update_health(self) -> None:
-        self._health.update(serving=self._answering and bool(self.models.available()))
+        self._grpc.update_health(serving=self._answering and bool(self.models.available()))
 
     def stop(self, grace: float | None = None) -> None:
         """Refuses new requests, lets those under way finish for `grace` seconds (None: as constructed), frees all."""
         self._answering = False
-        self._health.enter_graceful_shutdown()
         stopped = self._grpc.stop(self._grace if grace is None else grace)
         if self._http is not None:
             self._http.stop()
         stopped.wait()
         self._runner.close()
         self.models.stop()
+        self._grpc.close()
         self._executor.shutdown(wait=False)
 
     def __enter__(self) -> Server:

@@ -6,10 +6,13 @@ Each method hands its request to `serving.core`, and turns `tf.errors.OpError` i
 # ruff: noqa: N802 (the methods are named by the protocol)
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import grpc
@@ -29,13 +32,15 @@ from tensorflow_serving.apis import (
 )
 
 from serving import predict
-from serving.core import Core
+from serving.core import Core, ReadInputs
 from serving.status import GRPC_CODES, as_op_error, invalid
 
 _log = logging.getLogger(__name__)
 
 # As TensorFlow Serving cuts them (model_servers/grpc_status_util.cc): a status travels in a header of limited size.
 _MESSAGE_LIMIT = 1024
+# Bytes of a request from which on reading it takes longer than handing it to another thread by far.
+_LARGE = 1 << 18
 _SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 # From here on a deadline is none: gRPC gives centuries where the client gave nothing, and the runtime takes an int64.
 _FOREVER = 10 * 365 * 86400.0
@@ -49,33 +54,41 @@ def _answers(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(self, request, context)
         except Exception as error:
-            status = as_op_error(error)
-            if status is not error:
-                _log.exception("%s failed", method.__name__)
-        message = status.message
-        if len(message) > _MESSAGE_LIMIT:
-            message = message[:_MESSAGE_LIMIT] + "...TRUNCATED"
-        context.abort(GRPC_CODES[status.error_code], message)
+            code, message = _status(method.__name__, error)
+        context.abort(code, message)
 
     return handler
 
 
-def _counted(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A servicer method whose requests are counted by model and status, and timed where they succeed."""
+def _status(method: str, error: Exception) -> tuple[grpc.StatusCode, str]:
+    """What the client is told; the log is told of what should not have happened."""
+    status = as_op_error(error)
+    if status is not error:
+        _log.error("%s failed", method, exc_info=error)
+    message = status.message
+    if len(message) > _MESSAGE_LIMIT:
+        message = message[:_MESSAGE_LIMIT] + "...TRUNCATED"
+    return GRPC_CODES[status.error_code], message
 
+
+@contextmanager
+def _counting(core: Core, name: str, api: str) -> Iterator[None]:
+    """The request of the block is counted by model and status, and timed where it succeeds."""
+    started = time.monotonic()
+    try:
+        yield
+    except Exception as error:
+        core.count(name, as_op_error(error).error_code)
+        raise
+    core.count(name, tf.errors.OK)
+    core.metrics.request_latency.add((name, api, "GRPC"), (time.monotonic() - started) * 1e6)
+
+
+def _counted(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def counter(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
-        started = time.monotonic()
-        name = request.model_spec.name
-        try:
-            response = method(self, request, context)
-        except Exception as error:
-            self.core.count(name, as_op_error(error).error_code)
-            raise
-        self.core.count(name, tf.errors.OK)
-        microseconds = (time.monotonic() - started) * 1e6
-        self.core.metrics.request_latency.add((name, method.__name__, "GRPC"), microseconds)
-        return response
+        with _counting(self.core, request.model_spec.name, method.__name__):
+            return method(self, request, context)
 
     return counter
 
@@ -85,7 +98,7 @@ def _require_spec(request: Any) -> None:
         raise invalid("Missing ModelSpec")
 
 
-def _deadline(context: grpc.ServicerContext) -> float | None:
+def _deadline(context: grpc.ServicerContext | grpc.aio.ServicerContext) -> float | None:
     seconds = context.time_remaining()
     return None if seconds is None or seconds > _FOREVER else time.monotonic() + seconds
 
@@ -101,14 +114,19 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def Predict(
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
-        _require_spec(request)
+        return self._predict(request, _deadline(context))
 
+    def _predict(self, request: predict_pb2.PredictRequest, deadline: float | None) -> predict_pb2.PredictResponse:
+        _require_spec(request)
+        answer = self.core.predict(request.model_spec, self._reader(request), request.output_filter, deadline)
+        return predict.response(request.model_spec.name, answer.signature, answer.version, answer.outputs)
+
+    def _reader(self, request: predict_pb2.PredictRequest) -> ReadInputs:
         def read(signatures: Mapping[str, Any], name: str) -> tuple[Any, dict[str, np.ndarray]]:
             signature = predict.find_signature(signatures, name)
             return signature, predict.decode_inputs(signature, request.inputs, limit_bytes=self.core.limit_bytes)
 
-        answer = self.core.predict(request.model_spec, read, request.output_filter, _deadline(context))
-        return predict.response(request.model_spec.name, answer.signature, answer.version, answer.outputs)
+        return read
 
     @_answers
     def GetModelMetadata(
@@ -133,6 +151,37 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def MultiInference(self, request: inference_pb2.MultiInferenceRequest, context: grpc.ServicerContext) -> NoReturn:
         # The first task decides: whatever it asks for, there is a reason to refuse it.
         self.core.refuse_task(request.tasks[0] if request.tasks else inference_pb2.InferenceTask())
+
+
+class AsyncPredictionService(PredictionService):
+    """The same in an event loop. Predict waits there; the other methods are called in threads of the server's pool.
+
+    Args:
+      executor: for requests so large that reading them would hold up all others.
+    """
+
+    def __init__(self, core: Core, executor: Executor) -> None:
+        super().__init__(core)
+        self._executor = executor
+
+    async def Predict(  # type: ignore[override]
+        self, request: predict_pb2.PredictRequest, context: grpc.aio.ServicerContext
+    ) -> predict_pb2.PredictResponse:
+        name = request.model_spec.name
+        try:
+            with _counting(self.core, name, "Predict"):
+                deadline = _deadline(context)
+                if request.ByteSize() > _LARGE:
+                    work = asyncio.get_running_loop().run_in_executor(self._executor, self._predict, request, deadline)
+                    return await work
+                _require_spec(request)
+                answer = await self.core.predict_soon(
+                    request.model_spec, self._reader(request), request.output_filter, deadline
+                )
+                return predict.response(name, answer.signature, answer.version, answer.outputs)
+        except Exception as error:
+            code, message = _status("Predict", error)
+        await context.abort(code, message)
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
@@ -167,6 +216,22 @@ class Health(health.HealthServicer):
 
     def update(self, *, serving: bool) -> None:
         """Says from now on that requests can be answered, or that they cannot."""
-        state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in _SERVICES:
-            self.set(name, state)
+            self.set(name, _health(serving))
+
+
+def _health(serving: bool) -> int:
+    return health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class AsyncHealth(health.aio.HealthServicer):
+    """The same in an event loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._server_status = dict.fromkeys(_SERVICES, health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    async def update(self, *, serving: bool) -> None:
+        """See `Health.update`."""
+        for name in _SERVICES:
+            await self.set(name, _health(serving))

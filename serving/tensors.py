@@ -7,6 +7,7 @@ The message comes from the caller, so the same code serves TensorFlow's own clas
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 _MAX_RANK = 32
 # What TensorFlow keeps per string besides its characters.
 _STRING_BYTES = 24
+_LITTLE = sys.byteorder == "little"
 
 
 class TensorError(ValueError):
@@ -85,7 +87,7 @@ def encode(values: Any, proto: Any, *, content: bool) -> None:
         getattr(proto, row.field).extend(array.ravel().tolist())
 
 
-def decode(proto: Any, *, limit_bytes: int) -> np.ndarray:
+def decode(proto: Any, *, limit_bytes: int, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """The array in a TensorProto; strings as an object array of bytes.
 
     Fewer values than the shape has are TensorFlow's shorthand: the last one is repeated (zeros or "" where there is
@@ -94,6 +96,7 @@ def decode(proto: Any, *, limit_bytes: int) -> np.ndarray:
     Args:
       proto: a message of any class generated from tensor.proto.
       limit_bytes: how large a tensor the shorthand may make. One written out in full is never refused.
+      shape: its `dimensions`, where the caller has them already.
 
     Raises:
       TensorError: unknown element type, no definite shape, or content that does not fit the shape.
@@ -101,10 +104,11 @@ def decode(proto: Any, *, limit_bytes: int) -> np.ndarray:
     row = DTYPES.get(proto.dtype)
     if row is None:
         raise TensorError(f"element {dtype_name(proto.dtype)} is not supported")
-    shape = dimensions(proto)
+    if shape is None:
+        shape = dimensions(proto)
     count = math.prod(shape)
-    if proto.tensor_content:
-        return _from_content(proto.tensor_content, row, shape, count)
+    if content := proto.tensor_content:
+        return _from_content(content, row, shape, count)
     values = getattr(proto, row.field)
     given = len(values)
     if given > count:
@@ -126,12 +130,13 @@ def decode(proto: Any, *, limit_bytes: int) -> np.ndarray:
 
 def dimensions(proto: Any) -> tuple[int, ...]:
     """The shape that a TensorProto declares. Raises TensorError where it has none, or one that numpy cannot hold."""
-    if proto.tensor_shape.unknown_rank:
+    declared = proto.tensor_shape
+    if declared.unknown_rank:
         raise TensorError("the shape has no known rank")
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    shape = tuple([dim.size for dim in declared.dim])
     if len(shape) > _MAX_RANK:
         raise TensorError(f"rank {len(shape)} is more than {_MAX_RANK}")
-    if any(size < 0 for size in shape):
+    if shape and min(shape) < 0:
         raise TensorError(f"shape {list(shape)} has a negative size")
     return shape
 
@@ -214,13 +219,15 @@ def _from_content(content: bytes, row: DType, shape: tuple[int, ...], count: int
         raise TensorError(f"{len(content)} bytes of content for shape {list(shape)} of {row.name}")
     if row.name == "bool":
         return _reshaped(np.frombuffer(content, np.uint8) != 0, shape)
-    return _reshaped(np.frombuffer(content, row.numpy.newbyteorder("<")).astype(row.numpy), shape)
+    flat = np.frombuffer(content, row.numpy) if _LITTLE else np.frombuffer(content, row.numpy.newbyteorder("<"))
+    # A copy of its own, which may be written to.
+    return _reshaped(flat.astype(row.numpy), shape)
 
 
 def _from_field(values: Any, given: int, row: DType) -> np.ndarray:
     if row.name == "string":
         flat = np.empty(given, object)
-        flat[:] = list(values)
+        flat[:] = values[:]
         return flat
     if row.name == "half":
         return np.fromiter(values, np.int32, given).astype(np.uint16).view(np.float16)

@@ -89,6 +89,8 @@ def test_any_bytes_are_an_object_or_an_invalid_argument(body: bytes) -> None:
         (tf.float32, None, "JSON Value: null Type: Null is not of expected type: float"),
         (tf.float32, 1e39, "Cannot convert JSON value: 1e+39 to float without loss of precision."),
         (tf.float32, 2**24 + 1, "Cannot convert JSON value: 16777217 to float without loss of precision."),
+        # An integer beyond 64 bits is a decimal number there, and so one that a float may hold inexactly.
+        (tf.float32, 10**39, "Cannot convert JSON value: 1e+39 to float without loss of precision."),
         (tf.string, 1, "JSON Value: 1 Type: Number is not of expected type: string"),
         (tf.string, {"b64": "***"}, "Unable to base64 decode"),
         (tf.float32, [[1], [2, 3]], "Encountered list at unexpected size: 2 at level: 1 expected size: 1"),
@@ -119,9 +121,40 @@ def test_a_wrong_value_is_named(dtype: tf.DType, value: Any, message: str) -> No
             "Failed to process element: 0 key: z of 'instances' list. Error: INVALID_ARGUMENT: JSON object: does not "
             "have named input: z",
         ),
+        # The number of values is compared before the shape, and both after the values themselves.
+        (
+            [{"x": [1, 2], "y": 0}, {"x": [1], "y": 0}],
+            "Failed to process element: 1 key: x of 'instances' list. Error: INVALID_ARGUMENT: Expecting tensor size: 2 but "
+            "got: 1",
+        ),
+        (
+            [{"x": [[1, 2]], "y": 0}, {"x": [[1], [2]], "y": 0}],
+            "Failed to process element: 1 key: x of 'instances' list. Error: INVALID_ARGUMENT: Expecting shape [1,2] but "
+            "got: [2,1]",
+        ),
+        (
+            [{"x": [1, 2], "y": 0}, {"x": ["a"], "y": 0}],
+            "Failed to process element: 1 key: x of 'instances' list. Error: INVALID_ARGUMENT: JSON Value: \"a\" Type: "
+            "String is not of expected type: int32",
+        ),
     ],
 )  # fmt: skip
 def test_wrong_rows_are_named(rows: Any, message: str) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
         read_inputs({"instances": rows}, signature(x=tf.int32, y=tf.int32))
     assert caught.value.message.startswith(message)
+
+
+def test_large_integers_are_decimal_numbers_where_floats_are_expected() -> None:
+    _, inputs = read_inputs({"inputs": {"x": [10**20, -(10**20)]}}, signature(x=tf.float32))
+    np.testing.assert_array_equal(inputs["x"], np.array([1e20, -1e20], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("layout", "value", "error"),
+    [("inputs", [1, 2], tf.errors.UnimplementedError), ("instances", [{"x": 1}], tf.errors.InvalidArgumentError)],
+)
+def test_a_type_that_json_has_no_way_to_is_named(layout: str, value: Any, error: type[tf.errors.OpError]) -> None:
+    with pytest.raises(error) as caught:
+        read_inputs({layout: {"x": value} if layout == "inputs" else value}, signature(x=tf.complex64))
+    assert caught.value.message.endswith("Conversion of JSON Value: 1 to type: complex64")

@@ -132,8 +132,8 @@ def test_numbers_come_as_short_as_their_type_allows_and_may_be_nan_or_infinite(s
             PREDICT,
             {"instances": [[1, 2], [1]]},
             400,
-            "Failed to process element: 1 of 'instances' list. Error: INVALID_ARGUMENT: Expecting shape [2] but got: "
-            "[1]",
+            "Failed to process element: 1 of 'instances' list. Error: INVALID_ARGUMENT: Expecting tensor size: 2 "
+            "but got: 1",
         ),
         (PREDICT, {"inputs": {"z": [[1, 2]]}}, 400, "Missing named input: x in 'inputs' object."),
         (PREDICT, {"inputs": [[1, 2, 3]]}, 400, 'Expects input "x" to be of shape [?,2] but [1,3] is provided'),
@@ -170,6 +170,19 @@ def test_numbers_come_as_short_as_their_type_allows_and_may_be_nan_or_infinite(s
             "Expected regression signature method_name to be tensorflow/serving/regress. "
             "Was: tensorflow/serving/predict",
         ),
+        (
+            "/v1/models/scale:classify",
+            {"instances": [1]},
+            400,
+            "JSON Value: {\"instances\": [1]} When method is classify, key 'examples' is expected and was not found",
+        ),
+        (
+            "/v1/models/scale:regress",
+            {"examples": []},
+            400,
+            "JSON Value: {\"examples\": []} 'examples' value is an empty array",
+        ),
+        ("/v1/models/scale:regress", {"examples": [1]}, 400, "Example must be JSON object but got JSON Number"),
         ("/v1/models/scale:guess", {"inputs": [[1, 2]]}, 400, "Malformed request: POST /v1/models/scale:guess"),
     ],
 )
@@ -202,7 +215,8 @@ def test_wrong_methods_and_paths(server: Server) -> None:
         400,
         "Malformed request: DELETE /v1/models/scale",
     )
-    assert refused_by_rest(server, "/v1/models") == (400, "Missing model name in request.")
+    for path in ("/v1/models", "/v1/models/versions/3", "/v1/models/labels/stable/metadata"):
+        assert refused_by_rest(server, path) == (400, "Missing model name in request.")
     assert curl(server, "/anything/else") == (404, "Not Found")
 
 
