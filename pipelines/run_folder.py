@@ -52,7 +52,8 @@ class RunFolder:
                 raise DataError(f"{self.path}: a run of triptych {there['step']}; give --out a new folder")
             if there["records_id"] != records_id:
                 raise DataError(f"{self.path}: a run on other records ({there['records']}); give --out a new folder")
-            if (self.path / CONFIG_FILE).read_text() != config.to_yaml():
+            # By value: an option that came later has its default in an older run.
+            if load_config(self.path / CONFIG_FILE) != config:
                 raise DataError(
                     f"{self.path}: a run with another configuration; give --out a new folder or delete this one"
                 )
