@@ -36,6 +36,13 @@ TOOLS = [
     "uvicorn>=0.30",
 ]
 
+APP = [
+    "fastapi>=0.115",
+    "limits>=4",
+    "prometheus-client>=0.20",
+    "redis>=5",
+    "swagger-ui-bundle>=1.1",
+]
 BEAM = ["apache-beam==2.77.0"]
 
 setup(
@@ -47,7 +54,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.12",
     packages=find_packages(include=[f"{room}{rest}" for room in ROOMS for rest in ("", ".*")]),
-    package_data={"serving": ["stock_ops.txt"], "serving.stubs": ["*.pb"]},
+    package_data={
+        "serving": ["stock_ops.txt"],
+        "serving.app": ["API.md", "page/*", "page/*/*"],
+        "serving.stubs": ["*.pb"],
+    },
     install_requires=STACK + TOOLS,
     extras_require={
         "gpu": ["tensorflow[and-cuda]==2.17.1"],
@@ -56,14 +67,18 @@ setup(
         # For experiments in an environment of its own, never for an export that a stock server loads: see README.
         "scann": ["scann==1.3.4"],
         "beam": BEAM,
+        "app": APP,
         "dev": [
+            *APP,
             *BEAM,
+            # What the test client of starlette is built on; the first has no wheel for Python 3.10.
+            "httpx2>=2; python_version >= '3.11'",
+            "httpx>=0.27; python_version < '3.11'",
             "hypothesis>=6",
             "mypy>=1.10",
             "optuna>=4.2,<6",
             "ovmsclient>=2023.1",
             "pandas-stubs",
-            "prometheus-client>=0.20",
             "pytest>=8",
             "ruff>=0.6",
             "types-PyYAML",

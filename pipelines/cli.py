@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from pipelines.cli_app import app, monitor
 from pipelines.cli_options import MODELS, PATH, WORK, OneLineErrors, configuration, configured, with_strategy
 from tfrecs.errors import SpecError
 
@@ -263,6 +264,10 @@ def doctor() -> None:
 def config(file: Path | None, changes: tuple[str, ...]) -> None:
     """Print all options with their values, as YAML."""
     click.echo(configuration(file, changes).to_yaml(), nl=False)
+
+
+main.add_command(app)
+main.add_command(monitor)
 
 
 def step_main(name: str) -> None:

@@ -176,7 +176,9 @@ def _summary(job: DemoJob, result: whole_way.RunResult, data: Path, evaluation: 
     say(f"  run         {result.run}  (tensorboard --logdir {result.run / 'logs'})")
     say(f"  report      {evaluation.folder / MARKDOWN_FILE}")
     say(f"  model       {result.export.path}")
-    say("Serve it and ask it yourself:")
+    say("Open it in a browser (search, like, see the list change):")
+    say(f"  triptych app --model {NAME} --data {data} --models {job.models} --state {job.work / NAME / 'app'}")
+    say("Or serve it and ask it yourself:")
     say(f"  triptych serve --models {job.models}")
     say(f'  triptych query --models {job.models} --model {NAME} --history s001,s002 --text "something quiet"')
 

@@ -202,6 +202,7 @@ def _write_extras(
     (extra / layout.DESCRIPTION_FILE).write_text(description, encoding="utf-8")
     titles = dict(zip(index.catalogue.ids.tolist(), index.catalogue.titles.tolist(), strict=True))
     (extra / layout.TITLES_FILE).write_text(json.dumps(titles, ensure_ascii=False) + "\n", encoding="utf-8")
+    _item_facts(session, index).save(extra)
     with tf.io.TFRecordWriter(str(extra / layout.WARMUP_FILE)) as writer:
         for signature, row in _warm_up(asked, session.config.export.warmup_requests):
             request = predict_pb2.PredictRequest()
@@ -212,6 +213,18 @@ def _write_extras(
             log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
             writer.write(log.SerializeToString())
     return extra
+
+
+def _item_facts(session: Session, index: Index) -> layout.ItemFacts:
+    norms = np.linalg.norm(index.table, axis=1, keepdims=True)
+    counts, ids = session.manifest.train_counts, index.catalogue.ids
+    return layout.ItemFacts(
+        np.asarray(ids, np.str_),
+        (index.table / np.maximum(norms, 1e-12)).astype(np.float16),
+        index.weights.astype(np.float16),
+        np.array([counts.get(item, 0) for item in ids.tolist()], np.int64),
+        _categories(session, index),
+    )
 
 
 def _warm_up(asked: Mapping[str, Arrays], limit: int) -> Iterator[tuple[str, Arrays]]:

@@ -45,8 +45,8 @@ def reordered(ranking: Ranking, scores: Floats) -> Ranking:
 def choose_weight(retrieved: Retrieved, label: str, weights: Sequence[float]) -> float:
     """The weight of a label's logit beside the retrieval score with the best NDCG@10, learned on validation queries.
 
-    0 unless the gain is larger than its standard error over queries (the one-standard-error rule of Breiman et al.,
-    1984): a gain that chance explains would as likely be a loss on other queries.
+    0 unless the gain is more than two of its standard errors over queries: a gain that chance explains would as likely be
+    a loss on other queries, and the best of several weights is lucky more often than one.
     """
     if not len(retrieved.queries):
         return 0.0
@@ -56,6 +56,6 @@ def choose_weight(retrieved: Retrieved, label: str, weights: Sequence[float]) ->
         ranking = reordered(retrieved.ranking, retrieved.scores + weight * retrieved.logits[label])
         gains = metrics.per_query(ranking, retrieved.queries, BY) - plain
         error = gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else np.inf
-        if gains.mean() > max(gain, error):
+        if gains.mean() > max(gain, 2 * error):
             best, gain = float(weight), float(gains.mean())
     return best

@@ -6,10 +6,9 @@ themselves in it. There it is for gRPC alone; here REST has the same certificate
 
 from __future__ import annotations
 
-import hmac
 import ssl
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.config_files import read_ssl
 from serving.errors import StartError
+from serving.tokens import Tokens, read_tokens
+
+__all__ = ["ServerTls", "TokenInterceptor", "TokenMiddleware", "Tokens", "read_tls", "read_tokens"]
 
 _HEADER = "authorization"
 _REFUSAL = "a token is needed: send the header authorization: Bearer <token>"
@@ -86,35 +88,6 @@ def read_tls(path: Path) -> ServerTls:
             "certificates, in PEM, the key without a password"
         ) from error
     return tls
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Any of these opens; there is at least one."""
-
-    accepted: Sequence[str] = field(repr=False)
-
-    def allow(self, header: str) -> bool:
-        """Whether an `authorization` header has one of them. Takes as long for a near miss as for any other."""
-        scheme, _, token = header.partition(" ")
-        given = token.strip().encode("utf-8", "surrogateescape")
-        matches = [hmac.compare_digest(given, accepted.encode()) for accepted in self.accepted]
-        return scheme.lower() == "bearer" and any(matches)
-
-
-def read_tokens(path: Path) -> Tokens:
-    """A file with one token a line: two while one replaces the other. Raises StartError."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StartError(f"cannot read {path}: {error}") from error
-    tokens = [line.strip() for line in lines if line.strip()]
-    for number, line in enumerate(lines, 1):
-        if not (line.isascii() and (line.isprintable() or not line.strip())) or " " in line.strip():
-            raise StartError(f"{path}: line {number}: a token is printable ASCII without blanks; one a line")
-    if not tokens:
-        raise StartError(f"{path}: no token in it; write one a line")
-    return Tokens(tuple(tokens))
 
 
 class TokenInterceptor(grpc.ServerInterceptor):

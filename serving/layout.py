@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 EXTRA_FOLDER = "assets.extra"
 DESCRIPTION_FILE = "triptych.json"
 TITLES_FILE = "titles.json"
 GATE_FILE = "gate.json"
+ITEMS_FILE = "items.npz"
+CATEGORIES_FILE = "categories.json"
 WARMUP_FILE = "tf_serving_warmup_requests"
 
 
@@ -21,4 +27,45 @@ def latest_version(model: Path) -> int:
 def titles(version: Path) -> dict[str, str]:
     """Item id -> title of an exported version; {} where it holds none."""
     path = version / EXTRA_FOLDER / TITLES_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+@dataclass(frozen=True)
+class ItemFacts:
+    """What an export knows of its N items beside the graph, for who stands in front of a server.
+
+    Attributes:
+      ids: str [N].
+      vectors: float16 [N, D], embeddings of unit length (zeros where an item has none): cosines to three digits.
+      weights: float16 [N, M], modality weights.
+      counts: int64 [N], training events.
+      categories: what `recommend`'s filter knows of each item, in the same order.
+    """
+
+    ids: np.ndarray
+    vectors: np.ndarray
+    weights: np.ndarray
+    counts: np.ndarray
+    categories: list[list[str]]
+
+    def save(self, extra: Path) -> None:
+        """Writes it into an export's folder of extras."""
+        np.savez(extra / ITEMS_FILE, ids=self.ids, vectors=self.vectors, weights=self.weights, counts=self.counts)
+        text = json.dumps(self.categories, ensure_ascii=False)
+        (extra / CATEGORIES_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def item_facts(version: Path) -> ItemFacts | None:
+    """What is known of the items of an exported version; None of one that was exported before this was written."""
+    extra = version / EXTRA_FOLDER
+    if not (extra / ITEMS_FILE).is_file() or not (extra / CATEGORIES_FILE).is_file():
+        return None
+    with np.load(extra / ITEMS_FILE, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in ("ids", "vectors", "weights", "counts")}
+    return ItemFacts(**arrays, categories=json.loads((extra / CATEGORIES_FILE).read_text(encoding="utf-8")))
+
+
+def description(version: Path) -> dict[str, Any]:
+    """`triptych.json` of an exported version; {} where it holds none."""
+    path = version / EXTRA_FOLDER / DESCRIPTION_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

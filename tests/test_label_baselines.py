@@ -108,7 +108,7 @@ def test_the_weight_is_one_that_helps() -> None:
     assert choose_weight(retrieved([0] * 4, spoils), "like", (0.5, 2.0)) == 0.0
 
 
-def test_a_gain_within_its_standard_error_is_no_gain() -> None:
+def test_a_gain_within_two_of_its_standard_errors_is_no_gain() -> None:
     # Raised from the second place to the first for three users of five, lowered for the other
     # two: a mean gain of 1/5 of that step against a standard error of .45 of it.
     up, down = [0.0, 9.0, *[0.0] * 8], [0.0, 9.0, *[0.0] * 8]

@@ -92,6 +92,7 @@ _USERS = grid(users=("learned",)) + grid(users=("folded",), regularization=(1.0,
 _LIGHTFM = {"factors": (64,), "learning_rate": (0.05,)}
 _VBPR = {"factors": (64,), "batch": (256,), "learning_rate": (0.005,)}
 _EPOCHS = (10, 20, 40, 80)
+_BRIEF = (5, 10, 20)
 _SASREC = {"dropout": (0.2,), "batch": (32,), "learning_rate": (1e-3,), "heads": (2,), "blocks": (2,)}
 
 PEERS: tuple[Peer, ...] = (
@@ -163,6 +164,16 @@ PEERS: tuple[Peer, ...] = (
         "benchmarks.peers.sasrec:fit",
         grid(factors=(64,), length=(50, 200), kept=(_EPOCHS,), **_SASREC),
         grid(epochs=_EPOCHS),
+        needs=("rectools", "torch"),
+        seeded=True,
+        ordered=True,
+    ),
+    # For a million events, of which `sasrec`'s 80 epochs at two lengths take a day.
+    Peer(
+        "sasrec_brief",
+        "benchmarks.peers.sasrec:fit",
+        grid(factors=(64,), length=(200,), kept=(_BRIEF,), **_SASREC),
+        grid(epochs=_BRIEF),
         needs=("rectools", "torch"),
         seeded=True,
         ordered=True,

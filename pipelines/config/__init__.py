@@ -23,12 +23,14 @@ from pipelines.config.learning import (
     TuneConfig,
 )
 from pipelines.config.running import (
+    AppConfig,
     BatchingConfig,
     BuildConfig,
     DemoConfig,
     ExportConfig,
     InspectConfig,
     LimitsConfig,
+    MonitorConfig,
     ServeConfig,
 )
 from pipelines.config.towers import (
@@ -48,6 +50,7 @@ from tfrecs.errors import SpecError
 from tfrecs.modalities import KINDS
 
 __all__ = [
+    "AppConfig",
     "AudioConfig",
     "BatchingConfig",
     "BuildConfig",
@@ -62,6 +65,7 @@ __all__ = [
     "InspectConfig",
     "ItemConfig",
     "LimitsConfig",
+    "MonitorConfig",
     "NumberConfig",
     "PretrainConfig",
     "RankingConfig",
@@ -106,6 +110,8 @@ class Config(BaseModel):
     tune: TuneConfig = TuneConfig()
     demo: DemoConfig = DemoConfig()
     inspect: InspectConfig = InspectConfig()
+    app: AppConfig = AppConfig()
+    monitor: MonitorConfig = MonitorConfig()
 
     def encoder_options(self, kind: str) -> dict[str, Any]:
         """Constructor options of the encoder of a kind."""

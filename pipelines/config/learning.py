@@ -45,7 +45,7 @@ class HybridConfig(Section):
     window: int = Field(10, ge=1)
     shrinkage: float = Field(50.0, ge=0)
     nearest: int = Field(3, ge=1)
-    new_links: int = Field(50, ge=1)
+    new_links: int = Field(200, ge=1)
     content_regularization: float = Field(1.0, gt=0)
     explore: float = 0.0
     queries: int = Field(2000, ge=1)

@@ -97,6 +97,81 @@ class ServeConfig(Section):
     timeout: float = Field(10.0, gt=0)
 
 
+class AppConfig(Section):
+    """`triptych app`. Times in seconds where nothing else is said.
+
+    Attributes:
+      host, port, hosts: where it listens, and the names that it answers to besides.
+      behind_proxy: addresses of clients are what a proxy on this machine says.
+      rate, max_body_bytes: limits of one address, of one request.
+      token_on_reads: with --token-file, lists and profiles need a token too.
+      store: sqlite:PATH or redis://...; null for a SQLite file in the state folder. `store_timeout`: after which it is away.
+      events_per_user, keep_days: what is kept of a user. `most_events`: in one write.
+      log_bytes: of a file of the log. `log_kinds`: events that are interactions. `served_files`: of shown lists, kept.
+      timeout: of the model server. `poll`: between two looks for a new version.
+      short_term: items of the history that the model is sent.
+      worth: kind of event -> the event value that it stands for, as a share of the value's range.
+      strength: kind of event -> how much it says about taste, -1 to 1 (of a rating: at the end of its range).
+      taste_rate: a of P <- a h + (1 - a) P.
+      taste_weight, unwanted_weight: logits for a cosine of 1 with the taste, with what less is wanted of.
+      least_cosine: below which no reason speaks of nearness.
+      pool: candidates that taste, rules and diversity order, as a multiple of k.
+      max_k, max_excluded, max_results: the largest k; ids left out by the model; the most that it is asked for.
+      picker_candidates, picker_demand: items that may be asked about, and that the answers should tell about.
+      rating_words: words that verdicts are put into. `shown_events`, `shown_categories`: in a profile, in `/about`.
+      examples: questions that the page suggests; none: made of the catalogue.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")
+    behind_proxy: bool = False
+    rate: str = "1000/second"
+    max_body_bytes: int = Field(64 << 10, ge=1)
+    token_on_reads: bool = False
+    store: str | None = None
+    store_timeout: float = Field(2.0, gt=0)
+    events_per_user: int = Field(500, ge=1)
+    keep_days: float = Field(400.0, gt=0)
+    most_events: int = Field(1000, ge=1)
+    log_bytes: int = Field(64 << 20, ge=1)
+    log_kinds: tuple[str, ...] = ("click", "like", "dislike", "rating")
+    served_files: int = Field(20, ge=1)
+    timeout: float = Field(2.0, gt=0)
+    poll: float = Field(5.0, gt=0)
+    short_term: int = Field(50, ge=1)
+    worth: dict[str, float] = Field({"like": 1.0, "dislike": 0.0})
+    strength: dict[str, float] = Field({"view": 0.1, "click": 0.3, "like": 1.0, "dislike": -1.0, "rating": 1.0})
+    taste_rate: float = Field(0.1, gt=0, le=1)
+    taste_weight: float = Field(0.5, ge=0)
+    unwanted_weight: float = Field(4.0, ge=0)
+    least_cosine: float = Field(0.3, ge=0, le=1)
+    pool: int = Field(5, ge=1)
+    max_k: int = Field(100, ge=1)
+    max_excluded: int = Field(5000, ge=0)
+    max_results: int = Field(5000, ge=1)
+    picker_candidates: int = Field(400, ge=1)
+    picker_demand: int = Field(4000, ge=1)
+    rating_words: int = Field(3, ge=1)
+    shown_events: int = Field(50, ge=1)
+    shown_categories: int = Field(200, ge=1)
+    examples: tuple[str, ...] = ()
+
+
+class MonitorConfig(Section):
+    """`triptych monitor`. `days`: looked at. `least_lists`, `least_events`: below which nothing is said. The others are
+    bounds of what `pipelines.monitor.measure` finds; beyond one of them the command exits with 1."""
+
+    days: float = Field(7.0, gt=0)
+    least_lists: int = Field(200, ge=1)
+    least_events: int = Field(100, ge=1)
+    least_click_through: float = Field(0.01, ge=0, le=1)
+    least_coverage: float = Field(0.05, ge=0, le=1)
+    most_embedding_shift: float = Field(0.25, ge=0)
+    most_modality_shift: float = Field(0.1, ge=0, le=1)
+    most_unknown: float = Field(0.05, ge=0, le=1)
+
+
 class InspectConfig(Section):
     """`triptych inspect RECORDS`. `sample`: items that are compared, the first ones; `shown`: items on the page;
     `likeness`: least cosine of two items in every feature that makes them near-duplicates; `reach`: rows by which a

@@ -61,7 +61,7 @@ class ItemConfig(Section):
     """`id_dropout`: share of items whose id embedding is hidden in a step."""
 
     fusion: Literal["attention", "concat", "gated", "transformer"] = "attention"
-    modality_dropout: float = Field(0.1, ge=0, lt=1)
+    modality_dropout: float = Field(0.3, ge=0, lt=1)
     id_dropout: float = Field(0.3, ge=0, lt=1)
 
 

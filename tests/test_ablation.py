@@ -1,0 +1,49 @@
+"""The ablation table, whole, on small generated data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from small_folder import make_folder
+
+from benchmarks.ablation import ROWS, main
+from pipelines.config import load_config
+
+SMALL = ["build.kinds={image: {size: 16}}", "build.vocabulary_size=100", "train.epochs=1", "cooccurrence.epochs=0"]
+SMALL += ["text.layers=1", "text.width=16", "text.heads=2", "image.widths=[8]", "user.width=16", "user.layers=1"]
+CHANGES = [part for change in SMALL for part in ("--set", change)]
+
+
+@pytest.mark.parametrize("name", list(ROWS))
+def test_every_row_is_a_configuration_that_differs_from_the_first(name: str) -> None:
+    changed = load_config(None, ROWS[name])
+    assert (changed == load_config(None)) == (name == "as it is")
+
+
+def test_each_row_is_trained_and_measured_and_kept(tmp_path: Path) -> None:
+    data, out = make_folder(tmp_path / "data"), tmp_path / "ablation.json"
+    arguments = ["--data", str(data), "--work", str(tmp_path / "work"), "--out", str(out), *CHANGES]
+    ran = CliRunner().invoke(main, [*arguments, "--only", "as it is,no event values"])
+    assert ran.exit_code == 0, ran.output
+    rows = json.loads(out.read_text())["rows"]
+    assert list(rows) == ["as it is", "no event values"]
+    for found in rows.values():
+        assert 0 <= found["hybrid"]["ndcg@20"] <= found["hybrid"]["recall@20"] <= 1
+        assert found["epochs"] == 1
+        assert set(found["valid_ndcg@20"]) == {"towers", "hybrid"}
+    assert rows["no event values"]["set"] == [*SMALL, "user.values=false"]
+    runs = list((tmp_path / "work").rglob("metrics.jsonl"))
+    assert len(runs) == 2
+    before = {path: path.read_bytes() for path in runs}
+    again = CliRunner().invoke(main, [*arguments, "--only", "as it is"])
+    assert again.exit_code == 0, again.output
+    assert {path: path.read_bytes() for path in runs} == before
+
+
+def test_an_unknown_row_is_named(tmp_path: Path) -> None:
+    ran = CliRunner().invoke(main, ["--data", str(make_folder(tmp_path / "data")), "--only", "all"])
+    assert ran.exit_code == 2
+    assert "--only all: there are as it is, no event values" in ran.output
