@@ -25,6 +25,7 @@ from pipelines.report import JSON_FILE, MARKDOWN_FILE, Report, summary_table, wr
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
 from pipelines.session import Session, load_trained, validation_requests
+from pipelines.text_slices import text_slices, with_text
 from pipelines.tradeoff import accuracy_diversity_curve
 from tfrecs.demo.world import oracle_scores
 from tfrecs.errors import DataError
@@ -99,10 +100,13 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
             measured[name] = metrics.accuracy(ranking, queries) | beyond_accuracy(
                 ranking, queries, features=table, train_counts=counts
             )
-    parts = _parts(queries, counts, set(names.tolist()))
+    parts = _parts(queries, counts, set(names.tolist())) | with_text(scorer, queries)
     slices, baseline_slices = _slices(queries, rankings, parts)
     variant = with_content(session)
-    slices |= _without_modalities(session, requests, queries, variant)
+    slices |= _without_modalities(session, scorer, queries, variant)
+    asked, asked_baselines = text_slices(session, scorer, queries)
+    slices |= asked
+    baseline_slices |= asked_baselines
     if scorer.hybrid is not None:
         alone = _rank(ModelScorer(session.model, requests), queries, count, settings)
         slices["towers_alone"] = metrics.accuracy(alone, queries) | {"queries": float(len(queries))}
@@ -199,14 +203,15 @@ def _slices(
 
 
 def _without_modalities(
-    session: Session, requests: Requests, queries: Queries, variant: WithContent
+    session: Session, trained: ModelScorer, queries: Queries, variant: WithContent
 ) -> dict[str, dict[str, float]]:
     """The same requests where no item has a given modality: what each contributes to the trained model."""
     slices = {}
     for column, name in enumerate(session.manifest.schema_.modalities):
         presence = session.items.presence.copy()
         presence[:, column] = False
-        scorer = ModelScorer(session.model, requests, *variant(presence, None))
+        words = None if trained.words is None else trained.words.with_content(presence, None)
+        scorer = ModelScorer(session.model, trained.requests, *variant(presence, None), words)
         ranking = _rank(scorer, queries, len(session.catalogue), session.config.evaluate)
         slices[f"without_{name}"] = metrics.accuracy(ranking, queries) | {"queries": float(len(queries))}
     return slices
@@ -217,7 +222,7 @@ def _ranking_head(session: Session, scorer: ModelScorer, counts: np.ndarray) -> 
     if session.model.ranking is None:
         return {}
     settings = session.config.evaluate
-    validation = ModelScorer(session.model, validation_requests(session), scorer.table, scorer.hybrid)
+    validation = ModelScorer(session.model, validation_requests(session), scorer.table, scorer.hybrid, scorer.words)
     training = load_labelled_events(session.records, session.manifest, session.catalogue.ids)
     return ranking_head.measure(
         scorer, ranking_head.ask(validation, settings), ranking_head.ask(scorer, settings), training, counts, settings

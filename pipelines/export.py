@@ -19,7 +19,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from pipelines.blend import Blend
 from pipelines.evaluate import held_out_requests
-from pipelines.hybrid import hybrid_score, index_hybrid
+from pipelines.hybrid import hybrid_score, index_hybrid, request_words
 from pipelines.index import Index, trained_index, updated_index
 from pipelines.lexicon import item_texts, run_lexicon
 from pipelines.parity import Arrays, GateResult, other_requests, pass_gate
@@ -93,7 +93,8 @@ def run(job: ExportJob) -> ExportResult:
         if rejects is not None:
             rejects.write(extra)
         known = reindexed(requests, index.positions(len(session.catalogue)))
-        scorer = ModelScorer(session.model, known, tf.constant(index.table), hybrid_score(session, found))
+        words = request_words(session, known, index.lexicon, lambda: index.words or [])
+        scorer = ModelScorer(session.model, known, tf.constant(index.table), hybrid_score(session, found), words)
         gate = pass_gate(scorer, index, rows, asked, temporary)
         (extra / layout.GATE_FILE).write_text(json.dumps(asdict(gate), indent=1) + "\n", encoding="utf-8")
         version = layout.latest_version(job.to) + 1

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipelines.asked import own_queries
 from tfrecs.reader import Catalogue, empty_windows, item_features, training_windows, user_features
 from tfrecs.schema import ContextSchema, Manifest, Schema
 from towers.encoder import Encoder, TextQueryEncoder
@@ -114,6 +115,8 @@ class TrainingFeed:
       length, stride: see `training_windows`.
       fresh: items encoded in a GLOBAL step.
       encode_items: whether those items' features are in the batch (mode finetune), or their text only.
+      queries: events' own text queries encoded in a GLOBAL step, where they have any.
+      query_share: see `pipelines.asked.own_queries`.
       seed: of shuffling and sampling.
       data_service: address of a tf.data service that reads the windows, None: this process.
     """
@@ -132,6 +135,8 @@ class TrainingFeed:
         stride: int,
         fresh: int,
         encode_items: bool,
+        queries: int,
+        query_share: float,
         seed: int,
         data_service: str | None = None,
     ):
@@ -140,6 +145,7 @@ class TrainingFeed:
         self.batch, self.length, self.stride = batch, length, stride
         self.fresh = min(fresh, len(catalogue))
         self.encode_items, self.seed = encode_items, seed
+        self.queries, self.query_share = queries, query_share
         self.data_service = data_service
         self.encode_context, _ = context_encoder(manifest.schema_.context)
         self.windows = int(self._windows(0).reduce(0, lambda count, _: count + 1))
@@ -182,7 +188,7 @@ class TrainingFeed:
         batch = dict(batch)
         batch["labels"] = tf.ensure_shape(batch["labels"], [None, self.length, len(schema.labels)])
         batch["context"] = self.encode_context(batch["context"])
-        serialized = batch.pop("user")
+        serialized, typed = batch.pop("user"), batch.pop("query", None)
         if schema.users:
             values, presence = user_features(schema, serialized)
             batch["user"] = {name: encoder.preprocess(values[name]) for name, encoder in self.user_encoders.items()}
@@ -199,6 +205,17 @@ class TrainingFeed:
         if self.query_encoder is not None:
             text = self.query_encoder.schema.name
             batch["spans"] = self.query_encoder.spans(tf.gather(self.items.inputs[text], rows), at + 1)
+        if self.query_encoder is not None and typed is not None:
+            batch |= own_queries(
+                typed,
+                batch["item_index"],
+                batch["target"],
+                index,
+                self.query_encoder,
+                count=self.queries // replicas,
+                share=self.query_share,
+                seed=at + 2,
+            )
         return batch
 
 

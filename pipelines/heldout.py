@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class Requests:
       labels: Q arrays float32 [events, labels] of the histories, NaN = unknown.
       context: column context -> [Q] (bytes or float32), of the moment of the request.
       users: serialized Examples [Q] that carry the users' features.
+      texts: str [Q], what the user had typed, "" = nothing; None where the data set has no text queries.
       pair_rows, pair_items, pair_labels: int64 [E], int32 [E], float32 [E, labels]: every held-out event, positive or
         not, as (request, item, labels), for the ranking head.
     """
@@ -36,9 +37,14 @@ class Requests:
     pair_rows: np.ndarray
     pair_items: np.ndarray
     pair_labels: np.ndarray
+    texts: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.queries)
+
+    def without_texts(self) -> Requests:
+        """The same, as if nobody had typed anything."""
+        return replace(self, texts=None)
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,8 @@ def _rows(history: History, ordered: bool) -> list[_Row]:
     held_out = np.flatnonzero(history.target)
     if not ordered:
         past = np.flatnonzero(~history.target)
-        positive = held_out[history.positive[held_out]]
-        return [_Row(history, past, positive, held_out, int(held_out[0]))] if len(held_out) else []
+        sets = _by_text(history, held_out)
+        return [_Row(history, past, one[history.positive[one]], one, int(one[0])) for one in sets]
     rows = []
     for position in held_out:
         targets = np.array([position] if history.positive[position] else [], np.int64)
@@ -63,8 +69,17 @@ def _rows(history: History, ordered: bool) -> list[_Row]:
     return rows
 
 
+def _by_text(history: History, held_out: np.ndarray) -> list[np.ndarray]:
+    """Held-out events without an order: one set for each text query, one for those without."""
+    if history.queries is None or not len(held_out):
+        return [held_out] if len(held_out) else []
+    typed = history.queries[held_out]
+    return [held_out[typed == text] for text in dict.fromkeys(typed.tolist())]
+
+
 def make_requests(histories: Sequence[History], schema: Schema, *, limit: int | None = None, seed: int = 0) -> Requests:
-    """One request for each held-out event, with the history up to it; one for each user where events have no order.
+    """One request for each held-out event, with the history up to it and what the user had typed; one for each user (and
+    text) where events have no order.
 
     Args:
       limit: at most so many requests, drawn at random under `seed`; None: all.
@@ -93,7 +108,12 @@ def make_requests(histories: Sequence[History], schema: Schema, *, limit: int | 
         pair_labels=np.concatenate(
             [row.history.labels[row.events] for row in rows] or [np.zeros([0, len(schema.labels)], np.float32)]
         ),
+        texts=np.array([_text(row) for row in rows], np.str_) if schema.has_queries else None,
     )
+
+
+def _text(row: _Row) -> str:
+    return "" if row.history.queries is None else row.history.queries[row.moment].decode()
 
 
 def with_targets(queries: Queries) -> Queries:

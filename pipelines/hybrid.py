@@ -11,11 +11,13 @@ from pipelines import metrics
 from pipelines.blend import Blend
 from pipelines.heldout import Requests, with_targets
 from pipelines.index import Index, index_with, new_contents, trained_index
+from pipelines.lexicon import Lexicon, item_texts
 from pipelines.likelihood import Shares, most_likely
 from pipelines.queries import Queries
 from pipelines.scoring import ModelScorer, pad_history
 from pipelines.session import Session
 from pipelines.statistics import completed, count_statistics, neighbour_links, training_matrix
+from pipelines.words import Words, words_of
 from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore, Links, Statistics
 
 MEASURED = ("recall@20", "ndcg@10", "ndcg@20")
@@ -57,11 +59,22 @@ def hybrid_score(session: Session, found: tuple[Statistics, Blend] | None) -> Hy
 
 
 def trained_scorer(session: Session, requests: Requests) -> ModelScorer:
-    """The trained model as it is exported: the towers, in the hybrid score where the run has one."""
+    """The trained model as it is exported: the towers, in the hybrid score where the run has one, and the words of what
+    was typed."""
     index = trained_index(session)
-    return ModelScorer(
-        session.model, requests, tf.constant(index.table), hybrid_score(session, index_hybrid(session, index))
-    )
+    hybrid = hybrid_score(session, index_hybrid(session, index))
+    words = request_words(session, requests, session.lexicon, lambda: item_texts(session.model, session.catalogue))
+    return ModelScorer(session.model, requests, tf.constant(index.table), hybrid, words)
+
+
+def request_words(
+    session: Session, requests: Requests, lexicon: Lexicon | None, texts: Callable[[], Sequence[str]]
+) -> Words | None:
+    """A lexicon over the texts of the items; None where there is none, or no request has a text to ask them."""
+    encoder = session.model.query_encoder
+    if encoder is None or lexicon is None or requests.texts is None or not (requests.texts != "").any():
+        return None
+    return words_of(lexicon, texts(), session.manifest.schema_.modalities.index(encoder.schema.name))
 
 
 def with_content(session: Session) -> WithContent:
@@ -80,6 +93,8 @@ def with_content(session: Session) -> WithContent:
 def learn_blend(session: Session, requests: Requests) -> Blend:
     """Learns the weights by maximum likelihood over the catalogue, part by part in a fixed order.
 
+    As if nobody had typed anything: what was typed is evidence of its own, on top of the blend.
+
     Args:
       session: with the weights of the best epoch.
       requests: of the validation split.
@@ -91,7 +106,7 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
     if not len(queries):
         return Blend(settings.regularizations[0], {TOWER: 1.0}, {TOWER: 1.0}, [])
     candidates = _some(count, settings.candidates, session.config.seed)
-    scorer = ModelScorer(session.model, requests, tf.constant(index.table))
+    scorer = ModelScorer(session.model, requests.without_texts(), tf.constant(index.table))
     new = session.unseen
     first = _first_times(requests, new)
 

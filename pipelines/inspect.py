@@ -79,10 +79,13 @@ def _counts(manifest: Manifest, folder: Path) -> None:
             features.add_row(row.name, row.kind, owner, "" if share is None else f"{share:.1%}", json.dumps(shown))
     console.print(features)
     splits = Table(box=None, header_style="dim")
-    for header in ("split", "users", "events", "examples", "shards"):
+    asked = ["with query"] if schema.has_queries else []
+    for header in ("split", "users", "events", *asked, "examples", "shards"):
         splits.add_column(header, justify="left" if header == "split" else "right")
     for name, split in manifest.splits.items():
-        splits.add_row(name, f"{split.users:,}", f"{split.events:,}", f"{split.examples:,}", str(len(split.shards)))
+        queries = [f"{split.queries:,}"] if schema.has_queries else []
+        counts = [f"{split.users:,}", f"{split.events:,}", *queries, f"{split.examples:,}", str(len(split.shards))]
+        splits.add_row(name, *counts)
     console.print(splits)
     labels = ", ".join(f"{label.name} ({label.task})" for label in schema.labels) or "none"
     context = ", ".join(f"{row.name} ({row.source})" for row in schema.context) or "none"

@@ -55,7 +55,7 @@ class Lexicon:
 
     def impacts(self, texts: Sequence[str]) -> sp.csr_matrix:
         """float32 [N, V]: what each term of a query gives each text."""
-        matrix = _saturated(term_counts(texts, self.settings), self.lengths, self.settings)
+        matrix = saturated(term_counts(texts, self.settings), self.lengths, self.settings)
         matrix = (matrix @ sp.diags(self.weights)).tocsr()
         matrix.eliminate_zeros()
         return matrix.astype(np.float32)
@@ -139,7 +139,7 @@ def _kinds(matrix: sp.csr_matrix, settings: SearchConfig) -> list[slice]:
     return [slice(kind * settings.buckets, (kind + 1) * settings.buckets) for kind in range(len(KINDS))]
 
 
-def _saturated(counts: sp.csr_matrix, lengths: np.ndarray, settings: SearchConfig) -> sp.csr_matrix:
+def saturated(counts: sp.csr_matrix, lengths: np.ndarray, settings: SearchConfig) -> sp.csr_matrix:
     """BM25's term frequency (Robertson and Zaragoza, 2009): more of a term is worth less and less, in a long text too."""
     table = counts.tocoo()
     kind = table.col // settings.buckets
@@ -257,7 +257,7 @@ def _shares(
     rest = counts[own] - asked[chosen]
     rest.data = np.maximum(rest.data, 0.0)
     rest.eliminate_zeros()
-    left, there = _saturated(rest, lengths, settings), _saturated(counts[others], lengths, settings)
+    left, there = saturated(rest, lengths, settings), saturated(counts[others], lengths, settings)
     encoded = dense(typed)
     rows = np.arange(len(chosen))
     features = np.empty([len(chosen), len(others) + 1, len(KINDS) + 1], np.float32)

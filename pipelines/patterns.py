@@ -62,7 +62,7 @@ def missing_patterns(
     """The same requests, where items have some of their content alone.
 
     Args:
-      scorer: of the requests; its table is put back afterwards.
+      scorer: of the requests; what is changed of it is put back afterwards.
       queries: with a target each.
       variant: the catalogue with some of its content.
       limit: at most so many subsets.
@@ -90,12 +90,13 @@ def missing_patterns(
     cases.append((HALF, names, shuffled_presence(presence, 0.5, rng), None))
     cases.append((SHUFFLED, names, presence[order], order))
     measure = _measurer(scorer, queries, depth, batch)
-    before, hybrid = scorer.table, scorer.hybrid
+    before, hybrid, words = scorer.table, scorer.hybrid, scorer.words
     rows = []
     try:
         for title, part, there, whose in cases:
             row: dict[str, Any] = {"content": title, "modalities": part, "queries": len(queries)}
             scorer.table, scorer.hybrid = variant(there, whose)
+            scorer.words = None if words is None else words.with_content(there, whose)
             row |= measure()
             encodings = {
                 name: value if whose is None else tf.gather(value, whose) for name, value in model.cache.items()
@@ -104,7 +105,7 @@ def missing_patterns(
             scorer.table, scorer.hybrid = model.items_by_content(tf.constant(there), encodings)[0], None
             rows.append(row | {f"content_only_{name}": value for name, value in measure().items()})
     finally:
-        scorer.table, scorer.hybrid = before, hybrid
+        scorer.table, scorer.hybrid, scorer.words = before, hybrid, words
     return rows
 
 

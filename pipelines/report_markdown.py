@@ -101,7 +101,8 @@ def _slice_table(report: Report) -> str:
             there = slices.get(name, report.baselines.get(baseline) if name == "all queries" else None)
             row.append("" if there is None else text(value_of(there, "recall@20")))
         rows.append(row)
-    return markdown_table(header, rows)
+    said = "Baselines take no text: in `with_query` the model alone knows what was typed.\n\n"
+    return (said if "with_query" in report.slices else "") + markdown_table(header, rows)
 
 
 def _pattern_table(report: Report) -> str:

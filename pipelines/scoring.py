@@ -10,6 +10,7 @@ import tensorflow as tf
 from pipelines.feeds import context_encoder
 from pipelines.heldout import Requests
 from pipelines.queries import Queries
+from pipelines.words import Words
 from tfrecs.reader import user_features
 from towers.hybrid import HybridScore
 from towers.two_tower import TwoTower
@@ -32,6 +33,7 @@ class ModelScorer:
       requests: the requests; scorers are called with slices of `requests.queries`.
       table: float [N, D], the items' embeddings; None: all that the model knows of the catalogue.
       hybrid: over the items of the table; None: the towers' scores alone.
+      words: what the words of text queries say of these items; None: what their encodings say, alone.
     """
 
     def __init__(
@@ -40,11 +42,14 @@ class ModelScorer:
         requests: Requests,
         table: tf.Tensor | None = None,
         hybrid: HybridScore | None = None,
+        words: Words | None = None,
     ):
-        self.model, self.requests, self.hybrid = model, requests, hybrid
+        self.model, self.requests, self.hybrid, self.words = model, requests, hybrid, words
+        self.texts = None if model.query_encoder is None else requests.texts
         self.table = model.items()[0] if table is None else table
         self.encode_context, _ = context_encoder(model.schema.context)
         self._request = tf.function(self._last_states, reduce_retracing=True)
+        self._search = tf.function(self._found, reduce_retracing=True)
         self._head = tf.function(self._label_logits, reduce_retracing=True)
 
     def _label_logits(self, states: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -60,13 +65,24 @@ class ModelScorer:
         context: dict[str, tf.Tensor],
         users: tf.Tensor,
         table: tf.Tensor,
+        texts: tf.Tensor | None,
     ) -> tf.Tensor:
         user = None
         if self.model.user_encoders:
             decoded, presence = user_features(self.model.schema, users)
             inputs = {name: encoder.preprocess(decoded[name]) for name, encoder in self.model.user_encoders.items()}
             user = self.model.user_features(inputs, presence)
-        return self.model.request(table, index, values, times, count, now, self.encode_context(context), user)
+        text = None
+        if texts is not None:
+            text = tf.where((tf.strings.strip(texts) != "")[:, None], self._encoded(texts), 0.0)
+        return self.model.request(table, index, values, times, count, now, self.encode_context(context), user, text)
+
+    def _encoded(self, texts: tf.Tensor) -> tf.Tensor:
+        assert self.model.query_encoder is not None
+        return self.model.encode_query(self.model.query_encoder.preprocess_query(texts))
+
+    def _found(self, texts: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
+        return self.model.scores(self._encoded(texts), table)
 
     def states(self, queries: Queries) -> tf.Tensor:
         """Query embeddings float [q, D] of a slice of the requests."""
@@ -81,6 +97,7 @@ class ModelScorer:
             {name: tf.constant(value[rows]) for name, value in self.requests.context.items()},
             tf.constant(self.requests.users[rows], tf.string),
             self.table,
+            None if self.texts is None else tf.constant(self.texts[rows], tf.string),
         )
 
     def _history(self, queries: Queries) -> tuple[tf.Tensor, tf.Tensor]:
@@ -94,8 +111,19 @@ class ModelScorer:
         return self.model.scores(self.states(queries), self.table)
 
     def __call__(self, queries: Queries) -> np.ndarray:
-        scores = self.tower(queries)
-        return (scores if self.hybrid is None else self.hybrid(scores, *self._history(queries))).numpy()
+        tower = self.tower(queries)
+        scores = (tower if self.hybrid is None else self.hybrid(tower, *self._history(queries))).numpy()
+        if self.texts is None or self.words is None:
+            return scores
+        return scores + self.words(self.texts[queries.rows].tolist())
+
+    def search(self, queries: Queries) -> np.ndarray:
+        """What the texts ask for, whoever asks: float32 [q, N], as the signature `search` scores it. Each has a text."""
+        if self.texts is None:
+            raise ValueError("these requests have no text, or the model takes none")
+        texts = self.texts[queries.rows]
+        scores = self._search(tf.constant(texts, tf.string), self.table).numpy()
+        return scores if self.words is None else self.words.lexicon.dense * scores + self.words(texts.tolist())
 
     def all_states(self, batch: int) -> np.ndarray:
         """Query embeddings float32 [Q, D] of all requests."""

@@ -36,7 +36,7 @@ def recommend_inputs(schema: Schema, ids: np.ndarray, requests: Requests, rows: 
         "history_values": np.zeros([count, longest], np.float32),
         "history_times": np.zeros([count, longest], np.int64),
         "now": requests.queries.times[rows].astype(np.int64),
-        "query": np.full([count], "", object),
+        "query": np.full([count], "", object) if requests.texts is None else requests.texts[rows].astype(object),
         "exclude_ids": np.full([count, 0], "", object),
         "categories": np.full([count, 0], "", object),
         "diversity": np.zeros([count], np.float32),

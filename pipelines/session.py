@@ -15,6 +15,7 @@ from pipelines.config import Config
 from pipelines.encoders import start_encoders
 from pipelines.feeds import PreparedItems, prepare_items
 from pipelines.heldout import Requests, make_requests
+from pipelines.lexicon import Lexicon
 from pipelines.model import make_encoders, make_model, records_vocabulary
 from pipelines.progress import progress
 from pipelines.run_folder import RunFolder
@@ -36,6 +37,7 @@ class Session:
     model: TwoTower
     strategy: tf.distribute.Strategy
     blend: Blend | None = None  # of a finished run
+    lexicon: Lexicon | None = None  # of a finished run whose model takes text
 
     @cached_property
     def unseen(self) -> np.ndarray:
@@ -84,7 +86,8 @@ def load_trained(run: RunFolder) -> Session:
     session = open_session(records, config, tf.distribute.get_strategy(), pretrained=False)
     checkpoint = tf.train.Checkpoint(model=session.model)
     checkpoint.restore(tf.train.latest_checkpoint(str(run.best))).expect_partial()
-    return replace(session, blend=Blend.load(run.path))
+    lexicon = Lexicon.load(run.lexicon) if run.lexicon.is_file() else None
+    return replace(session, blend=Blend.load(run.path), lexicon=lexicon)
 
 
 def validation_requests(session: Session) -> Requests:

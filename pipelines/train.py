@@ -94,9 +94,11 @@ class Trainer:
     def _feed(self) -> TrainingFeed:
         session, config = self.session, self.config
         replicas = session.strategy.num_replicas_in_sync
-        if any(size % replicas for size in (config.train.batch, config.train.fresh_items, config.cooccurrence.batch)):
+        batches = (config.train.batch, config.train.fresh_items, config.cooccurrence.batch, config.retrieval.queries)
+        if any(size % replicas for size in batches):
             raise DataError(
-                f"train.batch, train.fresh_items and cooccurrence.batch must be divisible by {replicas} replicas; --set them so"
+                "train.batch, train.fresh_items, cooccurrence.batch and retrieval.queries must be divisible by "
+                f"{replicas} replicas; --set them so"
             )
         return TrainingFeed(
             session.records,
@@ -110,6 +112,8 @@ class Trainer:
             stride=min(config.user.stride, config.user.history),
             fresh=config.train.fresh_items,
             encode_items=config.train.encodes_in_step and bool(session.model.item_encoders),
+            queries=config.retrieval.queries,
+            query_share=config.retrieval.own_query_share,
             seed=config.seed,
             data_service=config.train.data_service,
         )

@@ -95,7 +95,8 @@ def test_an_epoch_of_training_is_the_same_batches(records: Path, service: str) -
     def batches(address: str | None) -> list[list[np.ndarray]]:
         feed = TrainingFeed(
             records, manifest.model_copy(update={"schema_": manifest.schema_.model_copy(update={"users": ()})}),
-            catalogue, PreparedItems({}, np.ones([len(catalogue), 1], bool)), {}, None, batch=8, length=4, stride=2, fresh=4, encode_items=False, seed=1,
+            catalogue, PreparedItems({}, np.ones([len(catalogue), 1], bool)), {}, None, batch=8, length=4, stride=2, fresh=4, encode_items=False, queries=4,
+            query_share=0.5, seed=1,
             data_service=address,
         )  # fmt: skip
         return [flat(batch) for batch in feed.epoch(2)]

@@ -81,6 +81,7 @@ def cut_windows(
             for context in schema.context
             if context.source == "column"
         },
+        **({"query": window("queries", "")} if schema.has_queries else {}),
         # The Example itself carries the user's features; without any it would only fill the shuffle buffer.
         "user": tf.gather(serialized, sequence) if schema.users else tf.fill([tf.size(sequence)], ""),
     }

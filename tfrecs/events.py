@@ -95,6 +95,8 @@ def example_columns(frame: pd.DataFrame, schema: Schema) -> dict[str, np.ndarray
             columns[name] = frame[name].fillna(means[name]).to_numpy(np.float32)
         else:
             columns[name] = _bytes(frame[name])
+    if "query" in frame.columns:
+        columns["queries"] = _bytes(frame["query"])
     return columns
 
 
@@ -110,6 +112,11 @@ def train_counts(train: pd.DataFrame) -> dict[str, int]:
     return {item: int(counts[item]) for item in sorted(counts.index)}
 
 
+def count_queries(frame: pd.DataFrame) -> int:
+    """How many of the events have a text query."""
+    return int((frame["query"] != "").sum()) if "query" in frame.columns else 0
+
+
 def split_facts(events: Events, split: str, windows: Sequence[Window], *, has_time: bool) -> dict[str, Any]:
     """What `SplitInfo` says of a split beside its shards; events and times are of the targets."""
     chosen = (events.frame["split"] == SPLITS.index(split)).to_numpy()
@@ -119,6 +126,7 @@ def split_facts(events: Events, split: str, windows: Sequence[Window], *, has_ti
         "examples": len(windows),
         "events": int(chosen.sum()),
         "users": len({window.user for window in windows}),
+        "queries": count_queries(events.frame[chosen]),
         "first_time": int(times.min()) if known else None,
         "last_time": int(times.max()) if known else None,
     }

@@ -169,6 +169,11 @@ def from_manifest(manifest: Manifest) -> list[str]:
             says.append(
                 f"split {name}: empty; {'nothing can be trained' if name == 'train' else 'nothing is measured'}"
             )
+    schema = manifest.schema_
+    if schema.has_queries and not any(feature.kind == "text" for feature in schema.items):
+        says.append("queries: no item feature is a text, so no model will understand them")
+    elif schema.has_queries and not manifest.splits["train"].queries:
+        says.append("queries: no training event has one; is `query` the right column?")
     bad = manifest.rejected.get("time is out of range (milliseconds? unix seconds are read)", 0)
     if bad:
         says.append(f"times: {bad:,} events were rejected as out of range; milliseconds where seconds are read?")

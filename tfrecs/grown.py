@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from tfrecs.errors import DataError
-from tfrecs.events import protocol_of, train_counts
+from tfrecs.events import count_queries, protocol_of, train_counts
 from tfrecs.interactions import label_schemas
 from tfrecs.modalities import resolve, row
 from tfrecs.rejects import Rejects
@@ -52,6 +52,7 @@ def check_spec(spec: DatasetSpec, manifest: Manifest, kind_options: KindOptions)
         [label.model_dump() for label in label_schemas(spec.interactions)],
     )
     refuse("context", [row.name for row in schema.context], list(spec.interactions.context))
+    refuse("text queries", schema.has_queries, spec.interactions.query is not None)
     if spec.effective_split.cold_items:
         raise DataError("append: the records have items made cold (split.cold_items), which is fixed; build anew")
     refuse("split and positives", manifest.protocol, protocol_of(spec))
@@ -119,6 +120,7 @@ def _grown_split(info: SplitInfo, shards: Sequence[ShardInfo], events: pd.DataFr
         examples=info.examples + sum(shard.records for shard in shards),
         events=len(events),
         users=events["user"].nunique(),
+        queries=count_queries(events),
         first_time=int(events["time"].min()) if known else None,
         last_time=int(events["time"].max()) if known else None,
     )

@@ -38,6 +38,7 @@ _COLUMNS = {
     "order": ("pos", "position", "order", "seq"),
     "rating": ("rating", "score", "stars", "overall"),
     "split": ("split", "fold"),
+    "query": ("query", "search_query", "query_text"),
     "title": ("title", "item_name", "name", "movie_title"),
 }
 _TEXT = ("title", "name", "description", "plot", "overview", "abstract", "summary", "text", "movie_title")
@@ -128,6 +129,9 @@ def _interactions(data: Path, file: str) -> tuple[dict[str, Any], dict[str, Any]
     time, order, rating = (_find(columns, role) for role in ("time", "order", "rating"))
     split_column = _find(columns, "split")
     said |= {"time": time, "context": ["hour", "weekday"]} if time else {"order": order} if order else {}
+    query = _find(columns, "query")
+    if query and table.types.get(query) not in ("float", "float_seq"):
+        said["query"] = query
     if rating:
         numbers, _ = as_numbers(table.frame[rating])
         if not np.isnan(numbers).all():

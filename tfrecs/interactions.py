@@ -11,6 +11,7 @@ import pandas as pd
 
 from tfrecs.delimited import STRINGS
 from tfrecs.errors import DataError, shorten
+from tfrecs.queries import query_texts
 from tfrecs.rejects import Rejects
 from tfrecs.schema import ContextSchema, LabelSchema
 from tfrecs.spec_models import ColumnSplit, DatasetSpec, InteractionsSpec
@@ -25,7 +26,7 @@ _TIME_VOCABULARY = {"hour": tuple(map(str, range(24))), "weekday": tuple(map(str
 def interaction_columns(spec: DatasetSpec) -> list[str]:
     """The columns of the interaction table that the spec names, each once."""
     events = spec.interactions
-    names = [events.user, events.item, events.time, events.order, events.value_column]
+    names = [events.user, events.item, events.time, events.order, events.value_column, events.query]
     names += [label.column for label in events.labels.values()]
     names += [name for name in events.context if not events.from_time(name)]
     names += [events.positive.column if events.positive else None]
@@ -39,7 +40,8 @@ def clean_events(table: Table, spec: DatasetSpec, item_ids: Collection[str], rej
     Returns:
       Columns `user`, `item` (strings), `time` (int64 unix seconds, 0 = unknown), `order` (float64), `value` (float64,
       1.0 where the spec names none, NaN where this event has none), `positive` (bool), `labels/<name>` (float64,
-      NaN = unknown), `context/<name>` (float64 or string) and, where the table gives the split, `split` (int8).
+      NaN = unknown), `context/<name>` (float64 or string) and, where the spec names its column, `query` (string, "" =
+      none), where the table gives the split, `split` (int8).
 
     Raises:
       DataError: not one usable event.
@@ -84,7 +86,10 @@ def usable_events(
     if isinstance(spec.effective_split, ColumnSplit):
         columns["split"] = split_by_column(table.column(spec.effective_split.column))
         faults.flag(columns["split"] < 0, "split is none of train, valid, test", spec.effective_split.column)
-    return pd.DataFrame(columns).take(faults.report(rejects))
+    usable = faults.report(rejects)
+    if source.query:
+        columns["query"] = query_texts(table, source.query, usable, rejects)
+    return pd.DataFrame(columns).take(usable)
 
 
 class _Faults:

@@ -86,4 +86,5 @@ def _schema(spec: DatasetSpec, items: Entities, users: Entities | None, events: 
         value_std=std,
         has_time=source.time is not None,
         ordered=source.time is not None or source.order is not None,
+        has_queries=source.query is not None,
     )

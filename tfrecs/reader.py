@@ -42,7 +42,8 @@ class History:
 
     `items` int32 [T] (positions in the catalogue), `values` float32 [T], `times` int64 [T], `target` and `positive`
     bool [T], `labels` float32 [T, labels] (NaN = unknown), `context` name -> [T] (bytes or float32), `user` the
-    serialized Example (the user's features are parsed from it).
+    serialized Example (the user's features are parsed from it), `queries` bytes [T] (b"" = none), None where the data set
+    has none.
     """
 
     user_id: str
@@ -54,6 +55,7 @@ class History:
     labels: np.ndarray
     context: Mapping[str, np.ndarray]
     user: bytes
+    queries: np.ndarray | None = None
 
 
 def shard_paths(records: str | Path, shards: tuple[ShardInfo, ...]) -> list[str]:
@@ -103,6 +105,8 @@ def event_spec(schema: Schema) -> dict[str, tf.io.RaggedFeature]:
     for context in schema.context:
         if context.source == "column":
             dtypes[f"context/{context.name}"] = tf.string if context.kind == "categories" else tf.float32
+    if schema.has_queries:
+        dtypes["queries"] = tf.string
     return {key: tf.io.RaggedFeature(dtype) for key, dtype in dtypes.items()}
 
 
@@ -136,8 +140,8 @@ def training_windows(
 
     Returns:
       A dataset of dictionaries: `item_index` int32 [L], `values` float32 [L], `times` int64 [L], `target`, `positive`
-      bool [L], `labels` float32 [L, labels], `context` name -> [L] (string or float32), `user` string [] (serialized).
-      Padding at the end: index 0, target False.
+      bool [L], `labels` float32 [L, labels], `context` name -> [L] (string or float32), `user` string [] (serialized),
+      and `query` string [L] where events have text queries. Padding at the end: index 0, target False.
     """
     schema = manifest.schema_
     spec = event_spec(schema)
@@ -170,7 +174,7 @@ def training_windows(
 
 
 def _with_shapes(window: dict[str, Any], length: int) -> dict[str, Any]:
-    for key in ("item_index", "values", "times", "target", "positive"):
+    for key in ("item_index", "values", "times", "target", "positive", *(("query",) if "query" in window else ())):
         window[key] = tf.ensure_shape(window[key], [length])
     window["labels"] = tf.ensure_shape(window["labels"], [length, None])
     window["context"] = {name: tf.ensure_shape(value, [length]) for name, value in window["context"].items()}
@@ -214,6 +218,7 @@ def load_histories(
                 labels=np.stack(labels, axis=-1) if labels else np.zeros([count, 0], np.float32),
                 context={context.name: events[f"context/{context.name}"] for context in contexts},
                 user=serialized,
+                queries=events.get("queries"),
             )
         )
     return result

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from tfrecs.errors import DataError, TriptychError
 
@@ -35,6 +35,13 @@ FORMAT_VERSION = 1
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # What most data sets lack: it is written only where it is there, so that their manifests keep their bytes.
+    optional: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value or name not in self.optional}
 
 
 class FeatureSchema(_Frozen):
@@ -86,8 +93,10 @@ class Schema(_Frozen):
       value_std: its standard deviation, 1.0 where the value never changes.
       has_time: events carry unix seconds.
       ordered: events have an order (time or an order column); if not, the held-out items of a user are one set.
+      has_queries: events have text queries (`queries`), "" where the user typed nothing.
     """
 
+    optional = frozenset({"has_queries"})
     items: tuple[FeatureSchema, ...]
     users: tuple[FeatureSchema, ...] = ()
     labels: tuple[LabelSchema, ...] = ()
@@ -96,6 +105,7 @@ class Schema(_Frozen):
     value_std: float = 1.0
     has_time: bool = True
     ordered: bool = True
+    has_queries: bool = False
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -118,12 +128,15 @@ class ShardInfo(_Frozen):
 
 
 class SplitInfo(_Frozen):
-    """`examples` are user windows; `events` are the prediction targets in them; times are unix seconds."""
+    """`examples` are user windows; `events` are the prediction targets in them, of which `queries` have a text query;
+    times are unix seconds."""
 
+    optional = frozenset({"queries"})
     shards: tuple[ShardInfo, ...]
     examples: int
     events: int
     users: int
+    queries: int = 0
     first_time: int | None = None
     last_time: int | None = None
 

@@ -158,7 +158,9 @@ class PositiveSpec(_Frozen):
 
 
 class InteractionsSpec(_TableSpec):
-    """Who did what, one row an event. Without `time` and `order` the order of the file counts."""
+    """Who did what, one row an event. Without `time` and `order` the order of the file counts.
+
+    `query`: the column with what the user had typed before taking the item; empty where they had typed nothing."""
 
     file: str
     user: str
@@ -166,6 +168,7 @@ class InteractionsSpec(_TableSpec):
     time: str | None = None
     order: str | None = None
     value: str | None = None
+    query: str | None = None
     labels: dict[str, LabelSpec] = {}
     positive: PositiveSpec | None = None
     context: tuple[str, ...] = ()

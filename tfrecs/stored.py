@@ -54,6 +54,8 @@ def _events_of_split(records: Path, manifest: Manifest, code: int, spec: dict[st
         "value": whole.pop("values").astype(np.float64),
         "positive": whole.pop("is_positive").astype(bool),
     }
+    if "queries" in whole:
+        columns["query"] = _words(whole.pop("queries"))
     for name, values in whole.items():  # Labels and context.
         columns[name] = _words(values) if values.dtype.kind == "O" else values.astype(np.float64)
     return pd.DataFrame(columns).assign(split=np.int8(code))

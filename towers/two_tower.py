@@ -14,8 +14,9 @@ from towers.encoder import Encoder, TextQueryEncoder
 from towers.encoding_cache import cache_variables, fill, standardise, with_fresh
 from towers.item import ItemTower
 from towers.ranking import RankingHead
-from towers.replicas import part_of_mean, queries_at
+from towers.replicas import part_of_mean
 from towers.retrieval import InBatchSoftmax, full_softmax
+from towers.text_queries import answers, at_positions, query_tokens
 from towers.user import UserTower
 
 Batch = Mapping[str, Any]
@@ -222,7 +223,8 @@ class TwoTower(tfrs.Model):
           inputs: `item_index` int32, `values` float, `times` int64, `target` bool, `positive` bool, all [B, L], events
             oldest first, padding (target False) at the end; `labels` float [B, L, labels]; `context` name -> [B, L];
             `user` name -> [B, ...] and `user_presence` bool [B, F] where users have features; `fresh` name -> [R, ...]
-            with `fresh_index` int32 [R] (-1 = padding); `spans` int32 [R, Tq] where items have text.
+            with `fresh_index` int32 [R] (-1 = padding); `spans` int32 [R, Tq] where items have text, and where events
+            have text queries of their own what `towers.text_queries` says.
 
         Returns:
           float []. Summed over replicas it is the loss of the global batch.
@@ -230,7 +232,7 @@ class TwoTower(tfrs.Model):
         table, _ = self.items(encodings=self._refreshed(inputs), training=training)
         index = inputs["item_index"]
         user = self.user_features(inputs["user"], inputs["user_presence"]) if self.user_encoders else None
-        spans = self._encode_spans(inputs, training)
+        queries = self._encode_queries(inputs, training)
         states = self.query(
             table,
             index[:, :-1],
@@ -239,7 +241,7 @@ class TwoTower(tfrs.Model):
             inputs["times"],
             inputs["context"],
             user,
-            self._position_queries(spans, inputs, index),
+            self._position_queries(queries, inputs),
             training=training,
         )
         width = states.shape[-1]
@@ -249,8 +251,8 @@ class TwoTower(tfrs.Model):
         positive = tf.cast(target & tf.reshape(inputs["positive"], [-1]), tf.float32)
         loss = self._retrieval(states, table, item, index, tf.reshape(inputs["times"], [-1]), positive)
         total = self._share("retrieval_loss", loss, tf.reduce_sum(positive))
-        if spans is not None:
-            total += self.search_weight * self._search_loss(spans, inputs, table)
+        if queries is not None:
+            total += self.search_weight * self._search_loss(queries, inputs, table)
         if self.ranking is not None:
             labels = tf.reshape(inputs["labels"], [-1, len(self.schema.labels)])
             weight = tf.cast(target, tf.float32)
@@ -274,26 +276,23 @@ class TwoTower(tfrs.Model):
             return full_softmax(self.scores(states, table), index, weight, self.label_smoothing, there)
         return self.in_batch(states, item, index, tf.gather(self.probability, index), weight)
 
-    def _encode_spans(self, inputs: Batch, training: bool) -> tf.Tensor | None:
+    def _encode_queries(self, inputs: Batch, training: bool) -> tf.Tensor | None:
         if self.query_encoder is None or "spans" not in inputs:
             return None
-        return self.encode_query(inputs["spans"], training=training)
+        return self.encode_query(query_tokens(inputs), training=training)
 
-    def _search_loss(self, spans: tf.Tensor, inputs: Batch, table: tf.Tensor) -> tf.Tensor:
-        """A part of an item's text is a query for which that item is the answer."""
-        index = inputs["fresh_index"]
-        # An item without text gives an empty span: [CLS] [SEP].
-        some = tf.reduce_sum(tf.cast(inputs["spans"] != 0, tf.int32), axis=1) > 2
-        weight = tf.cast((index >= 0) & some, tf.float32)
-        loss = full_softmax(self.scores(spans, table), tf.maximum(index, 0), weight, self.label_smoothing)
+    def _search_loss(self, queries: tf.Tensor, inputs: Batch, table: tf.Tensor) -> tf.Tensor:
+        """A part of an item's text is a query for which that item is the answer; so is what was typed before taking it."""
+        items, weight = answers(inputs)
+        loss = full_softmax(self.scores(queries, table), items, weight, self.label_smoothing)
         return self._share("search_loss", loss, tf.reduce_sum(weight))
 
-    def _position_queries(self, spans: tf.Tensor | None, inputs: Batch, index: tf.Tensor) -> tf.Tensor | None:
-        """[B, L, D]: at some positions whose target is among the fresh items, the query that asks for it."""
-        if spans is None:
+    def _position_queries(self, queries: tf.Tensor | None, inputs: Batch) -> tf.Tensor | None:
+        """[B, L, D]: at some positions the query that asks for the target."""
+        if queries is None:
             return None
-        keep = tf.sign(self.query_dropout(tf.ones(tf.shape(index)), training=True))
-        return queries_at(spans, inputs["fresh_index"], index, inputs["target"], keep)
+        keep = tf.sign(self.query_dropout(tf.ones(tf.shape(inputs["item_index"])), training=True))
+        return at_positions(queries, inputs, keep)
 
     def _share(self, name: str, loss: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         """This replica's part of the mean over the global batch, which goes into the metric of that name, too."""

@@ -119,7 +119,7 @@ class EvaluateConfig(Section):
     """`bins`: of the reliability diagram; `shrinkages`: of the bias baseline, and `rerank_weights`: of a label's logit
     beside the retrieval score, of which the validation split chooses. `patterns`: at most so many subsets of the
     modalities are tried, on at most `pattern_queries` requests; `groups`: most frequent categories whose modality
-    weights are shown."""
+    weights are shown; `bm25`: saturation k1 and length b of that baseline of text search."""
 
     depth: int = Field(50, ge=50)
     batch: int = Field(512, ge=1)
@@ -133,6 +133,7 @@ class EvaluateConfig(Section):
     pattern_queries: int = Field(1000, ge=1)
     groups: int = Field(12, ge=0)
     diversities: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+    bm25: tuple[float, float] = (1.2, 0.75)
 
 
 class TuneConfig(Section):

@@ -91,7 +91,8 @@ class RetrievalConfig(Section):
     """`softmax` auto: full where the catalogue has at most `full_limit` items, else in_batch with logQ.
 
     `temperature` divides the inner product; `search_weight` weighs the text-query loss; `query_share` is the share of
-    positions that get a text query in training."""
+    positions that get a text query in training. Of events that have a query of their own, `queries` in a batch are
+    encoded, and `own_query_share` of these go to the user tower too."""
 
     softmax: Literal["auto", "full", "in_batch"] = "auto"
     full_limit: int = Field(20_000, ge=1)
@@ -99,6 +100,8 @@ class RetrievalConfig(Section):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     search_weight: float = Field(0.1, ge=0)
     query_share: float = Field(0.15, gt=0, lt=1)
+    queries: int = Field(32, ge=1)
+    own_query_share: float = Field(0.5, gt=0, le=1)
 
 
 class SearchConfig(Section):
