@@ -105,7 +105,7 @@ class AppConfig(Section):
       behind_proxy: addresses of clients are what a proxy on this machine says.
       rate, max_body_bytes: limits of one address, of one request.
       token_on_reads: with --token-file, lists and profiles need a token too.
-      store: sqlite:PATH or redis://...; "" for a SQLite file in the state folder. `store_timeout`: after which it is away.
+      store: sqlite:PATH or redis://...; null for a SQLite file in the state folder. `store_timeout`: after which it is away.
       events_per_user, keep_days: what is kept of a user. `most_events`: in one write.
       log_bytes: of a file of the log. `log_kinds`: events that are interactions. `served_files`: of shown lists, kept.
       timeout: of the model server. `poll`: between two looks for a new version.
@@ -129,7 +129,7 @@ class AppConfig(Section):
     rate: str = "1000/second"
     max_body_bytes: int = Field(64 << 10, ge=1)
     token_on_reads: bool = False
-    store: str = ""
+    store: str | None = None
     store_timeout: float = Field(2.0, gt=0)
     events_per_user: int = Field(500, ge=1)
     keep_days: float = Field(400.0, gt=0)
