@@ -9,7 +9,7 @@ import { Picker } from "./js/picker.js";
 import { silence } from "./js/player.js";
 import { Profile } from "./js/profile.js";
 import { basis, drawExamples, drawSaid, notes } from "./js/said.js";
-import { empty, failed, loading, passing } from "./js/states.js";
+import { empty, failed, loading, passing, waiting } from "./js/states.js";
 import { Users } from "./js/users.js";
 
 const MOST_WAIT = 30; // seconds between two tries of its own
@@ -45,18 +45,19 @@ function heading() {
 
 function drawQuestion() {
   byId("list-heading").textContent = heading();
-  byId("words").placeholder = ask.turns.length ? "Refine it, such as “no …” or “but …”" : "What are you in the mood for?";
+  byId("words").placeholder = ask.turns.length ? "Refine it: “no …”, “but …”" : "What are you in the mood for?";
   drawExamples(about?.examples ?? [], !ask.turns.length && !ask.similar, say);
   const changed = (change) => (argument) => {
     change(argument);
     ask.k = PAGE_SIZE;
     refresh();
-    byId("words").focus();
+    const touch = window.matchMedia("(pointer: coarse)").matches; // where the focus would open a keyboard over the list
+    byId(touch ? "list-heading" : "words").focus({ preventScroll: true });
   };
   drawSaid(ask, understood, {
     unsay: changed((turn) => ask.unsay(turn)),
-    drop: changed((key) => ask.drop(key)),
-    undrop: changed((key) => (ask.dropped = ask.dropped.filter((one) => one !== key))),
+    drop: changed((one) => ask.drop(one)),
+    undrop: changed((key) => ask.undrop(key)),
     bringBack: changed((id) => ask.without.delete(id)),
     unsimilar: changed(() => (ask.similar = null)),
     clear: changed(() => clearAll()),
@@ -89,7 +90,9 @@ async function refresh(said = "") {
   drawQuestion();
   const results = byId("list");
   results.setAttribute("aria-busy", "true");
-  if (!list.ids.length) byId("state").replaceChildren(loading());
+  const wrong = byId("state").querySelector('[data-state="error"] .state-wait');
+  if (wrong) wrong.textContent = "Trying again …"; // the button that was pressed stays, and so does the focus
+  else if (!list.ids.length) byId("state").replaceChildren(loading());
   try {
     about ??= await start();
     const answer = await fetchList(mine.signal);
@@ -128,7 +131,7 @@ function show(answer, said) {
   byId("more").hidden = answer.items.length < ask.k || ask.k >= about.max_k;
   const version = answer.model.version === null ? "" : ` version ${answer.model.version}`;
   byId("model").textContent = `Model ${answer.model.name}${version}`;
-  const changed = answer.items.length ? `${answer.items.length} items, ${fresh} of them new.` : "Nothing fits.";
+  const changed = answer.items.length ? `${answer.items.length} items${first ? "" : `, ${fresh} of them new`}.` : "Nothing fits.";
   if (said || !first) toast([said, changed].filter(Boolean).join(". "));
 }
 
@@ -157,9 +160,15 @@ function showError(error) {
     clearAll();
     refresh();
   };
-  const held = byId("state").contains(document.activeElement);
-  byId("state").replaceChildren(failed(error, { retry: () => refresh(), reset, token: useToken, wait }));
-  if (held) byId("state").querySelector("button, input")?.focus();
+  const what = `${error.status} ${error.message}`;
+  const there = byId("state").querySelector('[data-state="error"]');
+  if (wait && there?.dataset.what === what) {
+    there.querySelector(".state-wait").textContent = waiting(wait); // an alert that is drawn anew is read out anew
+    return;
+  }
+  const node = failed(error, { retry: () => refresh(), reset, token: useToken, wait });
+  node.dataset.what = what;
+  byId("state").replaceChildren(node);
 }
 
 function useToken(value) {
@@ -204,7 +213,7 @@ async function act(kind, item, value) {
 async function tell(event, after = null) {
   const user = users.current.id;
   const whole = { ...event, id: event.id ?? randomId() };
-  if (listId && event.kind !== "query") whole.list_id = listId;
+  if (listId && event.kind !== "query") whole.list_id ??= listId;
   try {
     await api.events(user, [whole]);
     return user === users.current.id;
@@ -240,7 +249,7 @@ async function enter() {
   list.clear();
   byId("toast").className = "toast";
   byId("toast").replaceChildren();
-  for (const id of ["notes", "based-on", "model"]) byId(id).replaceChildren();
+  for (const id of ["state", "notes", "based-on", "model"]) byId(id).replaceChildren();
   byId("words").value = "";
   listId = understood = null;
   clicked = new Set();

@@ -24,6 +24,7 @@ export class Ask {
 
   clearWords() {
     this.turns = [];
+    /** @type {{key: string, label: string, turn: number}[]} conditions that were taken back: their words are text again */
     this.dropped = [];
     /** @type {{id: string, title: string} | null} */
     this.similar = null;
@@ -33,16 +34,21 @@ export class Ask {
   say(words) {
     this.similar = null;
     this.k = PAGE_SIZE;
-    this.turns = [...this.turns, words].slice(-MOST_TURNS);
+    this.turns = [...this.turns, words];
+    if (this.turns.length > MOST_TURNS) this.unsay(0);
   }
 
   unsay(turn) {
     this.turns = this.turns.filter((_, place) => place !== turn);
-    if (!this.turns.length) this.dropped = [];
+    this.dropped = this.dropped.filter((one) => one.turn !== turn).map((one) => (one.turn > turn ? { ...one, turn: one.turn - 1 } : one));
   }
 
-  drop(key) {
-    if (!this.dropped.includes(key)) this.dropped = [...this.dropped, key].slice(-MOST_TURNS);
+  drop({ key, label, turn }) {
+    this.dropped = [...this.dropped.filter((one) => one.key !== key), { key, label, turn }].slice(-MOST_TURNS);
+  }
+
+  undrop(key) {
+    this.dropped = this.dropped.filter((one) => one.key !== key);
   }
 
   leaveOut(item) {
@@ -62,7 +68,7 @@ export class Ask {
   }
 
   get params() {
-    const filters = { k: this.k, turn: this.turns, drop: this.dropped, category: [...this.categories], media: [...this.media] };
+    const filters = { k: this.k, turn: this.turns, drop: this.dropped.map((one) => one.key), category: [...this.categories], media: [...this.media] };
     if (this.mode === "search") return filters;
     return {
       ...filters,

@@ -19,7 +19,7 @@ export function picture(item, name) {
 }
 
 function percent(share) {
-  return `${Math.round(100 * share)} %`;
+  return `${Math.round(100 * share)}%`;
 }
 
 function text(item, onRead) {
@@ -36,7 +36,7 @@ function text(item, onRead) {
   return el("p", { class: "card-text" }, shown, " ", more);
 }
 
-/** What the model expects of this user with this item, such as "like 80 %, rating 4.2". */
+/** What the model expects of this user with this item, such as "like 80%, rating 4.2". */
 function expected(item, about) {
   const said = about.labels.map(({ name, task }) => {
     const value = item.labels[name];

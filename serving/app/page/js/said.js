@@ -24,21 +24,21 @@ export function drawExamples(examples, shown, onSay) {
 /**
  * @param {import("./ask.js").Ask} ask
  * @param {object | null} understood of the last answer
- * @param {{unsay: (turn: number) => void, drop: (key: string) => void, undrop: (key: string) => void, bringBack: (id: string) => void, unsimilar: () => void, clear: () => void}} on
+ * @param {{unsay: (turn: number) => void, drop: (chip: object) => void, undrop: (key: string) => void, bringBack: (id: string) => void, unsimilar: () => void, clear: () => void}} on
  */
 export function drawSaid(ask, understood, on) {
   const box = byId("said");
   const parts = [];
   const chips = understood?.chips ?? [];
   ask.turns.forEach((words, turn) => {
-    parts.push(chip(`“${words}”`, "is-words", `Take back: ${words}`, () => on.unsay(turn)));
-    for (const one of chips.filter((each) => each.turn === turn))
-      parts.push(chip(one.label, `is-understood is-${one.kind}`, `Take back: ${one.label}`, () => on.drop(one.key)));
+    const found = chips.filter((one) => one.turn === turn);
+    const same = found.length === 1 && found[0].label.toLowerCase() === words.toLowerCase(); // said once is enough
+    if (!same) parts.push(chip(`“${words}”`, "is-words", `Take back: ${words}`, () => on.unsay(turn)));
+    for (const one of found)
+      parts.push(chip(one.label, `is-understood is-${one.kind}`, `Take back: ${one.label}`, () => (same ? on.unsay(turn) : on.drop(one))));
+    for (const { key, label } of ask.dropped.filter((one) => one.turn === turn))
+      parts.push(chip(`${label}: as words only`, "is-dropped", `Make it a condition again: ${label}`, () => on.undrop(key)));
   });
-  for (const key of ask.dropped) {
-    const label = `not as a condition: ${key.replace(/^(is|not|word):/, "")}`;
-    parts.push(chip(label, "is-dropped", `Make it a condition again: ${key}`, () => on.undrop(key)));
-  }
   if (ask.similar) parts.push(chip(`like ${ask.similar.title}`, "is-similar", "Back to your list", on.unsimilar));
   for (const [id, title] of ask.without) parts.push(chip(`without ${title}`, "is-without", `Bring back ${title}`, () => on.bringBack(id)));
   if (parts.length > 1) parts.push(button("Clear all", on.clear, { class: "link" }));

@@ -29,6 +29,8 @@ const TITLES = {
   503: "Recommendations are away for a moment",
 };
 
+export const waiting = (seconds) => `Trying again in ${seconds} s. What you have said so far is kept.`;
+
 /** Whether the same request may succeed later. */
 export const passing = (error) => [0, 429, 502, 503, 504].includes(error.status);
 
@@ -42,7 +44,7 @@ export function failed(error, { retry, reset, token, wait }) {
     el("h2", {}, TITLES[error.status] ?? "Something went wrong"),
     el("p", { class: "state-detail" }, error.message),
   ];
-  if (wait) parts.push(el("p", { class: "state-wait" }, `Trying again in ${wait} s. What you have said so far is kept.`));
+  if (wait) parts.push(el("p", { class: "state-wait" }, waiting(wait)));
   if (error.status === 401) parts.push(tokenForm(token));
   else {
     const ways = [button("Try again", retry, { class: "button is-main", "data-retry": "" })];
