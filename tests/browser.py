@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,17 +50,56 @@ def with_evil_title(whole: Whole, root: Path) -> tuple[Path, Path, str]:
     return data, models, rows[0]["item_id"]
 
 
-def model_server(whole: Whole, port: int) -> Server:
+def model_server(whole: Whole) -> Server:
     """The embedded server of the small model, not started."""
     return Server(
-        folder(whole.models), host=None, port=port, poll_seconds=0, threads=2, max_message_bytes=1 << 24, grace=0.1,
+        folder(whole.models), host=None, port=0, poll_seconds=0, threads=2, max_message_bytes=1 << 24, grace=0.1,
         report=lambda line: None,
     )  # fmt: skip
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
+
+
+@contextmanager
+def relay(port: int, target: int) -> Iterator[None]:
+    """Passes connections to `port` on to the server at `target`: a server that comes and goes, and is loaded once."""
+    listening = socket.create_server(("127.0.0.1", port))
+    ends: list[socket.socket] = []
+
+    def pipe(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):  # cut at the end of the block, or by one of the two
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                pair = (listening.accept()[0], socket.create_connection(("127.0.0.1", target)))
+                ends.extend(pair)
+                for one, other in (pair, pair[::-1]):
+                    threading.Thread(target=pipe, args=(one, other), daemon=True).start()
+
+    accepting = threading.Thread(target=accept)
+    accepting.start()
+    try:
+        yield
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        accepting.join(10)
+        listening.close()
+        for end in ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
 @dataclass
 class Running:
-    """An app that answers: its address, the item with the evil title, and the port that it asks for its model."""
+    """An app that answers: its address, the item with the evil title, and the port of its model server."""
 
     url: str
     evil: str
@@ -68,10 +107,10 @@ class Running:
 
 
 @contextmanager
-def running(whole: Whole, root: Path, model_port: int) -> Iterator[Running]:
+def running(whole: Whole, root: Path, model_port: int, timeout: float) -> Iterator[Running]:
     """The app on a port of its own, in a thread: the test's own thread has the browser's event loop."""
     data, models, evil = with_evil_title(whole, root)
-    settings = whole.config.app.model_copy(update={"timeout": 10.0})
+    settings = whole.config.app.model_copy(update={"timeout": timeout})
     target = f"127.0.0.1:{model_port}"
     job = AppJob(whole.config.model_copy(update={"app": settings}), "demo", data, models, root / "state", target)
     listening = socket.create_server(("127.0.0.1", 0))

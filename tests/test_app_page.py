@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import EVIL, Running, chromium, model_server, running
+from browser import EVIL, Running, chromium, free_port, model_server, relay, running
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from whole import Whole
 
@@ -33,8 +33,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def site(browser: Browser, whole: Whole, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with (
-        model_server(whole, 0) as server,
-        running(whole, tmp_path_factory.mktemp("page"), server.port) as app,
+        model_server(whole) as server,
+        running(whole, tmp_path_factory.mktemp("page"), server.port, 10.0) as app,
     ):
         yield app
 
@@ -173,9 +173,11 @@ def test_a_clip_plays_and_counts_as_a_click(site: Running, visit: Opener) -> Non
     item = card.get_attribute("data-id")
     with page.expect_response(lambda answer: answer.url.endswith("/events")):
         card.get_by_role("button", name="Play the sound of").click()
-    page.wait_for_function("document.querySelector('#list audio').currentTime > 0", timeout=WAIT)
-    assert page.evaluate("document.querySelector('#list audio').error") is None
-    expect(card.locator(".player-time")).to_contain_text(" / 0:0")
+    expect(card.get_by_role("button", name="Pause the sound of")).to_be_visible()
+    expect(card.locator("audio")).to_have_js_property("ended", True, timeout=WAIT)
+    assert card.locator("audio").evaluate("one => one.error === null && one.currentTime === one.duration")
+    expect(card.locator(".player-time")).to_have_text("0:02 / 0:02")
+    expect(card.get_by_role("button", name="Play the sound of")).to_be_visible()
     recent = get(site, f"/users/{user_of(page)}")["recent"]
     assert [(one["kind"], one["item"]) for one in recent] == [("click", item)]
 
@@ -357,11 +359,12 @@ def test_nothing_comes_from_elsewhere_and_no_script_stands_in_the_page(site: Run
     assert "style=" not in html
 
 
-def test_without_its_model_server_the_page_says_so_and_comes_back(whole: Whole, visit: Opener, tmp_path: Path) -> None:
-    with model_server(whole, 0) as first:
-        port = first.port
-    with running(whole, tmp_path, port) as site:
-        page = visit(site, listed=False, quiet=False)  # the browser logs each 503 as an error
+def test_without_its_model_server_the_page_says_so_and_comes_back(
+    site: Running, whole: Whole, visit: Opener, tmp_path: Path
+) -> None:
+    port = free_port()
+    with running(whole, tmp_path, port, 1.0) as lonely:
+        page = visit(lonely, listed=False, quiet=False)  # the browser logs each 503 as an error
         state = page.locator('[data-state="error"]')
         expect(state).to_be_visible(timeout=WAIT)
         expect(state).to_contain_text("Recommendations are away for a moment")
@@ -369,12 +372,15 @@ def test_without_its_model_server_the_page_says_so_and_comes_back(whole: Whole, 
         assert state.get_attribute("role") == "alert"
         assert ids(page) == []
         assert page.locator('[data-state="empty"], [data-state="loading"]').count() == 0
-        with model_server(whole, port):
-            asked(page, lambda: None)  # by itself
+        with relay(port, site.model_port):
+            settled(page)  # by itself
             expect(state).to_have_count(0)
             asked(page, page.locator(".act.is-like").first.click)
         page.reload()
         expect(state).to_be_visible(timeout=WAIT)
-        with model_server(whole, port):
-            asked(page, state.get_by_role("button", name="Try again").click)
-            assert get(site, f"/users/{user_of(page)}")["events"] == 1
+        with relay(port, site.model_port):
+            retry = state.get_by_role("button", name="Try again")
+            retry.focus()
+            page.keyboard.press("Enter")
+            settled(page)
+        assert get(lonely, f"/users/{user_of(page)}")["events"] == 1

@@ -46,7 +46,7 @@ export function icon(path) {
 
 export const ICONS = {
   like: "M10 16.5S3 12.4 3 7.7A3.7 3.7 0 0 1 10 6a3.7 3.7 0 0 1 7 1.7c0 4.7-7 8.8-7 8.8z",
-  dislike: "M7 3.5h7l2.5 6v2.5h-5l.7 4-1.7 1-4-5.5zM7 3.5v8H3.5v-8z",
+  dislike: "M7 11.5V4h7l2 5.7v1.8h-4.5l.7 4-1.5.8zM7 4H4v7.5h3z",
   not: "M5 5l10 10M15 5 5 15",
   less: "M10 4v9m-4-4 4 4 4-4M5 16.5h10",
   similar: "M3.5 6.5h9v9h-9zM7.5 6.5v-3h9v9h-4",
