@@ -45,8 +45,14 @@ def visit(browser: Browser) -> Iterator[Opener]:
     contexts: list[BrowserContext] = []
     errors: list[str] = []
 
-    def open_page(site: Running, *, listed: bool = True, width: int = 1280, quiet: bool = True) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce")
+    def open_page(
+        site: Running, *, listed: bool = True, width: int = 1280, quiet: bool = True, dark: bool = False
+    ) -> Page:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            reduced_motion="reduce",
+            color_scheme="dark" if dark else "light",
+        )
         contexts.append(context)
         context.set_default_timeout(WAIT)
         page = context.new_page()
@@ -326,6 +332,49 @@ def test_every_control_has_a_name_and_nothing_is_wider_than_a_phone(site: Runnin
     page.click("#open-profile")
     expect(page.locator("#profile .lead")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+# WCAG 2.1, success criterion 1.4.3: relative luminances of a text and of the nearest opaque ground behind it. What is
+# disabled is exempt. [] where every text that is to be seen has a contrast of 4.5.
+_FAINT = """() => {
+  const parse = (colour) => (colour.match(/^rgba?\\(([^)]*)\\)$/)?.[1] ?? '0,0,0,0').split(',').map(Number);
+  const light = (rgb) => rgb.slice(0, 3).map((one) => one / 255)
+    .map((one) => (one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, one, place) => sum + one * [0.2126, 0.7152, 0.0722][place], 0);
+  const ground = (node) => {
+    for (; node; node = node.parentElement) {
+      const colour = parse(getComputedStyle(node).backgroundColor);
+      if ((colour[3] ?? 1) === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const texts = [...document.querySelectorAll('body *')].filter((one) => one.checkVisibility()
+    && !one.matches(':disabled, :disabled *, .hidden, .skip, .toast *, .is-blank, option')
+    && [...one.childNodes].some((child) => child.nodeType === 3 && child.data.trim()));
+  const faint = texts.filter((one) => {
+    const [a, b] = [light(parse(getComputedStyle(one).color)), light(ground(one))].sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05) < 4.5;
+  });
+  return [texts.length, faint.map((one) => one.outerHTML.slice(0, 120))];
+}"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_text_stands_out_from_its_ground(site: Running, visit: Opener, dark: bool) -> None:
+    page = visit(site, dark=dark)
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == ("rgb(19, 22, 20)" if dark else "rgb(246, 245, 241)")
+    mood = get(site, "/about")["categories"][0]["name"]
+    search(page, f"a storm, no {mood}")
+    page.locator(".pick").first.click()
+    asked(page, page.locator("#filters input[name=media]").first.check)
+    count, faint = page.evaluate(_FAINT)
+    assert count > 150
+    assert faint == []
+    page.click("#open-profile")
+    page.click("#forget")
+    page.mouse.move(0, 0)  # off the button that is now where the other was: what is pointed at has a colour of its own
+    assert page.evaluate(_FAINT)[1] == []
 
 
 def test_html_in_a_title_is_text(site: Running, visit: Opener) -> None:
