@@ -79,6 +79,7 @@ setup(
             "optuna>=4.2,<6",
             "ovmsclient>=2023.1",
             "pandas-stubs",
+            "playwright>=1.49",  # drives the Chromium of the system: it brings no browser of its own
             "pytest>=8",
             "ruff>=0.6",
             "types-PyYAML",

@@ -1,0 +1,75 @@
+// The addresses of the app. Every failure is an ApiError: what the page says of it is decided in state.js.
+
+export class ApiError extends Error {
+  /**
+   * @param {number} status 0 where no answer came at all
+   * @param {string} message one line from the app
+   * @param {number} retryAfter seconds; 0 where nothing was said
+   */
+  constructor(status, message, retryAfter = 0) {
+    super(message);
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+const TOKEN = "triptych.token";
+let token = read("sessionStorage", TOKEN);
+
+export function setToken(value) {
+  token = value.trim();
+  try {
+    sessionStorage.setItem(TOKEN, token);
+  } catch {
+    // A browser that keeps nothing: the token lasts as long as the page.
+  }
+}
+
+/** What the window's storage of that name holds, "" where there is nothing or where it may not be read. */
+export function read(storage, key) {
+  try {
+    return window[storage].getItem(key) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+async function request(path, { method = "GET", body, signal } = {}) {
+  const headers = {};
+  if (body !== undefined) headers["content-type"] = "application/json";
+  if (token) headers.authorization = `Bearer ${token}`;
+  let response;
+  try {
+    response = await fetch(path, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, "the app does not answer");
+  }
+  const answer = await response.json().catch(() => null);
+  if (response.ok && answer !== null) return answer;
+  const said = answer?.error ?? `the app answered ${response.status}`;
+  throw new ApiError(response.status, said, Number(response.headers.get("retry-after")) || 0);
+}
+
+function query(params) {
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(params))
+    for (const one of Array.isArray(value) ? value : [value]) search.append(name, String(one));
+  return search.toString();
+}
+
+export const api = {
+  about: () => request("/about"),
+  recommend: (params, signal) => request(`/recommend?${query(params)}`, { signal }),
+  search: (params, signal) => request(`/search?${query(params)}`, { signal }),
+  similar: (item, k, signal) => request(`/similar?${query({ item, k })}`, { signal }),
+  picker: (user, k) => request(`/picker?${query({ user, k })}`),
+  events: (user, events) => request("/events", { method: "POST", body: { user, events } }),
+  profile: (user) => request(`/users/${encodeURIComponent(user)}`),
+  forget: (user) => request(`/users/${encodeURIComponent(user)}`, { method: "DELETE" }),
+};
+
+/** Random hexadecimal digits; also on plain http, where crypto.randomUUID is not there. */
+export function randomId(bytes = 16) {
+  return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (one) => one.toString(16).padStart(2, "0")).join("");
+}
