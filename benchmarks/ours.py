@@ -45,7 +45,7 @@ def trained(records: Path, work: Path, config: Config, seeds: Sequence[int]) -> 
 def lists(run: Path, split: Split) -> dict[str, Answers]:
     """Slice -> the run's answers to the test requests, in their order; as it is exported for "all".
 
-    For another slice `hybrid.explore` is chosen on its validation requests, as a peer's parameters are.
+    For "cold", `hybrid.explore` is chosen on its validation requests, as a peer's parameters are.
 
     Raises:
       DataError: the run was trained on records with another split than the benchmark's own.
@@ -67,7 +67,7 @@ def lists(run: Path, split: Split) -> dict[str, Answers]:
     result = {}
     for name in SLICES:
         asked = {part: sliced(split.queries[part], split.training.warm, name) for part in requests}
-        tunes = name != "all" and learned is not None and all(len(queries) for queries, _ in asked.values())
+        tunes = name == "cold" and learned is not None and all(len(queries) for queries, _ in asked.values())
         chosen = 0.0
         if tunes:
             valid, rows = asked["valid"][0], np.arange(len(asked["valid"][0]))

@@ -5,7 +5,7 @@
 
 DIR is the folder of one data set; its spec is `--spec`, its own dataset.yaml, or `examples/<folder>.yaml`. Peers are fitted
 on the training split, tuned on validation (NDCG@20), for each slice of the requests anew, and measured on test; so is
-`hybrid.explore` of ours for warm and cold items. Beside it, on these slices, stands what ours as exported and peers tuned on all
+`hybrid.explore` of ours for cold items. Beside it, on these slices, stands what ours as exported and peers tuned on all
 requests reach. A fit or run that is in `--work` already is not
 made again. `--cold-items 0.1` takes the training events of a tenth of the items out; `--features a,b` keeps these item features;
 `--shuffled` deals their rows out anew. `--run` gives trained runs, `--set` changes the configuration they are trained with, and
@@ -73,7 +73,8 @@ def slice_result(
         result["ours"] = {metric: round(float(value.mean()), 5) for metric, value in ours.items()}
         result["ours_by_seed"] = {m: [round(float(x), 5) for x in value.mean(axis=1)] for m, value in ours.items()}
     if mine and name != "all":
-        result["explore"] = [answers[name].explore for answers in mine]
+        if name == "cold":
+            result["explore"] = [answers[name].explore for answers in mine]
         served = measured([answers["all"].lists for answers in mine], split, name)
         result["ours_as_exported"] = {metric: round(float(value.mean()), 5) for metric, value in served.items()}
     for peer, chosen in peers.items():
