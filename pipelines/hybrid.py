@@ -15,7 +15,7 @@ from pipelines.lexicon import Lexicon, item_texts
 from pipelines.likelihood import Shares, most_likely
 from pipelines.queries import Queries
 from pipelines.scoring import ModelScorer, pad_history
-from pipelines.session import Session
+from pipelines.session import Session, all_validation
 from pipelines.statistics import completed, count_statistics, neighbour_links, training_matrix
 from pipelines.words import Words, words_of
 from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore, Links, Statistics
@@ -101,14 +101,15 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
     """
     settings, evaluate, count = session.config.hybrid, session.config.evaluate, len(session.catalogue)
     index = trained_index(session)
+    new = session.unseen
+    first = _first_times(all_validation(session), new)
     queries = with_targets(requests.queries)
+    queries = queries.take(_there(queries, first))
     queries = queries.take(_some(len(queries), settings.queries, session.config.seed))
     if not len(queries):
         return Blend(settings.regularizations[0], {TOWER: 1.0}, {TOWER: 1.0}, [])
     candidates = _some(count, settings.candidates, session.config.seed)
     scorer = ModelScorer(session.model, requests.without_texts(), tf.constant(index.table))
-    new = session.unseen
-    first = _first_times(requests, new)
 
     def parts_of(statistics: Statistics, names: Sequence[str], queries: Queries) -> Shares:
         everything = HybridScore(statistics, dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0))
@@ -165,6 +166,17 @@ def _first_times(requests: Requests, new: np.ndarray) -> np.ndarray:
     fresh = new[requests.pair_items]
     np.minimum.at(first, requests.pair_items[fresh], at[fresh])
     return first
+
+
+def _there(queries: Queries, first: np.ndarray) -> np.ndarray:
+    """bool [Q], requests whose target somebody had met before, as far as times are known.
+
+    Who meets a new item first tells when it came, not how likely it is beside others once it is there.
+    """
+    return np.array(
+        [time <= 0 or first[targets[0]] < time for targets, time in zip(queries.targets, queries.times, strict=True)],
+        bool,
+    )
 
 
 def _absent(first: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from pipelines.blend import Blend
 from pipelines.borrowing import Loans, loans, nearest_shares, ridge_shares
 from pipelines.config import HybridConfig
+from pipelines.hybrid import _there
 from pipelines.likelihood import Shares, most_likely
+from pipelines.queries import Queries
 from pipelines.statistics import completed, count_statistics, packed, succession, unpacked
 from tfrecs.errors import DataError
 from tfrecs.reader import TrainingEvents
@@ -259,6 +261,17 @@ def test_without_a_choice_of_a_new_item_its_weights_are_those_of_the_known() -> 
     learned = most_likely(choices(parts, parts[..., 0], np.zeros(30, bool)), 1, apart=True)
     np.testing.assert_allclose(learned.new_weights, learned.weights, atol=1e-3)
     assert learned.bias == pytest.approx(0.0, abs=1e-3)
+
+
+def test_who_meets_a_new_item_first_does_not_say_how_likely_it_is() -> None:
+    first = np.array([0, 20, np.iinfo(np.int64).max])  # known, met at 20, never met
+    targets = [np.array([item], np.int32) for item in (0, 1, 1, 2)]
+    histories = [np.zeros(0, np.int32)] * 4
+    times = np.array([5, 20, 21, 30])
+    asked = Queries(np.array(["a", "b", "c", "d"]), times, histories, targets, np.arange(4))
+    assert _there(asked, first).tolist() == [True, False, True, False]
+    unknown = Queries(asked.user_ids, np.zeros(4, np.int64), histories, targets, np.arange(4))
+    assert _there(unknown, first).all()
 
 
 def test_a_blend_survives_its_file_and_a_broken_file_is_one_line(tmp_path: Path) -> None:
