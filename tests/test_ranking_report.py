@@ -6,12 +6,14 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow.python.summary.summary_iterator import summary_iterator
 from whole import Whole
 
 from pipelines.calibration import expected_calibration_error
 from pipelines.curves import by_part
 from pipelines.evaluate import held_out_requests
+from pipelines.index import trained_index
 from pipelines.ranking_head import ask
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
@@ -84,7 +86,7 @@ def test_the_served_like_is_the_calibrated_one(whole: Whole, session: Session) -
     ids = session.catalogue.ids[:4].astype(object)
     asked = {**{name: value for name, value in inputs.items() if name != "k"}, "candidate_ids": np.tile(ids, [5, 1])}
     served = ask_fresh_process(whole.export.path, {contract.RANK: asked}).outputs[contract.RANK]["like"]
-    scorer = ModelScorer(session.model, requests)
+    scorer = ModelScorer(session.model, requests, tf.constant(trained_index(session).table))
     states = scorer.states(requests.queries.take(rows)).numpy()
     raw = scorer.logits(states, np.tile(np.arange(4), [5, 1]), 64)["like"]
     expected = 1 / (1 + np.exp(-(float(head.slope[0]) * raw + float(head.offset[0]))))
