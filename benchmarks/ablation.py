@@ -27,7 +27,7 @@ from pipelines import metrics
 from pipelines.config import load_config
 from pipelines.evaluate import held_out_requests
 from pipelines.heldout import with_targets
-from pipelines.hybrid import trained_scorer
+from pipelines.hybrid import trained_scorer, with_content
 from pipelines.progress import say
 from pipelines.run_folder import RunFolder
 from pipelines.scoring import ModelScorer
@@ -62,7 +62,10 @@ def row(records: Path, work: Path, changes: tuple[str, ...]) -> dict[str, Any]:
     queries = with_targets(requests.queries)
     settings = session.config.evaluate
     found: dict[str, Any] = {"set": list(changes)}
-    scorers = {"towers": ModelScorer(session.model, requests), "hybrid": trained_scorer(session, requests)}
+    scorers = {
+        "towers": ModelScorer(session.model, requests),
+        "hybrid": trained_scorer(session, requests, with_content(session)),
+    }
     for name, scorer in scorers.items():
         ranking = metrics.rank(
             scorer, queries, num_items=len(session.catalogue), depth=settings.depth, batch=settings.batch

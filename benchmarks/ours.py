@@ -14,7 +14,7 @@ from pipelines import metrics, train
 from pipelines.config import Config
 from pipelines.evaluate import held_out_requests
 from pipelines.heldout import with_targets
-from pipelines.hybrid import trained_scorer
+from pipelines.hybrid import trained_scorer, with_content
 from pipelines.queries import Queries
 from pipelines.run_folder import RunFolder
 from pipelines.session import all_validation, load_trained
@@ -57,7 +57,8 @@ def lists(run: Path, split: Split) -> dict[str, Answers]:
             raise DataError(
                 f"{run}: its {name} requests are not those of this benchmark; train it on the benchmark's records"
             )
-    scorers = {name: trained_scorer(session, found) for name, found in requests.items()}
+    variant = with_content(session)
+    scorers = {name: trained_scorer(session, found, variant) for name, found in requests.items()}
     count, batch, learned = len(session.catalogue), session.config.evaluate.batch, scorers["test"].hybrid
 
     def ranked(name: str, queries: Queries, explore: float) -> np.ndarray:

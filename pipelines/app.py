@@ -35,6 +35,7 @@ from serving.app.state import Options, Parts
 from serving.app.store import Kept, open_store
 from serving.client import Client
 from serving.errors import ServingError, StartError
+from serving.listening import listening_socket
 from serving.signals import until_signal
 from serving.tokens import read_tokens
 from tfrecs.spec import SPEC_FILE, DatasetSpec, load_spec
@@ -76,7 +77,7 @@ def run(job: AppJob) -> None:
     """Answers until SIGTERM or SIGINT. Raises TriptychError."""
     settings = job.config.app
     host = job.host or settings.host
-    listening = _listen(host, settings.port if job.port is None else job.port)
+    listening = listening_socket(host, settings.port if job.port is None else job.port, "--port")
     with _model_server(job) as target:
         application = create_app(make_parts(job, target), make_options(job, host))
         place = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
@@ -277,20 +278,6 @@ def _serves(target: str, model: str) -> bool:
             return any(version.state == "AVAILABLE" for version in client.status())
     except ServingError:
         return False  # something else is there, or another model
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # By its name: asyncio turns Nagle's algorithm off for sockets that say TCP alone, and with it each answer on a kept
-    # connection waits 40 ms for the other side's acknowledgement.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host.strip("[]"), port))
-    except OSError as error:
-        listening.close()
-        raise StartError(f"{host}:{port}: cannot listen there ({error.strerror}); give another --port") from error
-    return listening
 
 
 if __name__ == "__main__":

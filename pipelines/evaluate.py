@@ -79,7 +79,8 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
     train = interaction_matrix(rows, events.items, num_users=len(names), num_items=count)
     counts = session.catalogue.counts(session.manifest)
     table, weights = (value.numpy() for value in session.model.items())
-    scorer = trained_scorer(session, requests)
+    variant = with_content(session)
+    scorer = trained_scorer(session, requests, variant)
     scorers: dict[str, Scorer] = {MODEL: scorer}
     scorers |= fit_baselines(
         train,
@@ -102,7 +103,6 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
             )
     parts = _parts(queries, counts, set(names.tolist())) | with_text(scorer, queries)
     slices, baseline_slices = _slices(queries, rankings, parts)
-    variant = with_content(session)
     slices |= _without_modalities(session, scorer, queries, variant)
     asked, asked_baselines = text_slices(session, scorer, queries)
     slices |= asked

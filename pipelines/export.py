@@ -17,9 +17,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from pipelines.blend import Blend
 from pipelines.evaluate import held_out_requests
-from pipelines.hybrid import hybrid_score, index_hybrid, request_words
+from pipelines.hybrid import hybrid_score, index_statistics, request_words
 from pipelines.index import Index, trained_index, updated_index
 from pipelines.lexicon import item_texts, run_lexicon
 from pipelines.parity import Arrays, GateResult, other_requests, pass_gate
@@ -74,11 +73,11 @@ def run(job: ExportJob) -> ExportResult:
     session = load_trained(folder)
     with _alone_in(job.to) as temporary:
         index, rejects = _index(session, job)
-        found = index_hybrid(session, index)
+        statistics = index_statistics(session, index)
         if session.model.query_encoder is not None:
             lexicon = run_lexicon(folder.lexicon, session.model, session.catalogue, session.config)
             index = replace(index, words=item_texts(session.model, index.catalogue), lexicon=lexicon)
-        module = make_module(session, index, found)
+        module = make_module(session, index, statistics)
         tf.saved_model.save(module, str(temporary), signatures=module.signatures())
         requests = held_out_requests(session)
         rows = spread(len(requests), session.config.export.parity_requests)
@@ -94,7 +93,7 @@ def run(job: ExportJob) -> ExportResult:
             rejects.write(extra)
         known = reindexed(requests, index.positions(len(session.catalogue)))
         words = request_words(session, known, index.lexicon, lambda: index.words or [])
-        scorer = ModelScorer(session.model, known, tf.constant(index.table), hybrid_score(session, found), words)
+        scorer = ModelScorer(session.model, known, tf.constant(index.table), hybrid_score(session, statistics), words)
         gate = pass_gate(scorer, index, rows, asked, temporary)
         (extra / layout.GATE_FILE).write_text(json.dumps(asdict(gate), indent=1) + "\n", encoding="utf-8")
         version = layout.latest_version(job.to) + 1
@@ -153,10 +152,10 @@ def _index(session: Session, job: ExportJob) -> tuple[Index, Rejects | None]:
     return updated_index(session, catalogue), rejects
 
 
-def make_module(session: Session, index: Index, found: tuple[Statistics, Blend] | None) -> ServingModule:
-    """The model with its index, as a trackable object with signatures. `found`: `index_hybrid` of the index."""
+def make_module(session: Session, index: Index, statistics: Statistics | None) -> ServingModule:
+    """The model with its index, as a trackable object with signatures. `statistics`: `index_statistics` of the index."""
     columns = len(padded_table(index.table))
-    hybrid = hybrid_score(session, None if found is None else (found[0].padded(columns), found[1]))
+    hybrid = hybrid_score(session, None if statistics is None else statistics.padded(columns))
     lexical = None
     if index.lexicon is not None and index.words is not None:
         postings = index.lexicon.postings(index.words)

@@ -44,27 +44,26 @@ def of_index(session: Session, statistics: Statistics, index: Index) -> Statisti
     return completed(statistics, index.trained, index.loans, session.config.hybrid.new_links)
 
 
-def index_hybrid(session: Session, index: Index) -> tuple[Statistics, Blend] | None:
-    """The statistics of an index and their weights; None where the run has learned no hybrid score."""
-    if session.blend is None:
+def index_statistics(session: Session, index: Index) -> Statistics | None:
+    """Statistics for the items of an index; None where the run has learned no hybrid score."""
+    blend = session.blend
+    return None if blend is None else of_index(session, counted(session, blend.regularization), index)
+
+
+def hybrid_score(session: Session, statistics: Statistics | None) -> HybridScore | None:
+    """The run's hybrid score over the items of the statistics; None where it has learned none."""
+    blend = session.blend
+    if blend is None or statistics is None:
         return None
-    return of_index(session, counted(session, session.blend.regularization), index), session.blend
+    return HybridScore(statistics, blend.weights, blend.new_weights).exploring(session.config.hybrid.explore)
 
 
-def hybrid_score(session: Session, found: tuple[Statistics, Blend] | None) -> HybridScore | None:
-    """The score of `index_hybrid`."""
-    if found is None:
-        return None
-    return HybridScore(found[0], found[1].weights, found[1].new_weights).exploring(session.config.hybrid.explore)
-
-
-def trained_scorer(session: Session, requests: Requests) -> ModelScorer:
+def trained_scorer(session: Session, requests: Requests, variant: WithContent) -> ModelScorer:
     """The trained model as it is exported: the towers, in the hybrid score where the run has one, and the words of what
-    was typed."""
-    index = trained_index(session)
-    hybrid = hybrid_score(session, index_hybrid(session, index))
+    was typed. `variant`: `with_content` of the session."""
+    table, hybrid = variant(session.items.presence, None)
     words = request_words(session, requests, session.lexicon, lambda: item_texts(session.model, session.catalogue))
-    return ModelScorer(session.model, requests, tf.constant(index.table), hybrid, words)
+    return ModelScorer(session.model, requests, table, hybrid, words)
 
 
 def request_words(
@@ -78,14 +77,17 @@ def request_words(
 
 
 def with_content(session: Session) -> WithContent:
-    """The catalogue with some of its content; what was counted in training is counted once for all calls."""
-    blend, described = session.blend, new_contents(session)
-    statistics = None if blend is None else counted(session, blend.regularization)
+    """The catalogue with some of its content. What was counted in training, and what the content says, is worked out once
+    for all calls; the hybrid score too where no item is new: it knows the others by their ids."""
+    described = new_contents(session)
+    statistics = None if session.blend is None else counted(session, session.blend.regularization)
+    known = None if session.unseen.any() else hybrid_score(session, statistics)
 
     def of(presence: np.ndarray, order: np.ndarray | None) -> tuple[tf.Tensor, HybridScore | None]:
         index = index_with(session, presence, order, described)
-        found = None if blend is None or statistics is None else (of_index(session, statistics, index), blend)
-        return tf.constant(index.table), hybrid_score(session, found)
+        if known is not None or statistics is None:
+            return tf.constant(index.table), known
+        return tf.constant(index.table), hybrid_score(session, of_index(session, statistics, index))
 
     return of
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import socket
 import ssl
 import threading
 
 import uvicorn
 from starlette.applications import Starlette
 
-from serving.errors import StartError
+from serving.listening import listening_socket
 
 
 class HttpServer:
@@ -28,7 +27,7 @@ class HttpServer:
     """
 
     def __init__(self, *, host: str, port: int, grace: float) -> None:
-        self._socket = _listen(host, port)
+        self._socket = listening_socket(host, port, "--rest-port")
         self.port: int = self._socket.getsockname()[1]
         self._grace = grace
         self._server: uvicorn.Server | None = None
@@ -59,21 +58,3 @@ class HttpServer:
             self._server.should_exit = True
             self._thread.join()
         self._socket.close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off only for sockets that say they are TCP; with it, an answer on a kept
-    # connection waits some 40 ms for the acknowledgement of its head.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        raise StartError(
-            f"cannot listen at {host}:{port} for REST ({error.strerror}); is the port taken? give another one "
-            "(--rest-port)"
-        ) from error
-    return listener

@@ -14,7 +14,7 @@ from pipelines import build, export, train
 from pipelines.config import load_config
 from pipelines.evaluate import evaluate, held_out_requests
 from pipelines.heldout import with_targets
-from pipelines.hybrid import trained_scorer
+from pipelines.hybrid import trained_scorer, with_content
 from pipelines.report_data import value_of
 from pipelines.run_folder import RunFolder
 from pipelines.session import Session, load_trained
@@ -152,8 +152,9 @@ def test_the_report_measures_requests_with_and_without_their_text(trained: Sessi
 def test_the_slice_is_the_requests_with_a_text_as_they_are_ranked(trained: Session) -> None:
     requests = held_out_requests(trained)
     assert requests.texts is not None
-    scorer = trained_scorer(trained, requests)
-    silent = trained_scorer(trained, requests.without_texts())
+    variant = with_content(trained)
+    scorer = trained_scorer(trained, requests, variant)
+    silent = trained_scorer(trained, requests.without_texts(), variant)
     queries = with_targets(requests.queries)
     changed = np.abs(scorer(queries) - silent(queries)).max(axis=1) > 1e-3
     assert changed.tolist() == (requests.texts[queries.rows] != "").tolist()
