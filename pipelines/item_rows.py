@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from serving.app.catalogue import ItemRow
+from tfrecs.cells import joined
+from tfrecs.errors import DataError
 from tfrecs.rejects import Rejects
 from tfrecs.spec import DatasetSpec, ItemsSpec
-from tfrecs.tables import Table, as_ids, as_numbers, is_null, read_table
+from tfrecs.tables import Table, as_ids, as_numbers, read_table
 
 MEDIA_KINDS = ("image", "audio")
 YEAR = "year"
@@ -53,15 +55,16 @@ def _text_columns(source: ItemsSpec) -> list[str]:
 
 
 def _strings(table: Table, columns: Iterable[str]) -> list[str]:
-    """The columns of each row as one text; lists are joined, nulls skipped, as a build does it."""
+    """The columns of each row as one text, as a build joins them."""
     series = [table.column(name) for name in columns if name in table.frame.columns]
-    return [" ".join(part for column in series for part in _parts(column.iloc[row])) for row in range(len(table))]
+    return [_text([column.iloc[row] for column in series]) for row in range(len(table))]
 
 
-def _parts(value: Any) -> list[str]:
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [str(one) for one in value if not is_null(one)]
-    return [] if is_null(value) else [str(value)]
+def _text(cells: list[Any]) -> str:
+    try:
+        return joined(cells)
+    except DataError:
+        return ""  # the build has listed this row in rejected.jsonl; the item is there without its text
 
 
 def _numbers(table: Table, source: ItemsSpec, titles: list[str]) -> dict[str, np.ndarray]:

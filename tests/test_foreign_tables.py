@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tfrecs.cells import clean
 from tfrecs.errors import DataError, SpecError
 from tfrecs.infer import infer_spec
-from tfrecs.kinds.text import clean
 from tfrecs.rejects import Rejects
 from tfrecs.spec_models import InteractionsSpec
 from tfrecs.tables import read_table

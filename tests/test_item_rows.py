@@ -54,12 +54,15 @@ def test_rows_are_what_a_build_would_read(tmp_path: Path) -> None:
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = read_rows(tmp_path, spec())
     assert list(found) == ["7", "8", "9"]
-    assert (found["7"].title, found["7"].text) == ("One (1980)", "One (1980) a b x")
+    assert (found["7"].title, found["7"].text) == ("One (1980)", "One (1980). a, b. x")
     assert [dict(found[item].numbers) for item in found] == [
         {"minutes": 90.0, "year": 1980.0}, {"minutes": 91.0, "year": 1999.0}, {}
     ]  # fmt: skip
     assert [dict(found[item].media) for item in found] == [{"image": "p/7.png"}, {}, {"image": "p/9.png"}]
     assert media_features(spec()) == {"image": "image"}
+    rows[0]["plot"] = {"not": "a text"}  # a build lists it as rejected and goes on
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_rows(tmp_path, spec())["7"].text == ""
     with pytest.raises(DataError, match="no such folder"):
         read_rows(tmp_path / "nowhere", spec())
 

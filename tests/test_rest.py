@@ -255,7 +255,7 @@ def test_the_taken_rest_port_is_one_line_with_the_remedy(server: Server, tmp_pat
     taken = int(str(server.rest_address).rsplit(":", 1)[1])
     options = RestOptions(port=taken, timeout=1.0, prometheus_path=None)
     with (
-        pytest.raises(StartError, match=rf"listen at 127.0.0.1:{taken} for REST .*--rest-port"),
+        pytest.raises(StartError, match=rf"listen at 127.0.0.1:{taken} .*--rest-port"),
         running(tmp_path, rest=options),
     ):
         pass

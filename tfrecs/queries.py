@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
+from tfrecs.cells import clean
 from tfrecs.errors import DataError
-from tfrecs.kinds.text import clean
 from tfrecs.rejects import Rejects
 from tfrecs.tables import Table, is_null
 

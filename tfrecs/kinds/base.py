@@ -6,9 +6,9 @@ import abc
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 import tensorflow as tf
 
+from tfrecs.cells import is_missing
 from tfrecs.schema import FeatureSchema
 
 Note = Callable[[str], None]
@@ -126,11 +126,6 @@ def decode_each(
     presence = tf.scatter_nd(where, tf.ones_like(where[:, 0], tf.int32), [tf.cast(count, tf.int64)]) > 0
     shape = tf.concat([[tf.cast(count, tf.int64)], tf.constant(spec.shape.as_list(), tf.int64)], axis=0)
     return tf.ensure_shape(tf.scatter_nd(where, tf.boolean_mask(values, useful), shape), [None, *spec.shape]), presence
-
-
-def is_missing(value: Any) -> bool:
-    """None, or the NaN that tables hold where a cell is empty."""
-    return value is None or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
 
 
 def bytes_payload(values: Iterable[bytes]) -> tf.train.Feature:

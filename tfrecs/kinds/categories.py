@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import tensorflow as tf
 from pydantic import Field
 
+from tfrecs.cells import cells, clean, is_missing
 from tfrecs.errors import DataError
-from tfrecs.kinds.base import Feature, Note, bytes_payload, is_missing
+from tfrecs.kinds.base import Feature, Note, bytes_payload
 from tfrecs.kinds.options import Options, validated
-from tfrecs.kinds.text import cells, clean, strip
+from tfrecs.kinds.text import strip
 from tfrecs.schema import FeatureSchema
 
 _SEPARATORS = r"[,|]"

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date
-from decimal import Decimal
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from tfrecs.errors import DataError, shorten
-from tfrecs.kinds.base import Feature, Note, bytes_payload, is_missing
+from tfrecs.cells import joined
+from tfrecs.kinds.base import Feature, Note, bytes_payload
 from tfrecs.kinds.options import Options, validated
 from tfrecs.schema import FeatureSchema
 
 # The characters that `str.strip` takes away, in RE2's notation: RE2's own `\s` knows those of ASCII only.
 _SPACE = r"[\s\p{Z}\x0b\x1c-\x1f\x{85}]"
-_SENTENCE_ENDS = tuple(".!?…。\uff01\uff1f")  # The last two are the full-width ! and ?.
 
 
 class TextOptions(Options):
@@ -42,7 +38,7 @@ class TextFeature(Feature):
         return validated(TextOptions, options, cls.kind).model_dump()
 
     def _encode(self, value: Any, note: Note) -> tf.train.Feature:
-        text = _joined(value)
+        text = joined(value)
         return bytes_payload([text.encode()] if text else ())
 
     @property
@@ -64,45 +60,6 @@ class TextFeature(Feature):
         return self.decode(strip(raw))
 
 
-def clean(value: Any) -> str:
-    """A cell of a table -> stripped text that UTF-8 can hold; numbers and dates as written, 25.0 as 25 (tables turn a column of
-    integers with gaps into floats). Halves of surrogate pairs, which JSON may hold, become "?".
-
-    Raises:
-      DataError: neither text nor a number nor a date.
-    """
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        value = int(value)
-    if isinstance(value, bool | int | float | np.generic) and not isinstance(value, np.bytes_ | np.void):
-        value = str(value)
-    if isinstance(value, bytes):  # Parquet files of other programs hold strings so.
-        try:
-            value = value.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{shorten(value)} is not UTF-8") from error
-    if isinstance(value, date | Decimal):
-        value = str(value)
-    if not isinstance(value, str):
-        raise DataError(f"{type(value).__name__} where text is expected")
-    return value.encode("utf-8", "replace").decode("utf-8").strip()
-
-
 def strip(strings: tf.Tensor) -> tf.Tensor:
     """`str.strip` in the graph, white space of all scripts included: string [...] -> string [...]."""
     return tf.strings.regex_replace(strings, f"^{_SPACE}+|{_SPACE}+$", "")
-
-
-def cells(value: Any) -> list[Any]:
-    """What a cell or a list of cells holds, without nulls."""
-    several = list(value) if isinstance(value, list | tuple | np.ndarray) else [value]
-    return [one for one in several if not is_missing(one)]
-
-
-def _joined(value: Any) -> str:
-    text = ""
-    for cell in cells(value):
-        part = ", ".join(filter(None, (clean(one) for one in cells(cell))))
-        if part and text:
-            text += " " if text.endswith(_SENTENCE_ENDS) else ". "
-        text += part
-    return text
