@@ -25,7 +25,7 @@ from tfrecs.spec_models import DatasetSpec
 @dataclass(frozen=True)
 class BuildJob:
     """`spec`: a dataset.yaml elsewhere; None: the one in `data`, or what its files suggest. `vocabulary`: a WordPiece
-    vocabulary to take instead of training one. `append`: add what is new to the records at `out`. `runner`: a
+    vocabulary to take instead of training one. `append`: add what is new to the records at `out`; `resplit`: and split all events anew. `runner`: a
     Beam runner that makes the shards, with its own `runner_options`; None: this machine makes them."""
 
     data: Path
@@ -34,6 +34,7 @@ class BuildJob:
     spec: Path | None = None
     vocabulary: Path | None = None
     append: bool = False
+    resplit: bool = False
     runner: str | None = None
     runner_options: tuple[str, ...] = ()
 
@@ -50,6 +51,8 @@ def run(job: BuildJob) -> BuildResult:
     Raises:
       TriptychError: what stands in the data folder or its spec cannot be built from.
     """
+    if job.resplit and not job.append:
+        raise SpecError("--resplit goes with --append; a build without it splits anew anyway")
     if job.append and job.runner:
         raise SpecError("--append works on this machine; leave --runner away")
     if job.runner_options and not job.runner:
@@ -106,7 +109,15 @@ def _append(job: BuildJob, spec: DatasetSpec) -> BuildResult:
         raise SpecError("--append keeps the vocabulary of the records; leave --vocabulary away, or build anew")
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with ExitStack() as stack:
-        appended = append(spec, job.data, job.out, now=now, progress=_stages(stack), **_settings(job.config.build))
+        appended = append(
+            spec,
+            job.data,
+            job.out,
+            now=now,
+            progress=_stages(stack),
+            resplit=job.resplit,
+            **_settings(job.config.build),
+        )
     say(told(appended, job.out))
     return BuildResult(job.out, appended.manifest)
 
@@ -133,14 +144,20 @@ def told(appended: Appended, out: Path) -> str:
     new = appended.addition
     if new is None:
         return f"Nothing new for {out}: {known}"
-    splits = ", ".join(f"{name} {count:,}" for name, count in new.events.items())
+    signed = "+," if new.action == "resplit" else ","
+    splits = ", ".join(f"{name} {count:{signed}}" for name, count in new.events.items())
     lines = [
         f"Added to {out}: {new.items:,} items, {new.users:,} users, {sum(new.events.values()):,} interactions "
         f"({splits}); {known}"
     ]
+    if new.action == "resplit":
+        lines.append(
+            "All events are split anew; `triptych train --continue` takes a model of these records on from here."
+        )
+        return "\n".join(lines)
     if sum(new.events.values()) and not new.events["train"]:
         lines.append(
-            "None of them is older than the first held-out event, so none is for training; build anew to move the "
+            "None of them is older than the first held-out event, so none is for training; add --resplit to move the "
             "split times on."
         )
     if appended.late:

@@ -62,6 +62,9 @@ def run(
 @click.option("--vocabulary", type=PATH, help="A WordPiece vocabulary to take instead of training one.")
 @click.option("--max-bad", type=float, help="Share of bad rows and files that ends the build with an error.")
 @click.option("--append", is_flag=True, help="Add what is new in DATA to the records; what is there stays as it is.")
+@click.option(
+    "--resplit", is_flag=True, help="With --append: split all events anew, so that newer ones are trained on."
+)
 @click.option("--runner", help="An Apache Beam runner (DirectRunner, FlinkRunner, ...) that makes the shards.")
 @click.argument("runner_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUNNER OPTIONS]")
 @configured
@@ -72,6 +75,7 @@ def build(
     vocabulary: Path | None,
     max_bad: float | None,
     append: bool,
+    resplit: bool,
     runner: str | None,
     runner_options: tuple[str, ...],
     file: Path | None,
@@ -82,7 +86,8 @@ def build(
 
     if max_bad is not None:
         changes = (*changes, f"build.max_bad={max_bad}")
-    step.run(step.BuildJob(data, out, configuration(file, changes), spec, vocabulary, append, runner, runner_options))
+    config = configuration(file, changes)
+    step.run(step.BuildJob(data, out, config, spec, vocabulary, append, resplit, runner, runner_options))
 
 
 @main.command()
@@ -101,18 +106,31 @@ def pretrain(records: Path, out: Path, strategy: str | None, file: Path | None, 
 @click.option("--records", type=PATH, required=True)
 @click.option("--out", type=PATH, required=True, help="The run folder; one that was killed is continued.")
 @click.option("--strategy", help="cpu, mirrored, multiworker, tpu or auto.")
+@click.option(
+    "--continue",
+    "continued",
+    type=PATH,
+    metavar="RUN",
+    help="Start from the model of an earlier run, and its configuration, on records that were appended to since.",
+)
 @click.option("--data-service", metavar="HOST:PORT", help="A tf.data service whose workers read the records.")
 @configured
 def train(
     records: Path,
     out: Path,
     strategy: str | None,
+    continued: Path | None,
     data_service: str | None,
     file: Path | None,
     changes: tuple[str, ...],
 ) -> None:
     """Train on records."""
     from pipelines import train as step
+    from pipelines.run_folder import RunFolder
+
+    if continued is not None:
+        file = file or RunFolder(continued).config_file
+        changes = (*changes, f"train.continued={continued.resolve()}")
 
     if data_service is not None:
         changes = (*changes, f"train.data_service={data_service}")

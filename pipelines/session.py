@@ -19,6 +19,7 @@ from pipelines.lexicon import Lexicon
 from pipelines.model import make_encoders, make_model, records_vocabulary
 from pipelines.progress import progress
 from pipelines.run_folder import RunFolder
+from tfrecs.errors import DataError
 from tfrecs.reader import Catalogue, TrainingEvents, load_catalogue, load_histories, load_training_events
 from tfrecs.schema import MANIFEST_FILE, Manifest
 from towers.two_tower import TwoTower
@@ -81,8 +82,14 @@ def open_session(records: Path, config: Config, strategy: tf.distribute.Strategy
 
 
 def load_trained(run: RunFolder) -> Session:
-    """The best epoch of a run, on the CPU or GPU that is there."""
+    """The best epoch of a run, on the CPU or GPU that is there. Raises DataError where its records have grown since."""
     records, config = run.load()
+    items, trained = Manifest.load(records).items, run.described().get("items")
+    if trained not in (None, items):
+        raise DataError(
+            f"{records}: has {items:,} items, {run.path} was trained on {trained:,} of them; take its model on with "
+            f"triptych train --continue {run.path}"
+        )
     session = open_session(records, config, tf.distribute.get_strategy(), pretrained=False)
     checkpoint = tf.train.Checkpoint(model=session.model)
     checkpoint.restore(tf.train.latest_checkpoint(str(run.best))).expect_partial()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from pipelines.continuing import former_run, take_over
 from pipelines.cooccurrence import CoOccurrenceStage
 from pipelines.curves import Curves
 from pipelines.encoders import encoder_scales, trained_share
@@ -47,17 +49,23 @@ class Trainer:
         if manifest.splits["train"].events == 0:
             raise DataError(f"{job.records}: no training interactions; see rejected.jsonl and `split` in dataset.yaml")
         continued = self.run.create(job.records, config, records_id(job.records))
-        self.session = open_session(job.records, config, make_strategy(config.train.strategy), pretrained=True)
+        former = None if config.train.continued is None else former_run(Path(config.train.continued), manifest)
+        self.session = open_session(
+            job.records, config, make_strategy(config.train.strategy), pretrained=former is None
+        )
         self.validation = validation_requests(self.session)
         self.feed = self._feed()
         self.rows = self.run.read_metrics() if continued else []
         model, train = self.session.model, config.train
+        if former is not None and not self.rows:
+            with self.session.strategy.scope():
+                take_over(former, self.session)
         self.encode = tf.function(model.encode)
         self.scorer = ModelScorer(model, self.validation)
         with self.session.strategy.scope():
             scales = encoder_scales(model.item_encoders.values(), train.encoder_scale, train.layer_decay)
             optimizer = ScaledAdamW(
-                schedule(train.learning_rate, train.warmup, self.feed.steps * train.epochs),
+                schedule(train.learning_rate, train.warmup, self.feed.steps * train.planned_epochs),
                 scale=lambda variable: scales.get(id(variable), 1.0),
                 weight_decay=train.weight_decay,
                 # Keras puts the averages in place at the end of every epoch: what is validated and kept is less noisy.
@@ -128,7 +136,7 @@ class Trainer:
 
     def _finished(self) -> bool:
         done, settings = len(self.rows), self.config.train
-        if done >= settings.epochs:
+        if done >= settings.planned_epochs:
             return True
         return done >= settings.least_epochs and done - self._best()["epoch"] >= settings.patience
 
@@ -146,7 +154,7 @@ class Trainer:
             curves.write(row)
             self._keep(row)
             say(
-                f"  epoch {row['epoch']:>3}/{self.config.train.epochs}  loss {row['retrieval_loss']:.3f}  valid Recall@20 "
+                f"  epoch {row['epoch']:>3}/{self.config.train.planned_epochs}  loss {row['retrieval_loss']:.3f}  valid Recall@20 "
                 f"{row['valid_recall@20']:.4f}  NDCG@10 {row['valid_ndcg@10']:.4f}  {row['seconds']:.1f} s"
             )
             if after_epoch is not None:
@@ -186,6 +194,10 @@ class Trainer:
         """Fills the cache of encodings, after the encoders' own stage where there is one."""
         model, items, config = self.session.model, self.session.items, self.config
         refresh(model, self.encode, items, config.train.encode_batch)
+        if config.train.continued is not None:
+            before = self._validate()
+            say(f"  as it was  valid Recall@20 {before['valid_recall@20']:.4f}  NDCG@10 {before['valid_ndcg@10']:.4f}")
+            return
         if config.train.encoders != "cooccurrence" or not model.item_encoders or not config.cooccurrence.epochs:
             return
         stage = CoOccurrenceStage(

@@ -12,7 +12,7 @@ import pandas as pd
 
 from tfrecs.catalogue import Entities, read_entities
 from tfrecs.errors import DataError
-from tfrecs.events import group_users
+from tfrecs.events import arrange, group_users
 from tfrecs.interactions import interaction_columns, usable_events
 from tfrecs.rejects import Rejects
 from tfrecs.schema import SPLITS, Manifest
@@ -46,7 +46,7 @@ def new_events(
     rejects: Rejects,
     known: Counter[str],
 ) -> pd.DataFrame:
-    """Those that the records do not hold, oldest first, with their split."""
+    """Those that the records do not hold, oldest first; with their split where the table gives it."""
     if not is_there(data, spec.interactions.file):
         return old.iloc[:0]
     table = read_table(data, spec.interactions.file, interaction_columns(spec), rejects, spec.interactions.encoding)
@@ -57,17 +57,27 @@ def new_events(
     frame = frame[~is_known]
     if not len(frame):
         return old.iloc[:0]
-    how = f"{spec.interactions.file}: {len(frame):,} new interactions"
+    if not manifest.schema_.has_time:
+        raise DataError(
+            f"{_told(spec, frame)} without times: their place in a history is unknown; build anew, or append items alone"
+        )
+    return frame.sort_values("time", kind="stable").reset_index(drop=True)
+
+
+def with_splits(new: pd.DataFrame, spec: DatasetSpec, manifest: Manifest) -> pd.DataFrame:
+    """New events with the split that the records' own split times give them, where no column of theirs says it."""
+    if not len(new) or isinstance(spec.effective_split, ColumnSplit):
+        return new
     if isinstance(spec.effective_split, LeaveLastSplit):
         raise DataError(
-            f"{how}, but the records' split is leave-last-out: a user's new last event would make the former one a "
-            "training event, in a shard that must not change; build anew, or append items alone"
+            f"{_told(spec, new)}, but the records' split is leave-last-out: a user's new last event would make the former "
+            "one a training event, in a shard that must not change; add --resplit, build anew, or append items alone"
         )
-    if not manifest.schema_.has_time:
-        raise DataError(f"{how} without times: their place in a history is unknown; build anew, or append items alone")
-    if not isinstance(spec.effective_split, ColumnSplit):
-        frame = frame.assign(split=_by_split_times(frame["time"].to_numpy(), manifest))
-    return frame.sort_values("time", kind="stable").reset_index(drop=True)
+    return new.assign(split=_by_split_times(new["time"].to_numpy(), manifest))
+
+
+def _told(spec: DatasetSpec, new: pd.DataFrame) -> str:
+    return f"{spec.interactions.file}: {len(new):,} new interactions"
 
 
 def _contained(frame: pd.DataFrame, old: pd.DataFrame) -> np.ndarray:
@@ -96,7 +106,7 @@ def count_late(old: pd.DataFrame, new: pd.DataFrame) -> int:
 
 @dataclass(frozen=True)
 class Merged:
-    """All events of the users who have new ones, sorted as in a build; `new` bool [n] says which those are."""
+    """Events sorted as in a build, all those of every user who has new ones; `new` bool [n] says which are new."""
 
     frame: pd.DataFrame
     user_ids: tuple[str, ...]
@@ -114,6 +124,23 @@ class Merged:
                 if len(targets):
                     result[split].append(Window(one.user, one.start, int(targets[0]), int(targets[-1]) + 1))
         return result
+
+
+def split_anew(old: pd.DataFrame, new: pd.DataFrame, spec: DatasetSpec, ids: Sequence[str]) -> Merged:
+    """All events, split as a build of all of them would; each of them is a new target.
+
+    Raises:
+      DataError: the split is a column of the table, so that there is nothing to split anew.
+    """
+    if isinstance(spec.effective_split, ColumnSplit):
+        raise DataError(
+            f"--resplit: the split is the column {spec.effective_split.column} of {spec.interactions.file}; build anew"
+        )
+    later = new.assign(order=len(old) + np.arange(len(new), dtype=np.float64))
+    frame = pd.concat([old, later], ignore_index=True) if len(new) else old
+    # Without a seed: it chooses cold items, and records that have some are not appended to.
+    events = arrange(frame.drop(columns="split"), spec, ids, seed=0)
+    return Merged(events.frame, events.user_ids, events.users, np.ones(len(events.frame), bool))
 
 
 def merge(old: pd.DataFrame, new: pd.DataFrame) -> Merged:

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfrecs.additions import count_late, merge, new_events, new_items
+import pandas as pd
+
+from tfrecs.additions import count_late, merge, new_events, new_items, split_anew, with_splits
 from tfrecs.catalogue import Entities, read_entities
 from tfrecs.events import example_columns
 from tfrecs.features import features_for
@@ -16,7 +18,7 @@ from tfrecs.grown import KindOptions, check_spec, grown_manifest
 from tfrecs.making import Progress, UserPayloads, item_shards, make_items, make_windows, window_shards
 from tfrecs.reader import shard_paths
 from tfrecs.rejects import Rejects, source_of
-from tfrecs.schema import MANIFEST_FILE, REJECTED_FILE, Addition, Manifest, ShardInfo
+from tfrecs.schema import MANIFEST_FILE, REJECTED_FILE, Action, Addition, Manifest, ShardInfo, files_of
 from tfrecs.spec_models import DatasetSpec
 from tfrecs.stored import stored_events, stored_item_ids, stored_user_payloads
 from tfrecs.tables import is_there
@@ -53,6 +55,7 @@ def append(
     processes_from: int,
     now: str,
     progress: Progress | None,
+    resplit: bool = False,
 ) -> Appended:
     """Adds what is new in a data folder: items whose ids the records do not know, and interactions they do not hold.
 
@@ -65,12 +68,17 @@ def append(
     and new, as history (`is_target` 0). Existing Examples are not changed, so they lack events that arrive late. An
     event is known if the records hold one of the same user, item and time.
 
+    With `resplit` all events, old and new, are split as a build of all of them would: what was test becomes training.
+    The interactions' shards are then written anew and the old ones removed, so nothing may read them meanwhile; items,
+    their positions, vocabulary and schema stay, and a model that was trained on the records can be continued.
+
     Args:
       now: UTC, ISO-8601, for the history.
       Others: as of `tfrecs.build.build`.
 
     Raises:
-      DataError: `out` holds no records, the spec does not fit them, or new events cannot be split as theirs were.
+      DataError: `out` holds no records, the spec does not fit them, new events cannot be split as theirs were, or
+        `resplit` of a split that is a column of the table.
       TooManyRejectsError: more than `max_bad` of what is new was rejected; nothing was added.
     """
     tell = progress or (lambda stage, done, total: None)
@@ -91,16 +99,17 @@ def append(
         users = _users(spec, data, manifest, kind_options, rejects)
         tell("read", 1, 1)
         counted = (known_items, known.total() - known_items, count_late(old, new))
-        if items is None and not len(new):
+        if items is None and not len(new) and not resplit:
             return Appended(manifest, None, *counted)
-        prefix = f"append{1 + sum(entry.action == 'append' for entry in manifest.history):03d}"
+        merged = split_anew(old, new, spec, ids) if resplit else merge(old, with_splits(new, spec, manifest))
+        action: Action = "resplit" if resplit else "append"
+        prefix = f"{action}{1 + sum(entry.action == action for entry in manifest.history):03d}"
         finished: list[FinishedShard] = []
         if items is not None:
             shards = item_shards(items, f"items-{prefix}", items_per_shard)
             finished = make_items(place, shards, workers, len(items.ids) >= processes_from, rejects, tell)
         payloads = UserPayloads(features_for(manifest.schema_.users), users, workers, rejects)
-        payloads.add(stored_user_payloads(out, manifest, {user for user in new["user"] if user not in payloads}))
-        merged = merge(old, new)
+        payloads.add(stored_user_payloads(out, manifest, {user for user in merged.user_ids if user not in payloads}))
         columns = example_columns(merged.frame, manifest.schema_)
         made: dict[str, list[ShardInfo]] = {}
         for split, windows in merged.windows(window, overlap).items():
@@ -111,13 +120,20 @@ def append(
         listed = _listed(out, manifest)
         fresh = _unlisted(rejects, set(listed), known)
         fresh.enforce(max_bad)
-        grown = grown_manifest(manifest, out, ids, finished, old, new, made, fresh, now)
+        events = merged.frame if resplit else _together(old, merged.frame[merged.new])
+        grown = grown_manifest(manifest, out, ids, finished, events, made, fresh, now, action)
         for name in grown.history[-1].shards:
             (place.records / name).replace(out / name)
         lines = [*listed, *(reject.line_of_json() for reject in fresh)]
         replace_file(out / REJECTED_FILE, "".join(f"{line}\n" for line in lines))
         replace_file(out / MANIFEST_FILE, grown.to_json())  # Last: until then, readers see what was there before.
+        for name in files_of(manifest) - files_of(grown):
+            (out / name).unlink()
     return Appended(grown, grown.history[-1], *counted)
+
+
+def _together(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([old, new], ignore_index=True) if len(new) else old
 
 
 def _users(

@@ -17,12 +17,11 @@ from tfrecs.plan import Plan, make_plan
 from tfrecs.rejects import Rejects
 from tfrecs.schema import (
     MANIFEST_FILE,
-    REJECTED_FILE,
-    VOCABULARY_FILE,
     Addition,
     Manifest,
     ShardInfo,
     SplitInfo,
+    files_of,
 )
 from tfrecs.shards import ItemShard, WindowShard, versions
 from tfrecs.spec_models import DatasetSpec
@@ -199,10 +198,3 @@ def complete(
     )
     manifest.save(folder)
     return manifest
-
-
-def files_of(manifest: Manifest) -> set[str]:
-    """Names of all files of a folder of records."""
-    shards = [*manifest.item_shards, *(shard for split in manifest.splits.values() for shard in split.shards)]
-    names = {shard.name for shard in shards} | {MANIFEST_FILE, REJECTED_FILE, VOCABULARY_FILE}
-    return names | ({manifest.oracle} if manifest.oracle else set())

@@ -15,7 +15,7 @@ from tfrecs.events import count_queries, protocol_of, train_counts
 from tfrecs.interactions import label_schemas
 from tfrecs.modalities import resolve, row
 from tfrecs.rejects import Rejects
-from tfrecs.schema import MANIFEST_FILE, SPLITS, Addition, FeatureSchema, Manifest, ShardInfo, SplitInfo
+from tfrecs.schema import MANIFEST_FILE, SPLITS, Action, Addition, FeatureSchema, Manifest, ShardInfo, SplitInfo
 from tfrecs.shards import versions
 from tfrecs.spec_models import DatasetSpec, FeatureSpec
 from tfrecs.splits import TRAIN
@@ -70,27 +70,36 @@ def grown_manifest(
     out: Path,
     ids: Sequence[str],
     items: Sequence[FinishedShard],
-    old: pd.DataFrame,
-    new: pd.DataFrame,
+    events: pd.DataFrame,
     made: Mapping[str, Sequence[ShardInfo]],
     rejects: Rejects,
     now: str,
+    action: Action,
 ) -> Manifest:
-    events = pd.concat([old, new], ignore_index=True) if len(new) else old
+    """Args:
+    ids: of all items.
+    events: all of them, each with its split.
+    made: split -> shards that come to those that are there or, of a resplit, take their place.
+    """
     present = Counter({name: round(share * manifest.items) for name, share in manifest.coverage.items()})
     for shard in items:
         present.update(shard.present)
     splits = {
-        name: _grown_split(info, made[name], events[events["split"] == code], manifest.schema_.has_time)
-        for code, (name, info) in enumerate((name, manifest.splits[name]) for name in SPLITS)
+        name: _grown_split(
+            manifest.splits[name] if action == "append" else None,
+            made[name],
+            events[events["split"] == code],
+            manifest.schema_.has_time,
+        )
+        for code, name in enumerate(SPLITS)
     }
     train = events[events["split"] == TRAIN]
     addition = Addition(
-        action="append",
+        action=action,
         at=now,
         items=len(ids) - manifest.items,
         users=events["user"].nunique() - manifest.users,
-        events={name: int((new["split"] == code).sum()) for code, name in enumerate(SPLITS)},
+        events={name: split.events - manifest.splits[name].events for name, split in splits.items()},
         shards=tuple(
             info.name for info in (*(one.info for one in items), *(i for part in made.values() for i in part))
         ),
@@ -101,7 +110,7 @@ def grown_manifest(
             "item_shards": (*manifest.item_shards, *(shard.info for shard in items)),
             "items": len(ids),
             "users": manifest.users + addition.users,
-            "interactions": manifest.interactions + len(new),
+            "interactions": len(events),
             "coverage": {name: present[name] / len(ids) for name in manifest.coverage},
             "splits": splits,
             "train_counts": train_counts(train),
@@ -113,11 +122,13 @@ def grown_manifest(
     )
 
 
-def _grown_split(info: SplitInfo, shards: Sequence[ShardInfo], events: pd.DataFrame, has_time: bool) -> SplitInfo:
+def _grown_split(
+    former: SplitInfo | None, shards: Sequence[ShardInfo], events: pd.DataFrame, has_time: bool
+) -> SplitInfo:
     known = has_time and len(events) > 0
     return SplitInfo(
-        shards=(*info.shards, *shards),
-        examples=info.examples + sum(shard.records for shard in shards),
+        shards=(*(former.shards if former else ()), *shards),
+        examples=(former.examples if former else 0) + sum(shard.records for shard in shards),
         events=len(events),
         users=events["user"].nunique(),
         queries=count_queries(events),

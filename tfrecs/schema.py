@@ -141,21 +141,24 @@ class SplitInfo(_Frozen):
     last_time: int | None = None
 
 
+Action = Literal["build", "append", "resplit"]
+
+
 class Addition(_Frozen):
     """One entry of the manifest's history.
 
     Attributes:
-      action: how it came in.
+      action: how it came in; a resplit adds too, and splits all events anew.
       at: UTC, ISO-8601. None for a build, so that equal builds are equal bytes; the first append fills it in from the
         time of the manifest that it finds.
       items: items added.
       users: users added.
-      events: split -> events added.
+      events: split -> events added; of a resplit, by how many there are more, or fewer (negative).
       shards: files added; empty for a build, which made all that no later entry names.
       versions: what wrote them.
     """
 
-    action: Literal["build", "append"]
+    action: Action
     at: str | None = None
     items: int
     users: int
@@ -220,3 +223,10 @@ class Manifest(_Frozen):
     def to_json(self) -> str:
         """Keys in a fixed order, so that equal builds are equal bytes."""
         return self.model_dump_json(indent=1) + "\n"
+
+
+def files_of(manifest: Manifest) -> set[str]:
+    """Names of all files of a folder of records."""
+    shards = [*manifest.item_shards, *(shard for split in manifest.splits.values() for shard in split.shards)]
+    names = {shard.name for shard in shards} | {MANIFEST_FILE, REJECTED_FILE, VOCABULARY_FILE}
+    return names | ({manifest.oracle} if manifest.oracle else set())

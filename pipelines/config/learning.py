@@ -79,6 +79,8 @@ class TrainConfig(Section):
     `lora_rank`, scaled by `lora_alpha` over it; frozen = never.
 
     `pretrained`: the run folder of `triptych pretrain` whose encoders are the start.
+    `continued`: the run folder of `triptych train` whose model is the start, on records that were appended to since; it
+    then learns for `continued_epochs` in place of `epochs`, and its encoders have no stage of their own again.
     `encoder_scale`: the encoders' learning rate as a share of the towers'; `layer_decay`: and each layer's as a share of
     the one above it (Sun et al., 2019, arXiv:1905.05583).
     `patience`: epochs without a better validation NDCG before training stops and the best epoch is kept; not before
@@ -90,6 +92,8 @@ class TrainConfig(Section):
     strategy: Literal["auto", "cpu", "mirrored", "multiworker", "tpu"] = "auto"
     encoders: Literal["cooccurrence", "finetune", "lora", "frozen"] = "cooccurrence"
     pretrained: str | None = None
+    continued: str | None = None
+    continued_epochs: int = Field(8, ge=1)
     fresh_items: int = Field(8, ge=1)
     batch: int = Field(16, ge=1)
     epochs: int = Field(30, ge=1)
@@ -113,6 +117,11 @@ class TrainConfig(Section):
     def encodes_in_step(self) -> bool:
         """Whether encoders learn together with the towers."""
         return self.encoders in ("finetune", "lora")
+
+    @property
+    def planned_epochs(self) -> int:
+        """At most so many are trained."""
+        return self.epochs if self.continued is None else self.continued_epochs
 
 
 class EvaluateConfig(Section):
