@@ -12,20 +12,20 @@ import numpy as np
 from serving.app.catalogue import ItemRow
 from tfrecs.cells import joined
 from tfrecs.errors import DataError
+from tfrecs.modalities import MODALITIES
 from tfrecs.rejects import Rejects
 from tfrecs.spec import DatasetSpec, ItemsSpec
 from tfrecs.tables import Table, as_ids, as_numbers, read_table
 
-MEDIA_KINDS = ("image", "audio")
 YEAR = "year"
 _YEAR_IN_TITLE = re.compile(r"\((1[89]\d\d|20\d\d)\)\s*$")
 _LEAST_SHARE = 0.5  # of the items that have a number, for it to be one that people would ask for
 
 
 def media_features(spec: DatasetSpec) -> dict[str, str]:
-    """Feature -> image or audio, of those that are files."""
-    features = spec.items.features.items()
-    return {name: one.kind for name, one in features if one.kind in MEDIA_KINDS and one.column}
+    """Feature -> its kind, of those that are files."""
+    media = {row.kind for row in MODALITIES if row.from_file}
+    return {name: one.kind for name, one in spec.items.features.items() if one.kind in media and one.column}
 
 
 def read_rows(data: Path, spec: DatasetSpec) -> dict[str, ItemRow]:

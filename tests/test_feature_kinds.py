@@ -174,3 +174,18 @@ def test_no_features_give_no_values_and_no_columns_of_presence() -> None:
 def test_an_unknown_kind_names_the_feature_and_those_there_are() -> None:
     with pytest.raises(SpecError, match=r"^feature 'clip': unknown kind 'video'; there are text, image, "):
         features_for([FeatureSchema(name="clip", kind="video")])
+
+
+@by_kind
+def test_plain_content_is_terms_or_finite_numbers_of_each_value(case: Case, tmp_path: Path) -> None:
+    feature = feature_of(case, tmp_path)
+    values, presence = parse_batch([feature], tf.constant(examples(feature, case.values(tmp_path))), "items")
+    plain = feature.plain(values["it"].numpy())
+    if isinstance(plain, np.ndarray):
+        assert plain.ndim == 2
+        assert np.isfinite(plain).all()
+    else:
+        assert plain is not None
+        assert all(isinstance(term, str) for terms in plain for term in terms)
+        assert [bool(terms) for terms in plain] <= presence.numpy()[:, 0].tolist()
+    assert len(plain) == len(case.presence)

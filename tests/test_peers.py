@@ -22,9 +22,10 @@ from benchmarks.peers.factors import fold_in
 from benchmarks.peers.neighbours import item_knn, popularity, transitions
 from benchmarks.peers.table import ALL, CATEGORIES, EACH, PEERS, Peer, grid, named
 from benchmarks.peers.tfrs_tutorial import fit as tutorial
-from pipelines.describing import looks, sounds, standardised, tf_idf
+from pipelines.describing import standardised, tf_idf
 from pipelines.queries import Queries
 from pipelines.statistics import ease_weights, succession
+from tfrecs.media.plain import looks, sounds
 
 
 def rows(*values: list[float]) -> sp.csr_matrix:

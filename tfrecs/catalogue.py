@@ -133,7 +133,7 @@ def _raw_values(
         cells = zip(*(table.column(column) for column in spec.columns), strict=True)
         return [[cell for cell in several if not is_null(cell)] or None for several in cells]
     values = [None if is_null(value) else value for value in table.column(str(spec.column))]
-    if not resolve(row(spec.kind).feature).from_file:
+    if not row(spec.kind).from_file:
         return values
     for position, value in enumerate(values):
         if value is not None:

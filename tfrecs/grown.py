@@ -13,7 +13,7 @@ import pandas as pd
 from tfrecs.errors import DataError
 from tfrecs.events import count_queries, protocol_of, train_counts
 from tfrecs.interactions import label_schemas
-from tfrecs.modalities import resolve, row
+from tfrecs.modalities import row
 from tfrecs.rejects import Rejects
 from tfrecs.schema import MANIFEST_FILE, SPLITS, Action, Addition, FeatureSchema, Manifest, ShardInfo, SplitInfo
 from tfrecs.shards import versions
@@ -60,7 +60,7 @@ def check_spec(spec: DatasetSpec, manifest: Manifest, kind_options: KindOptions)
 
 def _check_options(feature: FeatureSchema, spec: FeatureSpec, kind_options: KindOptions, refuse: Any) -> None:
     """Media kinds are what their options say; other kinds keep what they once collected from all values."""
-    if resolve(row(feature.kind).feature).from_file:
+    if row(feature.kind).from_file:
         given = {**kind_options.get(spec.kind, {}), **spec.options}
         refuse(f"options of feature {feature.name}", feature.params, given)
 

@@ -15,17 +15,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Modality:
-    """One row: `feature` is the class in tfrecs, `encoder` the class in towers."""
+    """One row: `feature` is the class in tfrecs, `encoder` the class in towers; `from_file`: a raw value is the path of a
+    media file rather than the value itself."""
 
     kind: str
     feature: str
     encoder: str
+    from_file: bool = False
 
 
 MODALITIES: tuple[Modality, ...] = (
     Modality("text", "tfrecs.kinds.text:TextFeature", "towers.text:TextEncoder"),
-    Modality("image", "tfrecs.kinds.image:ImageFeature", "towers.image:ImageEncoder"),
-    Modality("audio", "tfrecs.kinds.audio:AudioFeature", "towers.audio:AudioEncoder"),
+    Modality("image", "tfrecs.kinds.image:ImageFeature", "towers.image:ImageEncoder", from_file=True),
+    Modality("audio", "tfrecs.kinds.audio:AudioFeature", "towers.audio:AudioEncoder", from_file=True),
     Modality("vector", "tfrecs.kinds.vector:VectorFeature", "towers.vector:VectorEncoder"),
     Modality("categories", "tfrecs.kinds.categories:CategoriesFeature", "towers.categories:CategoriesEncoder"),
     Modality("number", "tfrecs.kinds.number:NumberFeature", "towers.number:NumberEncoder"),

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from tfrecs.kinds.base import Feature, Note, bytes_payload, decode_each
 from tfrecs.kinds.options import Options, validated
+from tfrecs.media.plain import sounds
 from tfrecs.media.resample import compiled_resample, resample
 from tfrecs.media.sounds import LEAST_SECONDS, RATES, read_middle
 from tfrecs.schema import FeatureSchema
@@ -35,7 +36,6 @@ class AudioFeature(Feature):
     """
 
     kind = "audio"
-    from_file = True
 
     def __init__(self, schema: FeatureSchema):
         super().__init__(schema)
@@ -91,3 +91,6 @@ class AudioFeature(Feature):
         mono = tf.reduce_mean(samples[first : first + wanted], axis=1)
         clip, length = resample(mono, source, self.params.rate, self.params.seconds)
         return clip, tf.cast(length, tf.float32) >= LEAST_SECONDS * self.params.rate
+
+    def plain(self, values: np.ndarray) -> np.ndarray:
+        return sounds(values)

@@ -6,6 +6,7 @@ import abc
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import tensorflow as tf
 
 from tfrecs.cells import is_missing
@@ -29,11 +30,9 @@ class Feature(abc.ABC):
 
     Attributes:
       kind: the row of `tfrecs.modalities.MODALITIES`.
-      from_file: raw values are paths of media files rather than the values themselves.
     """
 
     kind: ClassVar[str]
-    from_file: ClassVar[bool] = False
 
     def __init__(self, schema: FeatureSchema):
         self.schema = schema
@@ -92,6 +91,11 @@ class Feature(abc.ABC):
     def decode_raw(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Raw form of a batch -> (values, presence), as `decode`. Only ops that a stock server has:
         no tensorflow-io."""
+
+    def plain(self, values: np.ndarray) -> np.ndarray | list[list[str]] | None:
+        """What decoded values [B, ...] say with nothing learned: numbers float [B, d], or terms, a list a value; None of a
+        kind that has nothing to show. From it a new item is told which known ones it is like."""
+        return None
 
 
 def decode_each(

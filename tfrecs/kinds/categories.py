@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
+import numpy as np
 import tensorflow as tf
 from pydantic import Field
 
@@ -107,6 +108,9 @@ class CategoriesFeature(Feature):
         repeated = tf.reduce_any((stripped[:, :, None] == stripped[:, None, :]) & earlier, axis=-1)
         kept = tf.ragged.boolean_mask(stripped, (tf.strings.length(stripped) > 0) & ~repeated)
         return self.decode(kept.to_tensor(default_value=""))
+
+    def plain(self, values: np.ndarray) -> list[list[str]]:
+        return [[one.decode() for one in row if one] for row in values]
 
 
 def split(value: Any, separator: str | None) -> list[str]:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import tensorflow as tf
 from PIL import Image
 from pydantic import Field
@@ -15,6 +16,7 @@ from pydantic import Field
 from tfrecs.kinds.base import Feature, Note, bytes_payload, decode_each
 from tfrecs.kinds.options import Options, validated
 from tfrecs.media.pictures import read_rgb
+from tfrecs.media.plain import looks
 from tfrecs.schema import FeatureSchema
 
 _QUALITY = 90
@@ -42,7 +44,6 @@ class ImageFeature(Feature):
     """
 
     kind = "image"
-    from_file = True
 
     def __init__(self, schema: FeatureSchema):
         super().__init__(schema)
@@ -102,6 +103,9 @@ class ImageFeature(Feature):
         size = [self.params.size, self.params.size]
         resized = tf.image.resize(pixels, size, tf.image.ResizeMethod.BILINEAR, antialias=True)
         return tf.saturate_cast(tf.round(resized), tf.uint8)
+
+    def plain(self, values: np.ndarray) -> np.ndarray:
+        return looks(values)
 
 
 def _over_white(pixels: tf.Tensor) -> tf.Tensor:

@@ -74,6 +74,9 @@ class NumberFeature(Feature):
         """NaN is missing."""
         return self.decode(raw)
 
+    def plain(self, values: np.ndarray) -> np.ndarray:
+        return values[:, None]
+
 
 def _number(value: Any) -> float | None:
     """As float32 will hold it; None where it is missing."""

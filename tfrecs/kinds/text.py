@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfrecs.cells import joined
@@ -14,6 +16,7 @@ from tfrecs.schema import FeatureSchema
 
 # The characters that `str.strip` takes away, in RE2's notation: RE2's own `\s` knows those of ASCII only.
 _SPACE = r"[\s\p{Z}\x0b\x1c-\x1f\x{85}]"
+_WORD = re.compile(r"\w\w+")
 
 
 class TextOptions(Options):
@@ -58,6 +61,10 @@ class TextFeature(Feature):
 
     def decode_raw(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return self.decode(strip(raw))
+
+    def plain(self, values: np.ndarray) -> list[list[str]]:
+        """Words of two letters and more, in lower case."""
+        return [_WORD.findall(text.decode().lower()) for text in values]
 
 
 def strip(strings: tf.Tensor) -> tf.Tensor:

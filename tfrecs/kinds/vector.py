@@ -95,6 +95,9 @@ class VectorFeature(Feature):
         """A row of NaN is missing."""
         return self.decode(raw)
 
+    def plain(self, values: np.ndarray) -> np.ndarray:
+        return values
+
 
 def _vector(value: Any) -> np.ndarray:
     """float32 [width], finite, width >= 1."""
