@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipelines.run_folder import write_text
+from pipelines.statistics import Linear
 from tfrecs.errors import DataError
 
 HYBRID_FILE = "hybrid.json"
@@ -19,7 +20,7 @@ class Blend:
     """What was learned.
 
     Attributes:
-      regularization: of the linear model behind the neighbours.
+      regularization: of the linear model behind the neighbours; `content`: how much likeness counts in it.
       weights: name of the part -> weight, none negative.
       new_weights: the same for items that nothing was counted of, and their `towers.hybrid.BIAS`.
       steps: the parts as they were added one by one: `parts`, `loss` (cross-entropy in nats) and the validation metrics.
@@ -29,6 +30,11 @@ class Blend:
     weights: Mapping[str, float]
     new_weights: Mapping[str, float]
     steps: Sequence[Mapping[str, object]]
+    content: float = 0.0
+
+    @property
+    def linear(self) -> Linear:
+        return Linear(self.regularization, self.content)
 
     def __str__(self) -> str:
         names = ", ".join(name for name, weight in self.weights.items() if weight)

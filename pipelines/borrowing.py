@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +43,7 @@ class Loans:
 def loans(
     known: np.ndarray,
     new: np.ndarray,
-    contents: Mapping[str, sp.csr_matrix],
+    likeness: np.ndarray | None,
     embeddings: np.ndarray,
     settings: HybridConfig,
 ) -> Loans:
@@ -52,49 +51,35 @@ def loans(
 
     Args:
       known, new: int64 [S], [R], positions among N items.
-      contents: see `pipelines.describing.contents`; not looked at where no item is new.
+      likeness: see `pipelines.describing.likeness`; None where there is none.
       embeddings: float32 [N, D], by content alone.
     """
     if not len(new) or not len(known):
         return Loans(known, new, np.zeros([len(new), len(known)], np.float32))
-    if contents and len(known) <= settings.linear_items:
-        return Loans(known, new, ridge_shares(contents, new, known, settings.content_regularization))
+    if likeness is not None:
+        return Loans(known, new, ridge_shares(likeness, new, known, settings.content_regularization))
     unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
     return Loans(known, new, nearest_shares(unit[new], unit[known], min(settings.nearest, len(known))))
 
 
-def content_cosines(contents: Mapping[str, sp.csr_matrix], rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """float32 [rows, columns]: mean over the features of the cosine of two items, 0 where one lacks the feature.
-
-    Args:
-      contents: feature -> csr [N, d] with rows of length 1 or 0, see `pipelines.describing.contents`.
-      rows, columns: int64, positions of items.
-    """
-    total = np.zeros((len(rows), len(columns)), np.float32)
-    for feature in contents.values():
-        total += (feature[rows] @ feature[columns].T).toarray()
-    return total / max(1, len(contents))
-
-
-def ridge_shares(
-    contents: Mapping[str, sp.csr_matrix], new: np.ndarray, known: np.ndarray, regularization: float
-) -> np.ndarray:
+def ridge_shares(likeness: np.ndarray, new: np.ndarray, known: np.ndarray, regularization: float) -> np.ndarray:
     """Kernel ridge regression from content: what a figure of a new item is, from that of every known one.
 
-    K[new, known] (K[known, known] + regularization I)^-1, with K the mean cosine of the features. The best prediction of a
+    K[new, known] (K[known, known] + regularization I)^-1, with K the likeness. The best prediction of a
     Gaussian process with that covariance (Rasmussen and Williams, 2006, "Gaussian processes for machine learning",
     section 2.2): an item like no other gets nothing, and what its neighbours agree on counts once.
 
     Args:
+      likeness: [N, N], see `pipelines.describing.likeness`.
       new, known: int64 [R], [S], positions of items.
       regularization: variance of what content does not say, in units of what it says.
 
     Returns:
       float32 [R, S].
     """
-    inner = content_cosines(contents, known, known).astype(np.float64)
+    inner = likeness[np.ix_(known, known)].astype(np.float64)
     inner[np.diag_indices_from(inner)] += regularization
-    return np.linalg.solve(inner, content_cosines(contents, known, new)).T.astype(np.float32)
+    return np.linalg.solve(inner, likeness[np.ix_(known, new)]).T.astype(np.float32)
 
 
 def nearest_shares(new: np.ndarray, known: np.ndarray, nearest: int) -> sp.csr_matrix:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import tensorflow as tf
@@ -10,15 +11,15 @@ import tensorflow as tf
 from pipelines import metrics
 from pipelines.blend import Blend
 from pipelines.heldout import Requests, with_targets
-from pipelines.index import Index, index_with, new_contents, trained_index
+from pipelines.index import Index, index_with, likeness_with, trained_index
 from pipelines.lexicon import Lexicon, item_texts
 from pipelines.likelihood import Shares, most_likely
 from pipelines.queries import Queries
 from pipelines.scoring import ModelScorer, pad_history
 from pipelines.session import Session, all_validation
-from pipelines.statistics import completed, count_statistics, neighbour_links, training_matrix
+from pipelines.statistics import Linear, completed, count_statistics, neighbour_links, training_matrix
 from pipelines.words import Words, words_of
-from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore, Links, Statistics
+from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore, Statistics
 
 MEASURED = ("recall@20", "ndcg@10", "ndcg@20")
 _FEW = 500  # requests that choose the regularization
@@ -27,14 +28,16 @@ WithContent = Callable[[np.ndarray, np.ndarray | None], tuple[tf.Tensor, HybridS
 """presence bool [N, M], whose content each item has int64 [N] (None: its own) -> table float [N, D] and hybrid score."""
 
 
-def counted(session: Session, regularization: float) -> Statistics:
-    """What was counted in training, of the trained catalogue; `regularization`: of the linear model of neighbours."""
+def counted(session: Session, linear: Linear, alike: np.ndarray | None) -> Statistics:
+    """What was counted in training, of the trained catalogue; for `linear` and `alike`, the items' likeness, see
+    `pipelines.statistics.neighbour_links`."""
     return count_statistics(
         session.events,
         len(session.catalogue),
         session.config.user.history,
         ordered=session.manifest.schema_.ordered,
-        regularization=regularization,
+        linear=linear,
+        likeness=alike,
         settings=session.config.hybrid,
     )
 
@@ -47,7 +50,7 @@ def of_index(session: Session, statistics: Statistics, index: Index) -> Statisti
 def index_statistics(session: Session, index: Index) -> Statistics | None:
     """Statistics for the items of an index; None where the run has learned no hybrid score."""
     blend = session.blend
-    return None if blend is None else of_index(session, counted(session, blend.regularization), index)
+    return None if blend is None else of_index(session, counted(session, blend.linear, session.likeness), index)
 
 
 def hybrid_score(session: Session, statistics: Statistics | None) -> HybridScore | None:
@@ -77,16 +80,17 @@ def request_words(
 
 
 def with_content(session: Session) -> WithContent:
-    """The catalogue with some of its content. What was counted in training, and what the content says, is worked out once
-    for all calls; the hybrid score too where no item is new: it knows the others by their ids."""
-    described = new_contents(session)
-    statistics = None if session.blend is None else counted(session, session.blend.regularization)
-    known = None if session.unseen.any() else hybrid_score(session, statistics)
+    """The catalogue with some of its content. What was counted in training is worked out once for all calls where content
+    has no part in it."""
+    blend = session.blend
+    once = None if blend is None or blend.content else counted(session, blend.linear, None)
 
     def of(presence: np.ndarray, order: np.ndarray | None) -> tuple[tf.Tensor, HybridScore | None]:
-        index = index_with(session, presence, order, described)
-        if known is not None or statistics is None:
-            return tf.constant(index.table), known
+        alike = likeness_with(session, presence, order)
+        index = index_with(session, presence, order, alike)
+        if blend is None:
+            return tf.constant(index.table), None
+        statistics = once or counted(session, blend.linear, alike)
         return tf.constant(index.table), hybrid_score(session, of_index(session, statistics, index))
 
     return of
@@ -117,19 +121,20 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
         everything = HybridScore(statistics, dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0))
         return _parts(scorer, everything, names, queries, candidates, new, first, evaluate.batch)
 
-    def loss_of(links: Links) -> float:
-        last = {NEIGHBOURS: session.config.user.history}
-        alone = Statistics({NEIGHBOURS: links}, np.zeros(count, np.float32), new, last)
+    few, train = queries.take(_some(len(queries), _FEW, session.config.seed)), training_matrix(session.events, count)
+
+    @cache
+    def loss_of(linear: Linear) -> float:
+        links = neighbour_links(train, linear, session.likeness, settings)
+        alone = Statistics(
+            {NEIGHBOURS: links}, np.zeros(count, np.float32), new, {NEIGHBOURS: session.config.user.history}
+        )
         return most_likely(parts_of(alone, [TOWER, NEIGHBOURS], few), 2, apart=False).loss
 
-    regularization = settings.regularizations[0]
-    if len(settings.regularizations) > 1 and count <= settings.linear_items:
-        few = queries.take(_some(len(queries), _FEW, session.config.seed))
-        train = training_matrix(session.events, count)
-        regularization = min(
-            settings.regularizations, key=lambda strength: loss_of(neighbour_links(train, strength, settings))
-        )
-    statistics = of_index(session, counted(session, regularization), index)
+    linear = Linear(settings.regularizations[0])
+    if count <= settings.linear_items:
+        linear = _best_linear(loss_of, settings.regularizations, _content_weights(session))
+    statistics = of_index(session, counted(session, linear, session.likeness), index)
     names = [TOWER, NEIGHBOURS, *([RECENT, SUCCESSORS] if SUCCESSORS in statistics.links else []), POPULARITY]
     shares = parts_of(statistics, names, queries)
     steps: list[dict[str, object]] = []
@@ -152,7 +157,20 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
         measured = {name: accuracy[name] for name in MEASURED}
         own = {"new_weights": new_weights} if apart else {}
         steps.append({"parts": names[:size], "loss": learned.loss, "weights": weights, **own, **measured})
-    return Blend(regularization, weights, new_weights, steps)
+    return Blend(linear.regularization, weights, new_weights, steps, linear.content)
+
+
+def _content_weights(session: Session) -> Sequence[float]:
+    return session.config.hybrid.content_weights if session.likeness is not None else (0.0,)
+
+
+def _best_linear(
+    loss_of: Callable[[Linear], float], regularizations: Sequence[float], contents: Sequence[float]
+) -> Linear:
+    """The pair of least loss, one after the other: what content is worth depends little on the regularization."""
+    best = min((Linear(one, contents[0]) for one in regularizations), key=loss_of)
+    best = min((Linear(best.regularization, one) for one in contents), key=loss_of)
+    return min((Linear(one, best.content) for one in regularizations), key=loss_of)
 
 
 def _some(count: int, limit: int, seed: int) -> np.ndarray:

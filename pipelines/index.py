@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import tensorflow as tf
 
 from pipelines.borrowing import Loans, loans
-from pipelines.describing import contents
+from pipelines.describing import contents, likeness
 from pipelines.feeds import PreparedItems, prepare_items
 from pipelines.lexicon import Lexicon
 from pipelines.progress import progress
@@ -53,38 +53,38 @@ class Index:
 
 def trained_index(session: Session) -> Index:
     """The catalogue of the run, as it was trained."""
-    return index_with(session, session.items.presence, None, new_contents(session))
+    return index_with(session, session.items.presence, None, session.likeness)
 
 
-def new_contents(session: Session) -> dict[str, sp.csr_matrix]:
-    """`pipelines.describing.contents` of the trained catalogue; none where no item of it is new."""
-    return contents(session.manifest.schema_, session.catalogue) if session.unseen.any() else {}
+def likeness_with(session: Session, presence: np.ndarray, order: np.ndarray | None) -> np.ndarray | None:
+    """`Session.likeness` where items have some of their content alone, or that of another item; see `index_with`."""
+    if order is None and np.array_equal(presence, session.items.presence):
+        return session.likeness
+    column = {name: place for place, name in enumerate(session.manifest.schema_.modalities)}
+    changed = {
+        name: sp.diags(presence[:, column[name]].astype(np.float32)) @ (rows if order is None else rows[order])
+        for name, rows in session.contents.items()
+    }
+    return likeness(changed) if changed else None
 
 
-def index_with(
-    session: Session, presence: np.ndarray, order: np.ndarray | None, described: Mapping[str, sp.csr_matrix]
-) -> Index:
+def index_with(session: Session, presence: np.ndarray, order: np.ndarray | None, alike: np.ndarray | None) -> Index:
     """The catalogue of the run, where items have some of their content alone, or that of another item.
 
     Args:
       presence: bool [N, M], what each item has.
       order: int64 [N], whose content each has; None: its own.
-      described: `new_contents` of the run.
+      alike: `likeness_with` of the same.
     """
     model = session.model
     encodings = dict(model.cache)
     if order is not None:
         encodings = {name: tf.gather(value, order) for name, value in encodings.items()}
-        described = {name: rows[order] for name, rows in described.items()}
-    column = {name: place for place, name in enumerate(session.manifest.schema_.modalities)}
-    described = {
-        name: sp.diags(presence[:, column[name]].astype(np.float32)) @ rows for name, rows in described.items()
-    }
     there = tf.constant(presence)
     table, weights = (value.numpy() for value in model.items(there, encodings))
     content_only = model.items_by_content(there, encodings)[0].numpy()
     known, new = np.flatnonzero(~session.unseen), np.flatnonzero(session.unseen)
-    lent = loans(known, new, described, content_only, session.config.hybrid)
+    lent = loans(known, new, alike, content_only, session.config.hybrid)
     return Index(session.catalogue, lent.with_ids(table, content_only), weights, np.arange(len(table)), lent)
 
 
@@ -132,8 +132,10 @@ def updated_index(session: Session, catalogue: Catalogue) -> Index:
                 into[new[rows]] = value.numpy()[: len(rows)]
             advance(int(rows[-1]) + 1, len(new))
     seen = (trained >= 0) & ~session.unseen[trained]
-    described = contents(session.manifest.schema_, catalogue) if not seen.all() else {}
-    lent = loans(np.flatnonzero(seen), np.flatnonzero(~seen), described, result[2], session.config.hybrid)
+    small = len(catalogue) <= session.config.hybrid.linear_items and not seen.all()
+    described = contents(session.manifest.schema_, catalogue) if small else {}
+    alike = likeness(described) if described else None
+    lent = loans(np.flatnonzero(seen), np.flatnonzero(~seen), alike, result[2], session.config.hybrid)
     return Index(catalogue, lent.with_ids(result[0], result[2]), result[1], trained, lent)
 
 

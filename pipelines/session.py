@@ -8,10 +8,12 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse as sp
 import tensorflow as tf
 
 from pipelines.blend import Blend
 from pipelines.config import Config
+from pipelines.describing import contents, likeness
 from pipelines.encoders import start_encoders
 from pipelines.feeds import PreparedItems, prepare_items
 from pipelines.heldout import Requests, make_requests
@@ -44,6 +46,17 @@ class Session:
     def unseen(self) -> np.ndarray:
         """bool [N], items without a training event."""
         return np.bincount(self.events.items, minlength=len(self.catalogue)) == 0
+
+    @cached_property
+    def contents(self) -> dict[str, sp.csr_matrix]:
+        """`pipelines.describing.contents` of the catalogue; none where it has none, or is too large to compare with itself."""
+        small = len(self.catalogue) <= self.config.hybrid.linear_items
+        return contents(self.manifest.schema_, self.catalogue) if small else {}
+
+    @cached_property
+    def likeness(self) -> np.ndarray | None:
+        """`pipelines.describing.likeness` of the catalogue; None where `contents` is empty."""
+        return likeness(self.contents) if self.contents else None
 
 
 def records_id(records: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,17 +24,32 @@ def training_matrix(events: TrainingEvents, num_items: int) -> sp.csr_matrix:
     return train
 
 
-def neighbour_links(train: sp.csr_matrix, regularization: float, settings: HybridConfig) -> Links:
+@dataclass(frozen=True)
+class Linear:
+    """What the linear model of neighbours is told beside the events; see `ease_weights`.
+
+    Attributes:
+      regularization: of its weights.
+      content: how much the items' likeness counts beside common users, 0 = nothing.
+    """
+
+    regularization: float
+    content: float = 0.0
+
+
+def neighbour_links(train: sp.csr_matrix, linear: Linear, likeness: np.ndarray | None, settings: HybridConfig) -> Links:
     """Which items the users of an item take: the largest weights of EASE, or of item-kNN where there are too many items.
 
     Args:
       train: see `training_matrix`.
-      regularization: of EASE.
+      linear: of EASE.
+      likeness: see `ease_weights`; None where nothing is known of the items' content, or it shall not count.
     """
     if train.shape[1] > settings.linear_items:
         near = item_similarities(train, shrinkage=settings.shrinkage, neighbours=settings.neighbours)
     else:
-        near = sp.csr_matrix(ease_weights(train, regularization))
+        alike = linear.content * likeness if linear.content and likeness is not None else None
+        near = sp.csr_matrix(ease_weights(train, linear.regularization, alike))
     return packed(near, settings.neighbours)
 
 
@@ -43,7 +59,8 @@ def count_statistics(
     history: int,
     *,
     ordered: bool,
-    regularization: float,
+    linear: Linear,
+    likeness: np.ndarray | None,
     settings: HybridConfig,
 ) -> Statistics:
     """Statistics of the training events alone.
@@ -52,9 +69,9 @@ def count_statistics(
       num_items: N, of the catalogue.
       history: events of a history that the model sees.
       ordered: whether the events of a user have an order; without one there is no successor, and no newest event.
-      regularization: see `neighbour_links`.
+      linear, likeness: see `neighbour_links`.
     """
-    links = {NEIGHBOURS: neighbour_links(training_matrix(events, num_items), regularization, settings)}
+    links = {NEIGHBOURS: neighbour_links(training_matrix(events, num_items), linear, likeness, settings)}
     last = {NEIGHBOURS: history}
     if ordered:
         _, users = np.unique(events.users, return_inverse=True)
@@ -65,13 +82,21 @@ def count_statistics(
     return Statistics(links, np.log1p(counts).astype(np.float32), counts == 0, last)
 
 
-def ease_weights(train: sp.csr_matrix, regularization: float) -> np.ndarray:
+def ease_weights(train: sp.csr_matrix, regularization: float, likeness: np.ndarray | None = None) -> np.ndarray:
     """float32 [N, N] with a zero diagonal: the ridge regression of every column of `train` [users, N] on all others.
 
     With P = (X^T X + regularization I)^-1 it is B[i, j] = -P[i, j] / P[j, j] (Steck, 2019, "Embarrassingly shallow
-    autoencoders for sparse data", arXiv:1905.03375).
+    autoencoders for sparse data", arXiv:1905.03375). With the items' likeness added to X^T X it must foretell their
+    content as well: each term of it is one more user (Jeunen et al., 2020, "Closed-form models for collaborative
+    filtering with side-information", RecSys).
+
+    Args:
+      likeness: [N, N], positive semi-definite, in units of common users; of items that anybody took.
     """
     gram = (train.T @ train).toarray().astype(np.float64)
+    if likeness is not None:
+        taken = np.flatnonzero(gram.diagonal())
+        gram[np.ix_(taken, taken)] += likeness[np.ix_(taken, taken)]
     gram[np.diag_indices_from(gram)] += regularization
     inverse = np.linalg.inv(gram)
     weights = (-inverse / np.diag(inverse)).astype(np.float32)

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from pipelines.blend import Blend
 from pipelines.borrowing import Loans, loans, nearest_shares, ridge_shares
 from pipelines.config import HybridConfig
-from pipelines.hybrid import _there
+from pipelines.describing import likeness
+from pipelines.hybrid import _best_linear, _there
 from pipelines.likelihood import Shares, most_likely
 from pipelines.queries import Queries
-from pipelines.statistics import completed, count_statistics, packed, succession, unpacked
+from pipelines.statistics import Linear, completed, count_statistics, packed, succession, unpacked
 from tfrecs.errors import DataError
 from tfrecs.reader import TrainingEvents
 from towers.hybrid import (
@@ -34,7 +35,7 @@ from towers.hybrid import (
 )
 
 SETTINGS = HybridConfig(neighbours=4, shrinkage=0.0, window=1)
-COUNTED = {"regularization": 1.0, "settings": SETTINGS}
+COUNTED = {"linear": Linear(1.0), "likeness": None, "settings": SETTINGS}
 
 
 def dense(links: Links) -> np.ndarray:
@@ -124,7 +125,7 @@ def test_counting_neighbours_successors_and_popularity() -> None:
 def test_a_large_catalogue_has_the_neighbours_of_item_knn() -> None:
     events = TrainingEvents(np.array(["a", "a", "b"]), np.array([0, 1, 0], np.int32), np.arange(3))
     large = SETTINGS.model_copy(update={"linear_items": 1})
-    counted = count_statistics(events, 2, 50, ordered=True, regularization=1.0, settings=large)
+    counted = count_statistics(events, 2, 50, ordered=True, **(COUNTED | {"settings": large}))
     np.testing.assert_allclose(dense(counted.links[NEIGHBOURS]), [[0, 2**-0.5], [2**-0.5, 0]], rtol=1e-6)
 
 
@@ -185,7 +186,7 @@ def test_statistics_follow_the_items_into_another_catalogue() -> None:
 
 
 def test_a_catalogue_of_new_items_alone_has_nothing_to_borrow() -> None:
-    lent = loans(np.zeros(0, np.int64), np.arange(2), {}, np.eye(2), SETTINGS)
+    lent = loans(np.zeros(0, np.int64), np.arange(2), None, np.eye(2), SETTINGS)
     alone = completed(three_items(), np.array([-1, -1]), lent, new_links=1)
     assert not dense(alone.links[NEIGHBOURS]).any()
     assert alone.popularity.tolist() == [0.0, 0.0]
@@ -194,12 +195,12 @@ def test_a_catalogue_of_new_items_alone_has_nothing_to_borrow() -> None:
 
 def test_shares_of_a_ridge_regression_on_content() -> None:
     content = {"text": sp.csr_matrix([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])}
-    shares = ridge_shares(content, np.array([3, 4]), np.array([0, 1, 2]), 1.0)
+    shares = ridge_shares(likeness(content), np.array([3, 4]), np.array([0, 1, 2]), 1.0)
     # K + I = [[2, 1, 0], [1, 2, 0], [0, 0, 2]]: the two alike share what one alone would give half of; like none: nothing.
     np.testing.assert_allclose(shares, [[1 / 3, 1 / 3, 0], [0, 0, 0]], atol=1e-6)
     # A second feature that the items lack halves the likeness: K' = K / 2.
     both = content | {"image": sp.csr_matrix((5, 2))}
-    halved = ridge_shares(both, np.array([3]), np.array([0, 1, 2]), 1.0)
+    halved = ridge_shares(likeness(both), np.array([3]), np.array([0, 1, 2]), 1.0)
     np.testing.assert_allclose(halved, [[0.25, 0.25, 0]], atol=1e-6)
 
 
@@ -208,7 +209,7 @@ def test_the_nearest_lend_where_there_is_no_plain_content() -> None:
     np.testing.assert_allclose(nearest_shares(unit[2:], unit[:2], 1).toarray(), [[0, 1]], atol=1e-6)
     np.testing.assert_allclose(nearest_shares(unit[2:], unit[:2], 2).toarray(), [[0.6 / 1.4, 0.8 / 1.4]], atol=1e-5)
     few = SETTINGS.model_copy(update={"nearest": 1})
-    lent = loans(np.array([0, 1]), np.array([2]), {}, 3 * unit, few)
+    lent = loans(np.array([0, 1]), np.array([2]), None, 3 * unit, few)
     np.testing.assert_allclose(sp.csr_matrix(lent.shares).toarray(), [[0, 1]], atol=1e-6)
 
 
@@ -274,8 +275,22 @@ def test_who_meets_a_new_item_first_does_not_say_how_likely_it_is() -> None:
     assert _there(unknown, first).all()
 
 
+def test_regularization_and_content_are_chosen_one_after_the_other() -> None:
+    asked: list[Linear] = []
+
+    def loss(linear: Linear) -> float:  # Least at (100, 30), but at regularization 300 as long as content says nothing.
+        asked.append(linear)
+        return abs(linear.regularization - (100 if linear.content else 300)) / 100 + abs(linear.content - 30)
+
+    assert _best_linear(loss, (100.0, 300.0), (0.0, 30.0)) == Linear(100.0, 30.0)
+    assert set(asked) == {Linear(100.0, 0.0), Linear(300.0, 0.0), Linear(300.0, 30.0), Linear(100.0, 30.0)}
+    assert _best_linear(loss, (100.0, 300.0), (0.0,)) == Linear(300.0, 0.0)
+
+
 def test_a_blend_survives_its_file_and_a_broken_file_is_one_line(tmp_path: Path) -> None:
-    blend = Blend(100.0, {TOWER: 0.9, NEIGHBOURS: 0.1}, {TOWER: 0.5, BIAS: -1.0}, [{"parts": [TOWER], "loss": 1.0}])
+    blend = Blend(
+        100.0, {TOWER: 0.9, NEIGHBOURS: 0.1}, {TOWER: 0.5, BIAS: -1.0}, [{"parts": [TOWER], "loss": 1.0}], 30.0
+    )
     assert Blend.load(tmp_path) is None
     blend.save(tmp_path)
     assert Blend.load(tmp_path) == blend

@@ -105,6 +105,22 @@ def test_ease_columns_are_ridge_regressions_on_the_other_items() -> None:
     assert learned[3, 3] == 0.0
 
 
+def test_in_ease_each_term_of_the_content_is_one_more_user() -> None:
+    rng = np.random.default_rng(2)
+    matrix = sp.random(30, 5, density=0.4, format="csr", dtype=np.float32, rng=rng)
+    content = rng.random((5, 7)).astype(np.float32)
+    together = sp.vstack([matrix, sp.csr_matrix(content.T)], format="csr")
+    learned = ease_weights(matrix, 2.0, content @ content.T)
+    np.testing.assert_allclose(learned, ease_weights(together, 2.0), rtol=1e-3, atol=1e-5)
+
+
+def test_content_leads_to_no_item_that_nobody_took() -> None:
+    matrix = sp.csr_matrix(np.array([[1, 1, 0], [1, 0, 0]], np.float32))
+    learned = ease_weights(matrix, 1.0, np.ones((3, 3), np.float32))
+    assert learned[:, 2].tolist() == learned[2].tolist() == [0.0, 0.0, 0.0]
+    assert learned[0, 1] > ease_weights(matrix, 1.0)[0, 1]
+
+
 def test_ease_scores_sum_over_the_newest_events() -> None:
     learned = ease_weights(TRAINING.matrix, 1.0)
     ask = ease.fit(TRAINING, {"regularization": 1.0}, 0)

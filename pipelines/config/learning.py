@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -27,7 +27,8 @@ class HybridConfig(Section):
     """The hybrid score: towers, neighbours, successors and popularity, with weights learned on the validation split.
 
     Neighbours are the weights of a linear item-item model with one of the `regularizations`, which the validation split
-    chooses; of more than `linear_items` items they are item-kNN's. `neighbours`: kept of each item; `recent`,
+    chooses, as it does how many common users it is worth that two items are alike (`content_weights`); of more than
+    `linear_items` items they are item-kNN's. `neighbours`: kept of each item; `recent`,
     `last_successors`: newest items of an ordered history that count, once more and for successors; `window`: events
     after an item in which something is its successor; `shrinkage`: added to the denominators of successors and of
     item-kNN. A new item borrows from known ones through a kernel ridge regression on its content with
@@ -38,6 +39,7 @@ class HybridConfig(Section):
 
     enabled: bool = True
     regularizations: tuple[float, ...] = Field((30.0, 100.0, 300.0, 1000.0), min_length=1)
+    content_weights: tuple[Annotated[float, Field(ge=0)], ...] = Field((0.0, 30.0, 100.0, 300.0), min_length=1)
     linear_items: int = Field(6000, ge=0)
     neighbours: int = Field(200, ge=1)
     recent: int = Field(5, ge=1)
