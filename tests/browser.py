@@ -107,12 +107,21 @@ class Running:
 
 
 @contextmanager
-def running(whole: Whole, root: Path, model_port: int, timeout: float) -> Iterator[Running]:
-    """The app on a port of its own, in a thread: the test's own thread has the browser's event loop."""
+def running(whole: Whole, root: Path, model_port: int, timeout: float, token: str | None = None) -> Iterator[Running]:
+    """The app on a port of its own, in a thread: the test's own thread has the browser's event loop.
+
+    Args:
+      token: what POST and DELETE must bring.
+    """
     data, models, evil = with_evil_title(whole, root)
     settings = whole.config.app.model_copy(update={"timeout": timeout})
     target = f"127.0.0.1:{model_port}"
-    job = AppJob(whole.config.model_copy(update={"app": settings}), "demo", data, models, root / "state", target)
+    tokens = None if token is None else root / "tokens"
+    if tokens is not None:
+        tokens.write_text(f"{token}\n", encoding="utf-8")
+        tokens.chmod(0o600)
+    config = whole.config.model_copy(update={"app": settings})
+    job = AppJob(config, "demo", data, models, root / "state", target, token_file=tokens)
     listening = socket.create_server(("127.0.0.1", 0))
     failure: list[BaseException] = []
     server: list[uvicorn.Server] = []

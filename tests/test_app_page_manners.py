@@ -174,3 +174,40 @@ def test_without_its_model_server_the_page_says_so_and_comes_back(
             page.keyboard.press("Enter")
             settled(page)
         assert get(lonely, f"/users/{user_of(page)}")["events"] == 1
+
+
+def test_where_writes_want_a_token_the_page_asks_for_it_and_saves_what_was_said(
+    site: Running, whole: Whole, visit: Opener, tmp_path: Path
+) -> None:
+    with running(whole, tmp_path, site.model_port, 10.0, token="the-right-words") as guarded:
+        page = visit(guarded, quiet=False)  # the browser logs each 401 as an error
+        first = ids(page)
+        page.locator(".act.is-like").first.click()
+        expect(page.locator("#toast")).to_contain_text("Not saved: a token is needed")
+        page.get_by_role("button", name="Give a token").click()
+        assert page.evaluate("document.activeElement.id") == "token"
+        assert ids(page) == first
+        page.keyboard.type("other-words")
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Give a token").click()
+        page.keyboard.type("the-right-words")
+        assert first[0] not in asked(page, lambda: page.keyboard.press("Enter"))
+        expect(page.locator("#token")).to_have_count(0)
+        assert get(guarded, f"/users/{user_of(page)}")["events"] == 1
+
+        page.reload()  # the tab keeps the token
+        settled(page)
+        asked(page, page.locator(".act.is-like").first.click)
+        assert get(guarded, f"/users/{user_of(page)}")["events"] == 2
+
+        user = user_of(page)
+        page.evaluate("sessionStorage.clear()")
+        page.reload()
+        settled(page)
+        page.click("#open-profile")
+        page.click("#forget")
+        page.click("#forget-sure")
+        expect(page.locator("#profile [role=alert]")).to_contain_text("Not forgotten: a token is needed")
+        page.fill("#profile #token", "the-right-words")
+        asked(page, lambda: page.keyboard.press("Enter"))
+        assert get(guarded, f"/users/{user}")["events"] == 0

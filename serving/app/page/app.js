@@ -222,9 +222,21 @@ async function tell(event, after = null) {
     const again = async () => {
       if (await tell(whole, after)) (after ?? (() => toast("Saved.")))();
     };
-    toast(`Not saved: ${error.message}`, { bad: true, action: ["Try again", again] });
+    const action = error.status === 401 ? ["Give a token", () => askToken(error, again)] : ["Try again", again];
+    toast(`Not saved: ${error.message}`, { bad: true, action });
     return false;
   }
+}
+
+/** Above the list, which stays; what was not saved is sent again with the token. */
+function askToken(error, again) {
+  const token = (value) => {
+    setToken(value);
+    byId("state").replaceChildren();
+    again();
+  };
+  byId("state").replaceChildren(failed(error, { token }));
+  byId("token").focus();
 }
 
 async function say(words) {

@@ -1,8 +1,8 @@
 // The profile panel: what lists are based on, in the app's own words and numbers, and the way to be forgotten.
 
 import { el, byId, button } from "./dom.js";
-import { api } from "./api.js";
-import { failed } from "./states.js";
+import { api, setToken } from "./api.js";
+import { failed, tokenForm } from "./states.js";
 
 const DID = { view: "looked at", click: "opened", like: "liked", dislike: "did not like", rating: "rated", query: "asked" };
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
@@ -103,14 +103,20 @@ export class Profile {
   #forget(user, profile) {
     const box = el("div", { class: "forget" });
     const ask = () => {
-      const sure = button("Yes, forget all of it", async () => {
+      const forget = async () => {
         sure.disabled = true;
         try {
           this.on.forgot(await api.forget(user.id));
         } catch (error) {
-          box.replaceChildren(el("p", { role: "alert", class: "is-bad" }, `Not forgotten: ${error.message}`), first());
+          const token = (value) => {
+            setToken(value);
+            forget();
+          };
+          const way = error.status === 401 ? tokenForm(token) : first();
+          box.replaceChildren(el("p", { role: "alert", class: "is-bad" }, `Not forgotten: ${error.message}`), way);
         }
-      }, { class: "button is-danger", id: "forget-sure" });
+      };
+      const sure = button("Yes, forget all of it", forget, { class: "button is-danger", id: "forget-sure" });
       const what = profile.events === 1 ? "the one event" : `all ${profile.events} events`;
       box.replaceChildren(el("p", {}, `Delete ${what} for good?`), el("div", { class: "state-ways" }, sure, button("Keep it", () => {
         box.replaceChildren(first());

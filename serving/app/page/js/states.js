@@ -36,10 +36,10 @@ export const passing = (error) => [0, 429, 502, 503, 504].includes(error.status)
 
 /**
  * @param {import("./api.js").ApiError} error
- * @param {{retry: () => void, reset: () => void, token: (value: string) => void, wait: number}} ways
+ * @param {{retry?: () => void, reset?: () => void, token: (value: string) => void, wait?: number}} ways of a 401 the token alone
  *   wait: seconds until the page tries again by itself; 0: it does not
  */
-export function failed(error, { retry, reset, token, wait }) {
+export function failed(error, { retry, reset, token, wait = 0 }) {
   const parts = [
     el("h2", {}, TITLES[error.status] ?? "Something went wrong"),
     el("p", { class: "state-detail" }, error.message),
@@ -54,7 +54,7 @@ export function failed(error, { retry, reset, token, wait }) {
   return el("div", { class: "state is-error", "data-state": "error", role: "alert" }, parts);
 }
 
-function tokenForm(onToken) {
+export function tokenForm(onToken) {
   const field = el("input", { id: "token", type: "password", autocomplete: "off", required: true });
   const form = el("form", { class: "token" }, el("label", { htmlFor: "token" }, "Token"), field, el("button", { type: "submit", class: "button is-main" }, "Use it"));
   form.addEventListener("submit", (event) => {
