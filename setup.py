@@ -42,6 +42,7 @@ APP = [
     "prometheus-client>=0.20",
     "redis>=5",
     "swagger-ui-bundle>=1.1",
+    "threadpoolctl>=3",
 ]
 BEAM = ["apache-beam==2.77.0"]
 

@@ -88,13 +88,11 @@ async def under_load(
         times.append(1000 * (time.perf_counter() - at))
         statuses[status] += 1
 
-    under_way = set()
+    under_way = []
     for number in range(int(rate * seconds)):
         at = begun + number / rate
         await asyncio.sleep(max(0.0, at - time.perf_counter()))
-        task = asyncio.create_task(one(at, *_request(number, items, rng)))
-        under_way.add(task)
-        task.add_done_callback(under_way.discard)
+        under_way.append(asyncio.create_task(one(at, *_request(number, items, rng))))
     await asyncio.gather(*under_way)
     took = time.perf_counter() - begun
     return {
@@ -134,13 +132,28 @@ class Pool:
         content = b"" if body is None else json.dumps(body).encode()
         head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         async with self._slots:
-            reader, writer = self._free.pop() if self._free else await asyncio.open_connection("127.0.0.1", self._port)
-            writer.write(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
-            lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
+            request = f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
+            reader, writer, lines = await self._sent(request)
             length = next(int(line.split(":")[1]) for line in lines if line.startswith("content-length:"))
             answer = await reader.readexactly(length)
             self._free.append((reader, writer))
         return int(lines[0].split()[1]), json.loads(answer)
+
+    async def _sent(self, request: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, list[str]]:
+        """The connection and the head of the answer. A kept connection that the app has closed meanwhile, as it does with
+        idle ones, gives no byte: then the next, at last a new one."""
+        while True:
+            kept = bool(self._free)
+            reader, writer = self._free.pop() if kept else await asyncio.open_connection("127.0.0.1", self._port)
+            try:
+                writer.write(request)
+                head = await reader.readuntil(b"\r\n\r\n")
+            except (asyncio.IncompleteReadError, ConnectionError) as error:
+                writer.close()
+                if not kept or getattr(error, "partial", b""):
+                    raise
+            else:
+                return reader, writer, head.decode("latin-1").lower().split("\r\n")
 
 
 @contextmanager
