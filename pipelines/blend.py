@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pipelines.run_folder import write_text
@@ -23,6 +23,7 @@ class Blend:
       regularization: of the linear model behind the neighbours; `content`: how much likeness counts in it.
       weights: name of the part -> weight, none negative.
       new_weights: the same for items that nothing was counted of, and their `towers.hybrid.BIAS`.
+      softness: name of the links -> see `towers.hybrid.HybridScore`.
       steps: the parts as they were added one by one: `parts`, `loss` (cross-entropy in nats) and the validation metrics.
     """
 
@@ -31,6 +32,7 @@ class Blend:
     new_weights: Mapping[str, float]
     steps: Sequence[Mapping[str, object]]
     content: float = 0.0
+    softness: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def linear(self) -> Linear:

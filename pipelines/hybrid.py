@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -19,7 +20,7 @@ from pipelines.scoring import ModelScorer, pad_history
 from pipelines.session import Session, all_validation
 from pipelines.statistics import Linear, completed, count_statistics, neighbour_links, training_matrix
 from pipelines.words import Words, words_of
-from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore, Statistics
+from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore, Statistics, links_of
 
 MEASURED = ("recall@20", "ndcg@10", "ndcg@20")
 _FEW = 500  # requests that choose the regularization
@@ -58,7 +59,8 @@ def hybrid_score(session: Session, statistics: Statistics | None) -> HybridScore
     blend = session.blend
     if blend is None or statistics is None:
         return None
-    return HybridScore(statistics, blend.weights, blend.new_weights).exploring(session.config.hybrid.explore)
+    score = HybridScore(statistics, blend.weights, blend.new_weights, blend.softness)
+    return score.exploring(session.config.hybrid.explore)
 
 
 def trained_scorer(session: Session, requests: Requests, variant: WithContent) -> ModelScorer:
@@ -118,7 +120,7 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
     scorer = ModelScorer(session.model, requests.without_texts(), tf.constant(index.table))
 
     def parts_of(statistics: Statistics, names: Sequence[str], queries: Queries) -> Shares:
-        everything = HybridScore(statistics, dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0))
+        everything = HybridScore(statistics, dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0), {})
         return _parts(scorer, everything, names, queries, candidates, new, first, evaluate.batch)
 
     few, train = queries.take(_some(len(queries), _FEW, session.config.seed)), training_matrix(session.events, count)
@@ -129,7 +131,8 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
         alone = Statistics(
             {NEIGHBOURS: links}, np.zeros(count, np.float32), new, {NEIGHBOURS: session.config.user.history}
         )
-        return most_likely(parts_of(alone, [TOWER, NEIGHBOURS], few), 2, apart=False).loss
+        names, middle = [TOWER, NEIGHBOURS], settings.softness[len(settings.softness) // 2]
+        return most_likely(softened(parts_of(alone, names, few), names, {NEIGHBOURS: middle}), 2, apart=False).loss
 
     linear = Linear(settings.regularizations[0])
     if count <= settings.linear_items:
@@ -137,6 +140,8 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
     statistics = of_index(session, counted(session, linear, session.likeness), index)
     names = [TOWER, NEIGHBOURS, *([RECENT, SUCCESSORS] if SUCCESSORS in statistics.links else []), POPULARITY]
     shares = parts_of(statistics, names, queries)
+    softness = _best_softness(shares.some(_some(len(queries), _FEW, session.config.seed)), names, settings.softness)
+    shares = softened(shares, names, softness)
     steps: list[dict[str, object]] = []
     weights: dict[str, float] = {}
     new_weights: dict[str, float] = {}
@@ -145,7 +150,7 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
         learned = most_likely(shares, size, apart=apart)
         weights = dict(zip(names, learned.weights, strict=False))
         new_weights = dict(zip(names, learned.new_weights, strict=False)) | ({BIAS: learned.bias} if apart else {})
-        scorer.hybrid = HybridScore(statistics, weights, new_weights)
+        scorer.hybrid = HybridScore(statistics, weights, new_weights, softness)
         ranking = metrics.rank(
             lambda part: np.where(_absent(first, part.times), -np.inf, scorer(part)),
             queries,
@@ -157,7 +162,7 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
         measured = {name: accuracy[name] for name in MEASURED}
         own = {"new_weights": new_weights} if apart else {}
         steps.append({"parts": names[:size], "loss": learned.loss, "weights": weights, **own, **measured})
-    return Blend(linear.regularization, weights, new_weights, steps, linear.content)
+    return Blend(linear.regularization, weights, new_weights, steps, linear.content, softness)
 
 
 def _content_weights(session: Session) -> Sequence[float]:
@@ -171,6 +176,27 @@ def _best_linear(
     best = min((Linear(one, contents[0]) for one in regularizations), key=loss_of)
     best = min((Linear(best.regularization, one) for one in contents), key=loss_of)
     return min((Linear(one, best.content) for one in regularizations), key=loss_of)
+
+
+def softened(shares: Shares, names: Sequence[str], softness: Mapping[str, float]) -> Shares:
+    """The shares of a hybrid score with that softness, from those of one without."""
+    values = shares.values.copy()
+    for column, name in enumerate(names):
+        if links_of(name) in softness:
+            values[..., column] = np.arcsinh(values[..., column] / softness[links_of(name)])
+    return replace(shares, values=values)
+
+
+def _best_softness(shares: Shares, names: Sequence[str], choices: Sequence[float]) -> dict[str, float]:
+    """That of least loss, first of the neighbours, whole and recent, then of the successors where there are any."""
+    chosen: dict[str, float] = {}
+    for links in dict.fromkeys(links_of(name) for name in names if name not in (TOWER, POPULARITY)):
+        size = 1 + max(place for place, name in enumerate(names) if links_of(name) == links)
+        losses = [
+            most_likely(softened(shares, names, chosen | {links: one}), size, apart=False).loss for one in choices
+        ]
+        chosen[links] = choices[int(np.argmin(losses))]
+    return chosen
 
 
 def _some(count: int, limit: int, seed: int) -> np.ndarray:

@@ -27,6 +27,10 @@ class Shares:
     new: np.ndarray
     correction: float
 
+    def some(self, rows: np.ndarray) -> Shares:
+        """Those of some of the choices."""
+        return Shares(self.values[rows], self.new[rows], self.correction)
+
 
 @dataclass(frozen=True)
 class Likely:

@@ -15,7 +15,7 @@ from pipelines.blend import Blend
 from pipelines.borrowing import Loans, loans, nearest_shares, ridge_shares
 from pipelines.config import HybridConfig
 from pipelines.describing import likeness
-from pipelines.hybrid import _best_linear, _there
+from pipelines.hybrid import _best_linear, _best_softness, _there, softened
 from pipelines.likelihood import Shares, most_likely
 from pipelines.queries import Queries
 from pipelines.statistics import Linear, completed, count_statistics, packed, succession, unpacked
@@ -35,6 +35,7 @@ from towers.hybrid import (
 )
 
 SETTINGS = HybridConfig(neighbours=4, shrinkage=0.0, window=1)
+SOFTNESS = {NEIGHBOURS: 0.5, SUCCESSORS: 0.1}
 COUNTED = {"linear": Linear(1.0), "likeness": None, "settings": SETTINGS}
 
 
@@ -50,9 +51,14 @@ def three_items() -> Statistics:
     return Statistics({NEIGHBOURS: near, SUCCESSORS: after}, popularity, new, {NEIGHBOURS: 2, RECENT: 1, SUCCESSORS: 2})
 
 
-def score(weights: dict[str, float], history: list[int], new: dict[str, float] | None = None) -> list[float]:
+def score(
+    weights: dict[str, float],
+    history: list[int],
+    new: dict[str, float] | None = None,
+    softness: dict[str, float] | None = None,
+) -> list[float]:
     index = tf.constant([history + [0] * (4 - len(history))], tf.int32)
-    hybrid = HybridScore(three_items(), weights, new or {})
+    hybrid = HybridScore(three_items(), weights, new or {}, softness or {})
     return hybrid(tf.zeros([1, 3]), index, tf.constant([len(history)])).numpy()[0].tolist()
 
 
@@ -67,15 +73,41 @@ def test_each_part_is_its_sum_over_the_newest_items_times_its_weight() -> None:
     assert score({}, [0], {BIAS: -1.0}) == [0.0, 0.0, -1.0]
 
 
+def test_a_part_is_linear_for_small_sums_and_a_logarithm_for_large_ones() -> None:
+    soft = score({RECENT: 2.0}, [1, 0], {RECENT: 2.0}, {NEIGHBOURS: 0.25})
+    np.testing.assert_allclose(soft, [0.0, 2 * np.arcsinh(2.0), 2 * np.arcsinh(1.0)], rtol=1e-6)  # 0.5 and 0.25
+    nearly = score({SUCCESSORS: 1.0}, [0, 1], softness={SUCCESSORS: 1000.0})
+    np.testing.assert_allclose(nearly, [0.002, 0.0, 0.0], rtol=1e-6)
+    small = score({SUCCESSORS: 1.0}, [0, 1], softness={SUCCESSORS: 1e-3})
+    np.testing.assert_allclose(small[0], np.log(2 * 2.0 / 1e-3), rtol=1e-6)
+
+
+def test_softening_shares_is_asking_the_soft_score() -> None:
+    raw = np.array([[[1.0, 0.5, 2.0, 3.0], [0.0, np.nan, -1.0, 1.0]]], np.float32)
+    shares = Shares(raw, np.zeros((1, 2), bool), 0.0)
+    soft = softened(shares, [TOWER, NEIGHBOURS, SUCCESSORS, POPULARITY], SOFTNESS).values
+    np.testing.assert_array_equal(soft[..., [0, 3]], raw[..., [0, 3]])
+    np.testing.assert_allclose(soft[0, 0, 1:3], [np.arcsinh(1.0), np.arcsinh(20.0)], rtol=1e-6)
+    assert np.isnan(soft[0, 1, 1])
+    assert soft[0, 1, 2] == pytest.approx(-np.arcsinh(10.0), rel=1e-6)
+
+
+def test_the_softness_that_drew_the_targets_is_found() -> None:
+    parts, none_new = np.abs(parts_of(4000, 2)), np.zeros(30, bool)
+    logits = 0.5 * parts[..., 0] + np.arcsinh(parts[..., 1] / 0.1)
+    shares = choices(parts, logits, none_new)
+    assert _best_softness(shares, [TOWER, NEIGHBOURS], (0.01, 0.1, 1.0)) == {NEIGHBOURS: 0.1}
+
+
 def test_exploring_adds_to_the_score_of_new_items_alone() -> None:
-    hybrid = HybridScore(three_items(), {POPULARITY: 1.0}, {POPULARITY: 1.0, BIAS: 0.5})
+    hybrid = HybridScore(three_items(), {POPULARITY: 1.0}, {POPULARITY: 1.0, BIAS: 0.5}, {})
     asked = tf.zeros([1, 3]), tf.zeros([1, 4], tf.int32), tf.constant([0])
     assert hybrid.exploring(2.0)(*asked).numpy().tolist() == [[3.0, 2.0, 3.5]]
     assert hybrid(*asked).numpy().tolist() == [[3.0, 2.0, 1.5]]
 
 
 def test_the_towers_score_has_its_own_weight() -> None:
-    hybrid = HybridScore(three_items(), {TOWER: 3.0, POPULARITY: 1.0}, {TOWER: 1.0, POPULARITY: 1.0})
+    hybrid = HybridScore(three_items(), {TOWER: 3.0, POPULARITY: 1.0}, {TOWER: 1.0, POPULARITY: 1.0}, {})
     scores = hybrid(tf.constant([[1.0, 2.0, 3.0]]), tf.zeros([1, 4], tf.int32), tf.constant([0]))
     assert scores.numpy().tolist() == [[6.0, 8.0, 4.0]]
 
@@ -89,7 +121,7 @@ def test_only_the_newest_items_count_and_each_one_once() -> None:
 
 def test_padding_more_changes_nothing_and_the_graph_says_what_eager_says() -> None:
     weights = {TOWER: 1.0, NEIGHBOURS: 1.0, SUCCESSORS: 1.0, POPULARITY: 1.0}
-    hybrid = HybridScore(three_items(), weights, {TOWER: 0.5, NEIGHBOURS: 2.0, BIAS: 0.25})
+    hybrid = HybridScore(three_items(), weights, {TOWER: 0.5, NEIGHBOURS: 2.0, BIAS: 0.25}, SOFTNESS)
     scores, count = tf.constant([[0.5, 0.25, 0.0], [0.0, 0.0, 1.0]]), tf.constant([2, 1])
     short = hybrid(scores, tf.constant([[0, 1], [1, 0]]), count)
     long = hybrid(scores, tf.constant([[0, 1, 2, 2], [1, 2, 2, 2]]), count)
@@ -101,8 +133,10 @@ def test_rows_that_only_fill_up_change_no_score() -> None:
     weights = {TOWER: 1.0, NEIGHBOURS: 1.0, SUCCESSORS: 1.0, POPULARITY: 1.0}
     own = {**weights, NEIGHBOURS: 2.0, BIAS: 1.0}
     scores, index, count = tf.constant([[0.5, 0.25, 0.0]]), tf.constant([[0, 1]]), tf.constant([2])
-    whole = HybridScore(three_items().padded(5), weights, own)(tf.pad(scores, [[0, 0], [0, 2]]), index, count)
-    np.testing.assert_array_equal(whole[:, :3], HybridScore(three_items(), weights, own)(scores, index, count))
+    whole = HybridScore(three_items().padded(5), weights, own, SOFTNESS)(tf.pad(scores, [[0, 0], [0, 2]]), index, count)
+    np.testing.assert_array_equal(
+        whole[:, :3], HybridScore(three_items(), weights, own, SOFTNESS)(scores, index, count)
+    )
 
 
 def test_counting_neighbours_successors_and_popularity() -> None:
@@ -289,7 +323,12 @@ def test_regularization_and_content_are_chosen_one_after_the_other() -> None:
 
 def test_a_blend_survives_its_file_and_a_broken_file_is_one_line(tmp_path: Path) -> None:
     blend = Blend(
-        100.0, {TOWER: 0.9, NEIGHBOURS: 0.1}, {TOWER: 0.5, BIAS: -1.0}, [{"parts": [TOWER], "loss": 1.0}], 30.0
+        100.0,
+        {TOWER: 0.9, NEIGHBOURS: 0.1},
+        {TOWER: 0.5, BIAS: -1.0},
+        [{"parts": [TOWER], "loss": 1.0}],
+        30.0,
+        SOFTNESS,
     )
     assert Blend.load(tmp_path) is None
     blend.save(tmp_path)

@@ -55,22 +55,31 @@ class Statistics:
 class HybridScore(tf.Module):
     """Weighted sum of scores of different origin (a "weighted hybrid": Burke, 2002, "Hybrid recommender systems").
 
-    score(q, i) = w_tower s(q, i) + w_n sum_j n(j, i) + w_r sum_j' n(j', i) + w_s sum_j" t(j", i) / rank(j")
-                  + w_p log count(i) + b
+    score(q, i) = w_tower s(q, i) + w_n f_n(sum_j n(j, i)) + w_r f_n(sum_j' n(j', i))
+                  + w_s f_s(sum_j" t(j", i) / rank(j")) + w_p log count(i) + b,   f(x) = asinh(x / softness)
 
     where j, j' and j" run over the different items of the history's newest events (rank 1 is the newest), each over another
     number of events; n are the weights of a linear item-item model and t says how often i came soon after j". An item
     that nothing was counted of has borrowed figures, and may have weights of its own for them; only such an item has a
-    bias. The sum is the logit of a softmax, so the weights can be learned by maximum likelihood on held-out requests.
+    bias. The sum is the logit of a softmax, so the weights can be learned by maximum likelihood on held-out requests;
+    and what a count is to a chance its logarithm is to a logit, which f is for large x, on both sides of 0.
 
     Args:
       statistics: of the N items.
       weights: name of the part -> weight; a part without one is left out.
       new_weights: the same for items that nothing was counted of, and `BIAS`.
+      softness: name of the links -> where f bends; without one f(x) = x.
     """
 
-    def __init__(self, statistics: Statistics, weights: Mapping[str, float], new_weights: Mapping[str, float]):
+    def __init__(
+        self,
+        statistics: Statistics,
+        weights: Mapping[str, float],
+        new_weights: Mapping[str, float],
+        softness: Mapping[str, float],
+    ):
         super().__init__()
+        self.softness = dict(softness)
         names = [TOWER, NEIGHBOURS, RECENT, SUCCESSORS, POPULARITY]
         # What has no new item needs no weights for one: it is asked about with the same operations as before.
         some_new = bool(statistics.borrowed.any())
@@ -84,7 +93,7 @@ class HybridScore(tf.Module):
         self.num_items = len(statistics.popularity)
         self.popularity = _state(statistics.popularity, "item_popularity")
         self.borrowed = _state(statistics.borrowed.astype(np.float32), "item_is_new")
-        used = {_links_of(name) for name in self.weights}
+        used = {links_of(name) for name in self.weights}
         self.links = {
             name: (_state(links.index, f"{name}_index"), _state(links.value, f"{name}_value"))
             for name, links in statistics.links.items()
@@ -99,7 +108,7 @@ class HybridScore(tf.Module):
 
     def linked(self, name: str, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         """Sum of what the newest items of each history say of every item, float [B, N]."""
-        linked, value = self.links[_links_of(name)]
+        linked, value = self.links[links_of(name)]
         items, weight = newest_different(index, count, self.last[name])
         if name == SUCCESSORS:
             # The newest event says most about the next one.
@@ -115,7 +124,7 @@ class HybridScore(tf.Module):
         """One part but the tower's without its weight, float [B, N], or [1, N] where histories do not matter."""
         if name == POPULARITY:
             return tf.convert_to_tensor(self.popularity)[None, :]
-        return self.linked(name, index, count)
+        return soft(self.linked(name, index, count), self.softness.get(links_of(name)))
 
     def __call__(self, scores: tf.Tensor, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         """
@@ -138,7 +147,13 @@ class HybridScore(tf.Module):
         return known if known == new else known + (new - known) * self.borrowed
 
 
-def _links_of(name: str) -> str:
+def soft(values: tf.Tensor, softness: float | None) -> tf.Tensor:
+    """asinh(values / softness); the values themselves where there is none."""
+    return values if softness is None else tf.asinh(values / softness)
+
+
+def links_of(name: str) -> str:
+    """The links that a part sums up."""
     return NEIGHBOURS if name == RECENT else name
 
 

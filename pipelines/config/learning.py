@@ -33,12 +33,14 @@ class HybridConfig(Section):
     after an item in which something is its successor; `shrinkage`: added to the denominators of successors and of
     item-kNN. A new item borrows from known ones through a kernel ridge regression on its content with
     `content_regularization`, or from the `nearest` ones where that is too large; `new_links`: of each item to new ones. The
-    weights are learned on at most `queries` requests and `candidates` items drawn at random. `explore` is added to the
+    weights are learned on at most `queries` requests and `candidates` items drawn at random. A sum over links x has the part asinh(x / softness) in the score,
+    with the `softness` that validation chooses: nearly linear where it is large. `explore` is added to the
     score of every new item: the log of how many times likelier it is than the data say.
     """
 
     enabled: bool = True
     regularizations: tuple[float, ...] = Field((30.0, 100.0, 300.0, 1000.0), min_length=1)
+    softness: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.003, 0.01, 0.03, 0.1, 0.3, 3.0), min_length=1)
     content_weights: tuple[Annotated[float, Field(ge=0)], ...] = Field((0.0, 30.0, 100.0, 300.0), min_length=1)
     linear_items: int = Field(6000, ge=0)
     neighbours: int = Field(200, ge=1)
