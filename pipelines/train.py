@@ -9,13 +9,13 @@ from typing import Any
 
 import tensorflow as tf
 
+from pipelines.blending import learn_blend
 from pipelines.continuing import former_run, take_over
 from pipelines.cooccurrence import CoOccurrenceStage
 from pipelines.curves import Curves
 from pipelines.encoders import encoder_scales, trained_share
 from pipelines.epochs import LearningJob, LearningResult, fit_epoch, kept_when_stopped, schedule
 from pipelines.feeds import TrainingFeed
-from pipelines.hybrid import learn_blend
 from pipelines.lexicon import run_lexicon
 from pipelines.model import query_encoder, refresh, resolve_encoders
 from pipelines.progress import progress, say

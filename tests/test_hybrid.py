@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.blend import Blend
+from pipelines.blending import _best_linear, _best_softness, _there, softened
 from pipelines.borrowing import Loans, loans, nearest_shares, ridge_shares
 from pipelines.config import HybridConfig
 from pipelines.describing import likeness
-from pipelines.hybrid import _best_linear, _best_softness, _there, softened
 from pipelines.likelihood import Shares, most_likely
 from pipelines.queries import Queries
 from pipelines.statistics import Linear, completed, count_statistics, packed, succession, unpacked
