@@ -22,7 +22,7 @@ from benchmarks.peers.factors import fold_in
 from benchmarks.peers.neighbours import item_knn, popularity, transitions
 from benchmarks.peers.table import ALL, CATEGORIES, EACH, PEERS, Peer, grid, named
 from benchmarks.peers.tfrs_tutorial import fit as tutorial
-from pipelines.describing import standardised, tf_idf
+from pipelines.describing import likeness, standardised, tf_idf
 from pipelines.queries import Queries
 from pipelines.statistics import ease_weights, succession
 from tfrecs.media.plain import looks, sounds
@@ -119,6 +119,15 @@ def test_content_leads_to_no_item_that_nobody_took() -> None:
     learned = ease_weights(matrix, 1.0, np.ones((3, 3), np.float32))
     assert learned[:, 2].tolist() == learned[2].tolist() == [0.0, 0.0, 0.0]
     assert learned[0, 1] > ease_weights(matrix, 1.0)[0, 1]
+
+
+def test_ease_with_content_is_ease_where_content_counts_nothing_and_leads_to_what_is_alike() -> None:
+    plain = ease.fit(TRAINING, {"regularization": 1.0}, 0)({"last": None})(asking([0, 2]))
+    none = ease.with_content(TRAINING, {"regularization": 1.0, "content": 0.0}, 0)({"last": None})(asking([0, 2]))
+    np.testing.assert_allclose(none, plain, rtol=1e-5)
+    learned = ease_weights(TRAINING.matrix, 1.0, 5.0 * likeness(TRAINING.content))
+    some = ease.with_content(TRAINING, {"regularization": 1.0, "content": 5.0}, 0)({"last": None})(asking([0, 2]))
+    np.testing.assert_allclose(some[0], learned[0] + learned[2], rtol=1e-5)
 
 
 def test_ease_scores_sum_over_the_newest_events() -> None:

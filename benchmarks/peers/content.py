@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.base import Ask, Training, linear
+from pipelines.describing import likeness
 
 ALL = "all"
 
@@ -19,11 +20,7 @@ def chosen(training: Training, features: str) -> list[str]:
 
 def kernel(training: Training, features: Sequence[str]) -> np.ndarray:
     """float32 [N, N]: mean over the features of the cosine of two items; 0 for an item that lacks one."""
-    result = np.zeros((training.num_items, training.num_items), np.float32)
-    for name in features:
-        rows = training.content[name]
-        result += (rows @ rows.T).toarray()
-    return result / len(features)
+    return likeness({name: training.content[name] for name in features})
 
 
 def ridge(similarity: np.ndarray, known: np.ndarray, targets: np.ndarray, regularization: float) -> np.ndarray:

@@ -109,6 +109,13 @@ PEERS: tuple[Peer, ...] = (
     ),
     Peer("ease", "benchmarks.peers.ease:fit", grid(regularization=(100.0, 300.0, 1000.0, 3000.0)), _LAST),
     Peer(
+        "ease_content",
+        "benchmarks.peers.ease:with_content",
+        grid(regularization=(30.0, 100.0, 300.0, 1000.0), content=(30.0, 100.0, 300.0)),
+        _LAST,
+        content=True,
+    ),
+    Peer(
         "ials",
         "benchmarks.peers.factors:ials",
         grid(alpha=(0.3, 1.0, 3.0, 10.0), **_ALS)
