@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 _WIDTH = 1e-3  # of the prior around 0, beside the mean loss; it only keeps parts that say the same from drifting
 _APART = 0.5  # deviation of a new item's weight from that of the known ones, where parts have the deviation 1
@@ -57,7 +56,7 @@ def most_likely(shares: Shares, parts: int, *, apart: bool) -> Likely:
     standard = np.where(there[..., None], values, 0.0).astype(np.float64) / scale
     offset = np.where(there, shares.correction, -np.inf)
     offset[:, 0] = 0.0
-    count = len(standard)
+    count, flat = len(standard), standard.reshape(-1, parts)
     fresh = np.nonzero(shares.new & there) if apart else (np.zeros(0, np.int64), np.zeros(0, np.int64))
     standard_fresh = standard[fresh]
     chosen, chosen_new = standard[:, 0].copy(), (shares.new[:, 0] & apart)
@@ -67,16 +66,23 @@ def most_likely(shares: Shares, parts: int, *, apart: bool) -> Likely:
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         known, new, bias = split(weights)
-        logits = standard @ known + offset
-        logits[fresh] = standard_fresh @ new + bias + offset[fresh]
-        log_z = logsumexp(logits, axis=1)
-        share = np.exp(logits - log_z[:, None])
+        # In place, as rows of one matrix: this is what the time goes to.
+        share = (flat @ known).reshape(offset.shape)
+        share += offset
+        share[fresh] = standard_fresh @ new + bias + offset[fresh]
+        chosen_logits = share[:, 0].copy()
+        highest = share.max(axis=1, keepdims=True)
+        share -= highest
+        np.exp(share, out=share)
+        total = share.sum(axis=1, keepdims=True)
+        share /= total
+        log_z = (highest + np.log(total))[:, 0]
         of_new = share[fresh]
         new_gradient = of_new @ standard_fresh / count - chosen[chosen_new].sum(axis=0) / count
         share[fresh] = 0.0
-        gradient = np.einsum("qc,qcp->p", share, standard) / count - chosen[~chosen_new].sum(axis=0) / count
+        gradient = share.ravel() @ flat / count - chosen[~chosen_new].sum(axis=0) / count
         bias_gradient = of_new.sum() / count - chosen_new.mean()
-        value = (log_z - logits[:, 0]).mean() + _WIDTH * (known @ known)
+        value = (log_z - chosen_logits).mean() + _WIDTH * (known @ known)
         gradient += 2 * _WIDTH * known
         if apart:
             off = new - known
