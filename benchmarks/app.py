@@ -46,7 +46,9 @@ def main() -> None:
     titles = layout.titles(options.model / str(layout.latest_version(options.model)))
     with app(options.model.resolve(), options.data.resolve(), options.store) as port:
         figures = asyncio.run(measure(port, sorted(titles), options))
-    text = json.dumps(figures, indent=1)
+    command = f"python -m benchmarks.app --model DIR/{options.model.name} --data DIR --rate {options.rate:g}"
+    command += f" --seconds {options.seconds:g}" + " --store redis://..." * bool(options.store)
+    text = json.dumps({"command": command, **figures}, indent=1)
     print(text)
     if options.out:
         options.out.write_text(text + "\n", encoding="utf-8")
