@@ -50,9 +50,11 @@ def main() -> None:
             running.address, running.rest, base_requests(model), count=options.requests, seconds=options.seconds,
             seed=options.seed, memory=running.megabytes,
         )  # fmt: skip
-    print(json.dumps(figures, indent=1))
+    command = f"python -m benchmarks.fuzz_serving --model DIR/{model.name} --requests {options.requests} --seed {options.seed}"
+    text = json.dumps({"command": command, **figures}, indent=1)
+    print(text)
     if options.out:
-        options.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        options.out.write_text(text + "\n", encoding="utf-8")
     if figures["failures"]:
         raise SystemExit(f"{figures['failures']} of {figures['requests']} requests were not answered rightly")
 
