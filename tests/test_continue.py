@@ -98,7 +98,7 @@ def test_the_start_is_the_earlier_model_and_new_items_have_fresh_weights(grown: 
     assert grew == 2  # Embeddings of ids and the cache of the vectors' encodings.
 
 
-def test_a_continued_run_begins_where_a_new_one_is_epochs_later(grown: Grown, tmp_path: Path) -> None:
+def test_a_continued_run_begins_ahead_of_a_new_one_and_goes_the_whole_way(grown: Grown, tmp_path: Path) -> None:
     arguments = ["train", "--records", str(grown.records), "--out", str(tmp_path / "second")]
     done = CliRunner().invoke(main, [*arguments, "--continue", str(grown.first)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -108,7 +108,7 @@ def test_a_continued_run_begins_where_a_new_one_is_epochs_later(grown: Grown, tm
     continued = RunFolder(tmp_path / "second").read_metrics()
     losses = [row["retrieval_loss"] for row in RunFolder(anew.out).read_metrics()]
     assert len(continued) == 3
-    assert continued[0]["retrieval_loss"] < losses[1] < losses[0]
+    assert continued[0]["retrieval_loss"] < losses[0] - 0.05
 
     report = evaluate.run(evaluate.EvaluateJob(tmp_path / "second")).report
     assert value_of(report.model, "recall@20") > 2 * value_of(report.baselines["random"], "recall@20")
