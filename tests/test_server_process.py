@@ -117,7 +117,7 @@ def test_serving_a_folder_without_a_model_is_an_error_that_says_what_to_do(tmp_p
 def test_stopping_lets_a_request_under_way_finish_and_refuses_new_ones(doubling, tmp_path):
     place(doubling, tmp_path / "scale", 1)
     with running(tmp_path) as server, connected(server) as stubs:
-        slow = stubs.prediction.Predict.future(predict_request("scale", "slow", turns=np.int32(turns_for(stubs, 1.5))))
+        slow = stubs.prediction.Predict.future(predict_request("scale", "slow", turns=np.int32(turns_for(stubs, 3.0))))
         eventually(lambda: server.models._models["scale"][1].users == 1)
         stopping = threading.Thread(target=server.stop)
         stopping.start()

@@ -129,8 +129,13 @@ X = floats([1, 2])
 
 
 def turns_for(stubs: Stubs, seconds: float) -> int:
-    """How many turns of the slow signature take about that long here."""
+    """How many turns of the slow signature take that long here, or longer."""
     stubs.predict("scale", "slow", turns=np.int32(1))
-    begin = time.monotonic()
-    stubs.predict("scale", "slow", turns=np.int32(20))
-    return max(1, int(seconds * 20 / (time.monotonic() - begin)))
+
+    def timed() -> float:
+        begin = time.monotonic()
+        stubs.predict("scale", "slow", turns=np.int32(20))
+        return time.monotonic() - begin
+
+    # The fastest of some: one that had to wait for the machine would make the turns too few.
+    return max(1, int(seconds * 20 / min(timed() for _ in range(3))))
