@@ -123,7 +123,9 @@ def main(
             )
     path = out or RESULTS / f"control-{data.name}-{'-'.join(variant.features)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    command = f"python -m benchmarks.control --data DIR/{data.name} --features {features} --cold-items {cold_items:g}"
+    command += f" --seeds {seeds}" + " --peers-only" * peers_only + "".join(f" --set {one}" for one in changes)
+    path.write_text(json.dumps({"command": command, **result}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
