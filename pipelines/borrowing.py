@@ -51,7 +51,7 @@ def loans(
 
     Args:
       known, new: int64 [S], [R], positions among N items.
-      likeness: see `pipelines.describing.likeness`; None where there is none.
+      likeness: see `pipelines.likeness.likeness`; None where there is none.
       embeddings: float32 [N, D], by content alone.
     """
     if not len(new) or not len(known):
@@ -70,7 +70,7 @@ def ridge_shares(likeness: np.ndarray, new: np.ndarray, known: np.ndarray, regul
     section 2.2): an item like no other gets nothing, and what its neighbours agree on counts once.
 
     Args:
-      likeness: [N, N], see `pipelines.describing.likeness`.
+      likeness: [N, N], see `pipelines.likeness.likeness`.
       new, known: int64 [R], [S], positions of items.
       regularization: variance of what content does not say, in units of what it says.
 

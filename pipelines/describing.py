@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from tfrecs.features import features_for
 from tfrecs.reader import Catalogue, item_features
 from tfrecs.schema import Schema
 
-__all__ = ["contents", "likeness", "standardised", "tf_idf"]
+__all__ = ["contents", "standardised", "tf_idf"]
 
 _BATCH = 256
 
@@ -77,15 +77,3 @@ def contents(schema: Schema, catalogue: Catalogue) -> dict[str, sp.csr_matrix]:
         else:
             described[name] = tf_idf([terms for part in parts for terms in part])
     return described
-
-
-def likeness(contents: Mapping[str, sp.csr_matrix]) -> np.ndarray:
-    """float32 [N, N]: mean over the features of the cosine of two items, 0 where one lacks the feature.
-
-    Args:
-      contents: feature -> csr [N, d] with rows of length 1 or 0; at least one.
-    """
-    total = np.zeros(2 * [next(iter(contents.values())).shape[0]], np.float32)
-    for feature in contents.values():
-        total += (feature @ feature.T).toarray()
-    return total / len(contents)

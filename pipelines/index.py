@@ -10,9 +10,10 @@ import scipy.sparse as sp
 import tensorflow as tf
 
 from pipelines.borrowing import Loans, loans
-from pipelines.describing import contents, likeness
+from pipelines.describing import contents
 from pipelines.feeds import PreparedItems, prepare_items
 from pipelines.lexicon import Lexicon
+from pipelines.likeness import likeness
 from pipelines.progress import progress
 from pipelines.session import Session
 from tfrecs.reader import Catalogue

@@ -13,11 +13,12 @@ import tensorflow as tf
 
 from pipelines.blend import Blend
 from pipelines.config import Config
-from pipelines.describing import contents, likeness
+from pipelines.describing import contents
 from pipelines.encoders import start_encoders
 from pipelines.feeds import PreparedItems, prepare_items
 from pipelines.heldout import Requests, make_requests
 from pipelines.lexicon import Lexicon
+from pipelines.likeness import likeness
 from pipelines.model import make_encoders, make_model, records_vocabulary
 from pipelines.progress import progress
 from pipelines.run_folder import RunFolder
@@ -55,7 +56,7 @@ class Session:
 
     @cached_property
     def likeness(self) -> np.ndarray | None:
-        """`pipelines.describing.likeness` of the catalogue; None where `contents` is empty."""
+        """`pipelines.likeness.likeness` of the catalogue; None where `contents` is empty."""
         return likeness(self.contents) if self.contents else None
 
 

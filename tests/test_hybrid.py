@@ -15,8 +15,8 @@ from pipelines.blend import Blend
 from pipelines.blending import _best_linear, _best_softness, _there, softened
 from pipelines.borrowing import Loans, loans, nearest_shares, ridge_shares
 from pipelines.config import HybridConfig
-from pipelines.describing import likeness
 from pipelines.likelihood import Shares, most_likely
+from pipelines.likeness import likeness
 from pipelines.queries import Queries
 from pipelines.statistics import Linear, completed, count_statistics, packed, succession, unpacked
 from tfrecs.errors import DataError

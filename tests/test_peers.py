@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,8 @@ from benchmarks.peers.factors import fold_in
 from benchmarks.peers.neighbours import item_knn, popularity, transitions
 from benchmarks.peers.table import ALL, CATEGORIES, EACH, PEERS, Peer, grid, named
 from benchmarks.peers.tfrs_tutorial import fit as tutorial
-from pipelines.describing import likeness, standardised, tf_idf
+from pipelines.describing import standardised, tf_idf
+from pipelines.likeness import likeness
 from pipelines.queries import Queries
 from pipelines.statistics import ease_weights, succession
 from tfrecs.media.plain import looks, sounds
@@ -291,3 +294,10 @@ def test_a_peer_says_why_data_does_not_suit_it() -> None:
     wants = Peer("p", "m:f", grid(), dense=("image",))
     assert wants.unfit({"plot": "text"}, ordered=True) == "no item feature is of kind image"
     assert wants.unfit({"poster": "image"}, ordered=True) is None
+
+
+def test_peers_with_an_environment_of_their_own_need_no_tensorflow() -> None:
+    modules = sorted({peer.fit.partition(":")[0] for peer in PEERS if peer.needs})
+    assert modules
+    script = f"import importlib, sys\nfor name in {modules}: importlib.import_module(name)\nassert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).resolve().parent.parent)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.base import Ask, Training, linear
-from pipelines.describing import likeness
+from pipelines.likeness import likeness
 
 ALL = "all"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.peers.base import Ask, Training, linear
-from pipelines.describing import likeness
+from pipelines.likeness import likeness
 from pipelines.statistics import ease_weights
 
 
