@@ -79,8 +79,7 @@ def run(job: AppJob) -> None:
     settings = job.config.app
     host = job.host or settings.host
     listening = listening_socket(host, settings.port if job.port is None else job.port, "--port")
-    # Its arrays are small: threads of the linear algebra wait for one another, and take the cores that the model server needs
-    # (`benchmarks/app.py`: half of the lists within 9 ms, and within 107 ms with the threads).
+    # Its arrays are small: threads of the linear algebra wait for one another, and take the cores that the model server needs.
     with threadpool_limits(1, user_api="blas"), _model_server(job) as target:
         application = create_app(make_parts(job, target), make_options(job, host))
         place = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"

@@ -50,7 +50,8 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
         everything = HybridScore(statistics, dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0), {})
         return _parts(scorer, everything, names, queries, candidates, new, first, evaluate.batch)
 
-    few, train = queries.take(_some(len(queries), _FEW, session.config.seed)), training_matrix(session.events, count)
+    rows = _some(len(queries), _FEW, session.config.seed)
+    few, train = queries.take(rows), training_matrix(session.events, count)
 
     @cache
     def loss_of(linear: Linear) -> float:
@@ -67,7 +68,7 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
     statistics = of_index(session, counted(session, linear, session.likeness), index)
     names = [TOWER, NEIGHBOURS, *([RECENT, SUCCESSORS] if SUCCESSORS in statistics.links else []), POPULARITY]
     shares = parts_of(statistics, names, queries)
-    softness = _best_softness(shares.some(_some(len(queries), _FEW, session.config.seed)), names, settings.softness)
+    softness = _best_softness(shares.some(rows), names, settings.softness)
     shares = softened(shares, names, softness)
     steps: list[dict[str, object]] = []
     weights: dict[str, float] = {}

@@ -42,7 +42,9 @@ def of_index(session: Session, statistics: Statistics, index: Index) -> Statisti
 def index_statistics(session: Session, index: Index) -> Statistics | None:
     """Statistics for the items of an index; None where the run has learned no hybrid score."""
     blend = session.blend
-    return None if blend is None else of_index(session, counted(session, blend.linear, session.likeness), index)
+    if blend is None:
+        return None
+    return of_index(session, counted(session, blend.linear, session.likeness if blend.content else None), index)
 
 
 def hybrid_score(session: Session, statistics: Statistics | None) -> HybridScore | None:
@@ -74,15 +76,16 @@ def request_words(
 
 def with_content(session: Session) -> WithContent:
     """The catalogue with some of its content. What was counted in training is worked out once for all calls where content
-    has no part in it."""
+    has no part in it; the hybrid score too where no item is new besides: it knows all of them by their ids."""
     blend = session.blend
     once = None if blend is None or blend.content else counted(session, blend.linear, None)
+    known = None if session.unseen.any() else hybrid_score(session, once)
 
     def of(presence: np.ndarray, order: np.ndarray | None) -> tuple[tf.Tensor, HybridScore | None]:
         alike = likeness_with(session, presence, order)
         index = index_with(session, presence, order, alike)
-        if blend is None:
-            return tf.constant(index.table), None
+        if blend is None or known is not None:
+            return tf.constant(index.table), known
         statistics = once or counted(session, blend.linear, alike)
         return tf.constant(index.table), hybrid_score(session, of_index(session, statistics, index))
 

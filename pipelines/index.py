@@ -54,11 +54,15 @@ class Index:
 
 def trained_index(session: Session) -> Index:
     """The catalogue of the run, as it was trained."""
-    return index_with(session, session.items.presence, None, session.likeness)
+    presence = session.items.presence
+    return index_with(session, presence, None, likeness_with(session, presence, None))
 
 
 def likeness_with(session: Session, presence: np.ndarray, order: np.ndarray | None) -> np.ndarray | None:
-    """`Session.likeness` where items have some of their content alone, or that of another item; see `index_with`."""
+    """`Session.likeness` where items have some of their content alone, or that of another item; see `index_with`. None
+    where nobody asks for it: no item is new, and the run's linear model does not take content."""
+    if not session.unseen.any() and (session.blend is None or not session.blend.content):
+        return None
     if order is None and np.array_equal(presence, session.items.presence):
         return session.likeness
     column = {name: place for place, name in enumerate(session.manifest.schema_.modalities)}

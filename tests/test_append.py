@@ -5,84 +5,28 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-from PIL import Image
+from growing_folder import LATE, NEW_EVENTS, NEWCOMER, NOW, TEST, VALID, add, data, grow, new_items, out, targets
 from small_folder import (
     EVENTS,
     ITEMS,
-    OPTIONS,
     USERS,
     change_spec,
     digests,
     event_rows,
     examples,
-    item_rows,
-    make_folder,
     rejected,
     run,
     write_events,
     write_items,
 )
 
-from tfrecs.append import Appended, append
 from tfrecs.errors import DataError, TooManyRejectsError
 from tfrecs.reader import load_catalogue, load_histories, load_training_events
-from tfrecs.schema import Manifest, files_of
-from tfrecs.spec import load_spec
+from tfrecs.schema import Manifest
 
-NOW = "2031-05-06T07:08:09+00:00"
-
-# The 240 events of the folder are at 1,000,000 + 1000 n + u (n < 20, u < 12), so valid begins at n = 16 and test at
-# n = 18. Nothing is at a half.
-LATE = ["u3", "5", "1002500", "4", "tv", "1"]
-VALID = ["u0", "7", "1016500", "5", "phone", ""]
-TEST = ["u0", "100", "1030000", "2", "radio", "3"]
-NEWCOMER = ["new", "101", "1025000", "5", "tv", "2"]
-NEW_EVENTS = [TEST, LATE, NEWCOMER, VALID]
-
-
-def new_items() -> list[dict[str, Any]]:
-    rows = [dict(row) for row in item_rows()[:2]]
-    for row, number in zip(rows, (100, 101), strict=True):
-        row |= {"item_id": number, "title": f"Film {number}", "genres": ["western"], "image": f"images/{number}.png"}
-    return rows
-
-
-def grow(data: Path) -> None:
-    for number in (100, 101):
-        Image.new("RGB", (20, 24), (number, 10, 10)).save(data / "images" / f"{number}.png")
-    write_items(data, [*item_rows(), *new_items()])
-    write_events(data, [*event_rows(), *NEW_EVENTS])
-
-
-def add(data: Path, out: Path, **changed: Any) -> Appended:
-    settings: dict[str, Any] = {
-        "max_bad": 0.2, "window": 6, "overlap": 2, "items_per_shard": 8, "examples_per_shard": 10,
-        "kind_options": OPTIONS, "workers": 1, "processes_from": 10**9, "now": NOW, "progress": None,
-    }  # fmt: skip
-    return append(load_spec(data, None), data, out, **(settings | changed))
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return make_folder(tmp_path / "data")
-
-
-@pytest.fixture
-def out(data: Path, tmp_path: Path) -> Path:
-    run(data, tmp_path / "out")
-    return tmp_path / "out"
-
-
-def targets(out: Path, manifest: Manifest, split: str) -> list[tuple[str, str, int]]:
-    return sorted(
-        (one["user_id"][0].decode(), item.decode(), time)
-        for one in examples(out, manifest.splits[split].shards)
-        for item, time, is_target in zip(one["item_ids"], one["times"], one["is_target"], strict=True)
-        if is_target
-    )
+__all__ = ["data", "out"]  # fixtures
 
 
 def test_new_rows_go_in_by_the_split_times_and_what_is_there_stays(data: Path, out: Path) -> None:
@@ -207,7 +151,10 @@ def test_only_new_faults_are_listed_and_too_many_of_them_add_nothing(data: Path,
     assert ("u2", "100", 1_012_500) in targets(out, manifest, "train")
 
 
-def test_an_append_that_stops_leaves_the_records_and_goes_on_later(data: Path, out: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("resplit", [False, True])
+def test_an_append_that_stops_leaves_the_records_and_goes_on_later(
+    data: Path, out: Path, tmp_path: Path, resplit: bool
+) -> None:
     shutil.copytree(out, tmp_path / "straight")
     grow(data)
     before = digests(out)
@@ -217,10 +164,10 @@ def test_an_append_that_stops_leaves_the_records_and_goes_on_later(data: Path, o
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        add(data, out, progress=stop)
+        add(data, out, resplit=resplit, progress=stop)
     assert digests(out) == before
-    add(data, out)
-    add(data, tmp_path / "straight")
+    add(data, out, resplit=resplit)
+    add(data, tmp_path / "straight", resplit=resplit)
     first, second = digests(out), digests(tmp_path / "straight")
     history = [json.loads(one.pop("manifest.json"))["history"][1:] for one in (first, second)]
     assert history[0] == history[1]
@@ -269,68 +216,3 @@ def test_records_that_are_not_there_are_named(data: Path, tmp_path: Path) -> Non
     with pytest.raises(DataError, match="build the records first"):
         add(data, tmp_path / "nowhere" / "out")
     assert not (tmp_path / "nowhere").exists()
-
-
-@pytest.mark.parametrize("split", ["{by: time, fractions: [0.8, 0.1, 0.1]}", "{by: leave_last}"])
-def test_a_resplit_holds_the_events_where_a_build_of_all_would(tmp_path: Path, split: str) -> None:
-    data, out = make_folder(tmp_path / "data"), tmp_path / "out"
-    change_spec(data, "{by: time, fractions: [0.8, 0.1, 0.1]}", split)
-    run(data, out)
-    old, before = Manifest.load(out), digests(out)
-    grow(data)
-    manifest = add(data, out, resplit=True).manifest
-    anew = run(data, tmp_path / "anew")
-    for name, info in manifest.splits.items():
-        assert targets(out, manifest, name) == targets(tmp_path / "anew", anew, name)
-        assert (info.events, info.users, info.examples) == (
-            anew.splits[name].events, anew.splits[name].users, anew.splits[name].examples
-        )  # fmt: skip
-        assert (info.first_time, info.last_time) == (anew.splits[name].first_time, anew.splits[name].last_time)
-    assert (manifest.train_counts, manifest.cold_items) == (anew.train_counts, anew.cold_items)
-    assert (manifest.items, manifest.users, manifest.interactions) == (anew.items, anew.users, anew.interactions)
-    assert manifest.schema_ == old.schema_
-    after = digests(out)
-    assert set(after) == files_of(manifest)
-    kept = {shard.name for shard in old.item_shards} | {"vocab.txt"}
-    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
-    assert manifest.history[-1].action == "resplit"
-    assert sum(manifest.history[-1].events.values()) == len(NEW_EVENTS)
-
-
-def test_appended_events_are_split_anew_without_new_ones(data: Path, out: Path, tmp_path: Path) -> None:
-    grow(data)
-    add(data, out)
-    assert Manifest.load(out).splits["test"].events == 24 + 2
-    anew = run(data, tmp_path / "anew")
-    (data / "users.csv").unlink()  # The users' features then come from the records.
-    manifest = add(data, out, resplit=True).manifest
-    assert targets(out, manifest, "test") == targets(tmp_path / "anew", anew, "test")
-    ages, expected = (
-        {(*one["user_id"], *one["users/age"]) for one in examples(folder, info.splits["test"].shards)}
-        for folder, info in ((out, manifest), (tmp_path / "anew", anew))
-    )
-    assert ages == expected
-    assert (b"u0", b"20") in ages
-    assert [entry.action for entry in manifest.history] == ["build", "append", "resplit"]
-
-
-def test_a_resplit_that_stops_leaves_the_records_as_they_were(data: Path, out: Path) -> None:
-    grow(data)
-    before = digests(out)
-
-    def stop(stage: str, done: int, total: int) -> None:
-        if stage == "test":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        add(data, out, resplit=True, progress=stop)
-    assert digests(out) == before
-
-
-def test_a_split_that_is_a_column_is_not_split_anew(data: Path, tmp_path: Path) -> None:
-    change_spec(data, "{by: time, fractions: [0.8, 0.1, 0.1]}", "{by: column, column: device}")
-    rows = [[*row[:4], ("train", "train", "valid", "test")[int(row[2]) % 4], row[5]] for row in event_rows()]
-    write_events(data, rows)
-    run(data, tmp_path / "out")
-    with pytest.raises(DataError, match="--resplit: the split is the column device"):
-        add(data, tmp_path / "out", resplit=True)

@@ -187,5 +187,6 @@ def test_plain_content_is_terms_or_finite_numbers_of_each_value(case: Case, tmp_
     else:
         assert plain is not None
         assert all(isinstance(term, str) for terms in plain for term in terms)
-        assert [bool(terms) for terms in plain] <= presence.numpy()[:, 0].tolist()
+        assert all(there or not terms for terms, there in zip(plain, presence.numpy()[:, 0], strict=True))
+        assert any(plain)
     assert len(plain) == len(case.presence)

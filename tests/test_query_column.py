@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from growing_folder import add
 from small_folder import change_spec, digests, examples, rejected, run
-from test_append import add
 from test_beam import built
 
 from pipelines.cli import main
