@@ -22,7 +22,9 @@ STACK = [
     "pyarrow<26",
 ]
 TOOLS = [
+    "bm25s>=0.2",
     "click>=8.1",
+    "filelock>=3.12",
     "grpcio-health-checking>=1.62,<1.63",  # later ones need protobuf 5
     "matplotlib>=3.8",
     "pillow>=10",
@@ -31,6 +33,7 @@ TOOLS = [
     "pyyaml>=6",
     "rich>=13",
     "safetensors>=0.4",
+    "scikit-learn>=1.3",
     "scipy>=1.11",
     "starlette>=0.40",
     "uvicorn>=0.30",
@@ -45,6 +48,7 @@ APP = [
     "threadpoolctl>=3",
 ]
 BEAM = ["apache-beam==2.77.0"]
+DOCS = ["mkdocs-click>=0.8", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 
 setup(
     name="triptych",
@@ -56,9 +60,9 @@ setup(
     python_requires=">=3.10,<3.12",
     packages=find_packages(include=[f"{room}{rest}" for room in ROOMS for rest in ("", ".*")]),
     package_data={
-        "serving": ["stock_ops.txt"],
+        "serving.export_check": ["stock_ops.txt"],
         "serving.app": ["API.md", "page/*", "page/*/*"],
-        "serving.stubs": ["*.pb"],
+        "serving.wire.stubs": ["*.pb"],
     },
     install_requires=STACK + TOOLS,
     extras_require={
@@ -69,9 +73,12 @@ setup(
         "scann": ["scann==1.3.4"],
         "beam": BEAM,
         "app": APP,
+        "docs": DOCS,
         "dev": [
             *APP,
             *BEAM,
+            *DOCS,
+            "coverage>=7",
             # What the test client of starlette is built on; the first has no wheel for Python 3.10.
             "httpx2>=2; python_version >= '3.11'",
             "httpx>=0.27; python_version < '3.11'",
@@ -82,6 +89,7 @@ setup(
             "pandas-stubs",
             "playwright>=1.49",  # drives the Chromium of the system: it brings no browser of its own
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "ruff>=0.6",
             "types-PyYAML",
         ],

@@ -20,18 +20,18 @@ from typing import Any
 
 import click
 
-from benchmarks import ours
-from benchmarks.quality import RESULTS, example_spec
-from benchmarks.variants import Variant, records_of
-from pipelines import metrics
+from benchmarks.quality import ours
+from benchmarks.quality.quality import RESULTS, example_spec
+from benchmarks.quality.variants import Variant, records_of
 from pipelines.config import load_config
-from pipelines.evaluate import held_out_requests
-from pipelines.heldout import with_targets
-from pipelines.hybrid import trained_scorer, with_content
-from pipelines.progress import say
-from pipelines.run_folder import RunFolder
-from pipelines.scoring import ModelScorer
-from pipelines.session import load_trained
+from pipelines.evaluation import metrics
+from pipelines.evaluation.evaluator import held_out_requests
+from pipelines.evaluation.model_scorer import ModelScorer
+from pipelines.evaluation.requests import with_targets
+from pipelines.item_item.scorer import trained_scorer, with_content
+from pipelines.runs.progress import say
+from pipelines.runs.run_folder import RunFolder
+from pipelines.runs.session import load_trained
 from tfrecs.errors import SpecError, TriptychError
 
 ROWS: dict[str, tuple[str, ...]] = {

@@ -27,7 +27,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from serving import layout
+from serving.wire import layout
 
 CONNECTIONS, USERS, START = 64, 200, 180.0
 

@@ -22,18 +22,20 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.quality import RESULTS, example_spec
-from pipelines import build, evaluate, train
+from benchmarks.quality.quality import RESULTS, example_spec
+from pipelines.building import builder as build
 from pipelines.config import Config, load_config
-from pipelines.progress import say
-from pipelines.report_data import value_of
-from pipelines.run_folder import RunFolder
+from pipelines.evaluation import evaluator as evaluate
+from pipelines.reporting.report_data import value_of
+from pipelines.runs.progress import say
+from pipelines.runs.run_folder import RunFolder
+from pipelines.training import trainer as train
 from tfrecs.errors import DataError, TriptychError
 from tfrecs.rejects import Rejects
 from tfrecs.schema import MANIFEST_FILE, Manifest
-from tfrecs.spec import SPEC_FILE, load_spec, spec_to_yaml
-from tfrecs.spec_models import DatasetSpec
-from tfrecs.tables import as_ids, as_numbers, read_table
+from tfrecs.spec.dataset_yaml import SPEC_FILE, load_spec, spec_to_yaml
+from tfrecs.spec.models import DatasetSpec
+from tfrecs.tables.table import as_ids, as_numbers, read_table
 
 MEASURED = ("recall@20", "ndcg@20")
 

@@ -19,16 +19,16 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks import ours as our
-from benchmarks.bootstrap import compare
-from benchmarks.fits import Fits
-from benchmarks.heldout_lists import COMPARED, SLICES, Split, load_split, sliced
-from benchmarks.peers.table import named
-from benchmarks.quality import RESAMPLES, RESULTS, example_spec, folder_name, measured
-from benchmarks.tuning import tune
-from benchmarks.variants import Variant, records_of
+from benchmarks.quality import ours as our
+from benchmarks.quality.bootstrap import compare
+from benchmarks.quality.fits import Fits
+from benchmarks.quality.heldout_lists import COMPARED, SLICES, Split, load_split, sliced
+from benchmarks.quality.peers.table import named
+from benchmarks.quality.quality import RESAMPLES, RESULTS, example_spec, folder_name, measured
+from benchmarks.quality.tuning import tune
+from benchmarks.quality.variants import Variant, records_of
 from pipelines.config import Config, load_config
-from pipelines.progress import say
+from pipelines.runs.progress import say
 from tfrecs.errors import DataError, TriptychError
 
 PEER = "content_knn"

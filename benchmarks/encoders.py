@@ -22,13 +22,13 @@ import click
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.ratios import Measured
-from pipelines import build
+from benchmarks.input.ratios import Measured
+from pipelines.building import builder as build
 from pipelines.config import Config, load_config
-from pipelines.model import refresh
-from pipelines.progress import say
-from pipelines.session import Session
-from pipelines.train import Trainer, TrainJob
+from pipelines.runs.model_factory import refresh
+from pipelines.runs.progress import say
+from pipelines.runs.session import Session
+from pipelines.training.trainer import Trainer, TrainJob
 from tfrecs.demo import generate
 
 RESULTS = Path(__file__).resolve().parent / "results"

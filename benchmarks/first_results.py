@@ -17,11 +17,13 @@ from pathlib import Path
 
 import click
 
-from pipelines import build, evaluate, train
+from pipelines.building import builder as build
 from pipelines.config import Config
-from pipelines.progress import say
-from pipelines.report import report_json
-from pipelines.run_folder import RunFolder
+from pipelines.evaluation import evaluator as evaluate
+from pipelines.reporting.report import report_json
+from pipelines.runs.progress import say
+from pipelines.runs.run_folder import RunFolder
+from pipelines.training import trainer as train
 from tfrecs.demo import generate
 from tfrecs.schema import MANIFEST_FILE
 

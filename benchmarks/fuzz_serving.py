@@ -2,7 +2,7 @@
 
     python -m benchmarks.fuzz_serving --model saved_models/demo [--requests 20000] [--seconds 600] [--seed 0] [--out FILE]
 
-Requests are the export's own warm-up requests, of every signature, made wrong one step each (`benchmarks.mutations`),
+Requests are the export's own warm-up requests, of every signature, made wrong one step each (`benchmarks.serving.mutations`),
 over gRPC and REST. Right is: a status of the client's own fault, a message that names the input, and never a crash, a
 hang or INTERNAL. After every few hundred, the requests as they were must get the answers they got at the start.
 """
@@ -27,8 +27,8 @@ import serving  # noqa: F401  (the Keras guard, before the imports below bring i
 import grpc
 from tensorflow_serving.apis import predict_pb2
 
-from benchmarks.mutations import Mutant, mutant, with_files
-from benchmarks.servers import PREDICT, recorded, server
+from benchmarks.serving.mutations import Mutant, mutant, with_files
+from benchmarks.serving.servers import PREDICT, recorded, server
 
 CLIENTS, ROUND, SHOWN = 4, 400, 20
 TIMEOUT = 60.0

@@ -21,14 +21,17 @@ import click
 import numpy as np
 import yaml
 
-from pipelines import build, metrics, pretrain, train
+from pipelines.building import builder as build
 from pipelines.config import Config, load_config
-from pipelines.evaluate import held_out_requests
-from pipelines.heldout import with_targets
-from pipelines.progress import say
-from pipelines.run_folder import RunFolder
-from pipelines.scoring import ModelScorer
-from pipelines.session import load_trained
+from pipelines.evaluation import metrics
+from pipelines.evaluation.evaluator import held_out_requests
+from pipelines.evaluation.model_scorer import ModelScorer
+from pipelines.evaluation.requests import with_targets
+from pipelines.runs.progress import say
+from pipelines.runs.run_folder import RunFolder
+from pipelines.runs.session import load_trained
+from pipelines.training import pretraining as pretrain
+from pipelines.training import trainer as train
 from tfrecs.schema import MANIFEST_FILE
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -6,7 +6,7 @@
 The sentence is taken out of the catalogue before anything is built on it, so the model, TF-IDF and BM25 search the same
 texts, none of which holds it. Two fifths of the films (by a hash of the id) tune the peers, in stemming, n-grams, k1 and b, on
 the paraphrases themselves; the figures are of the other films. Queries: the sentence as it stands, without names, and
-paraphrased (`benchmarks/paraphrase.py` says how, and `changed` how much). The kinds of terms and the defaults of section
+paraphrased (`benchmarks/text/paraphrase.py` says how, and `changed` how much). The kinds of terms and the defaults of section
 `search` were chosen on these films too, with figures of both parts in view, so they are no untouched test. Equal scores count as in random order. Writes
 `benchmarks/results/text-queries-ml1m.json`.
 """
@@ -31,13 +31,14 @@ import numpy as np
 import Stemmer
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 
-from benchmarks.paraphrase import Paraphraser, changed, read_synonyms
-from pipelines import build, train
+from benchmarks.text.paraphrase import Paraphraser, changed, read_synonyms
+from pipelines.building import builder as build
 from pipelines.config import load_config
-from pipelines.lexicon import encoder_scores, item_texts, run_lexicon
-from pipelines.progress import say
-from pipelines.run_folder import RunFolder
-from pipelines.session import load_trained
+from pipelines.runs.progress import say
+from pipelines.runs.run_folder import RunFolder
+from pipelines.runs.session import load_trained
+from pipelines.search.lexical_index import encoder_scores, item_texts, run_lexicon
+from pipelines.training import trainer as train
 from tfrecs.errors import DataError
 from tfrecs.schema import MANIFEST_FILE
 

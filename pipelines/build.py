@@ -1,206 +1,48 @@
-"""`triptych build`: a data folder -> records."""
+"""`triptych build` and `python -m pipelines.build`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from pipelines.config import BuildConfig, Config
-from pipelines.progress import Advance, progress, say
-from tfrecs import build as builder
-from tfrecs.append import Appended, append
-from tfrecs.beam import make_with_beam
-from tfrecs.errors import SpecError
-from tfrecs.infer import infer_spec
-from tfrecs.schema import REJECTED_FILE, Manifest
-from tfrecs.spec import SPEC_FILE, load_spec, spec_to_yaml
-from tfrecs.spec_models import DatasetSpec
+import click
+
+from pipelines.config.cli_options import PATH, OneLineErrors, configuration, configured
 
 
-@dataclass(frozen=True)
-class BuildJob:
-    """`spec`: a dataset.yaml elsewhere; None: the one in `data`, or what its files suggest. `vocabulary`: a WordPiece
-    vocabulary to take instead of training one. `append`: add what is new to the records at `out`; `resplit`: and split all events anew. `runner`: a
-    Beam runner that makes the shards, with its own `runner_options`; None: this machine makes them."""
+@click.command("build", cls=OneLineErrors)
+@click.option("--data", type=PATH, required=True, help="Folder with tables, media and dataset.yaml.")
+@click.option("--out", type=PATH, required=True, help="Where the records go.")
+@click.option("--spec", type=PATH, help="A dataset.yaml elsewhere.")
+@click.option("--vocabulary", type=PATH, help="A WordPiece vocabulary to take instead of training one.")
+@click.option("--max-bad", type=float, help="Share of bad rows and files that ends the build with an error.")
+@click.option("--append", is_flag=True, help="Add what is new in DATA to the records; what is there stays as it is.")
+@click.option(
+    "--resplit", is_flag=True, help="With --append: split all events anew, so that newer ones are trained on."
+)
+@click.option("--runner", help="An Apache Beam runner (DirectRunner, FlinkRunner, ...) that makes the shards.")
+@click.argument("runner_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUNNER OPTIONS]")
+@configured
+def command(
+    data: Path,
+    out: Path,
+    spec: Path | None,
+    vocabulary: Path | None,
+    max_bad: float | None,
+    append: bool,
+    resplit: bool,
+    runner: str | None,
+    runner_options: tuple[str, ...],
+    file: Path | None,
+    changes: tuple[str, ...],
+) -> None:
+    """Build records from a data folder. One that was killed goes on when the same command is run again."""
+    from pipelines.building import builder as step
 
-    data: Path
-    out: Path
-    config: Config
-    spec: Path | None = None
-    vocabulary: Path | None = None
-    append: bool = False
-    resplit: bool = False
-    runner: str | None = None
-    runner_options: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class BuildResult:
-    out: Path
-    manifest: Manifest
-
-
-def run(job: BuildJob) -> BuildResult:
-    """Builds records, or adds to them.
-
-    Raises:
-      TriptychError: what stands in the data folder or its spec cannot be built from.
-    """
-    if job.resplit and not job.append:
-        raise SpecError("--resplit goes with --append; a build without it splits anew anyway")
-    if job.append and job.runner:
-        raise SpecError("--append works on this machine; leave --runner away")
-    if job.runner_options and not job.runner:
-        raise SpecError(f"{' '.join(job.runner_options)}: options after -- belong to a --runner; name it")
-    if job.spec is None and job.data.is_dir() and not (job.data / SPEC_FILE).is_file():
-        spec = infer_spec(job.data)
-        say(f"{job.data} has no {SPEC_FILE}; this is what its files suggest (save it there to change it):\n")
-        say(spec_to_yaml(spec))
-    else:
-        spec = load_spec(job.data, job.spec)
-    return _append(job, spec) if job.append else _build(job, spec)
-
-
-def _build(job: BuildJob, spec: DatasetSpec) -> BuildResult:
-    settings = job.config.build
-
-    def train_vocabulary(texts: object) -> list[str]:
-        from towers.text import train_vocabulary as train  # keras-nlp: seconds to import, and only text needs it
-
-        say(f"  training a WordPiece vocabulary of up to {settings.vocabulary_size:,} tokens")
-        return train(texts, settings.vocabulary_size)  # type: ignore[arg-type]
-
-    with ExitStack() as stack:
-        manifest = builder.build(
-            spec,
-            job.data,
-            job.out,
-            seed=job.config.seed,
-            train_vocabulary=train_vocabulary,
-            vocabulary_key=f"wordpiece {settings.vocabulary_size}",
-            vocabulary_file=_vocabulary(job),
-            progress=_stages(stack),
-            elsewhere=partial(make_with_beam, runner=job.runner, options=job.runner_options) if job.runner else None,
-            **_settings(settings),
-        )
-    say(summary(manifest, job.out))
-    return BuildResult(job.out, manifest)
-
-
-def _vocabulary(job: BuildJob) -> Path | None:
-    """The WordPiece vocabulary to take over: the one given, or that of the pretrained checkpoint to be trained with."""
-    checkpoint = job.config.text.checkpoint
-    if checkpoint is None:
-        return job.vocabulary
-    if job.vocabulary is not None:
-        raise SpecError("--vocabulary and text.checkpoint: a checkpoint has its own vocabulary; leave one of them away")
-    from towers.bert_checkpoint import open_checkpoint  # keras-nlp: seconds to import
-
-    return open_checkpoint(checkpoint).vocabulary_file
-
-
-def _append(job: BuildJob, spec: DatasetSpec) -> BuildResult:
-    if job.vocabulary is not None:
-        raise SpecError("--append keeps the vocabulary of the records; leave --vocabulary away, or build anew")
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    with ExitStack() as stack:
-        appended = append(
-            spec,
-            job.data,
-            job.out,
-            now=now,
-            progress=_stages(stack),
-            resplit=job.resplit,
-            **_settings(job.config.build),
-        )
-    say(told(appended, job.out))
-    return BuildResult(job.out, appended.manifest)
-
-
-def _settings(settings: BuildConfig) -> dict[str, Any]:
-    return {
-        "max_bad": settings.max_bad,
-        "window": settings.window,
-        "overlap": settings.overlap,
-        "items_per_shard": settings.items_per_shard,
-        "examples_per_shard": settings.examples_per_shard,
-        "kind_options": settings.kinds,
-        "workers": settings.workers,
-        "processes_from": settings.processes_from,
-    }
-
-
-def told(appended: Appended, out: Path) -> str:
-    """What was added and what was not, in a few lines."""
-    known = (
-        f"{appended.known_items:,} items and {appended.known_events:,} interactions were there already and stay as "
-        "they are."
-    )
-    new = appended.addition
-    if new is None:
-        return f"Nothing new for {out}: {known}"
-    signed = "+," if new.action == "resplit" else ","
-    splits = ", ".join(f"{name} {count:{signed}}" for name, count in new.events.items())
-    lines = [
-        f"Added to {out}: {new.items:,} items, {new.users:,} users, {sum(new.events.values()):,} interactions "
-        f"({splits}); {known}"
-    ]
-    if new.action == "resplit":
-        lines.append(
-            "All events are split anew; `triptych train --continue` takes a model of these records on from here."
-        )
-        return "\n".join(lines)
-    if sum(new.events.values()) and not new.events["train"]:
-        lines.append(
-            "None of them is older than the first held-out event, so none is for training; add --resplit to move the "
-            "split times on."
-        )
-    if appended.late:
-        lines.append(
-            f"{appended.late:,} are older than another event of their user in the records, whose Examples do not know "
-            "of them."
-        )
-    return "\n".join(lines)
-
-
-def _stages(stack: ExitStack) -> Callable[[str, int, int], None]:
-    """One progress bar after another, as the builder goes from stage to stage."""
-    current: dict[str, Advance] = {}
-
-    def tell(stage: str, done: int, total: int) -> None:
-        if stage not in current:
-            stack.close()
-            current.clear()
-            current[stage] = stack.enter_context(progress(stage, "records", done))
-        current[stage](done, total)
-
-    return tell
-
-
-def summary(manifest: Manifest, out: Path) -> str:
-    """What was built, and what was not, in a few lines."""
-    coverage = ", ".join(f"{name} {share:.1%}" for name, share in manifest.coverage.items()) or "no features"
-    splits = ", ".join(f"{name} {split.events:,}" for name, split in manifest.splits.items())
-    rejected = sum(manifest.rejected.values())
-    lines = [
-        f"Built {out}: {manifest.items:,} items ({coverage}), {manifest.users:,} users, "
-        f"{manifest.interactions:,} interactions ({splits}); {manifest.protocol}.",
-    ]
-    if rejected:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(manifest.rejected.items()))
-        lines.append(f"Rejected {rejected:,}: {reasons}; each one is in {out / REJECTED_FILE}.")
-    if manifest.used_in_part:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(manifest.used_in_part.items()))
-        lines.append(f"Used as far as they go: {reasons}; each one is in {out / REJECTED_FILE}.")
-    return "\n".join(lines)
+    if max_bad is not None:
+        changes = (*changes, f"build.max_bad={max_bad}")
+    config = configuration(file, changes)
+    step.run(step.BuildJob(data, out, config, spec, vocabulary, append, resplit, runner, runner_options))
 
 
 if __name__ == "__main__":
-    from pipelines.cli import step_main
-
-    step_main("build")
+    command(prog_name="triptych build")

@@ -1,189 +1,24 @@
-"""`triptych demo`: the whole way on a generated catalogue with text, pictures and sound."""
+"""`triptych demo` and `python -m pipelines.demo`."""
 
 from __future__ import annotations
 
-import json
-import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import click
 
-from pipelines import query
-from pipelines import run as whole_way
-from pipelines.config import Config
-from pipelines.evaluate import EvaluateResult
-from pipelines.progress import console, progress, say
-from pipelines.report import MARKDOWN_FILE
-from serving.client import Client
-from serving.models import folder
-from serving.queries import Embeddings
-from serving.server import Server
-from tfrecs import demo as generator
-from tfrecs.reader import History, load_catalogue, load_histories
-from tfrecs.schema import Manifest
-from tfrecs.spec import load_spec
-
-NAME = "demo"
-_NEIGHBOURS = 128  # items of the catalogue that the new one is compared with
+from pipelines.config.cli_options import MODELS, PATH, WORK, OneLineErrors, configuration, configured
 
 
-@dataclass(frozen=True)
-class DemoJob:
-    work: Path
-    models: Path
-    config: Config
+@click.command("demo", cls=OneLineErrors)
+@click.option("--work", type=PATH, default=WORK, show_default=True, help="Where data, records and runs go.")
+@click.option("--models", type=PATH, default=MODELS, show_default=True, help="Where the exported model goes.")
+@configured
+def command(work: Path, models: Path, file: Path | None, changes: tuple[str, ...]) -> None:
+    """The whole way on a generated catalogue with text, pictures and sound."""
+    from pipelines.workflow import demo as step
 
-
-@dataclass(frozen=True)
-class DemoResult:
-    result: whole_way.RunResult
-    seconds: float
-
-
-def run(job: DemoJob) -> DemoResult:
-    """Generates the catalogue, learns from it, serves the model, asks it, and says where everything is."""
-    started = time.monotonic()
-    data = job.work / NAME / "data"
-    whole_way.heading(0, "Generate a catalogue")
-    if not (data / "dataset.yaml").is_file():
-        size = job.config.demo
-        with progress("drawing and playing", "items") as advance:
-            generator.generate(
-                data,
-                seed=job.config.seed,
-                items=size.items,
-                users=size.users,
-                interactions=size.interactions,
-                progress=advance,
-            )
-    say(f"Catalogue in {data}: have a look at images/, audio/ and items.jsonl.")
-    result = whole_way.run(whole_way.RunJob(data, NAME, job.config, job.work, job.models))
-    whole_way.heading(5, "Serve and query over gRPC")
-    _query(job, data, result.records)
-    whole_way.heading(6, "Where everything is")
-    _summary(job, result, data, result.evaluation)
-    seconds = time.monotonic() - started
-    say(f"\nDone in {seconds / 60:.1f} minutes.")
-    return DemoResult(result, seconds)
-
-
-def _query(job: DemoJob, data: Path, records: Path) -> None:
-    settings = job.config.serve
-    server = Server(
-        folder(job.models / NAME),
-        host=None,
-        port=0,
-        poll_seconds=0,
-        threads=settings.threads,
-        max_message_bytes=settings.max_message_bytes,
-        grace=settings.grace,
-        report=say,
-    )
-    with server, Client(f"127.0.0.1:{server.port}", NAME, timeout=settings.timeout) as client:
-        say(f"Serving {NAME} on 127.0.0.1:{server.port}.")
-        manifest = Manifest.load(records)
-        catalogue = load_catalogue(records, manifest)
-        titles = dict(zip(catalogue.ids.tolist(), catalogue.titles.tolist(), strict=True))
-        modalities = manifest.schema_.modalities
-        known = _regular(load_histories(records, manifest, "test", catalogue.ids))
-        past = np.flatnonzero(~known.target)
-        now = int(known.times[past[-1]]) + 3600
-
-        say(f"\nA known user ({known.user_id}), {len(past)} events; the last three:")
-        for position in past[-3:]:
-            say(f"    {titles[catalogue.ids[known.items[position]]]}  (rated {known.values[position]:.0f})")
-        found = client.recommend(
-            history_ids=catalogue.ids[known.items[past]].tolist(),
-            history_values=known.values[past].tolist(),
-            history_times=known.times[past].tolist(),
-            now=now,
-            k=5,
-        )
-        console.print(query.table(found, titles, modalities))
-
-        clicks = known.items[past[known.values[past] >= 4]][-2:].tolist()
-        say("\nA new user after two clicks: " + ", ".join(titles[catalogue.ids[item]] for item in clicks))
-        found = client.recommend(
-            history_ids=catalogue.ids[clicks].tolist(), history_times=[now - 60, now - 30], now=now, k=5
-        )
-        console.print(query.table(found, titles, modalities))
-
-        items = _complete_items(data)
-        words = " ".join(items[0]["description"].split()[:8])
-        say(f"\nWords alone, nobody's history: “{words}”")
-        for scored in client.search(words, k=5):
-            say(f"    {titles[scored.id]}")
-        _brand_new(job, client, manifest, data, items)
-
-
-def _brand_new(job: DemoJob, client: Client, manifest: Manifest, data: Path, items: list[dict[str, str]]) -> None:
-    """An item of another seed, which the model cannot know, beside the catalogue items it comes close to."""
-    with tempfile.TemporaryDirectory() as temporary:
-        # About the smallest catalogue there can be; only its first item is wanted.
-        other = generator.generate(
-            Path(temporary) / "new", seed=job.config.seed + 1, items=60, users=20, interactions=200
-        )
-        new = _complete_items(other)[0]
-        say(f"\nA brand-new item, from its raw text, JPEG and WAV bytes: “{new['title']}”")
-        say(f"    {new['description']}")
-        embedded = _embed(client, manifest, other, [new])
-    known = _embed(client, manifest, data, items[:_NEIGHBOURS])
-    unit = known.embedding / np.linalg.norm(known.embedding, axis=1, keepdims=True)
-    vector = embedded.embedding[0] / np.linalg.norm(embedded.embedding[0])
-    names = manifest.schema_.modalities
-    shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, embedded.modality_weights[0], strict=True))
-    say(f"    -> {len(vector)} dimensions, carried by {shares}; nearest of {len(unit)} items of the catalogue:")
-    cosines = unit @ vector
-    for position in np.argsort(-cosines)[:3]:
-        say(f"    {items[position]['title']}  (cosine {cosines[position]:.2f})")
-
-
-def _complete_items(data: Path) -> list[dict[str, str]]:
-    """Items that have all of their content, in file order."""
-    rows = [json.loads(line) for line in (data / "items.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [row for row in rows if all(row.get(key) for key in ("description", "image", "audio"))]
-
-
-def _embed(client: Client, manifest: Manifest, data: Path, items: list[dict[str, str]]) -> Embeddings:
-    """Raw content as a client has it: the columns of the data folder, media as the bytes of their files."""
-    spec = load_spec(data, None).items.features
-    raw: dict[str, list[Any]] = {}
-    for feature in manifest.schema_.items:
-        columns = spec[feature.name].columns or [spec[feature.name].column]
-        raw[feature.name] = [_raw(data, feature.kind, [item.get(str(column)) for column in columns]) for item in items]
-    return client.embed_items(**raw)
-
-
-def _raw(data: Path, kind: str, values: list[Any]) -> Any:
-    if kind in ("image", "audio"):
-        return (data / values[0]).read_bytes() if values[0] else None
-    if kind == "categories":
-        return values[0] if isinstance(values[0], list) else [values[0]]
-    return " ".join(value for value in values if value)
-
-
-def _regular(histories: list[History]) -> History:
-    """The user of the test split with the most events before it."""
-    return max(histories, key=lambda history: int((~history.target).sum()))
-
-
-def _summary(job: DemoJob, result: whole_way.RunResult, data: Path, evaluation: EvaluateResult) -> None:
-    say(f"  catalogue   {data}")
-    say(f"  records     {result.records}")
-    say(f"  run         {result.run}  (tensorboard --logdir {result.run / 'logs'})")
-    say(f"  report      {evaluation.folder / MARKDOWN_FILE}")
-    say(f"  model       {result.export.path}")
-    say("Open it in a browser (search, like, see the list change):")
-    say(f"  triptych app --model {NAME} --data {data} --models {job.models} --state {job.work / NAME / 'app'}")
-    say("Or serve it and ask it yourself:")
-    say(f"  triptych serve --models {job.models}")
-    say(f'  triptych query --models {job.models} --model {NAME} --history s001,s002 --text "something quiet"')
+    step.run(step.DemoJob(work, models, configuration(file, changes)))
 
 
 if __name__ == "__main__":
-    from pipelines.cli import step_main
-
-    step_main("demo")
+    command(prog_name="triptych demo")

@@ -1,73 +1,38 @@
-"""`triptych run`: build, train, evaluate, export, in one go."""
+"""`triptych run` and `python -m pipelines.run`."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import build, evaluate, export, train
-from pipelines.config import Config
-from pipelines.progress import say
+import click
+
+from pipelines.config.cli_options import MODELS, PATH, WORK, OneLineErrors, configuration, configured, with_strategy
 
 
-@dataclass(frozen=True)
-class RunJob:
-    """Everything goes to `<work>/<name>/records` and `<work>/<name>/run`, the model to `<models>/<name>`."""
+@click.command("run", cls=OneLineErrors)
+@click.option("--data", type=PATH, required=True, help="Folder with tables, media and dataset.yaml.")
+@click.option("--name", help="Name of the model; default: the folder's.")
+@click.option("--spec", type=PATH, help="A dataset.yaml elsewhere.")
+@click.option("--work", type=PATH, default=WORK, show_default=True)
+@click.option("--models", type=PATH, default=MODELS, show_default=True)
+@click.option("--strategy", help="cpu, mirrored, multiworker, tpu or auto.")
+@configured
+def command(
+    data: Path,
+    name: str | None,
+    spec: Path | None,
+    work: Path,
+    models: Path,
+    strategy: str | None,
+    file: Path | None,
+    changes: tuple[str, ...],
+) -> None:
+    """Build, train, evaluate and export."""
+    from pipelines.workflow import full_run as step
 
-    data: Path
-    name: str
-    config: Config
-    work: Path
-    models: Path
-    spec: Path | None = None
-
-
-@dataclass(frozen=True)
-class RunResult:
-    records: Path
-    run: Path
-    evaluation: evaluate.EvaluateResult
-    export: export.ExportResult
-    seconds: dict[str, float]
-
-
-def run(job: RunJob) -> RunResult:
-    """The whole way from a data folder to a model that can be served.
-
-    Raises:
-      TriptychError: a step cannot be done; what the steps before it made stays.
-    """
-    folder = job.work / job.name
-    seconds: dict[str, float] = {}
-
-    def timed(title: str, started: float) -> float:
-        now = time.monotonic()
-        seconds[title] = now - started
-        return now
-
-    clock = time.monotonic()
-    heading(1, "Build records")
-    records = build.run(build.BuildJob(job.data, folder / "records", job.config, job.spec)).out
-    clock = timed("build", clock)
-    heading(2, "Train")
-    trained = train.run(train.TrainJob(records, folder / "run", job.config))
-    clock = timed("train", clock)
-    heading(3, "Evaluate")
-    evaluation = evaluate.run(evaluate.EvaluateJob(trained.out))
-    clock = timed("evaluate", clock)
-    heading(4, "Export")
-    exported = export.run(export.ExportJob(trained.out, job.models / job.name))
-    timed("export", clock)
-    say("Time: " + ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()))
-    return RunResult(records, trained.out, evaluation, exported, seconds)
-
-
-def heading(number: int, title: str) -> None:
-    say(f"\n[{number}] {title}")
+    config = configuration(file, with_strategy(changes, strategy))
+    step.run(step.RunJob(data, name or data.resolve().name, config, work, models, spec))
 
 
 if __name__ == "__main__":
-    from pipelines.cli import step_main
-
-    step_main("run")
+    command(prog_name="triptych run")

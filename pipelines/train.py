@@ -1,264 +1,48 @@
-"""`triptych train`: records -> a run folder with a trained model."""
+"""`triptych train` and `python -m pipelines.train`."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-import tensorflow as tf
+import click
 
-from pipelines.blending import learn_blend
-from pipelines.continuing import former_run, take_over
-from pipelines.cooccurrence import CoOccurrenceStage
-from pipelines.curves import Curves
-from pipelines.encoders import encoder_scales, trained_share
-from pipelines.epochs import LearningJob, LearningResult, fit_epoch, kept_when_stopped, schedule
-from pipelines.feeds import TrainingFeed
-from pipelines.lexicon import run_lexicon
-from pipelines.model import query_encoder, refresh, resolve_encoders
-from pipelines.progress import progress, say
-from pipelines.run_folder import RunFolder
-from pipelines.scoring import ModelScorer
-from pipelines.session import open_session, records_id, validation_requests
-from pipelines.strategy import make_strategy
-from pipelines.validation import validate
-from tfrecs.errors import DataError
-from tfrecs.schema import Manifest
-from towers.optimizer import ScaledAdamW
-
-BEST_BY = "ndcg@10"
+from pipelines.config.cli_options import PATH, OneLineErrors, configuration, configured, with_strategy
 
 
-class TrainJob(LearningJob):
-    """Of `triptych train`."""
+@click.command("train", cls=OneLineErrors)
+@click.option("--records", type=PATH, required=True)
+@click.option("--out", type=PATH, required=True, help="The run folder; one that was killed is continued.")
+@click.option("--strategy", help="cpu, mirrored, multiworker, tpu or auto.")
+@click.option(
+    "--continue",
+    "continued",
+    type=PATH,
+    metavar="RUN",
+    help="Start from the model of an earlier run, and its configuration, on records that were appended to since.",
+)
+@click.option("--data-service", metavar="HOST:PORT", help="A tf.data service whose workers read the records.")
+@configured
+def command(
+    records: Path,
+    out: Path,
+    strategy: str | None,
+    continued: Path | None,
+    data_service: str | None,
+    file: Path | None,
+    changes: tuple[str, ...],
+) -> None:
+    """Train on records."""
+    from pipelines.runs.run_folder import RunFolder
+    from pipelines.training import trainer as step
 
+    if continued is not None:
+        file = file or RunFolder(continued).config_file
+        changes = (*changes, f"train.continued={continued.resolve()}")
 
-class TrainResult(LearningResult):
-    """Of `triptych train`."""
-
-
-class Trainer:
-    """One run: epochs, validation, checkpoints. Continues where the run folder says it stopped."""
-
-    def __init__(self, job: TrainJob):
-        manifest = Manifest.load(job.records)
-        config = resolve_encoders(job.config, manifest.schema_)
-        self.config, self.run = config, RunFolder(job.out)
-        if manifest.splits["train"].events == 0:
-            raise DataError(f"{job.records}: no training interactions; see rejected.jsonl and `split` in dataset.yaml")
-        continued = self.run.create(job.records, config, records_id(job.records))
-        former = None if config.train.continued is None else former_run(Path(config.train.continued), manifest)
-        self.session = open_session(
-            job.records, config, make_strategy(config.train.strategy), pretrained=former is None
-        )
-        self.validation = validation_requests(self.session)
-        self.feed = self._feed()
-        self.rows = self.run.read_metrics() if continued else []
-        model, train = self.session.model, config.train
-        if former is not None and not self.rows:
-            with self.session.strategy.scope():
-                take_over(former, self.session)
-        self.encode = tf.function(model.encode)
-        self.scorer = ModelScorer(model, self.validation)
-        with self.session.strategy.scope():
-            scales = encoder_scales(model.item_encoders.values(), train.encoder_scale, train.layer_decay)
-            optimizer = ScaledAdamW(
-                schedule(train.learning_rate, train.warmup, self.feed.steps * train.planned_epochs),
-                scale=lambda variable: scales.get(id(variable), 1.0),
-                weight_decay=train.weight_decay,
-                # Keras puts the averages in place at the end of every epoch: what is validated and kept is less noisy.
-                use_ema=train.averaging > 0,
-                ema_momentum=train.averaging,
-                global_clipnorm=train.clip_norm,
-            )
-            optimizer.build(model.trainable_variables)
-            model.compile(optimizer=optimizer, jit_compile=train.jit)
-        self.checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
-        self.manager = tf.train.CheckpointManager(
-            self.checkpoint, str(self.run.checkpoints), max_to_keep=2, checkpoint_name="epoch"
-        )
-        self._restore()
-
-    def _restore(self) -> None:
-        # A kill between checkpoint and metrics leaves one epoch's checkpoint without its line: the line is the truth.
-        if not self.rows:
-            return
-        if not self._restored(len(self.rows)):
-            raise DataError(
-                f"{self.run.checkpoints}: no checkpoint of epoch {len(self.rows)}; train into another folder"
-            )
-
-    def _restored(self, epoch: int) -> bool:
-        """Whether there was a checkpoint of that epoch (0: the encoders' own stage) to go on from."""
-        path = self.run.checkpoints / f"epoch-{epoch}"
-        if not path.with_suffix(".index").is_file():
-            return False
-        self.checkpoint.restore(str(path)).assert_existing_objects_matched()
-        say(f"Continuing after epoch {epoch}." if epoch else "Continuing after the encoders.")
-        return True
-
-    def _feed(self) -> TrainingFeed:
-        session, config = self.session, self.config
-        replicas = session.strategy.num_replicas_in_sync
-        batches = (config.train.batch, config.train.fresh_items, config.cooccurrence.batch, config.retrieval.queries)
-        if any(size % replicas for size in batches):
-            raise DataError(
-                "train.batch, train.fresh_items, cooccurrence.batch and retrieval.queries must be divisible by "
-                f"{replicas} replicas; --set them so"
-            )
-        return TrainingFeed(
-            session.records,
-            session.manifest,
-            session.catalogue,
-            session.items,
-            session.model.user_encoders,
-            query_encoder(session.model.item_encoders),
-            batch=config.train.batch,
-            length=config.user.history,
-            stride=min(config.user.stride, config.user.history),
-            fresh=config.train.fresh_items,
-            encode_items=config.train.encodes_in_step and bool(session.model.item_encoders),
-            queries=config.retrieval.queries,
-            query_share=config.retrieval.own_query_share,
-            seed=config.seed,
-            data_service=config.train.data_service,
-        )
-
-    def _dataset(self, epoch: int) -> Any:
-        replicas = self.session.strategy.num_replicas_in_sync
-
-        def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            return self.feed.epoch(epoch, replicas, context.num_input_pipelines, context.input_pipeline_id)
-
-        return self.session.strategy.distribute_datasets_from_function(make)
-
-    def _finished(self) -> bool:
-        done, settings = len(self.rows), self.config.train
-        if done >= settings.planned_epochs:
-            return True
-        return done >= settings.least_epochs and done - self._best()["epoch"] >= settings.patience
-
-    def _best(self) -> dict[str, Any]:
-        return max(self.rows, key=lambda row: row[f"valid_{BEST_BY}"])
-
-    def train(self, after_epoch: Callable[[Mapping[str, Any]], None] | None = None) -> TrainResult:
-        """Trains to the end. `after_epoch` is called with each new line of `metrics.jsonl` once it is kept; what it
-        raises ends the training there, to be continued."""
-        started = time.monotonic()
-        curves = Curves(self.run.logs)
-        while not self._finished():
-            row = self._epoch(len(self.rows))
-            self.rows.append(row)
-            curves.write(row)
-            self._keep(row)
-            say(
-                f"  epoch {row['epoch']:>3}/{self.config.train.planned_epochs}  loss {row['retrieval_loss']:.3f}  valid Recall@20 "
-                f"{row['valid_recall@20']:.4f}  NDCG@10 {row['valid_ndcg@10']:.4f}  {row['seconds']:.1f} s"
-            )
-            if after_epoch is not None:
-                after_epoch(row)
-        best = self._best()
-        return TrainResult(self.run.path, len(self.rows), best["epoch"], best, time.monotonic() - started)
-
-    def finish(self) -> None:
-        """What is learned beside the best epoch's weights: the hybrid score's, and what the words of queries are worth."""
-        session = self.session
-        best = tf.train.latest_checkpoint(str(self.run.best))
-        tf.train.Checkpoint(model=session.model).restore(best).expect_partial()
-        if self.config.hybrid.enabled:
-            blend = learn_blend(session, self.validation)
-            blend.save(self.run.path)
-            say(f"  {blend}")
-        if session.model.query_encoder is not None:
-            self.run.lexicon.unlink(missing_ok=True)  # of an earlier end of this run, beside other weights
-            run_lexicon(self.run.lexicon, session.model, session.catalogue, session.config)
-
-    def _epoch(self, epoch: int) -> dict[str, Any]:
-        started = time.monotonic()
-        model, items = self.session.model, self.session.items
-        if epoch == 0 and not self._restored(0):
-            self._begin()
-        row = fit_epoch(
-            model, self.session.strategy, self._dataset, epoch, steps=self.feed.steps, seed=self.config.seed
-        )
-        if self.config.train.encodes_in_step:
-            refresh(model, self.encode, items, self.config.train.encode_batch)
-        row["learning_rate"] = float(model.optimizer.learning_rate)
-        row |= self._validate()
-        row["seconds"] = round(time.monotonic() - started, 2)
-        return row
-
-    def _begin(self) -> None:
-        """Fills the cache of encodings, after the encoders' own stage where there is one."""
-        model, items, config = self.session.model, self.session.items, self.config
-        refresh(model, self.encode, items, config.train.encode_batch)
-        if config.train.continued is not None:
-            before = self._validate()
-            say(f"  as it was  valid Recall@20 {before['valid_recall@20']:.4f}  NDCG@10 {before['valid_ndcg@10']:.4f}")
-            return
-        if config.train.encoders != "cooccurrence" or not model.item_encoders or not config.cooccurrence.epochs:
-            return
-        stage = CoOccurrenceStage(
-            model,
-            items,
-            self.session.events,
-            config.cooccurrence,
-            config.user.width,
-            self.session.strategy,
-            config.seed,
-        )
-        with progress("encoders", "steps") as advance:
-            loss = stage.run(advance)
-        say(f"  encoders: {len(stage.taught):,} items, {config.cooccurrence.epochs} epochs, cross-entropy {loss:.3f}")
-        refresh(model, self.encode, items, config.train.encode_batch)
-        self.manager.save(checkpoint_number=0)
-
-    def _validate(self) -> dict[str, float]:
-        """Measures the epoch and calibrates the ranking head, before the checkpoint that keeps both."""
-        model, evaluate = self.session.model, self.config.evaluate
-        self.scorer.table = model.items()[0]
-        found = validate(self.scorer, self.validation, depth=evaluate.depth, batch=evaluate.batch)
-        if model.ranking is not None:
-            model.ranking.calibrate(found.calibration)
-        return {f"valid_{name}": value for name, value in found.values.items()}
-
-    def _keep(self, row: dict[str, Any]) -> None:
-        """Checkpoint first, then its line in metrics.jsonl: a kill between them repeats one epoch, loses none."""
-        self.manager.save(checkpoint_number=row["epoch"])
-        if self._best() is row:
-            best = tf.train.CheckpointManager(
-                tf.train.Checkpoint(model=self.session.model), str(self.run.best), max_to_keep=1
-            )
-            best.save(checkpoint_number=row["epoch"])
-        self.run.write_metrics(self.rows)
-
-
-def run(job: TrainJob) -> TrainResult:
-    """Trains, or continues a killed run, and says what came out.
-
-    Raises:
-      TriptychError: records, configuration or run folder are not what they must be.
-    """
-    trainer = Trainer(job)
-    manifest, session = trainer.session.manifest, trainer.session
-    say(
-        f"Training on {manifest.splits['train'].events:,} events of {manifest.splits['train'].users:,} users, "
-        f"{len(session.catalogue):,} items with {', '.join(manifest.schema_.modalities) or 'ids only'}; "
-        f"{session.model.softmax.replace('_', '-')} softmax, "
-        f"{session.strategy.num_replicas_in_sync} replica(s), {trainer.feed.steps} steps an epoch."
-    )
-    if trainer.config.train.encodes_in_step:
-        say(f"{trained_share(session.model.item_encoders.values())}.")
-    with kept_when_stopped(job.out):
-        result = trainer.train()
-        trainer.finish()
-    say(f"Best epoch {result.best_epoch} of {result.epochs} ({result.seconds:.0f} s); run in {job.out}.")
-    return result
+    if data_service is not None:
+        changes = (*changes, f"train.data_service={data_service}")
+    step.run(step.TrainJob(records, out, configuration(file, with_strategy(changes, strategy))))
 
 
 if __name__ == "__main__":
-    from pipelines.cli import step_main
-
-    step_main("train")
+    command(prog_name="triptych train")

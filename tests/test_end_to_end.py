@@ -11,17 +11,19 @@ import pytest
 import tensorflow as tf
 from whole import SMALL, Whole
 
-from pipelines import evaluate, train
 from pipelines.config import load_config
-from pipelines.evaluate import held_out_requests
-from pipelines.served_requests import recommend_inputs
-from pipelines.session import Session
-from serving import contract, layout
-from serving.client import Client
-from serving.errors import InvalidRequestError
-from serving.gate import TEXT_OPS, ask_fresh_process, ops_in, unknown_ops
-from serving.models import folder
-from serving.server import Server
+from pipelines.evaluation import evaluator as evaluate
+from pipelines.evaluation.evaluator import held_out_requests
+from pipelines.exporting.sample_requests import recommend_inputs
+from pipelines.runs.session import Session
+from pipelines.training import trainer as train
+from serving.client.client import Client
+from serving.export_check.gate import TEXT_OPS, ask_fresh_process, ops_in, unknown_ops
+from serving.graph import contract
+from serving.server.model_manager import folder
+from serving.server.server import Server
+from serving.wire import layout
+from serving.wire.errors import InvalidRequestError
 from tfrecs.errors import DataError
 from tfrecs.schema import Manifest
 

@@ -25,12 +25,12 @@ class Modality:
 
 
 MODALITIES: tuple[Modality, ...] = (
-    Modality("text", "tfrecs.kinds.text:TextFeature", "towers.text:TextEncoder"),
-    Modality("image", "tfrecs.kinds.image:ImageFeature", "towers.image:ImageEncoder", from_file=True),
-    Modality("audio", "tfrecs.kinds.audio:AudioFeature", "towers.audio:AudioEncoder", from_file=True),
-    Modality("vector", "tfrecs.kinds.vector:VectorFeature", "towers.vector:VectorEncoder"),
-    Modality("categories", "tfrecs.kinds.categories:CategoriesFeature", "towers.categories:CategoriesEncoder"),
-    Modality("number", "tfrecs.kinds.number:NumberFeature", "towers.number:NumberEncoder"),
+    Modality("text", "tfrecs.kinds.text:TextFeature", "towers.encoders.text:TextEncoder"),
+    Modality("image", "tfrecs.kinds.image:ImageFeature", "towers.encoders.image:ImageEncoder", from_file=True),
+    Modality("audio", "tfrecs.kinds.audio:AudioFeature", "towers.encoders.audio:AudioEncoder", from_file=True),
+    Modality("vector", "tfrecs.kinds.vector:VectorFeature", "towers.encoders.vector:VectorEncoder"),
+    Modality("categories", "tfrecs.kinds.categories:CategoriesFeature", "towers.encoders.categories:CategoriesEncoder"),
+    Modality("number", "tfrecs.kinds.number:NumberFeature", "towers.encoders.number:NumberEncoder"),
 )
 
 KINDS: tuple[str, ...] = tuple(row.kind for row in MODALITIES)

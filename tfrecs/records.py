@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tfrecs.build.windows import Window
 from tfrecs.schema import ShardInfo
-from tfrecs.windows import Window
 
 
 def item_example(item_id: str, title: str, payloads: Mapping[str, tf.train.Feature]) -> tf.train.Example:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from towers.encoder import Encoder
+from towers.encoders.base import Encoder
 
 
 class CoOccurrence(tfrs.Model):

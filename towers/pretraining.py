@@ -15,7 +15,7 @@ import tensorflow_recommenders as tfrs
 with contextlib.redirect_stdout(io.StringIO()):  # a dependency prints the backend's name at import
     import keras_nlp
 
-from towers.encoder import Encoder, TextQueryEncoder
+from towers.encoders.base import Encoder, TextQueryEncoder
 
 _MOST_SCALE = float(np.log(100.0))  # CLIP's bound on the inverse temperature
 

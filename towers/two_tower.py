@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrecs.schema import Schema
-from towers.encoder import Encoder, TextQueryEncoder
+from towers.encoders.base import Encoder, TextQueryEncoder
 from towers.encoding_cache import cache_variables, fill, standardise, with_fresh
 from towers.item import ItemTower
 from towers.ranking import RankingHead

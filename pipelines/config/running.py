@@ -160,7 +160,7 @@ class AppConfig(Section):
 
 class MonitorConfig(Section):
     """`triptych monitor`. `days`: looked at. `least_lists`, `least_events`: below which nothing is said. The others are
-    bounds of what `pipelines.monitor.measure` finds; beyond one of them the command exits with 1."""
+    bounds of what `pipelines.monitoring.drift.measure` finds; beyond one of them the command exits with 1."""
 
     days: float = Field(7.0, gt=0)
     least_lists: int = Field(200, ge=1)

@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import numpy as np
 
+from serving.app.language.words import Vocabulary, fold
 from serving.app.models import Card
-from serving.app.words import Vocabulary, fold
-from serving.layout import ItemFacts
+from serving.wire.layout import ItemFacts
 
 
 @dataclass(frozen=True)

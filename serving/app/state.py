@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from serving.app.asks import Settings
 from serving.app.catalogue import Catalogue
-from serving.app.engine import Engine
-from serving.app.eventlog import EventLog
-from serving.app.intake import Intake
-from serving.app.metrics import Metrics
+from serving.app.http.metrics import Metrics
 from serving.app.models import ListOut, ReadyOut
-from serving.app.rules import Rule, resolve
-from serving.app.served import ServedLog
-from serving.app.store import Store, StoreError
-from serving.errors import ServingError
-from serving.tokens import Tokens
+from serving.app.ranking.asks import Settings
+from serving.app.ranking.engine import Engine
+from serving.app.ranking.rules import Rule, resolve
+from serving.app.store.base import Store, StoreError
+from serving.app.store.event_log import EventLog
+from serving.app.store.intake import Intake
+from serving.app.store.served import ServedLog
+from serving.wire.errors import ServingError
+from serving.wire.tokens import Tokens
 from tfrecs.schema import TriptychError
 
 _log = logging.getLogger(__name__)

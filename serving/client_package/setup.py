@@ -1,6 +1,6 @@
 """The client alone, for machines that only ask: `pip install ./serving/client_package` from a clone of Triptych.
 
-It installs the modules that `serving.client` and `serving.aio` stand on and none of TensorFlow. Where Triptych itself
+It installs the modules that `serving.client` and `serving.client.aio` stand on and none of TensorFlow. Where Triptych itself
 is installed they are there already; do not install both into one environment.
 """
 
@@ -11,8 +11,10 @@ from setuptools import setup
 ROOT = Path("..", "..")  # setuptools wants it relative, and builds where this file lies
 MODULES = {
     "tfrecs": ("__init__", "_guard", "errors", "schema"),
-    "serving": ("__init__", "aio", "calls", "client", "connection", "errors", "metadata", "queries", "tensors"),
-    "serving.stubs": ("__init__",),
+    "serving": ("__init__",),
+    "serving.client": ("__init__", "aio", "calls", "client", "connection", "queries"),
+    "serving.wire": ("__init__", "errors", "metadata", "tensors"),
+    "serving.wire.stubs": ("__init__",),
 }
 
 setup(
@@ -23,7 +25,7 @@ setup(
     python_requires=">=3.10",
     package_dir={"": str(ROOT)},
     py_modules=[f"{package}.{module}" for package, modules in MODULES.items() for module in modules],
-    packages=["serving.stubs"],
-    package_data={"serving.stubs": ["definitions.pb"]},
+    packages=["serving.wire.stubs"],
+    package_data={"serving.wire.stubs": ["definitions.pb"]},
     install_requires=["grpcio>=1.60", "numpy>=1.26", "protobuf>=4.25", "pydantic>=2.7"],
 )

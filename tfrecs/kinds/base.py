@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
-from tfrecs.cells import is_missing
 from tfrecs.schema import FeatureSchema
+from tfrecs.tables.cells import is_missing
 
 Note = Callable[[str], None]
 

@@ -11,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 from pydantic import Field
 
-from tfrecs.cells import cells, clean, is_missing
 from tfrecs.errors import DataError
 from tfrecs.kinds.base import Feature, Note, bytes_payload
 from tfrecs.kinds.options import Options, validated
 from tfrecs.kinds.text import strip
 from tfrecs.schema import FeatureSchema
+from tfrecs.tables.cells import cells, clean, is_missing
 
 _SEPARATORS = r"[,|]"
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrecs.cells import is_missing
 from tfrecs.errors import DataError, shorten
 from tfrecs.kinds.base import Feature, Note, float_payload
 from tfrecs.kinds.moments import Moments
 from tfrecs.kinds.options import Options, validated
 from tfrecs.schema import FeatureSchema
+from tfrecs.tables.cells import is_missing
 
 
 class NumberOptions(Options):

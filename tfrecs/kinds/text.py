@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrecs.cells import joined
 from tfrecs.kinds.base import Feature, Note, bytes_payload
 from tfrecs.kinds.options import Options, validated
 from tfrecs.schema import FeatureSchema
+from tfrecs.tables.cells import joined
 
 # The characters that `str.strip` takes away, in RE2's notation: RE2's own `\s` knows those of ASCII only.
 _SPACE = r"[\s\p{Z}\x0b\x1c-\x1f\x{85}]"

@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 from pydantic import Field
 
-from tfrecs.cells import is_missing
 from tfrecs.errors import DataError, SpecError
 from tfrecs.kinds.base import Feature, Note, float_payload
 from tfrecs.kinds.moments import Moments
 from tfrecs.kinds.options import Options, validated
 from tfrecs.schema import FeatureSchema
+from tfrecs.tables.cells import is_missing
 
 
 class VectorOptions(Options):

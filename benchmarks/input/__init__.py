@@ -1,0 +1,1 @@
+"""input: how fast data goes in and out."""

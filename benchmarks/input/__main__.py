@@ -1,0 +1,5 @@
+"""`python -m benchmarks.input`."""
+
+from benchmarks.input.input import main
+
+main()

@@ -1,0 +1,1 @@
+"""quality: recommendations beside tuned peers."""

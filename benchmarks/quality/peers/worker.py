@@ -1,0 +1,56 @@
+"""One fit of one peer, in a process and interpreter of its own: files in, ranked lists out.
+
+    python -m benchmarks.quality.peers.worker --exchange DIR --peer NAME --params JSON --asks JSON --seed N --depth N --out FILE
+
+DIR holds `training.npz` and `valid.npz`, `test.npz` (see `base.py`). FILE gets `valid` and `test`, int32 [A, Q, depth],
+lists of every way of asking (`--asks`), made by `pipelines.evaluation.metrics.rank` as for every other model, and `seconds` of
+fitting and of ranking.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.quality.peers.base import load_queries, load_training
+from benchmarks.quality.peers.table import named
+from pipelines.evaluation.metrics import rank
+
+_BATCH = 512  # queries scored at a time
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--exchange", type=Path, required=True)
+    parser.add_argument("--peer", required=True)
+    parser.add_argument("--params", type=json.loads, required=True)
+    parser.add_argument("--asks", type=json.loads, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--depth", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    job = parser.parse_args()
+    training = load_training(job.exchange / "training.npz")
+    clock = time.monotonic()
+    ask = named([job.peer])[0].resolve()(training, job.params, job.seed)
+    fitted = time.monotonic()
+    scorers = [ask(how) for how in job.asks]
+    lists = {}
+    for split in ("valid", "test"):
+        queries = load_queries(job.exchange / f"{split}.npz")
+        ranked = [
+            rank(scorer, queries, num_items=training.num_items, depth=job.depth, batch=_BATCH) for scorer in scorers
+        ]
+        lists[split] = np.stack([one.items for one in ranked])
+    seconds = np.array([fitted - clock, time.monotonic() - fitted])
+    temporary = job.out.with_name(f".{job.out.name}.tmp.npz")
+    np.savez(temporary, seconds=seconds, **lists)
+    os.replace(temporary, job.out)
+
+
+if __name__ == "__main__":
+    main()

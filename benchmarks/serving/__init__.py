@@ -1,0 +1,1 @@
+"""serving: the embedded server against limits measured in the same run."""

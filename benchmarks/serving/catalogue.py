@@ -1,0 +1,107 @@
+"""An export with a catalogue of any size: random embeddings, and the mean of the history as the query.
+
+Everything but the towers is the real thing (`serving.graph.signatures`), so that what the index costs can be measured at a
+million items without training anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from serving.graph import contract
+from serving.graph.signatures import ServingModule
+from serving.graph.top_k import inner_products
+from serving.server.servable import WARMUP_FILE
+from serving.wire import layout
+from tfrecs.schema import Schema
+
+HISTORY = 50
+CATEGORIES = 40
+
+
+class MeanOfHistory:
+    """A `serving.graph.contract.RecommenderModel` without towers: a request is the mean of its history's embeddings."""
+
+    schema = Schema(items=(), users=(), labels=(), context=(), value_mean=0.0, value_std=1.0)
+    history = HISTORY
+    has_text = False
+    trackables: Sequence[Any] = ()
+
+    def request(
+        self, table: tf.Tensor, index: tf.Tensor, values: tf.Tensor, times: tf.Tensor, count: tf.Tensor,
+        now: tf.Tensor, query: tf.Tensor, extra: Mapping[str, tf.Tensor],
+    ) -> tf.Tensor:  # fmt: skip
+        inside = tf.cast(tf.range(tf.shape(index)[1])[None] < count[:, None], tf.float32)
+        total = tf.einsum("bld,bl->bd", tf.gather(table, index), inside)
+        return tf.math.divide_no_nan(total, tf.cast(count, tf.float32)[:, None])
+
+    def search(self, query: tf.Tensor) -> tf.Tensor:
+        raise NotImplementedError("this model takes no text")
+
+    def scores(self, states: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        return inner_products(states, tf.convert_to_tensor(items))
+
+    def blend(self, scores: tf.Tensor, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        return scores
+
+    def labels(self, states: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {}
+
+    def embed(self, raw: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        raise NotImplementedError("this model takes no raw items")
+
+    def raw_specs(self) -> dict[str, tf.TensorSpec]:
+        return {}
+
+    def extra_specs(self) -> dict[str, tf.TensorSpec]:
+        return {}
+
+
+def embeddings(items: int, width: int, seed: int) -> np.ndarray:
+    """float32 [items, width]."""
+    return np.random.default_rng(seed).standard_normal((items, width), np.float32)
+
+
+def write(version: Path, table: np.ndarray, *, seed: int, name: str) -> Path:
+    """An export of these items, named "0", "1", ..., as the SavedModel `version`, with recorded requests."""
+    rng, items = np.random.default_rng(seed), len(table)
+    categories = [[f"c{number}"] for number in rng.integers(0, CATEGORIES, items).tolist()]
+    ids = [str(item) for item in range(items)]
+    module = ServingModule(MeanOfHistory(), ids, table, np.ones([items, 1], np.float32), categories, 5, 10_000)
+    signatures = module.signatures()
+    tf.saved_model.save(module, str(version), signatures=signatures)
+    description = version / layout.EXTRA_FOLDER / layout.DESCRIPTION_FILE
+    description.parent.mkdir(exist_ok=True)
+    description.write_text(contract.describe(MeanOfHistory.schema, sorted(signatures), items, {}), encoding="utf-8")
+    with tf.io.TFRecordWriter(str(version / WARMUP_FILE)) as writer:
+        for history in rng.integers(0, items, (8, HISTORY)).astype(str):
+            log = prediction_log_pb2.PredictLog(request=request(name, history.tolist(), 100))
+            writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
+    return version
+
+
+def request(name: str, history: Sequence[str], k: int) -> predict_pb2.PredictRequest:
+    """A request of `recommend` for one user."""
+    nothing = np.empty([1, 0], object)
+    inputs: dict[str, Any] = {
+        "history_ids": np.array([history], object),
+        "history_values": np.ones([1, len(history)], np.float32),
+        "history_times": np.zeros([1, len(history)], np.int64),
+        "now": np.zeros([1], np.int64),
+        "query": np.array([""], object),
+        "exclude_ids": nothing,
+        "categories": nothing,
+        "diversity": np.zeros([1], np.float32),
+        "k": np.array(k, np.int32),
+    }
+    made = predict_pb2.PredictRequest()
+    made.model_spec.name, made.model_spec.signature_name = name, contract.RECOMMEND
+    for alias, value in inputs.items():
+        made.inputs[alias].CopyFrom(tf.make_tensor_proto(value, tf.string if value.dtype == object else None))
+    return made

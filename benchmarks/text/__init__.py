@@ -1,0 +1,1 @@
+"""text: paraphrased questions for the text-query benchmark."""

@@ -1,0 +1,1 @@
+"""evaluation: held-out requests, full ranking, metrics, baselines and slices."""

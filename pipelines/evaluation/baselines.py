@@ -1,0 +1,126 @@
+"""Baselines that every report carries: random, popularity and item-based nearest neighbours.
+
+A number without these beside it says nothing (Ferrari Dacrema et al., RecSys 2019).
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+
+from pipelines.evaluation.queries import Queries, Scorer
+from pipelines.evaluation.top_k import tie_order, top_k
+
+__all__ = ["fit_baselines", "interaction_matrix", "item_knn_scorer", "item_similarities", "popularity_scorer"]
+__all__ += ["random_scorer"]
+
+_BLOCK_ELEMENTS = 1 << 24  # float32 similarities of one block of items against the catalogue: 64 MB
+
+
+def interaction_matrix(users: ArrayLike, items: ArrayLike, *, num_users: int, num_items: int) -> sp.csr_matrix:
+    """float32 [users, items]: how often each user met each item, from one (user, item) index pair per event."""
+    rows, columns = np.asarray(users, np.int64), np.asarray(items, np.int64)
+    ones = np.ones(len(rows), np.float32)
+    return sp.csr_matrix((ones, (rows, columns)), shape=(num_users, num_items))  # equal pairs are summed
+
+
+def random_scorer(num_items: int, *, seed: int) -> Scorer:
+    """Uniform scores. A query gets the same ones in whatever slice it comes: they depend on (seed, query) only."""
+
+    def score(queries: Queries) -> NDArray[np.float32]:
+        scores = np.empty((len(queries), num_items), np.float32)
+        for row, (user, time, history) in enumerate(
+            zip(queries.user_ids, queries.times, queries.histories, strict=True)
+        ):
+            moment = int(time) & 0xFFFFFFFFFFFFFFFF  # a seed has to be non-negative, a time before 1970 is not
+            entropy = [seed, zlib.crc32(str(user).encode()), moment, len(history)]
+            scores[row] = np.random.default_rng(entropy).random(num_items, np.float32)
+        return scores
+
+    return score
+
+
+def popularity_scorer(train: sp.csr_matrix) -> Scorer:
+    """Every query gets the training counts of the items."""
+    counts = np.asarray(train.sum(axis=0), np.float32).ravel()
+
+    def score(queries: Queries) -> NDArray[np.float32]:
+        return np.broadcast_to(counts, (len(queries), len(counts)))
+
+    return score
+
+
+def item_similarities(train: sp.csr_matrix, *, shrinkage: float, neighbours: int) -> sp.csr_matrix:
+    """float32 [N, N]: row i holds the similarities of item i to its `neighbours` nearest other items.
+
+    sim(i, j) = (x_i . x_j) / (|x_i| |x_j| + shrinkage) over the columns x of `train`: cosine, shrunk towards 0 where
+    it rests on few users. An item is not its own neighbour, similarities of 0 are not kept, and ties at the last
+    place are broken as in ranking. Keeping the nearest items of the item that was CONSUMED (rows) is the model of
+    Deshpande and Karypis, "Item-based top-N recommendation algorithms", TOIS 2004; keeping the nearest of the item
+    to be recommended (columns) is another model with other figures.
+    """
+    num_items = train.shape[1]
+    by_item = train.T.tocsr().astype(np.float64)
+    norms = np.sqrt(np.asarray(by_item.multiply(by_item).sum(axis=1)).ravel())
+    ties = tie_order(num_items)
+    block = max(1, _BLOCK_ELEMENTS // max(1, num_items))
+    parts: list[sp.csr_matrix] = []
+    for start in range(0, num_items, block):
+        dots = (by_item[start : start + block] @ train).toarray()
+        rows = np.arange(len(dots))
+        denominators = norms[start : start + block, None] * norms + shrinkage
+        similarities = np.divide(dots, denominators, out=np.zeros_like(dots), where=denominators > 0).astype(np.float32)
+        similarities[rows, start + rows] = 0.0
+        nearest = top_k(np.where(similarities > 0, similarities, -np.inf), neighbours, ties)
+        row, place = np.nonzero(nearest >= 0)
+        column = nearest[row, place]
+        parts.append(sp.csr_matrix((similarities[row, column], (row, column)), shape=dots.shape))
+    return sp.vstack(parts, format="csr", dtype=np.float32) if parts else sp.csr_matrix((0, 0), dtype=np.float32)
+
+
+def item_knn_scorer(similarities: sp.csr_matrix, *, last: int | None) -> Scorer:
+    """The score of an item is the sum of its similarities to the different items of the history.
+
+    Args:
+      similarities: float32 [N, N] from `item_similarities`.
+      last: how many of the newest events of the history count; None: all. An empty history scores 0 everywhere.
+    """
+
+    def score(queries: Queries) -> NDArray[np.float32]:
+        recent = [np.unique(history if last is None else history[-last:]) for history in queries.histories]
+        pointers = np.cumsum([0, *(len(items) for items in recent)])
+        items = np.concatenate(recent) if recent else np.zeros(0, np.int32)
+        ones = np.ones(len(items), np.float32)
+        profiles = sp.csr_matrix((ones, items, pointers), shape=(len(queries), similarities.shape[0]))
+        return (profiles @ similarities).toarray()
+
+    return score
+
+
+def fit_baselines(
+    train: sp.csr_matrix, *, seed: int, shrinkage: float, neighbours: int, last: int
+) -> dict[str, Scorer]:
+    """Name -> scorer: `random`, `popularity`, `item_knn` and `item_knn_last<last>`, fitted on the training events alone.
+
+    Args:
+      train: [users, items], ones or counts; see `interaction_matrix`.
+      seed: of the random scores.
+      shrinkage: added to the product of the norms in the cosine.
+      neighbours: how many nearest items each item keeps.
+      last: how many of the newest events of a history the second kNN looks at.
+
+    Raises:
+      ValueError: `neighbours` or `last` is less than 1.
+    """
+    if neighbours < 1 or last < 1:
+        raise ValueError(f"neighbours ({neighbours}) and last ({last}) must be at least 1")
+    similarities = item_similarities(train, shrinkage=shrinkage, neighbours=neighbours)
+    return {
+        "random": random_scorer(train.shape[1], seed=seed),
+        "popularity": popularity_scorer(train),
+        "item_knn": item_knn_scorer(similarities, last=None),
+        f"item_knn_last{last}": item_knn_scorer(similarities, last=last),
+    }

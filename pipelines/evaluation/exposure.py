@@ -1,0 +1,107 @@
+"""Groups of the catalogue: by popularity and by category; which are shown, and which modality carries them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.evaluation.metrics import Ranking
+from pipelines.evaluation.queries import Queries
+from tfrecs.reading.features import feature_for
+from tfrecs.reading.reader import Catalogue, item_features
+from tfrecs.schema import Schema
+
+__all__ = ["exposure", "item_categories", "popularity_groups", "weight_groups"]
+
+_GROUPS = 10
+
+
+def popularity_groups(train_counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Name -> positions of the items, least popular first: those never seen in training, then tenths of the others.
+
+    Args:
+      train_counts: int [N]. Equal counts stand in the order of the catalogue; a group that would be empty is left out.
+    """
+    order = np.argsort(train_counts, kind="stable")
+    cold = int((train_counts == 0).sum())
+    groups = {"not in training": order[:cold]} if cold else {}
+    for number, part in enumerate(np.array_split(order[cold:], _GROUPS), start=1):
+        if len(part):
+            low, high = train_counts[part[0]], train_counts[part[-1]]
+            groups[f"tenth {number}: {low:,} to {high:,} events"] = part
+    return groups
+
+
+def _shares(items: np.ndarray, groups: Mapping[str, np.ndarray], num_items: int) -> list[float]:
+    counts = np.bincount(items, minlength=num_items)
+    total = counts.sum()
+    return [float(counts[part].sum() / total) if total else np.nan for part in groups.values()]
+
+
+def exposure(
+    rankings: Mapping[str, Ranking], queries: Queries, groups: Mapping[str, np.ndarray], k: int
+) -> dict[str, list[float]]:
+    """System -> share of the first k places that each group gets; with `chosen`, the groups' shares of the targets."""
+    empty = np.zeros([0], np.int32)
+    num_items = next(iter(rankings.values())).num_items if rankings else 0
+    result = {"chosen": _shares(np.concatenate([empty, *queries.targets]), groups, num_items)}
+    for name, ranking in rankings.items():
+        shown = ranking.items[:, :k]
+        result[name] = _shares(shown[shown >= 0], groups, num_items)
+    return result
+
+
+def item_categories(schema: Schema, catalogue: Catalogue) -> list[set[str]]:
+    """For each item the values of its features that are lists of strings, as `name: value` where several are."""
+    names = [
+        feature.name
+        for feature in schema.items
+        if feature_for(feature).spec.dtype == tf.string and feature_for(feature).spec.shape.rank == 1
+    ]
+    rows: list[set[str]] = [set() for _ in range(len(catalogue))]
+    if names:
+        values, _ = item_features(schema, catalogue.serialized)
+        for name in names:
+            for row, items in zip(rows, values[name].numpy(), strict=True):
+                prefix = f"{name}: " if len(names) > 1 else ""
+                row.update(prefix + value.decode() for value in items if value)
+    return rows
+
+
+def weight_groups(
+    weights: np.ndarray,
+    modalities: Sequence[str],
+    groups: Mapping[str, np.ndarray],
+    categories: Sequence[set[str]],
+    most: int,
+) -> list[dict[str, Any]]:
+    """Mean modality weights over items that have any content, by popularity and by category.
+
+    Args:
+      weights: float [N, M], rows that sum to 1, or to 0 for an item without content.
+      groups: name -> positions, as from `popularity_groups`.
+      categories: of each item.
+      most: how many categories, the most frequent ones.
+
+    Returns:
+      Rows with `by`, `group`, `items` (with content) and `weights`, modality -> mean; [] without modalities.
+    """
+    if not modalities:
+        return []
+    frequent = Counter(value for row in categories for value in sorted(row)).most_common(most)
+    by_category = {
+        value: np.array([index for index, row in enumerate(categories) if value in row]) for value, _ in frequent
+    }
+    rows = []
+    everything = {"all items": np.arange(len(weights))}
+    for kind, parts in (("by popularity in training", {**everything, **groups}), ("by category", by_category)):
+        for name, part in parts.items():
+            some = weights[part][weights[part].sum(axis=1) > 0]
+            if len(some):
+                means = dict(zip(modalities, map(float, some.mean(axis=0)), strict=True))
+                rows.append({"by": kind, "group": name, "items": len(some), "weights": means})
+    return rows

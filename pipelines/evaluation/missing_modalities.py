@@ -1,0 +1,123 @@
+"""The trained model where content is missing: every subset of the modalities, and controls."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.evaluation import metrics
+from pipelines.evaluation.model_scorer import ModelScorer
+from pipelines.evaluation.queries import Queries
+from pipelines.item_item.scorer import WithContent
+
+__all__ = ["ALL", "HALF", "NOTHING", "SHUFFLED", "choose_patterns", "missing_patterns", "shuffled_presence"]
+
+ALL, NOTHING = "everything", "nothing"
+HALF, SHUFFLED = "everything, half of it removed", "everything, of another item"
+_MEASURED = ("recall@20", "ndcg@10")
+
+
+def choose_patterns(modalities: Sequence[str], limit: int) -> list[tuple[str, ...]]:
+    """Subsets of the modalities, largest first: all 2^M of them where the limit allows.
+
+    Else, in this order as far as it goes: everything, nothing, each alone, each left out, then the larger ones.
+    """
+    size = len(modalities)
+
+    def of(count: int) -> list[tuple[str, ...]]:
+        return list(itertools.combinations(modalities, count))
+
+    wanted = [*of(size), *of(0), *of(1), *(of(size - 1) if size > 2 else [])]
+    counts = iter(range(size - 2, 1, -1))
+    while len(wanted) < limit and (count := next(counts, None)) is not None:
+        # Lazily: there are too many subsets of twenty modalities to list them for a prefix.
+        wanted += itertools.islice(itertools.combinations(modalities, count), limit - len(wanted))
+    unique = list(dict.fromkeys(wanted))[:limit]
+    return sorted(unique, key=lambda names: (-len(names), [modalities.index(name) for name in names]))
+
+
+def shuffled_presence(presence: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """bool [N, M]: `presence` without a random `share` of what is there, rounded down, over all items together."""
+    there = np.flatnonzero(presence)
+    result = presence.copy()
+    result.flat[rng.choice(there, int(share * len(there)), replace=False)] = False
+    return result
+
+
+def missing_patterns(
+    scorer: ModelScorer,
+    queries: Queries,
+    variant: WithContent,
+    *,
+    limit: int,
+    max_queries: int,
+    seed: int,
+    depth: int,
+    batch: int,
+) -> list[dict[str, Any]]:
+    """The same requests, where items have some of their content alone.
+
+    Args:
+      scorer: of the requests; what is changed of it is put back afterwards.
+      queries: with a target each.
+      variant: the catalogue with some of its content.
+      limit: at most so many subsets.
+      max_queries: at most so many queries, drawn at random under the seed.
+
+    Returns:
+      A row for each subset, then one with a random half of all content removed and one in which every item has the
+      content of another (a model that is as good there does not use content); [] for a catalogue of bare ids. Each
+      with `content`, `modalities` (of the subset), `queries`, `recall@20`, `ndcg@10`, and the same two as
+      `content_only_...`, where no item is known by its id: the towers alone, without id embeddings.
+    """
+    model = scorer.model
+    names = list(model.item_encoders)
+    if not names or not len(queries):
+        return []
+    rng = np.random.default_rng(seed)
+    if len(queries) > max_queries:
+        queries = queries.take(np.sort(rng.choice(len(queries), max_queries, replace=False)))
+    presence = model.presence.numpy()
+    chosen = choose_patterns(names, limit)
+    cases: list[tuple[str, list[str], np.ndarray, np.ndarray | None]] = [
+        (_title(part, names), list(part), presence & np.isin(names, part), None) for part in chosen
+    ]
+    order = rng.permutation(len(presence))
+    cases.append((HALF, names, shuffled_presence(presence, 0.5, rng), None))
+    cases.append((SHUFFLED, names, presence[order], order))
+    measure = _measurer(scorer, queries, depth, batch)
+    before, hybrid, words = scorer.table, scorer.hybrid, scorer.words
+    rows = []
+    try:
+        for title, part, there, whose in cases:
+            row: dict[str, Any] = {"content": title, "modalities": part, "queries": len(queries)}
+            scorer.table, scorer.hybrid = variant(there, whose)
+            scorer.words = None if words is None else words.with_content(there, whose)
+            row |= measure()
+            encodings = {
+                name: value if whose is None else tf.gather(value, whose) for name, value in model.cache.items()
+            }
+            # What was counted of an item is known by its id too.
+            scorer.table, scorer.hybrid = model.items_by_content(tf.constant(there), encodings)[0], None
+            rows.append(row | {f"content_only_{name}": value for name, value in measure().items()})
+    finally:
+        scorer.table, scorer.hybrid, scorer.words = before, hybrid, words
+    return rows
+
+
+def _title(part: Sequence[str], names: Sequence[str]) -> str:
+    if len(part) in (0, len(names)):
+        return ALL if part else NOTHING
+    return " + ".join(part)
+
+
+def _measurer(scorer: ModelScorer, queries: Queries, depth: int, batch: int) -> Callable[[], dict[str, float]]:
+    def measure() -> dict[str, float]:
+        ranking = metrics.rank(scorer, queries, num_items=len(scorer.table), depth=depth, batch=batch)
+        return {name: float(metrics.per_query(ranking, queries, name).mean()) for name in _MEASURED}
+
+    return measure

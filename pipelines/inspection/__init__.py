@@ -1,0 +1,1 @@
+"""inspection: warnings about records, and a page of items to look at."""

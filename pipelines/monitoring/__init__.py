@@ -1,0 +1,1 @@
+"""monitoring: drift of requests and answers since training."""

@@ -1,0 +1,1 @@
+"""reporting: `report.json`, `report.md` and their plots."""

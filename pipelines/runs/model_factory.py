@@ -1,0 +1,185 @@
+"""From manifest and configuration to a model with all its variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from pydantic import BaseModel
+
+from pipelines.config import Config
+from pipelines.training.encoder_weights import zero_input
+from pipelines.training.input_pipeline import PreparedItems
+from tfrecs.modalities import resolve, row
+from tfrecs.schema import VOCABULARY_FILE, FeatureSchema, Schema
+from towers.encoders.base import Encoder, TextQueryEncoder, build_encoder
+from towers.item import ItemTower
+from towers.ranking import RankingHead
+from towers.two_tower import TwoTower
+from towers.user import UserTower
+
+
+def records_vocabulary(records: Path) -> list[str]:
+    """WordPiece tokens of `<records>/vocab.txt`, [] where the data has no text. Raises DataError if it is broken."""
+    path = records / VOCABULARY_FILE
+    if not path.is_file():
+        return []
+    from towers.encoders.bert_checkpoint import read_vocabulary  # keras-nlp: seconds to import, and only text needs it
+
+    return read_vocabulary(path)
+
+
+def resolve_encoders(config: Config, schema: Schema) -> Config:
+    """The configuration with the shapes that pretrained checkpoints it names have.
+
+    Raises:
+      DataError: there is no such checkpoint, or it does not go with another option.
+    """
+    sections: dict[str, Any] = {}
+    for kind in {feature.kind for feature in (*schema.items, *schema.users)}:
+        options = resolve(row(kind).encoder).resolve_options(config.encoder_options(kind))
+        section = getattr(config, kind, options)
+        sections[kind] = section.model_copy(update=options) if isinstance(section, BaseModel) else options
+    return config.model_copy(update=sections)
+
+
+def make_encoders(features: Sequence[FeatureSchema], config: Config, vocabulary: Sequence[str]) -> dict[str, Encoder]:
+    """Feature name -> encoder, in the schema's order. What only some kinds need, they are asked for."""
+    encoders = {}
+    for feature in features:
+        options: dict[str, Any] = config.encoder_options(feature.kind)
+        encoders[feature.name] = build_encoder(feature, options, vocabulary)
+    return encoders
+
+
+def query_encoder(encoders: dict[str, Encoder]) -> TextQueryEncoder | None:
+    """The encoder that text queries go through: the first that can take them."""
+    return next((encoder for encoder in encoders.values() if isinstance(encoder, TextQueryEncoder)), None)
+
+
+def choose_softmax(config: Config, items: int) -> str:
+    """ "full" or "in_batch"."""
+    if config.retrieval.softmax != "auto":
+        return config.retrieval.softmax
+    return "full" if items <= config.retrieval.full_limit else "in_batch"
+
+
+def make_model(
+    config: Config,
+    schema: Schema,
+    item_encoders: dict[str, Encoder],
+    user_encoders: dict[str, Encoder],
+    presence: np.ndarray,
+    train_counts: np.ndarray,
+    first_times: np.ndarray,
+) -> TwoTower:
+    """The model, every variable built. Call it inside the strategy's scope.
+
+    Args:
+      presence: bool [N, M].
+      train_counts: int [N].
+      first_times: int64 [N].
+    """
+    user, retrieval = config.user, config.retrieval
+    item_tower = ItemTower(
+        len(train_counts),
+        len(schema.items),
+        user.width,
+        config.item.fusion,
+        config.item.modality_dropout,
+        config.item.id_dropout,
+    )
+    user_tower = UserTower(
+        user.width,
+        user.layers,
+        user.heads,
+        user.feed_forward,
+        user.dropout,
+        user.history,
+        user.values,
+        user.gaps,
+        [row.model_dump(mode="json") for row in schema.context],
+    )
+    ranking = None
+    if schema.labels:
+        ranking = RankingHead(
+            [row.model_dump(mode="json") for row in schema.labels],
+            config.ranking.cross_layers,
+            config.ranking.hidden,
+            config.ranking.dropout,
+        )
+    model = TwoTower(
+        schema,
+        item_encoders,
+        user_encoders,
+        item_tower,
+        user_tower,
+        ranking,
+        presence,
+        train_counts,
+        first_times,
+        softmax=choose_softmax(config, len(train_counts)),
+        temperature=retrieval.temperature,
+        label_smoothing=retrieval.label_smoothing,
+        ranking_weight=config.ranking.weight,
+        search_weight=retrieval.search_weight,
+        query_share=retrieval.query_share,
+    )
+    for encoder in item_encoders.values():
+        if config.train.encoders == "lora":
+            encoder.add_adapters(config.train.lora_rank, config.train.lora_alpha)
+    _build_variables(model)
+    if not config.train.encodes_in_step:  # the stage before the first epoch thaws them for itself
+        for encoder in item_encoders.values():
+            encoder.trainable = False
+    return model
+
+
+def _build_variables(model: TwoTower) -> None:
+    """Calls every layer once on one zero row: after it, checkpoints restore at once instead of one by one later."""
+    model.encode({name: zero_input(encoder) for name, encoder in model.item_encoders.items()})
+    table, _ = model.items()
+    user = model.user_features(
+        {name: zero_input(encoder) for name, encoder in model.user_encoders.items()},
+        tf.ones([1, len(model.user_encoders)], tf.bool),
+    )
+    query = None
+    if model.query_encoder is not None:
+        text = model.encode_query(tf.zeros([1, model.query_encoder.query_tokens], tf.int32))
+        query = tf.tile(text[:, None], [1, 2, 1])
+    context = {
+        row.name: tf.zeros([1, 2], tf.int32 if row.kind == "categories" else tf.float32)
+        for row in model.schema.context
+        if row.source == "column"
+    }
+    states = model.query(
+        table,
+        tf.zeros([1, 1], tf.int32),
+        tf.zeros([1, 1]),
+        tf.zeros([1, 1], tf.int64),
+        tf.zeros([1, 2], tf.int64),
+        context,
+        user,
+        query,
+    )
+    if model.ranking is not None:
+        model.ranking(states[:, 0], table[:1])
+
+
+def refresh(model: TwoTower, encode: Callable[..., dict[str, tf.Tensor]], items: PreparedItems, batch: int) -> None:
+    """Encodes the whole catalogue with the encoders as they are and puts the result into the model's cache.
+
+    Args:
+      encode: `tf.function(model.encode)`, made once by the caller so that it is traced once.
+      batch: items at a time.
+    """
+    if not model.item_encoders:
+        return
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in model.item_encoders}
+    for inputs, count in items.batches(batch):
+        for name, encoding in encode(inputs).items():
+            parts[name].append(encoding.numpy()[:count])
+    model.fill_cache({name: np.concatenate(values) for name, values in parts.items()})

@@ -1,0 +1,1 @@
+"""serving: starting the embedded server, and asking a served model."""

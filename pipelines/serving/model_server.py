@@ -1,0 +1,114 @@
+"""Serving exported models: `triptych serve`, `python -m pipelines.serve`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.config import BatchingConfig, Config
+from pipelines.runs.progress import say
+from serving.server import sources
+from serving.server.access import read_tls, read_tokens
+from serving.server.batching.batches import BatchingOptions
+from serving.server.config_files import read_batching, read_prometheus_path
+from serving.server.limits import Limits
+from serving.server.server import RestOptions, serve
+from serving.wire.errors import StartError
+
+
+@dataclass(frozen=True)
+class ServeJob:
+    """What to serve and where. None: as the configuration says.
+
+    Attributes:
+      config: its section `serve` is read.
+      models: the folder with models, where there is no `model_config_file`.
+      host: the address to listen at; None is the loopback.
+      port, rest_port: 0 for any free one.
+      no_rest: gRPC only.
+      model_config_file: a ModelServerConfig as text.
+      config_poll: seconds between two readings of that file; 0 for one.
+      enable_batching: requests are batched across clients.
+      batching_parameters_file: a BatchingParameters as text; needs `enable_batching`.
+      monitoring_config_file: a MonitoringConfig as text; without it there are no metrics.
+      ssl_config_file: an SSLConfig as text; without it connections are plain.
+      token_file: tokens, one a line, of which requests must have one.
+    """
+
+    config: Config
+    models: Path
+    host: str | None = None
+    port: int | None = None
+    rest_port: int | None = None
+    no_rest: bool = False
+    model_config_file: Path | None = None
+    config_poll: float | None = None
+    enable_batching: bool = False
+    batching_parameters_file: Path | None = None
+    monitoring_config_file: Path | None = None
+    ssl_config_file: Path | None = None
+    token_file: Path | None = None
+
+
+def run(job: ServeJob) -> None:
+    """Serves until SIGTERM or SIGINT. Raises StartError."""
+    settings = job.config.serve
+    config_poll = settings.config_poll if job.config_poll is None else job.config_poll
+    serve(
+        sources.folder(job.models)
+        if job.model_config_file is None
+        else sources.config_file(job.model_config_file, poll_seconds=config_poll),
+        what=str(job.model_config_file or job.models),
+        host=job.host,
+        port=settings.port if job.port is None else job.port,
+        poll_seconds=settings.poll,
+        threads=settings.threads,
+        max_message_bytes=settings.max_message_bytes,
+        grace=settings.grace,
+        echo=say,
+        queue=settings.queue,
+        rest=rest_options(job),
+        batching=batching_options(job),
+        tls=None if job.ssl_config_file is None else read_tls(job.ssl_config_file),
+        tokens=None if job.token_file is None else read_tokens(job.token_file),
+        limits=Limits(**settings.limits.model_dump()),
+    )
+
+
+def rest_options(job: ServeJob) -> RestOptions | None:
+    """The REST face of a job; None for none. Raises StartError."""
+    settings = job.config.serve
+    port = settings.rest_port if job.rest_port is None else job.rest_port
+    if job.no_rest or port is None:
+        if job.monitoring_config_file is not None:
+            raise StartError("--monitoring-config-file: the metrics are on the REST port, and there is none")
+        return None
+    path = None if job.monitoring_config_file is None else read_prometheus_path(job.monitoring_config_file)
+    return RestOptions(port, settings.rest_timeout, path)
+
+
+def batching_options(job: ServeJob) -> BatchingOptions | None:
+    """How requests are batched; None where they are not. Raises StartError."""
+    settings: BatchingConfig = job.config.serve.batching
+    if not (job.enable_batching or settings.enabled):
+        if job.batching_parameters_file is not None:
+            raise StartError("--batching-parameters-file is given without --enable-batching; give both or none")
+        return None
+    try:
+        options = BatchingOptions(
+            max_batch_size=settings.max_batch_size,
+            batch_timeout_micros=settings.batch_timeout_micros,
+            max_enqueued_batches=settings.max_enqueued_batches,
+            num_batch_threads=settings.num_batch_threads or os.cpu_count() or 1,
+            thread_pool_name=settings.thread_pool_name,
+            allowed_batch_sizes=settings.allowed_batch_sizes,
+            pad_variable_length_inputs=settings.pad_variable_length_inputs,
+            enable_large_batch_splitting=settings.enable_large_batch_splitting,
+            max_execution_batch_size=settings.max_execution_batch_size or settings.max_batch_size,
+        )
+    except ValueError as error:
+        raise StartError(f"serve.batching: {error}") from error
+    if job.batching_parameters_file is None:
+        return options
+    return read_batching(job.batching_parameters_file, options)

@@ -1,0 +1,1 @@
+"""training: batches, the stages and epochs of training and pretraining, and going on from an earlier run."""

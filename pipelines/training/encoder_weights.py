@@ -1,0 +1,97 @@
+"""Item encoders on their way into a run: the weights they start from, and how fast they learn."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from pipelines.config import Config
+from pipelines.runs.run_folder import PRETRAIN, RunFolder, write_text
+from tfrecs.errors import DataError
+from towers.encoders.base import Encoder
+
+ENCODERS_FILE = "encoders.json"
+
+
+def start_encoders(item_encoders: Mapping[str, Encoder], user_encoders: Mapping[str, Encoder], config: Config) -> None:
+    """Gives encoders that just were made the pretrained weights that the configuration names.
+
+    Raises:
+      DataError: they are not there, or not of such encoders.
+    """
+    for encoder in (*item_encoders.values(), *user_encoders.values()):
+        encoder.load_pretrained()
+    if config.train.pretrained is not None:
+        load_encoders(RunFolder(Path(config.train.pretrained)), item_encoders)
+
+
+def trained_share(encoders: Iterable[Encoder]) -> str:
+    """How many of the encoders' weights a step moves, in words."""
+    encoders = list(encoders)
+    trained, total = (
+        sum(int(tf.size(variable)) for encoder in encoders for variable in which(encoder))
+        for which in (lambda encoder: encoder.trainable_variables, lambda encoder: encoder.variables)
+    )
+    return f"{trained:,} of the encoders' {total:,} weights are trained in every step ({trained / max(total, 1):.1%})"
+
+
+def save_encoders_as(run: RunFolder, encoders: Mapping[str, Encoder]) -> tf.train.CheckpointManager:
+    """Notes what the encoders of a run of `triptych pretrain` are; the manager saves their weights."""
+    write_text(run.path / ENCODERS_FILE, json.dumps(_described(encoders), indent=1) + "\n")
+    return tf.train.CheckpointManager(tf.train.Checkpoint(encoders=dict(encoders)), str(run.best), max_to_keep=1)
+
+
+def load_encoders(run: RunFolder, encoders: Mapping[str, Encoder]) -> None:
+    """The best weights of a run of `triptych pretrain`.
+
+    Raises:
+      DataError: there is no such run, or its encoders were made otherwise or for other features than these.
+    """
+    run.load(PRETRAIN)
+    there = json.loads((run.path / ENCODERS_FILE).read_text(encoding="utf-8"))
+    for name, config in _described(encoders).items():
+        other = there.get(name)
+        if other is None:
+            raise DataError(f"{run.path}: has no encoder of {name!r}; pretrain on records that have this feature")
+        key = next((key for key in config if config[key] != other.get(key)), None)
+        if key is not None:
+            raise DataError(
+                f"{run.path}: its encoder of {name!r} has another {key} ({str(other.get(key))[:60]}, here "
+                f"{str(config[key])[:60]}); --set it alike, or pretrain on these records"
+            )
+    for encoder in encoders.values():
+        encoder(zero_input(encoder))  # makes its variables, so that they are restored now and not some time later
+    checkpoint = tf.train.Checkpoint(encoders=dict(encoders))
+    checkpoint.restore(tf.train.latest_checkpoint(str(run.best))).assert_existing_objects_matched().expect_partial()
+
+
+def _described(encoders: Mapping[str, Encoder]) -> dict[str, dict[str, Any]]:
+    """What must be equal for weights to fit: the configuration, with a hash in place of a vocabulary."""
+    described = {}
+    for name, encoder in encoders.items():
+        config = json.loads(json.dumps(encoder.get_config()))
+        if "vocabulary" in config:
+            config["vocabulary"] = hashlib.sha256("\n".join(config["vocabulary"]).encode()).hexdigest()
+        described[name] = {key: value for key, value in config.items() if key not in ("name", "trainable", "dtype")}
+    return described
+
+
+def zero_input(encoder: Encoder) -> tf.Tensor:
+    """One preprocessed value of zeros, [1, ...]."""
+    spec = encoder.input_spec_static
+    return tf.zeros([1, *spec.shape], spec.dtype)
+
+
+def encoder_scales(encoders: Iterable[Encoder], scale: float, decay: float) -> dict[int, float]:
+    """id of each of the encoders' variables -> its share of the learning rate: `scale` next to the towers, and `decay`
+    times that of the layer above for every layer below."""
+    scales: dict[int, float] = {}
+    for encoder in encoders:
+        for above, variables in enumerate(reversed(encoder.depths())):
+            scales |= {id(variable): scale * decay**above for variable in variables}
+    return scales

@@ -1,0 +1,79 @@
+"""What is measured on the validation split after each epoch: the curve that early stopping and `tune` go by.
+
+The test split is never read here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, logsumexp
+
+from pipelines.evaluation import metrics
+from pipelines.evaluation.calibration import platt
+from pipelines.evaluation.model_scorer import ModelScorer
+from pipelines.evaluation.queries import Queries
+from pipelines.evaluation.requests import Requests, with_targets
+from tfrecs.errors import DivergedError
+
+RANKING = ("recall@20", "ndcg@10", "mrr")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Attributes:
+    values: metric -> value. `retrieval_loss` is the cross-entropy of the softmax over the whole catalogue;
+      `<label>_loss` that of a binary label's logits as they are, or the squared error in units of the range, as in
+      training; with them `<label>_auc` or `<label>_rmse`. NaN where nothing is known.
+    calibration: binary label -> (slope, offset) that fit it best.
+    """
+
+    values: dict[str, float]
+    calibration: dict[str, tuple[float, float]]
+
+
+def validate(scorer: ModelScorer, requests: Requests, *, depth: int, batch: int) -> Validation:
+    """Measures a model on requests with the scorer's table.
+
+    Raises:
+      DivergedError: scores are not finite.
+    """
+    queries = with_targets(requests.queries)
+    losses: list[float] = []
+
+    def score(part: Queries) -> np.ndarray:
+        scores = scorer(part)
+        if not np.isfinite(scores).all():
+            raise DivergedError("training diverged: scores are not finite; lower train.learning_rate")
+        partition = logsumexp(scores.astype(np.float64), axis=1)
+        losses.extend(float(partition[row] - scores[row, targets].mean()) for row, targets in enumerate(part.targets))
+        return scores
+
+    ranking = metrics.rank(score, queries, num_items=len(scorer.table), depth=depth, batch=batch)
+    accuracy = metrics.accuracy(ranking, queries)
+    values = {"retrieval_loss": float(np.mean(losses)) if losses else np.nan}
+    labels, calibration = _labels(scorer, requests, batch)
+    return Validation(values | labels | {name: accuracy[name] for name in RANKING}, calibration)
+
+
+def _labels(
+    scorer: ModelScorer, requests: Requests, batch: int
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    values: dict[str, float] = {}
+    calibration: dict[str, tuple[float, float]] = {}
+    if scorer.model.ranking is None:
+        return values, calibration
+    logits = scorer.pair_logits(scorer.all_states(batch), batch)
+    for column, label in enumerate(scorer.model.schema.labels):
+        truth, said = requests.pair_labels[:, column], logits[label.name].astype(np.float64)
+        if label.task == "binary":
+            values[f"{label.name}_loss"] = metrics.logloss(truth, expit(said))
+            values[f"{label.name}_auc"] = metrics.auc(truth, said)
+            calibration[label.name] = platt(truth, said)
+        else:
+            low, high = label.range or (0.0, 1.0)
+            error = metrics.rmse(truth, low + expit(said) * (high - low))
+            values[f"{label.name}_loss"] = (error / (high - low)) ** 2
+            values[f"{label.name}_rmse"] = error
+    return values, calibration

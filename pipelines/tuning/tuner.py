@@ -1,0 +1,253 @@
+"""`triptych tune`: a search over the configuration, on the validation split alone."""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from pipelines.config import Config, TuneConfig
+from pipelines.reporting.report import MARKDOWN_FILE
+from pipelines.reporting.tune_report import LEAST_TRIALS, Outcome, TuneReport, short, write_tune_report
+from pipelines.runs.progress import say
+from pipelines.runs.run_folder import CONFIG_FILE, RunFolder, write_text
+from pipelines.runs.session import records_id
+from pipelines.training.trainer import BEST_BY, Trainer, TrainJob
+from pipelines.tuning.tune_space import Dimension, Space, changed, current, make_space, read_space
+from tfrecs.errors import DataError, DivergedError, SpecError
+
+if TYPE_CHECKING:
+    import optuna
+
+STORAGE_FILE, TRIALS_FOLDER, LOCK_FILE = "study.db", "trials", ".lock"
+METRIC = f"valid_{BEST_BY}"
+_STUDY = "triptych"
+
+
+@dataclass(frozen=True)
+class TuneJob:
+    """`space`: a YAML file to take instead of `tune.space`."""
+
+    records: Path
+    out: Path
+    config: Config
+    space: Path | None = None
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """`config`: the file with the best configuration, for `train --config`; `trials` in the order they were begun."""
+
+    out: Path
+    config: Path
+    best: Outcome
+    trials: list[Outcome]
+
+
+class _PrunedError(Exception):
+    """The validation curve of a trial is worse than that of most others."""
+
+
+def run(job: TuneJob) -> TuneResult:
+    """Searches, or goes on with a search that was stopped, and reports.
+
+    Every trial is a run of `train` in `<out>/trials/<number>`, so that a trial that was killed goes on from its last
+    epoch. What was tried stands in a SQLite file (Optuna). Trial n is drawn by a tree-structured Parzen estimator
+    (Bergstra et al., 2011) from the trials before it and a seed made of n, so that a search that was stopped draws what
+    one would that was not. Hopeless trials end early, by the median of the others' curves (Golovin et al., 2017).
+
+    Raises:
+      SpecError: the space does not fit the configuration, or Optuna is not installed.
+      DataError: the folder holds another search, is in use, or no trial came to an end.
+    """
+    optuna = _optuna()
+    base = job.config.model_copy(update={"tune": TuneConfig()})  # a trial is the same whatever the search around it
+    source = str(job.space) if job.space is not None else "tune.space"
+    space = make_space(read_space(job.space) if job.space is not None else job.config.tune.space, base, source)
+    with _alone_in(job.out):
+        study = _open_study(optuna, job, base, space)
+        try:
+            while (unfinished := _unfinished(optuna, study)) or _begun(study) < job.config.tune.trials:
+                trial = _next_trial(optuna, study, unfinished, job, base, space)
+                _run_trial(optuna, study, trial, job, base, space)
+                _tidy(optuna, study, job.out)
+                _report(optuna, study, job, base, space)  # a kill then leaves the report of all before
+        except KeyboardInterrupt:
+            say(f"Stopped. Nothing is lost: the same command continues in {job.out}.")
+            raise
+        _tidy(optuna, study, job.out)
+        result = _report(optuna, study, job, base, space)
+    if result is None:
+        raise DataError(
+            f"{job.out}: no trial came to its end; narrow the space (or raise --trials) and see their failures"
+        )
+    say(
+        f"\nBest of {len(result.trials)} trials: {result.best.number + 1}, {METRIC} {result.best.value:.4f}. "
+        f"{result.config} is for `train --config`; report: {job.out / MARKDOWN_FILE}"
+    )
+    return result
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise SpecError("tune needs Optuna: pip install -c constraints.txt -e '.[tune]'") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Raises DataError where another search is at work in the folder, or it holds something else."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / LOCK_FILE).is_file():
+        raise DataError(f"{folder}: not empty and not a search of ours; give --out a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK_FILE).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(f"{folder}: another search is at work there; wait for it to end") from error
+        yield
+
+
+def _open_study(optuna: Any, job: TuneJob, base: Config, space: Space) -> optuna.Study:
+    study = optuna.create_study(
+        storage=f"sqlite:///{os.path.abspath(job.out / STORAGE_FILE)}",
+        study_name=_STUDY,
+        direction="maximize",
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(
+            n_startup_trials=job.config.tune.startup, n_warmup_steps=job.config.tune.prune_after
+        ),
+    )
+    identity = {
+        "records": records_id(job.records),
+        "configuration": base.to_yaml(),
+        "space": json.dumps({name: dimension.model_dump() for name, dimension in space.items()}, sort_keys=True),
+    }
+    for name, value in identity.items():
+        if study.user_attrs.setdefault(name, value) != value:
+            raise DataError(f"{job.out}: a search with other {name}; give --out a new folder")
+        study.set_user_attr(name, value)
+    return study
+
+
+def _unfinished(optuna: Any, study: optuna.Study) -> list[Any]:
+    """Trials that an earlier process began and did not end."""
+    return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
+
+
+def _begun(study: optuna.Study) -> int:
+    return len(study.get_trials(deepcopy=False))
+
+
+def _next_trial(
+    optuna: Any, study: optuna.Study, unfinished: list[Any], job: TuneJob, base: Config, space: Space
+) -> optuna.Trial:
+    number = unfinished[0].number if unfinished else _begun(study)
+    # A sampler with a state of its own would begin anew in every process, and draw the first trials again.
+    study.sampler = optuna.samplers.TPESampler(
+        n_startup_trials=job.config.tune.startup, seed=(1_000_003 * job.config.seed + number) % 2**32
+    )
+    if unfinished:
+        trial = optuna.Trial(study, unfinished[0]._trial_id)
+    else:
+        if number == 0:
+            study.enqueue_trial(current(base, space))
+        trial = study.ask()
+    for name, dimension in space.items():
+        _suggest(trial, name, dimension)
+    return trial
+
+
+def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> None:
+    if dimension.choices is not None:
+        trial.suggest_categorical(name, dimension.choices)
+    elif dimension.integer:
+        trial.suggest_int(name, dimension.low, dimension.high, step=dimension.step or 1, log=dimension.log)  # type: ignore[arg-type]
+    else:
+        trial.suggest_float(name, dimension.low, dimension.high, step=dimension.step, log=dimension.log)  # type: ignore[arg-type]
+
+
+def _run_trial(optuna: Any, study: optuna.Study, trial: optuna.Trial, job: TuneJob, base: Config, space: Space) -> None:
+    states = optuna.trial.TrialState
+    folder = _folder(job.out, trial.number)
+    said = ", ".join(f"{name}={short(value)}" for name, value in trial.params.items())
+    say(f"\nTrial {trial.number + 1}/{max(job.config.tune.trials, trial.number + 1)}: {said}")
+    config = changed(base, trial.params, f"trial {trial.number}")
+    reported = dict(study.trials[trial.number].intermediate_values)
+
+    def after_epoch(row: Mapping[str, Any]) -> None:
+        step = row["epoch"] - 1  # pruners count from 0
+        if step not in reported:
+            trial.report(row[METRIC], step)
+        if trial.should_prune():
+            raise _PrunedError
+
+    tf.keras.backend.clear_session()  # what earlier trials traced
+    gc.collect()
+    try:
+        trainer = Trainer(TrainJob(job.records, folder, config))
+        for row in trainer.rows:  # of a process that was killed, perhaps before it could report the last
+            after_epoch(row)
+        result = trainer.train(after_epoch)
+    except _PrunedError:
+        study.tell(trial, state=states.PRUNED)
+        say(f"  pruned after epoch {len(RunFolder(folder).read_metrics())}: most others were better by then")
+    except DivergedError as error:
+        trial.set_user_attr("failed", str(error))
+        study.tell(trial, state=states.FAIL)
+        say(f"  failed: {error}")
+    else:
+        study.tell(trial, result.metrics[METRIC])
+        say(f"  {METRIC} {result.metrics[METRIC]:.4f} at epoch {result.best_epoch} of {result.epochs}")
+
+
+def _folder(out: Path, number: int) -> Path:
+    return out / TRIALS_FOLDER / f"{number:04}"
+
+
+def _tidy(optuna: Any, study: optuna.Study, out: Path) -> None:
+    """Finished trials keep their curves and configuration; of the weights only those of the best are wanted."""
+    states = optuna.trial.TrialState
+    complete = study.get_trials(deepcopy=False, states=(states.COMPLETE,))
+    best = study.best_trial.number if complete else None
+    for trial in study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED, states.FAIL)):
+        run_folder = RunFolder(_folder(out, trial.number))
+        shutil.rmtree(run_folder.checkpoints, ignore_errors=True)
+        if trial.number != best:
+            shutil.rmtree(run_folder.best, ignore_errors=True)
+
+
+def _report(optuna: Any, study: optuna.Study, job: TuneJob, base: Config, space: Space) -> TuneResult | None:
+    """Writes the best configuration and the report; None while no trial has come to its end."""
+    states = optuna.trial.TrialState
+    outcomes = []
+    for trial in study.get_trials(deepcopy=False):
+        curve = RunFolder(_folder(job.out, trial.number)).read_metrics()
+        value = trial.value if trial.state == states.COMPLETE else None
+        outcomes.append(Outcome(trial.number, trial.state.name.lower(), value, dict(trial.params), curve))
+    complete = [(outcome.value, -outcome.number, outcome) for outcome in outcomes if outcome.value is not None]
+    if not complete:
+        return None
+    best = max(complete)[-1]  # of equals the first
+    config = job.out / CONFIG_FILE
+    write_text(config, changed(base, best.params, f"trial {best.number}").to_yaml())
+    importances: dict[str, float] = {}
+    if len(complete) >= LEAST_TRIALS:
+        importances = optuna.importance.get_param_importances(
+            study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
+        )
+    command = f"triptych train --records {job.records} --config {config} --out RUN"
+    write_tune_report(job.out, TuneReport(outcomes, best, importances, METRIC, list(space), command))
+    return TuneResult(job.out, config, best, outcomes)

@@ -1,0 +1,1 @@
+"""workflow: several steps in a row: `triptych run` and `triptych demo`."""

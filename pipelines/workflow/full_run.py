@@ -1,0 +1,70 @@
+"""`triptych run`: build, train, evaluate, export, in one go."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.building import builder as build
+from pipelines.config import Config
+from pipelines.evaluation import evaluator as evaluate
+from pipelines.exporting import exporter as export
+from pipelines.runs.progress import say
+from pipelines.training import trainer as train
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """Everything goes to `<work>/<name>/records` and `<work>/<name>/run`, the model to `<models>/<name>`."""
+
+    data: Path
+    name: str
+    config: Config
+    work: Path
+    models: Path
+    spec: Path | None = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    records: Path
+    run: Path
+    evaluation: evaluate.EvaluateResult
+    export: export.ExportResult
+    seconds: dict[str, float]
+
+
+def run(job: RunJob) -> RunResult:
+    """The whole way from a data folder to a model that can be served.
+
+    Raises:
+      TriptychError: a step cannot be done; what the steps before it made stays.
+    """
+    folder = job.work / job.name
+    seconds: dict[str, float] = {}
+
+    def timed(title: str, started: float) -> float:
+        now = time.monotonic()
+        seconds[title] = now - started
+        return now
+
+    clock = time.monotonic()
+    heading(1, "Build records")
+    records = build.run(build.BuildJob(job.data, folder / "records", job.config, job.spec)).out
+    clock = timed("build", clock)
+    heading(2, "Train")
+    trained = train.run(train.TrainJob(records, folder / "run", job.config))
+    clock = timed("train", clock)
+    heading(3, "Evaluate")
+    evaluation = evaluate.run(evaluate.EvaluateJob(trained.out))
+    clock = timed("evaluate", clock)
+    heading(4, "Export")
+    exported = export.run(export.ExportJob(trained.out, job.models / job.name))
+    timed("export", clock)
+    say("Time: " + ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()))
+    return RunResult(records, trained.out, evaluation, exported, seconds)
+
+
+def heading(number: int, title: str) -> None:
+    say(f"\n[{number}] {title}")

@@ -1,0 +1,1 @@
+"""http: the app's routes and what guards them."""

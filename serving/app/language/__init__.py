@@ -1,0 +1,1 @@
+"""language: conditions found in what people type."""

@@ -1,0 +1,1 @@
+"""ranking: from a request to an ordered, explained list."""

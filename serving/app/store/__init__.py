@@ -1,0 +1,1 @@
+"""store: events of users, the log that a build takes, and what was shown."""

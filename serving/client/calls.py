@@ -1,0 +1,137 @@
+"""What the calls of the client are, whoever sends them: generators that yield requests and are sent the responses.
+
+    calls.recommend(...)  yields ("Predict", request)  <- response  ...  returns the result
+
+The client in `serving.client` and the one for asyncio in `serving.client.aio` drive the same generators, each with a channel
+of its kind, so that neither knows more than how to wait.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from serving.client import queries
+from serving.client.queries import Embeddings, Recommendation, Scored
+from serving.wire import stubs, tensors
+from serving.wire.errors import FailedPreconditionError, InvalidRequestError, NotFoundError, ServerFailureError
+from serving.wire.metadata import Metadata, Signature, parse
+
+T = TypeVar("T")
+Call = Generator[tuple[str, Any], Any, T]
+
+# The largest message that protobuf has; no answer needs to unfold to more.
+_LARGEST = 2**31
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """Where a version of the model stands: "AVAILABLE", "LOADING", ...; `error` is "" where nothing went wrong."""
+
+    version: int
+    state: str
+    error: str
+
+
+class Calls:
+    """The calls of one model on one server, and what is known of it. Arguments and results: `serving.client.client.Client`."""
+
+    def __init__(self, target: str, model: str) -> None:
+        self.target = target
+        self.model = model
+        self._metadata: dict[int | None, Metadata] = {}
+
+    def predict(
+        self, signature: str, inputs: Mapping[str, Any], output_filter: Sequence[str], version: int | None
+    ) -> Call[dict[str, np.ndarray]]:
+        known = (yield from self.metadata(version)).signatures.get(signature)
+        specs = known.inputs if known else {}
+        arrays = {name: queries.convert(name, values, specs.get(name)) for name, values in inputs.items()}
+        return (yield from self._predict(signature, arrays, output_filter, version))
+
+    def metadata(self, version: int | None) -> Call[Metadata]:
+        # A plain dict does for threads: at worst two of them ask at the same time.
+        if version not in self._metadata:
+            request = self._request("GetModelMetadata", version)
+            request.metadata_field.append("signature_def")
+            self._metadata[version] = parse((yield from self._call("GetModelMetadata", request)))
+        return self._metadata[version]
+
+    def status(self) -> Call[list[VersionStatus]]:
+        response = yield from self._call("GetModelStatus", self._request("GetModelStatus", None))
+        states = stubs.message("ModelVersionStatus").State
+        return [
+            VersionStatus(entry.version, states.Name(entry.state), entry.status.error_message)
+            for entry in response.model_version_status
+        ]
+
+    def recommend(self, k: int, context: Mapping[str, str | float], **user: Any) -> Call[list[Recommendation]]:
+        inputs = queries.user_inputs(clock=int(time.time()), **user)
+        outputs = yield from self._run("recommend", queries.with_context(inputs, context, {"k": k}), batch=1)
+        return queries.recommendations(outputs)
+
+    def rank(self, candidate_ids: Sequence[str], context: Mapping[str, str | float], **user: Any) -> Call[list[Scored]]:
+        neutral: dict[str, Any] = {"exclude_ids": (), "categories": (), "diversity": 0.0}
+        inputs = queries.user_inputs(clock=int(time.time()), **user, **neutral)
+        candidates = {"candidate_ids": [list(candidate_ids)]}
+        outputs = yield from self._run("rank", queries.with_context(inputs, context, candidates), batch=1)
+        return queries.scored(outputs, candidate_ids)
+
+    def search(self, query: str, k: int) -> Call[list[Scored]]:
+        outputs = yield from self._run("search", queries.Inputs({"query": [query], "k": k}, {}), batch=1)
+        return queries.scored(outputs, None)
+
+    def similar(self, item_id: str, k: int) -> Call[list[Scored]]:
+        outputs = yield from self._run("similar", queries.Inputs({"item_ids": [item_id], "k": k}, {}), batch=1)
+        return queries.scored(outputs, None)
+
+    def embed_items(self, raw: Mapping[str, Sequence[Any]]) -> Call[Embeddings]:
+        inputs = queries.item_inputs((yield from self._signature("embed_items")), raw)
+        outputs = yield from self._run("embed_items", inputs, batch=len(next(iter(raw.values()))))
+        return queries.embeddings(outputs)
+
+    def _signature(self, name: str) -> Call[Signature]:
+        signatures = (yield from self.metadata(None)).signatures
+        if name not in signatures:
+            known = ", ".join(signatures) or "none"
+            raise FailedPreconditionError(f"{self.target}: model {self.model} has no signature {name}; it has {known}")
+        return signatures[name]
+
+    def _run(self, signature: str, inputs: queries.Inputs, *, batch: int) -> Call[dict[str, np.ndarray]]:
+        arrays = queries.complete(signature, (yield from self._signature(signature)), inputs, batch)
+        return (yield from self._predict(signature, arrays, (), None))
+
+    def _predict(
+        self, signature: str, inputs: Mapping[str, np.ndarray], output_filter: Sequence[str], version: int | None
+    ) -> Call[dict[str, np.ndarray]]:
+        request = self._request("Predict", version)
+        request.model_spec.signature_name = signature
+        request.output_filter.extend(output_filter)
+        for name, array in inputs.items():
+            tensors.encode(array, request.inputs[name], content=True)
+        response = yield from self._call("Predict", request)
+        known = self._metadata.get(version)
+        if known is not None and known.version != response.model_spec.version.value:
+            self._metadata.pop(version, None)
+        try:
+            return {name: tensors.decode(proto, limit_bytes=_LARGEST) for name, proto in response.outputs.items()}
+        except tensors.TensorError as error:
+            raise ServerFailureError(f"{self.target}: unreadable answer ({error})") from error
+
+    def _request(self, method: str, version: int | None) -> Any:
+        request = stubs.message(f"{method}Request")()
+        request.model_spec.name = self.model
+        if version is not None:
+            request.model_spec.version.value = version
+        return request
+
+    def _call(self, method: str, request: Any) -> Call[Any]:
+        try:
+            return (yield method, request)
+        except (InvalidRequestError, NotFoundError, FailedPreconditionError):
+            self._metadata.clear()  # perhaps another version answers now, with other inputs
+            raise

@@ -1,0 +1,257 @@
+"""The calls of the SavedModel contract as plain data: arguments -> signature inputs, outputs -> results.
+
+Pure; who sends them, and how, is the client's business. A model may have inputs that the contract does not name (one
+per context column and user feature of its data set): the model's own metadata says which, and what the caller
+leaves out is sent as missing ("" or NaN).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from serving.wire import tensors
+from serving.wire.errors import InvalidRequestError, ServerFailureError
+from serving.wire.metadata import Signature, TensorSpec
+
+Outputs = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An item and its score; `labels` are the outputs of the ranking head, by label."""
+
+    id: str
+    score: float
+    labels: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Recommendation(Scored):
+    """A recommended item and why.
+
+    Attributes:
+      modality_weights: float [M], the share of each modality in the item's embedding, in the model's order.
+      because_id: the item of the history that speaks most for this one; "" where none does.
+    """
+
+    modality_weights: np.ndarray
+    because_id: str
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Rows in the order of the items asked for.
+
+    Attributes:
+      embedding: float [N, D].
+      modality_weights: float [N, M], the share of each modality, in the model's order.
+    """
+
+    embedding: np.ndarray
+    modality_weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Contract inputs of one call: `given` by the caller, and those left at their `neutral` value."""
+
+    given: Mapping[str, Any]
+    neutral: Mapping[str, Any]
+
+
+def user_inputs(
+    *,
+    history_ids: Sequence[str],
+    history_values: Sequence[float] | None,
+    history_times: Sequence[int] | None,
+    now: int | None,
+    clock: int,
+    query: str,
+    exclude_ids: Sequence[str],
+    categories: Sequence[str],
+    diversity: float,
+) -> Inputs:
+    """The inputs that `recommend` and `rank` share, for one user (a batch of one).
+
+    Args:
+      clock: stands in for `now` where that is None.
+      The others: see `serving.client.client.Client.recommend`; "", empty, None and diversity 0 are neutral.
+
+    Raises:
+      InvalidRequestError: values or times are not one per item of the history, or one string stands for a list.
+    """
+    length = len(history_ids)
+    for name, events in (("history_values", history_values), ("history_times", history_times)):
+        if events is not None and len(events) != length:
+            raise InvalidRequestError(f"{name} has {len(events)} entries for {length} history_ids; give one each")
+    values = {
+        "history_ids": _strings("history_ids", history_ids),
+        "history_values": [[float("nan")] * length if history_values is None else list(history_values)],
+        "history_times": [[0] * length if history_times is None else list(history_times)],
+        "now": [clock if now is None else now],
+        "query": [query],
+        "exclude_ids": _strings("exclude_ids", exclude_ids),
+        "categories": _strings("categories", categories),
+        "diversity": [diversity],
+    }
+    neutral = {
+        "history_ids": length == 0,
+        "history_values": history_values is None,
+        "history_times": history_times is None,
+        "now": now is None,
+        "query": query == "",
+        "exclude_ids": len(exclude_ids) == 0,
+        "categories": len(categories) == 0,
+        "diversity": diversity == 0,
+    }
+    return Inputs(
+        {name: value for name, value in values.items() if not neutral[name]},
+        {name: value for name, value in values.items() if neutral[name]},
+    )
+
+
+def with_context(inputs: Inputs, context: Mapping[str, str | float], extra: Mapping[str, Any]) -> Inputs:
+    """Adds a model's own inputs (one value each) and what else the signature takes. Raises InvalidRequestError."""
+    clash = sorted(set(context) & {*inputs.given, *inputs.neutral, *extra})
+    if clash:
+        raise InvalidRequestError(f"{', '.join(clash)} cannot be given here; it is no context of a model")
+    return Inputs({**inputs.given, **{name: [value] for name, value in context.items()}, **extra}, inputs.neutral)
+
+
+def item_inputs(signature: Signature, raw: Mapping[str, Sequence[Any]]) -> Inputs:
+    """The inputs of `embed_items`: one entry per item and modality, None where the item lacks it.
+
+    Raises:
+      InvalidRequestError: no modality, or not the same number of items in each.
+    """
+    counts = {name: len(values) for name, values in raw.items()}
+    if len(set(counts.values())) != 1:
+        given = ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
+        raise InvalidRequestError(f"embed_items takes the same number of items in every modality ({given} given)")
+    specs = signature.inputs
+    return Inputs({name: _rows(name, rows, specs[name]) if name in specs else rows for name, rows in raw.items()}, {})
+
+
+def complete(signature_name: str, signature: Signature, inputs: Inputs, batch: int) -> dict[str, np.ndarray]:
+    """Every input of the signature as an array of its type.
+
+    Args:
+      signature_name: for the messages.
+      inputs: what is known; the neutral ones are sent only where the signature has them.
+      batch: B, the first size of the inputs that are not among them and so are sent as missing.
+
+    Raises:
+      InvalidRequestError: something given is no input of the signature or cannot be of its type, or an input that
+        cannot be missing is not given.
+    """
+    unknown = sorted(set(inputs.given) - set(signature.inputs))
+    if unknown:
+        known = ", ".join(sorted(signature.inputs))
+        raise InvalidRequestError(f"signature {signature_name} has no input {', '.join(unknown)}; it has {known}")
+    values = {**inputs.neutral, **inputs.given}
+    return {
+        name: convert(name, values[name], spec) if name in values else _missing(signature_name, name, spec, batch)
+        for name, spec in signature.inputs.items()
+    }
+
+
+def convert(name: str, values: Any, spec: TensorSpec | None) -> np.ndarray:
+    """`values` as an array to send for the input `name`; without a spec, as they are. Raises InvalidRequestError."""
+    try:
+        row = spec.row if spec is not None else None
+        return tensors.as_array(values) if row is None else tensors.cast(values, row)
+    except tensors.TensorError as error:
+        raise InvalidRequestError(f"input {name}: {error}") from error
+
+
+def recommendations(outputs: Outputs) -> list[Recommendation]:
+    """The first row of `recommend`'s outputs; padding (id "") is left out. Raises ServerFailureError."""
+    ids, scores, labels = _ids(outputs), _row(outputs, "scores"), _labels(outputs)
+    weights, because = _row(outputs, "modality_weights"), _row(outputs, "because_ids")
+    return [
+        Recommendation(
+            id=item,
+            score=float(scores[place]),
+            labels={name: float(row[place]) for name, row in labels.items()},
+            modality_weights=weights[place],
+            because_id=because[place].decode(),
+        )
+        for place, item in enumerate(ids)
+        if item
+    ]
+
+
+def scored(outputs: Outputs, ids: Sequence[str] | None) -> list[Scored]:
+    """The first row of `search`, `similar` or (with the candidates as `ids`) `rank`. Raises ServerFailureError."""
+    names = _ids(outputs) if ids is None else ids
+    scores, labels = _row(outputs, "scores"), _labels(outputs)
+    if len(scores) != len(names):
+        raise ServerFailureError(f"the model answered {len(scores)} scores for {len(names)} items")
+    return [
+        Scored(item, float(scores[place]), {name: float(row[place]) for name, row in labels.items()})
+        for place, item in enumerate(names)
+        if item
+    ]
+
+
+def embeddings(outputs: Outputs) -> Embeddings:
+    """`embed_items`' outputs. Raises ServerFailureError."""
+    return Embeddings(_output(outputs, "embedding"), _output(outputs, "modality_weights"))
+
+
+def _labels(outputs: Outputs) -> dict[str, np.ndarray]:
+    shape = _output(outputs, "scores").shape
+    names = [name for name, value in outputs.items() if value.dtype.kind == "f" and value.shape == shape]
+    return {name: outputs[name][0] for name in sorted(names) if name != "scores"}
+
+
+def _ids(outputs: Outputs) -> list[str]:
+    return [item.decode() for item in _row(outputs, "ids")]
+
+
+def _row(outputs: Outputs, name: str) -> np.ndarray:
+    return _output(outputs, name)[0]
+
+
+def _output(outputs: Outputs, name: str) -> np.ndarray:
+    if name not in outputs:
+        raise ServerFailureError(f"the model's answer has no {name}; was it exported by Triptych?")
+    return outputs[name]
+
+
+def _strings(name: str, values: Sequence[str]) -> np.ndarray:
+    """[1, n], an object array even where n is 0."""
+    if isinstance(values, (str, bytes)):
+        raise InvalidRequestError(f"{name} takes a list of strings, not the one string {values!r}")
+    row = np.empty((1, len(values)), object)
+    row[0, :] = list(values)
+    return row
+
+
+def _rows(name: str, values: Sequence[Any], spec: TensorSpec) -> Any:
+    """One modality of several items, of which some may be None, as an array that `convert` takes."""
+    string, rank = spec.dtype == "string", len(spec.shape or ())
+    missing: Any = "" if string else np.nan
+    if rank == 1:
+        return [missing if value is None else value for value in values]
+    if string:  # lists of strings, padded to the longest
+        width = max((len(value) for value in values if value is not None), default=0)
+        return np.array([[*(value or ()), *[""] * (width - len(value or ()))] for value in values], object).reshape(
+            len(values), width
+        )
+    width = next((len(value) for value in values if value is not None), (spec.shape or (0, 0))[1] or 0)
+    wrong = [len(value) for value in values if value is not None and len(value) != width]
+    if wrong:
+        raise InvalidRequestError(f"input {name}: vectors of {width} and of {wrong[0]} numbers")
+    return np.array([[missing] * width if value is None else value for value in values], np.float32)
+
+
+def _missing(signature_name: str, name: str, spec: TensorSpec, batch: int) -> np.ndarray:
+    fill = {"string": b"", "float": np.nan, "double": np.nan}
+    if spec.dtype not in fill or spec.row is None or not spec.shape:
+        raise InvalidRequestError(f"signature {signature_name} needs the input {name} ({spec.dtype}); give it")
+    return np.full((batch, *(size or 0 for size in spec.shape[1:])), fill[spec.dtype], spec.row.numpy)

@@ -1,0 +1,143 @@
+"""What is left out, and the order of what is chosen, in the graph: exclusion, diversity, reasons. Plain TensorFlow ops."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from serving.graph.top_k import LOWEST, top_k
+
+_SMALLEST = 1e-12  # length of what counts as zero
+
+
+def newest_events(
+    index: tf.Tensor, values: tf.Tensor, times: tf.Tensor, length: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Drops what is no known item and keeps the newest `length` events, moved to the left.
+
+    Args:
+      index: int32 [B, L'], -1 = padding or unknown, anywhere; oldest first.
+      values, times: float and int64 [B, L'].
+      length: L.
+
+    Returns:
+      index int32 [B, L] (0 behind the events), values, times [B, L], count int32 [B].
+    """
+    # A column of padding in front, so that an empty history has something to sort.
+    index = tf.pad(index, [[0, 0], [1, 0]], constant_values=-1)
+    values, times = tf.pad(values, [[0, 0], [1, 0]]), tf.pad(times, [[0, 0], [1, 0]])
+    known = index >= 0
+    order = tf.argsort(tf.cast(~known, tf.int32), axis=1, stable=True)
+    total = tf.reduce_sum(tf.cast(known, tf.int32), axis=1)
+    count = tf.minimum(total, length)
+    position = (total - count)[:, None] + tf.range(length)[None, :]
+    inside = tf.range(length)[None, :] < count[:, None]
+    column = tf.gather(order, tf.minimum(position, tf.shape(order)[1] - 1), batch_dims=1)
+
+    def pick(source: tf.Tensor) -> tf.Tensor:
+        picked = tf.gather(source, column, batch_dims=1)
+        return tf.where(inside, picked, tf.zeros([], source.dtype))
+
+    return pick(index), pick(values), pick(times), count
+
+
+def exclude(scores: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    """Scores [B, N] with -inf at the items of `index` int32 [B, E]; negative ones are nothing."""
+    row = tf.tile(tf.range(tf.shape(index)[0])[:, None], [1, tf.shape(index)[1]])
+    # Only what is there, rather than a column for what is not: the scores are written in place, not copied.
+    where = tf.boolean_mask(tf.stack([row, index], axis=-1), index >= 0)
+    return tf.tensor_scatter_nd_update(scores, where, tf.fill([tf.shape(where)[0]], LOWEST))
+
+
+def diverse_top_k(
+    scores: tf.Tensor, table: tf.Tensor, diversity: tf.Tensor, k: tf.Tensor, pool: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`diversify` among the k * pool best, but never more than there are: k beyond the catalogue costs nothing.
+
+    Args:
+      scores: float [B, N].
+      table, diversity, k: see `diversify`.
+      pool: candidates as a multiple of k.
+
+    Returns:
+      scores and indices [B, k], -inf and -1 where no more are left.
+    """
+    count = tf.shape(scores)[1]
+    wanted = tf.minimum(k, count)
+    chosen, index = diversify(*top_k(scores, tf.minimum(wanted * pool, count)), table, diversity, wanted)
+    missing = [[0, 0], [0, k - wanted]]
+    return tf.pad(chosen, missing, constant_values=LOWEST), tf.pad(index, missing, constant_values=-1)
+
+
+def diversify(
+    scores: tf.Tensor, index: tf.Tensor, table: tf.Tensor, diversity: tf.Tensor, k: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Maximal marginal relevance (Carbonell and Goldstein, 1998) within a pool of P candidates.
+
+    Greedily takes the candidate with the largest (1 - d) * relevance - d * (largest cosine with those taken);
+    relevance is the score scaled to [0, 1] within the pool. d = 0 keeps the order.
+
+    Args:
+      scores, index: float and int32 [B, P], best first; -1 = none.
+      table: float [N, D], item embeddings of any length.
+      diversity: float [B] in [0, 1].
+      k: int32 [], at most P.
+
+    Returns:
+      scores and indices [B, k] in the order taken.
+    """
+    batch, pool = tf.shape(scores)[0], tf.shape(scores)[1]
+    there = index >= 0
+    finite = tf.where(there, scores, 0.0)
+    high = tf.reduce_max(scores, axis=1, keepdims=True)
+    low = tf.reduce_min(tf.where(there, scores, high), axis=1, keepdims=True)
+    relevance = tf.where(there, tf.math.divide_no_nan(finite - low, high - low), 0.0)
+    vectors = unit(tf.gather(table, tf.maximum(index, 0)))
+    weight = diversity[:, None]
+    step_shape = tf.TensorShape([None, None])
+
+    def step(
+        i: tf.Tensor, taken: tf.Tensor, nearest: tf.Tensor, order: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        gain = (1.0 - weight) * relevance - weight * nearest
+        # What is no candidate comes after every candidate, and what is taken never again.
+        gain = tf.where(there, gain, gain - 1e6) - 1e12 * taken
+        best = tf.argmax(gain, axis=1, output_type=tf.int32)
+        chosen = tf.gather(vectors, best, batch_dims=1)
+        similarity = tf.einsum("bpd,bd->bp", vectors, chosen)
+        nearest = tf.where(tf.equal(i, 0), similarity, tf.maximum(nearest, similarity))
+        return i + 1, taken + tf.one_hot(best, pool), nearest, tf.concat([order, best[:, None]], axis=1)
+
+    start = (tf.constant(0), tf.zeros([batch, pool]), tf.zeros([batch, pool]), tf.zeros([batch, 0], tf.int32))
+    *_, order = tf.while_loop(
+        lambda i, *_: i < k,
+        step,
+        start,
+        shape_invariants=(tf.TensorShape([]), step_shape, step_shape, step_shape),
+    )
+    return tf.gather(scores, order, batch_dims=1), tf.gather(index, order, batch_dims=1)
+
+
+def unit(vectors: tf.Tensor) -> tf.Tensor:
+    """float [..., D] scaled to length 1; zeros stay zeros."""
+    return tf.math.l2_normalize(vectors, axis=-1, epsilon=_SMALLEST**2)
+
+
+def because(index: tf.Tensor, history: tf.Tensor, count: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
+    """The event of the history that speaks most for each result: the largest cosine of the item embeddings.
+
+    Args:
+      index: int32 [B, k], -1 = none.
+      history: int32 [B, L], events from the left.
+      count: int32 [B].
+      table: float [N, D], item embeddings of any length.
+
+    Returns:
+      int32 [B, k], an item; -1 where there is no history or no result.
+    """
+    results = unit(tf.gather(table, tf.maximum(index, 0)))
+    events = unit(tf.gather(table, history))
+    similarity = tf.einsum("bkd,bld->bkl", results, events)
+    inside = tf.range(tf.shape(history)[1])[None, :] < count[:, None]
+    similarity = tf.where(inside[:, None, :], similarity, LOWEST)
+    nearest = tf.gather(history, tf.argmax(similarity, axis=2, output_type=tf.int32), batch_dims=1)
+    return tf.where((index >= 0) & (count > 0)[:, None], nearest, -1)

@@ -1,0 +1,1 @@
+"""server: the embedded server, which answers as TensorFlow Serving does."""

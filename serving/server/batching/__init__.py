@@ -1,0 +1,1 @@
+"""batching: requests of several clients as one call of the model."""

@@ -1,0 +1,202 @@
+"""Several requests as one call of the model: what may go together, putting it together, and taking it apart.
+
+As TensorFlow Serving's batching session (batching/batching_session.cc), with four differences on purpose:
+
+- A signature may have inputs without a batch axis, such as a scalar `k`: requests are batched where these are equal.
+  TensorFlow Serving refuses every request that has such an input ("Batching Run() input tensors must have at least one
+  dimension"), so its own batching must stay off for such signatures.
+- Requests whose shapes differ behind the batch axis go into different batches instead of failing together.
+- A signature with an output without a batch axis is not batched instead of failing.
+- Models that Triptych exports say that some inputs may be padded with nothing (`serving.server.servable.BLANK_INPUTS`): histories of
+  different lengths then share a batch.
+
+Pure functions; `serving.server.batching.scheduler` has the queues and threads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from serving.server.status import failed_precondition, invalid
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class BatchingOptions:
+    """TensorFlow Serving's BatchingParameters.
+
+    Attributes:
+      max_batch_size: rows of a batch.
+      batch_timeout_micros: how long an open batch waits for more rows while a thread is free.
+      max_enqueued_batches: batches that wait for a thread, per model version and signature.
+      num_batch_threads: batches that are worked on at the same time.
+      thread_pool_name: a label of the metrics.
+      allowed_batch_sizes: a batch is filled up to the next of these with copies of a row; empty: any size is allowed.
+      pad_variable_length_inputs: shorter inputs are padded behind the batch axis with their own first value.
+      enable_large_batch_splitting: a request of more rows than a batch is split instead of refused.
+      max_execution_batch_size: rows of the pieces it is split into.
+
+    Raises:
+      ValueError: a value is not possible; one line names it.
+    """
+
+    max_batch_size: int
+    batch_timeout_micros: int
+    max_enqueued_batches: int
+    num_batch_threads: int
+    thread_pool_name: str
+    allowed_batch_sizes: tuple[int, ...]
+    pad_variable_length_inputs: bool
+    enable_large_batch_splitting: bool
+    max_execution_batch_size: int
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch_size", "max_enqueued_batches", "num_batch_threads", "max_execution_batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive; was {getattr(self, name)}")
+        if self.batch_timeout_micros < 0:
+            raise ValueError(f"batch_timeout_micros must be non-negative; was {self.batch_timeout_micros}")
+        if self.max_execution_batch_size > self.max_batch_size:
+            raise ValueError("max_execution_batch_size must not be larger than max_batch_size")
+        sizes = self.allowed_batch_sizes
+        if any(size <= before for before, size in zip((0, *sizes), sizes, strict=False)):
+            raise ValueError("allowed_batch_sizes entries must be positive and monotonically increasing")
+        if sizes and sizes[-1] != self.max_batch_size:
+            raise ValueError(
+                "Last entry in allowed_batch_sizes must match max_batch_size; "
+                f"last entry was {sizes[-1]}; expected {self.max_batch_size}"
+            )
+
+    def replaced(self, values: Mapping[str, Any]) -> BatchingOptions:
+        """With other values for some; pieces follow the size of a batch where only that is given. Raises ValueError."""
+        if "max_batch_size" in values and "max_execution_batch_size" not in values:
+            values = {**values, "max_execution_batch_size": values["max_batch_size"]}
+        return dataclasses.replace(self, **values)
+
+
+def batched_inputs(signature: Any, outputs: Sequence[str]) -> frozenset[str] | None:
+    """The inputs with a batch axis, where requests of the signature can be batched at all; else None.
+
+    Args:
+      signature: a SignatureDef.
+      outputs: the outputs that are asked for; each must have a batch axis.
+    """
+    inputs = frozenset(alias for alias, info in signature.inputs.items() if _has_batch_axis(info.tensor_shape))
+    all_outputs = all(_has_batch_axis(signature.outputs[alias].tensor_shape) for alias in outputs)
+    return inputs if inputs and all_outputs else None
+
+
+def row_count(inputs: Arrays, batched: frozenset[str]) -> int:
+    """The rows of a request. Raises InvalidArgumentError where its inputs do not agree."""
+    counts = {inputs[alias].shape[0] for alias in batched}
+    if len(counts) != 1:
+        raise invalid("Batching Run() input tensors must have equal 0th-dimension size")
+    return counts.pop()
+
+
+def batch_key(inputs: Arrays, batched: frozenset[str], *, padded: bool, blank: frozenset[str]) -> Hashable:
+    """Equal for requests that may share a batch: same values without batch axis, same shapes behind it.
+
+    Args:
+      padded: shapes behind the batch axis may differ.
+      blank: inputs that may be padded with nothing: "" or 0. Their sizes may differ within a power of two, so that one
+        long history does not make a thousand short ones long.
+    """
+
+    def part(alias: str, array: np.ndarray) -> Hashable:
+        if alias not in batched:
+            return alias, array.shape, _value(array)
+        if alias in blank:
+            return alias, tuple(_power_of_two(size) for size in array.shape[1:])
+        return alias, array.ndim if padded else array.shape[1:]
+
+    return tuple(part(alias, array) for alias, array in sorted(inputs.items()))
+
+
+def merge(
+    requests: Sequence[Arrays], batched: frozenset[str], *, padded: bool, blank: frozenset[str], size: int
+) -> dict[str, np.ndarray]:
+    """One set of inputs for several requests with the same `batch_key`.
+
+    Args:
+      padded: see `BatchingOptions.pad_variable_length_inputs`.
+      blank: see `batch_key`.
+      size: rows of the result, at least those of the requests; the rest are copies of the last request's first row.
+
+    Raises:
+      InvalidArgumentError: an empty input would have to be padded.
+    """
+    merged: dict[str, np.ndarray] = {}
+    for alias, first in requests[0].items():
+        if alias not in batched:
+            merged[alias] = first
+            continue
+        arrays = [request[alias] for request in requests]
+        shapes = {array.shape[1:] for array in arrays}
+        if len(shapes) > 1 and (padded or alias in blank):
+            largest = tuple(map(max, zip(*shapes, strict=True)))
+            arrays = [_padded(array, largest, blank=alias in blank) for array in arrays]
+        missing = size - sum(len(array) for array in arrays)
+        if missing > 0:
+            arrays.append(np.repeat(arrays[-1][:1], missing, axis=0))
+        merged[alias] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return merged
+
+
+def split(outputs: Arrays, rows: Sequence[int], size: int) -> list[dict[str, np.ndarray]]:
+    """The outputs of each request, of `rows` rows, from those of a batch of `size` rows.
+
+    Raises:
+      FailedPreconditionError: an output does not have the batch's rows.
+    """
+    for array in outputs.values():
+        if array.ndim == 0:
+            raise failed_precondition("Batched output tensor has 0 dimensions")
+        if array.shape[0] != size:
+            raise failed_precondition(
+                "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the "
+                "input tensors"
+            )
+    ends = np.cumsum(rows).tolist()
+    return [
+        {alias: array[end - count : end] for alias, array in outputs.items()}
+        for count, end in zip(rows, ends, strict=True)
+    ]
+
+
+def rounded_up(rows: int, allowed: Sequence[int]) -> int:
+    """The smallest allowed batch size that holds `rows`; `rows` itself where all are allowed."""
+    return next((size for size in allowed if size >= rows), rows)
+
+
+def _has_batch_axis(shape: Any) -> bool:
+    return not shape.unknown_rank and len(shape.dim) > 0 and shape.dim[0].size == -1
+
+
+def _power_of_two(size: int) -> int:
+    """The smallest power of two that is not smaller; 0 for 0."""
+    return 1 << (size - 1).bit_length() if size else 0
+
+
+def _value(array: np.ndarray) -> Hashable:
+    return tuple(array.ravel().tolist()) if array.dtype == object else array.tobytes()
+
+
+def _padded(array: np.ndarray, largest: tuple[int, ...], *, blank: bool) -> np.ndarray:
+    if array.shape[1:] == largest:
+        return array
+    if blank:
+        value: Any = b"" if array.dtype == object else 0
+    elif array.size:
+        value = array.flat[0]
+    else:
+        raise invalid("Got empty tensor in batch of non-empty tensors.")
+    full = np.full((len(array), *largest), value, array.dtype)
+    full[tuple(slice(count) for count in array.shape)] = array
+    return full

@@ -1,0 +1,1 @@
+"""grpc_api: PredictionService, ModelService and the health service."""

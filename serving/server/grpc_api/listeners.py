@@ -1,0 +1,171 @@
+"""The two ways in which gRPC is listened to: by threads, or by one event loop.
+
+Where every request is a call of the model of its own, a thread each is as good as any: it waits in the runtime. Where
+requests share calls, a thread each would do nothing but wait, and waking eight of them for every batch costs more than
+what they do. Their requests are read, queued and answered by one event loop, which is woken once for a batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+from serving.server.access import AsyncTokenInterceptor, TokenInterceptor, Tokens
+from serving.server.core import Core
+from serving.server.grpc_api.services import (
+    AsyncHealth,
+    AsyncPredictionService,
+    Health,
+    ModelService,
+    PredictionService,
+)
+
+T = TypeVar("T")
+# What cancelled requests get to let go of what they use: the length of a call of the model.
+_LAST_SECONDS = 10.0
+
+
+class GrpcFace(Protocol):
+    """A gRPC server of PredictionService, ModelService and the health service."""
+
+    def bind(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
+        """Listens at host:port and returns the port; without credentials plainly. Raises RuntimeError if it is taken."""
+
+    def start(self) -> None:
+        """Answers from now on."""
+
+    def update_health(self, *, serving: bool) -> None:
+        """What the health service says from now on, or soon; nothing once this is closed."""
+
+    def stop(self, grace: float) -> threading.Event:
+        """Refuses new requests; the event is set when those under way have ended, `grace` seconds later at most.
+
+        May be called again, as `close` may.
+        """
+
+    def close(self) -> None:
+        """Ends what is left of it, once nothing is under way."""
+
+
+class ThreadedFace:
+    """A thread of the pool for each request. `executor`: those threads."""
+
+    def __init__(self, core: Core, executor: ThreadPoolExecutor, tokens: Tokens | None, max_message_bytes: int) -> None:
+        self._health = Health()
+        self._server = grpc.server(
+            executor,
+            interceptors=() if tokens is None else (TokenInterceptor(tokens),),
+            options=_options(max_message_bytes),
+        )
+        _register(self._server, PredictionService(core), ModelService(core), self._health)
+
+    def bind(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
+        return _add_port(self._server, address, credentials)
+
+    def start(self) -> None:
+        self._server.start()
+
+    def update_health(self, *, serving: bool) -> None:
+        self._health.update(serving=serving)
+
+    def stop(self, grace: float) -> threading.Event:
+        self._health.enter_graceful_shutdown()
+        return self._server.stop(grace)
+
+    def close(self) -> None:
+        """Nothing is left."""
+
+
+class LoopFace:
+    """One event loop, in a thread of its own, for all requests. `executor`: for what would hold it up."""
+
+    def __init__(self, core: Core, executor: Executor, tokens: Tokens | None, max_message_bytes: int) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="grpc-loop", daemon=True)
+        self._thread.start()
+
+        async def build() -> tuple[Any, AsyncHealth]:
+            # The server belongs to the loop in which it is made.
+            health = AsyncHealth()
+            server = grpc.aio.server(
+                executor,
+                interceptors=() if tokens is None else (AsyncTokenInterceptor(tokens),),
+                options=_options(max_message_bytes),
+            )
+            _register(server, AsyncPredictionService(core, executor), ModelService(core), health)
+            return server, health
+
+        self._server, self._health = self._run(build())
+
+    def bind(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
+        async def add() -> int:
+            return _add_port(self._server, address, credentials)
+
+        return self._run(add())
+
+    def start(self) -> None:
+        self._run(self._server.start())
+
+    def update_health(self, *, serving: bool) -> None:
+        # Not waited for: the loop itself frees the last request's model, which is told from there.
+        if not self._loop.is_closed():
+            asyncio.run_coroutine_threadsafe(self._health.update(serving=serving), self._loop)
+
+    def stop(self, grace: float) -> threading.Event:
+        ended = threading.Event()
+        if self._loop.is_closed():
+            ended.set()
+            return ended
+
+        async def stop() -> None:
+            await self._health.enter_graceful_shutdown()
+            await self._server.stop(grace)
+
+        stopping = asyncio.run_coroutine_threadsafe(stop(), self._loop)
+        stopping.add_done_callback(lambda done: ended.set())
+        return ended
+
+    def close(self) -> None:
+        if self._loop.is_closed():
+            return
+
+        async def drain() -> None:
+            # Those that the end of the grace cancelled still have to let go of the model.
+            if others := asyncio.all_tasks() - {asyncio.current_task()}:
+                await asyncio.wait(others, timeout=_LAST_SECONDS)
+
+        self._run(drain())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _options(max_message_bytes: int) -> Sequence[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        # Else two servers share a port on Linux and each gets some of the requests.
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+def _register(server: Any, prediction: Any, model: Any, health: Any) -> None:
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(model, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+
+
+def _add_port(server: Any, address: str, credentials: grpc.ServerCredentials | None) -> int:
+    if credentials is None:
+        return server.add_insecure_port(address)
+    return server.add_secure_port(address, credentials)

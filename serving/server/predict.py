@@ -1,0 +1,163 @@
+"""A predict request against a signature: what is checked, in which order, and what the answer says.
+
+The order of the checks, the status codes and the messages are those of TensorFlow Serving
+(tensorflow_serving/servables/tensorflow/predict_util.cc, tensorflow/cc/saved_model/util.cc). Element types and
+shapes it leaves to the graph; here they are checked before, so that the message names the input.
+
+Errors are `tf.errors.OpError`: the canonical codes that the runtime itself raises, whichever face (gRPC, REST)
+answers. Pure functions but for `predict`, which runs the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
+
+from serving.server.status import failed_precondition, invalid, unimplemented
+from serving.wire import tensors
+
+if TYPE_CHECKING:
+    from serving.server.servable import Servable
+
+DEFAULT_SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+CLASSIFY_METHOD = tf.saved_model.CLASSIFY_METHOD_NAME
+PREDICT_METHOD = tf.saved_model.PREDICT_METHOD_NAME
+REGRESS_METHOD = tf.saved_model.REGRESS_METHOD_NAME
+
+
+def predict(
+    servable: Servable, request: predict_pb2.PredictRequest, *, limit_bytes: int
+) -> predict_pb2.PredictResponse:
+    """Runs a request at once, in this thread.
+
+    Args:
+      servable: the version that answers, whatever version the request asks for.
+      request: only its signature name, inputs and output filter are read.
+      limit_bytes: see `serving.wire.tensors.decode`.
+
+    Raises:
+      tf.errors.OpError: what is wrong with the request, or what the graph raised.
+    """
+    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    signature = find_signature(servable.signatures, name)
+    inputs = decode_inputs(signature, request.inputs, limit_bytes=limit_bytes)
+    outputs = servable.run(signature, inputs, select_outputs(signature, request.output_filter))
+    return response(request.model_spec.name, name, servable.version, outputs)
+
+
+def response(
+    model: str, signature: str, version: int, outputs: Mapping[str, np.ndarray]
+) -> predict_pb2.PredictResponse:
+    """The answer as a message. Raises UnimplementedError for an output of a type that has no place in it."""
+    message = predict_pb2.PredictResponse()
+    message.model_spec.name = model
+    message.model_spec.signature_name = signature
+    message.model_spec.version.value = version
+    for alias, array in outputs.items():
+        try:
+            # Typed fields, as TensorFlow Serving answers by default: much client code reads `float_val` directly.
+            tensors.encode(array, message.outputs[alias], content=False)
+        except tensors.TensorError as error:
+            raise unimplemented(f'output "{alias}": {error}') from error
+    return message
+
+
+def decode_inputs(signature: Any, protos: Mapping[str, Any], *, limit_bytes: int) -> dict[str, np.ndarray]:
+    """The inputs of a request as arrays of the signature's element types, defaults filled in.
+
+    Raises:
+      InvalidArgumentError: an input is missing, unknown, of another type or shape, or no tensor at all.
+    """
+    check_names(signature, protos)
+    return {
+        alias: _decode(alias, info, protos[alias] if alias in protos else signature.defaults[alias], limit_bytes)
+        for alias, info in signature.inputs.items()
+    }
+
+
+def with_defaults(signature: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """As `decode_inputs`, for inputs that are arrays of the right types already. Raises InvalidArgumentError."""
+    check_names(signature, inputs)
+    for alias, array in inputs.items():
+        check_shape(alias, signature.inputs[alias], array.shape)
+    given = {alias: tf.make_ndarray(proto) for alias, proto in signature.defaults.items() if alias not in inputs}
+    return {**given, **inputs}
+
+
+def find_signature(signatures: Mapping[str, Any], name: str) -> Any:
+    """The SignatureDef of that name. Raises FailedPreconditionError, InternalError for one that is no prediction."""
+    if name not in signatures:
+        raise failed_precondition(f'Serving signature key "{name}" not found.')
+    signature = signatures[name]
+    methods = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
+    if signature.method_name not in methods:
+        raise tf.errors.InternalError(
+            None,
+            None,
+            f"Expected prediction signature method_name to be one of {{{', '.join(methods)}}}. "
+            f"Was: {signature.method_name}",
+        )
+    return signature
+
+
+def check_names(signature: Any, given: Collection[str]) -> None:
+    """Every input is given or has a default, and nothing else is given. Raises InvalidArgumentError."""
+    sent, expected = set(given), set(signature.inputs)
+    if sent == expected:
+        return
+    missing = expected - sent - set(signature.defaults)
+    extra = sent - expected
+    if missing or extra:
+        raise invalid(
+            f"input size does not match signature: {len(sent)}!={len(expected)} "
+            f"len({{{_listed(sent)}}}) != len({{{_listed(expected)}}}). "
+            f"Sent extra: {{{_listed(extra)}}}. Missing but required: {{{_listed(missing)}}}."
+        )
+
+
+def check_shape(alias: str, info: Any, shape: Sequence[int]) -> None:
+    """The sizes that the signature fixes are those of the input. Raises InvalidArgumentError."""
+    declared = info.tensor_shape
+    if declared.unknown_rank:
+        return
+    expected = [dim.size for dim in declared.dim]
+    if len(expected) != len(shape) or [
+        want for want, got in zip(expected, shape, strict=True) if want not in (-1, got)
+    ]:
+        wanted = ",".join("?" if size < 0 else str(size) for size in expected)
+        raise invalid(
+            f'Expects input "{alias}" to be of shape [{wanted}] but [{",".join(map(str, shape))}] is provided'
+        )
+
+
+def select_outputs(signature: Any, output_filter: Sequence[str]) -> list[str]:
+    """The outputs to compute: those asked for, or all. Raises InvalidArgumentError."""
+    for position, alias in enumerate(output_filter):
+        if alias not in signature.outputs:
+            raise invalid(
+                f"output tensor alias not found in signature: {alias} "
+                f"Outputs expected to be in the set {{{_listed(signature.outputs)}}}."
+            )
+        if alias in output_filter[:position]:
+            raise invalid(f"duplicate output tensor alias: {alias}")
+    return sorted(output_filter or signature.outputs)
+
+
+def _decode(alias: str, info: Any, proto: Any, limit_bytes: int) -> np.ndarray:
+    if proto.dtype != info.dtype:
+        wanted, got = tensors.dtype_name(info.dtype), tensors.dtype_name(proto.dtype)
+        raise invalid(f'Expects input "{alias}" to be {wanted} but {got} is provided')
+    try:
+        shape = tensors.dimensions(proto)
+        check_shape(alias, info, shape)  # before any memory is taken for it
+        return tensors.decode(proto, limit_bytes=limit_bytes, shape=shape)
+    except tensors.TensorError as error:
+        raise invalid(f"tensor parsing error: {alias} ({error})") from error
+
+
+def _listed(names: Collection[str]) -> str:
+    return ",".join(sorted(names))

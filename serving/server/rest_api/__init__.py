@@ -1,0 +1,1 @@
+"""rest_api: TensorFlow Serving's HTTP API."""

@@ -1,0 +1,296 @@
+"""JSON <-> tensors, as TensorFlow Serving's REST API writes them (util/json_tensor.cc).
+
+    {"signature_name": ..., "instances": [...]}   row format: one element a row, answered by {"predictions": [...]}
+    {"signature_name": ..., "inputs": ...}        columnar format: one value an input, answered by {"outputs": ...}
+
+Bytes are {"b64": "..."} on the way in, and on the way out for outputs whose names end in "_bytes". Numbers may be NaN,
+Infinity and -Infinity, both ways. Pure functions; errors are InvalidArgumentError in TensorFlow Serving's words.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import types_pb2
+
+from serving.server.rest_api.json_types import shown, type_name
+from serving.server.status import code_name, invalid, unimplemented
+from serving.wire.tensors import DTYPES, DType
+
+ROW, COLUMNAR = "instances", "inputs"
+_BYTES_SUFFIX = "_bytes"
+_CONTAINERS = (list, dict)
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """The object in a request's body. Raises InvalidArgumentError."""
+    if not body:
+        raise invalid("JSON Parse error: The document is empty")
+    try:
+        document = json.loads(body)
+    except json.JSONDecodeError as error:
+        raise invalid(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
+    except UnicodeDecodeError as error:
+        raise invalid(f"JSON Parse error: not UTF-8 at offset: {error.start}") from error
+    except RecursionError as error:
+        raise invalid("JSON Parse error: nested too deeply") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise invalid(f"JSON Parse error: {error}") from error
+    if not isinstance(document, dict):
+        raise invalid(f"JSON Value: {shown(document)} Is not object")
+    if not isinstance(document.get("signature_name", ""), str):
+        raise invalid(
+            f"JSON Value: {shown(document)} not formatted correctly. 'signature_name' key must be a string value."
+        )
+    return document
+
+
+def read_inputs(document: Mapping[str, Any], signature: Any) -> tuple[str, dict[str, np.ndarray]]:
+    """The format of a request (ROW or COLUMNAR) and its inputs, of the signature's element types.
+
+    Raises:
+      InvalidArgumentError: an input is missing or unknown, a value of another type, a list of another length.
+    """
+    if ROW in document and COLUMNAR in document:
+        raise invalid(
+            f"JSON Value: {shown(document)} Not formatted correctly expecting only one of '{COLUMNAR}' or '{ROW}' "
+            "keys to exist "
+        )
+    try:
+        if ROW in document:
+            return ROW, _from_rows(document[ROW], signature)
+        if COLUMNAR in document:
+            return COLUMNAR, _from_columns(document[COLUMNAR], signature)
+    except RecursionError as error:
+        raise invalid("JSON Value nested too deeply") from error
+    raise invalid("Missing 'inputs' or 'instances' key")
+
+
+def write_outputs(outputs: Mapping[str, np.ndarray], layout: str) -> bytes:
+    """The body of an answer in the format of its request (ROW or COLUMNAR).
+
+    Raises:
+      InvalidArgumentError: row format, and an output has no rows, or two have different numbers of them.
+    """
+    if layout == COLUMNAR:
+        values = {name: _listed(name, array) for name, array in outputs.items()}
+        return _dump({"outputs": values if len(values) > 1 else next(iter(values.values()))})
+    rows = 0
+    for name, array in outputs.items():
+        if array.ndim == 0:
+            raise invalid(f"Tensor name: {name} has no shape information ")
+        if len(array) < 1:
+            raise invalid(f"Tensor name: {name} has invalid batch size: {len(array)}")
+        if rows and len(array) != rows:
+            raise invalid(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {rows}")
+        rows = len(array)
+    columns = {name: _listed(name, array) for name, array in outputs.items()}
+    if len(columns) == 1:
+        return _dump({"predictions": next(iter(columns.values()))})
+    return _dump({"predictions": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]})
+
+
+def _from_rows(rows: Any, signature: Any) -> dict[str, np.ndarray]:
+    if not isinstance(rows, list):
+        raise invalid(f"JSON Value: {shown(rows)} Excepting '{ROW}' to be an list/array")
+    if not rows:
+        raise invalid(f"JSON Value: {shown(rows)} No values in '{ROW}' array")
+    infos = signature.inputs
+    if not isinstance(rows[0], dict) and len(infos) > 1:
+        raise invalid(
+            "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
+            "tensorinfo_map"
+        )
+    named = _is_object(rows[0])
+    required = set(infos) - set(signature.defaults)
+    columns: dict[str, _Column] = {}
+    for number, row in enumerate(rows):
+        if named and not _is_object(row):
+            raise invalid(f"Expecting object but got list at item {number} of input list")
+        if not named and _is_object(row):
+            raise invalid(f"Expecting value/list but got object at item {number} of input list")
+        items = row if named else {next(iter(infos)): row}
+        for name, value in items.items():
+            try:
+                if name not in infos:
+                    raise invalid(f"JSON object: does not have named input: {name}")
+                column = columns.setdefault(name, _Column(infos[name].dtype))
+                column.add(value)
+            except tf.errors.OpError as error:
+                key = f" key: {name}" if named else ""
+                raise invalid(
+                    f"Failed to process element: {number}{key} of '{ROW}' list. "
+                    f"Error: {code_name(error.error_code)}: {error.message}"
+                ) from error
+        if not required <= set(items) or set(items) != set(columns):
+            raise invalid(
+                f"Failed to process element: {number} of '{ROW}' list. JSON object: {shown(row)} keys must be equal "
+                f"to: {','.join(sorted(infos))}"
+            )
+    return {name: column.array(len(rows)) for name, column in columns.items()}
+
+
+def _from_columns(columns: Any, signature: Any) -> dict[str, np.ndarray]:
+    infos = signature.inputs
+    if not _is_object(columns):
+        if len(infos) > 1:
+            raise invalid(
+                "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
+                "tensorinfo_map"
+            )
+        columns = {next(iter(infos)): columns}
+    arrays = {}
+    for name, info in sorted(infos.items()):
+        if name not in columns:
+            if name in signature.defaults:
+                continue
+            raise invalid(f"Missing named input: {name} in 'inputs' object.")
+        column = _Column(info.dtype)
+        column.add(columns[name])
+        arrays[name] = column.array(None)
+    return arrays
+
+
+class _Column:
+    """Collects the values of one input; every value added has the shape of the first."""
+
+    def __init__(self, dtype: int) -> None:
+        self._number, self._dtype = dtype, DTYPES.get(dtype)
+        self._shape: tuple[int, ...] = ()
+        self._size = -1
+        self._values: list[Any] = []
+
+    def add(self, value: Any) -> None:
+        shape, before = _shape(value), len(self._values)
+        self._fill(value, shape, 0)
+        size = len(self._values) - before
+        if self._size < 0:
+            self._shape, self._size = shape, size
+        elif size != self._size:
+            raise invalid(f"Expecting tensor size: {self._size} but got: {size}")
+        elif shape != self._shape:
+            raise invalid(f"Expecting shape {_bracketed(self._shape)} but got: {_bracketed(shape)}")
+
+    def array(self, rows: int | None) -> np.ndarray:
+        # Of a type that is not in the table there are no values, or `add` would have raised.
+        flat = np.empty(len(self._values), object if self._dtype is None else self._dtype.numpy)
+        flat[:] = self._values
+        return flat.reshape(self._shape if rows is None else (rows, *self._shape))
+
+    def _fill(self, value: Any, shape: tuple[int, ...], level: int) -> None:
+        rank = len(shape)
+        if not isinstance(value, list):
+            if level != rank:
+                raise invalid(
+                    f"JSON Value: {shown(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                    f"Expected at level: {rank}"
+                )
+            if self._dtype is None:
+                name = types_pb2.DataType.Name(self._number).removeprefix("DT_").lower()
+                raise unimplemented(f"Conversion of JSON Value: {shown(value)} to type: {name}")
+            self._values.append(_scalar(value, self._dtype))
+        elif level >= rank:
+            raise invalid(f"Encountered list at unexpected level: {level} expected < {rank}")
+        elif len(value) != shape[level]:
+            raise invalid(
+                f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
+            )
+        else:
+            for item in value:
+                self._fill(item, shape, level + 1)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    shape = []
+    while isinstance(value, list):
+        shape.append(len(value))
+        value = value[0] if value else None
+    return tuple(shape)
+
+
+def _scalar(value: Any, dtype: DType) -> Any:
+    kind = dtype.numpy.kind
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind == "O" and isinstance(value, str):
+        # A lone surrogate (an escape such as "\ud800") is no character; it must not end the request as a crash.
+        return value.encode("utf-8", "replace")
+    if kind == "O" and isinstance(value, dict):
+        return _unwrapped(value)
+    if kind == "b" and isinstance(value, bool):
+        return value
+    if kind == "f" and number:
+        return _real(value, dtype)
+    if kind in "iu" and number and isinstance(value, int):
+        bounds = np.iinfo(dtype.numpy)
+        if bounds.min <= value <= bounds.max:
+            return value
+    raise invalid(f"JSON Value: {shown(value)} Type: {type_name(value)} is not of expected type: {dtype.name}")
+
+
+def _real(value: int | float, dtype: DType) -> float:
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
+        # The largest integers that the type holds without gaps.
+        exact = abs(value) < 2 ** (np.finfo(dtype.numpy).nmant + 1)
+    else:
+        # An integer of more than 64 bits is a decimal number to TensorFlow Serving's parser.
+        try:
+            value = float(value)
+        except OverflowError:
+            raise invalid("JSON Parse error: Number too big to be stored in double.") from None
+        with np.errstate(over="ignore"):
+            exact = not math.isfinite(value) or bool(np.isfinite(dtype.numpy.type(value)))
+    if not exact:
+        raise invalid(f"Cannot convert JSON value: {shown(value)} to {dtype.name} without loss of precision.")
+    return float(value)
+
+
+def _unwrapped(value: Mapping[str, Any]) -> bytes:
+    if not _is_base64(value):
+        raise invalid(f"JSON Value: {shown(value)} not formatted correctly for base64 data")
+    text = value["b64"]
+    try:
+        # As TensorFlow Serving, with or without the padding at the end.
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise invalid("Unable to base64 decode") from error
+
+
+def _is_base64(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict) and not _is_base64(value)
+
+
+def _listed(name: str, array: np.ndarray) -> Any:
+    if array.dtype == object:
+        flat = np.empty(array.size, object)
+        flat[:] = [_string(name, value) for value in array.ravel().tolist()]
+        return flat.reshape(array.shape).tolist()
+    if array.dtype.kind == "f" and array.dtype != np.float64:
+        # By way of text: the shortest one of a float is not that of the double with the same value (0.2).
+        return array.astype(str).astype(np.float64).tolist()
+    return array.tolist()
+
+
+def _string(name: str, value: bytes) -> Any:
+    if name.endswith(_BYTES_SUFFIX):
+        return {"b64": base64.b64encode(value).decode("ascii")}
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _dump(value: Any) -> bytes:
+    # Bytes that are no text go out as they are, which is what TensorFlow Serving does with them.
+    return json.dumps(value, ensure_ascii=False, indent=None).encode("utf-8", "surrogateescape")
+
+
+def _bracketed(shape: tuple[int, ...]) -> str:
+    return f"[{','.join(map(str, shape))}]"

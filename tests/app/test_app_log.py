@@ -1,0 +1,117 @@
+"""The log of events: the data set's own columns, rotation, what is forgotten, and events that wait together."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from app_parts import KEPT, columns
+
+from serving.app.store.base import StoreError, open_store
+from serving.app.store.event_log import EventLog
+from serving.app.store.events import Event
+from serving.app.store.intake import Intake
+
+
+def like(number: int, kind: str = "like", value: float | None = None) -> Event:
+    return Event(f"e{number}", kind, 1000.9 + number, f"i{number}", value, context={"device": "phone"})
+
+
+def rows(log: EventLog) -> list[dict[str, Any]]:
+    return [json.loads(line) for path in log.files() for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_line_has_the_columns_of_the_data_set_and_queries_have_none(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events", columns(), 1000)
+    query = Event("q", "query", 1.0, text="a secret")
+    assert (
+        log.append([("ann", like(1)), ("ann", query), ("bob", like(2, "rating", 2.0)), ("bob", like(3, "click"))]) == 3
+    )
+    assert rows(log) == [
+        {"user_id": "ann", "item_id": "i1", "timestamp": 1001, "rating": 5.0, "device": "phone", "_event": "like",
+         "_id": "e1", "_list": ""},
+        {"user_id": "bob", "item_id": "i2", "timestamp": 1002, "rating": 2.0, "device": "phone", "_event": "rating",
+         "_id": "e2", "_list": ""},
+        {"user_id": "bob", "item_id": "i3", "timestamp": 1003, "rating": None, "device": "phone", "_event": "click",
+         "_id": "e3", "_list": ""},
+    ]  # fmt: skip
+    assert oct(log.files()[0].stat().st_mode & 0o777) == "0o600"
+
+
+def test_a_full_file_is_closed_for_good_and_a_new_process_goes_on_in_the_newest(tmp_path: Path) -> None:
+    log = EventLog(tmp_path, columns(), 300)
+    for number in range(5):
+        log.append([("ann", like(number))])
+    names = [path.name for path in log.files()]
+    assert names == ["interactions-00000001.jsonl", "interactions-00000002.jsonl"]  # three lines fill one
+    EventLog(tmp_path, columns(), 300).append([("ann", like(9))])
+    assert [row["_id"] for row in rows(log)] == ["e0", "e1", "e2", "e3", "e4", "e9"]
+    assert [path.name for path in log.files()] == names
+
+
+def test_half_a_line_of_a_killed_process_spoils_no_other(tmp_path: Path) -> None:
+    log = EventLog(tmp_path, columns(), 10_000)
+    log.append([("ann", like(1))])
+    with log.files()[0].open("a") as file:
+        file.write('{"user_id": "bo')
+    log.append([("ann", like(2))])
+    lines = log.files()[0].read_text().splitlines()
+    assert [json.loads(lines[0])["_id"], json.loads(lines[2])["_id"]] == ["e1", "e2"]
+    assert log.forget("ann") == 2
+    assert log.files()[0].read_text() == '{"user_id": "bo\n'
+
+
+def test_who_is_forgotten_is_in_no_file_and_the_others_stay(tmp_path: Path) -> None:
+    log = EventLog(tmp_path, columns(), 300)
+    for number in range(6):
+        log.append([("ann" if number % 2 else "bob", like(number))])
+    assert log.forget("ann") == 3
+    assert log.forget("ann") == 0
+    assert [row["_id"] for row in rows(log)] == ["e0", "e2", "e4"]
+    assert not [path for path in tmp_path.iterdir() if b"ann" in path.read_bytes()]
+    log.append([("bob", like(7))])
+    assert [row["_id"] for row in rows(log)][-1] == "e7"
+
+
+def test_events_that_come_together_are_kept_and_logged_together(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = await open_store(f"sqlite:{tmp_path / 's.sqlite'}", KEPT, 2.0)
+        log = EventLog(tmp_path / "events", columns(), 10_000)
+        intake = Intake(store, log, 10)
+        intake.start()
+        await asyncio.gather(*(intake.put(f"u{number % 4}", [like(number)]) for number in range(50)))
+        assert sorted(row["_id"] for row in rows(log)) == sorted(f"e{number}" for number in range(50))
+        assert [one.id for one in await store.read("u1")] == [f"e{number}" for number in range(1, 50, 4)]
+        assert await intake.forget("u1") == (13, 13)
+        last = asyncio.create_task(intake.put("u9", [like(99)]))
+        await asyncio.sleep(0)
+        await intake.stop()
+        await last
+        assert [one.id for one in await store.read("u9")] == ["e99"]
+        await store.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here, which says that the disk is full")
+def test_a_full_disk_is_told_and_the_same_event_sent_again_is_one(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = await open_store(f"sqlite:{tmp_path / 's.sqlite'}", KEPT, 2.0)
+        log = EventLog(tmp_path / "events", columns(), 10_000)
+        full = log.folder / "interactions-00000001.jsonl"
+        os.symlink("/dev/full", full)
+        intake = Intake(store, log, 10)
+        intake.start()
+        with pytest.raises(StoreError, match="the log cannot be written"):
+            await intake.put("ann", [like(1)])
+        full.unlink()
+        await intake.put("ann", [like(1)])
+        assert len(await store.read("ann")) == len(rows(log)) == 1
+        await intake.stop()
+        await store.close()
+
+    asyncio.run(run())

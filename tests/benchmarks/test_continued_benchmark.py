@@ -1,0 +1,41 @@
+"""The benchmark of `triptych train --continue`, whole, on small generated data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+from small_folder import EVENTS, ITEMS, USERS, make_folder
+from test_ablation import CHANGES
+
+from benchmarks.continued import early, main
+from tfrecs.rejects import Rejects
+from tfrecs.spec.dataset_yaml import load_spec
+from tfrecs.tables.table import read_table
+
+
+def test_the_early_folder_holds_the_oldest_events_and_their_items(tmp_path: Path) -> None:
+    data = make_folder(tmp_path / "data")
+    spec = load_spec(data, None)
+    # Event n of user u is at 1,000,000 + 1000 n + u: a quarter of 20 events each are the first five.
+    folder = early(data, spec, tmp_path / "early", 0.25)
+    events = read_table(folder, "events.tsv", ["item", "time"], Rejects(), None).frame
+    assert len(events) == USERS * EVENTS // 4
+    assert events["time"].astype(int).max() == 1_004_000 + USERS - 1
+    items = [json.loads(line)["item_id"] for line in (folder / "items.jsonl").read_text().splitlines()]
+    assert {str(item) for item in items} == set(events["item"])
+    assert (folder / "images" / "1.png").is_file()
+
+
+def test_continued_and_anew_are_measured_on_the_same_grown_records(tmp_path: Path) -> None:
+    data, out = make_folder(tmp_path / "data"), tmp_path / "continued.json"
+    arguments = ["--data", str(data), "--work", str(tmp_path / "work"), "--out", str(out), "--share", "0.25", *CHANGES]
+    arguments += ["--set", "train.continued_epochs=1"]
+    ran = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    found = json.loads(out.read_text())
+    assert found["grew"]["interactions"] == [USERS * EVENTS // 4, USERS * EVENTS]
+    assert found["grew"]["items"][0] < found["grew"]["items"][1] == ITEMS
+    assert found["rows"]["continued"]["baselines"] == found["rows"]["anew"]["baselines"]
+    assert [row["epochs"] for row in found["rows"].values()] == [1, 1]

@@ -1,0 +1,111 @@
+"""A small two-tower with text and vector items, and batches for it, without any file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from layer_cases import VOCABULARY
+
+from pipelines.config import Config, validate
+from pipelines.runs.model_factory import make_encoders, make_model
+from tfrecs.schema import ContextSchema, FeatureSchema, LabelSchema, Schema
+from towers.two_tower import TwoTower
+
+ITEMS, LENGTH = 12, 6
+SCHEMA = Schema(
+    items=(
+        FeatureSchema(name="words", kind="text"),
+        FeatureSchema(name="feel", kind="vector", params={"dim": 4, "mean": [0] * 4, "std": [1] * 4}),
+    ),
+    users=(FeatureSchema(name="age", kind="number", params={"mean": 30.0, "std": 10.0}),),
+    labels=(
+        LabelSchema(name="like", task="binary"),
+        LabelSchema(name="rating", task="regression", range=(1.0, 5.0)),
+    ),
+    context=(
+        ContextSchema(name="hour", kind="categories", source="time", vocabulary=tuple(map(str, range(24)))),
+        ContextSchema(name="device", kind="categories", source="column", vocabulary=("phone", "tv")),
+    ),
+    value_mean=3.0,
+    value_std=1.0,
+)
+
+
+def config(**sections: dict[str, Any]) -> Config:
+    """Small, and without dropout, so that two ways to the same step give the same numbers."""
+    values: dict[str, dict[str, Any]] = {
+        "text": {
+            "layers": 1,
+            "heads": 2,
+            "width": 16,
+            "feed_forward": 16,
+            "dropout": 0,
+            "max_tokens": 8,
+            "query_tokens": 6,
+        },
+        "vector": {"width": 8, "dropout": 0},
+        "item": {"modality_dropout": 0, "id_dropout": 0},
+        "user": {"width": 16, "layers": 1, "feed_forward": 16, "dropout": 0, "history": LENGTH},
+        "ranking": {"hidden": 8, "dropout": 0, "weight": 0.5},
+        # Nearly always: dropout of the query would draw different numbers in each replica.
+        "retrieval": {"query_share": 0.999999},
+        "train": {"encoders": "finetune"},
+    }
+    for name, section in sections.items():
+        values[name] = {**values.get(name, {}), **section}
+    return validate(values, "test")
+
+
+def model(settings: Config, seed: int = 3) -> TwoTower:
+    tf.keras.utils.set_random_seed(seed)
+    rng = np.random.default_rng(seed)
+    presence = rng.random((ITEMS, 2)) < 0.8
+    counts = rng.integers(0, 5, ITEMS)
+    counts[0] = 0
+    result = make_model(
+        settings,
+        SCHEMA,
+        make_encoders(SCHEMA.items, settings, VOCABULARY),
+        make_encoders(SCHEMA.users, settings, VOCABULARY),
+        presence,
+        counts,
+        rng.integers(1, 20_000, ITEMS),
+    )
+    result.fill_cache({name: rng.normal(size=cache.shape).astype(np.float32) for name, cache in result.cache.items()})
+    return result
+
+
+def batch(size: int, fresh: int, seed: int = 0) -> dict[str, Any]:
+    """A batch as `TrainingFeed` makes it; the fresh items of its two halves are different ones."""
+    rng = np.random.default_rng(seed)
+    count = rng.integers(2, LENGTH + 1, size)
+    inside = np.arange(LENGTH)[None] < count[:, None]
+    index = np.where(inside, rng.integers(0, ITEMS, (size, LENGTH)), 0).astype(np.int32)
+    labels = np.stack([rng.integers(0, 2, (size, LENGTH)), rng.integers(1, 6, (size, LENGTH))], axis=-1).astype(
+        np.float32
+    )
+    labels[rng.random((size, LENGTH)) < 0.3] = np.nan
+    tokens = rng.integers(5, len(VOCABULARY), (fresh, 8)).astype(np.int32)
+    tokens[:, 0], tokens[:, -1] = 2, 3
+    value = {
+        "item_index": index,
+        "values": np.where(inside, rng.integers(1, 6, (size, LENGTH)), 0).astype(np.float32),
+        "times": np.where(inside, np.cumsum(rng.integers(1, 9999, (size, LENGTH)), axis=1), 0).astype(np.int64),
+        "target": inside,
+        "positive": rng.random((size, LENGTH)) < 0.8,
+        "labels": labels,
+        "context": {"device": rng.integers(0, 3, (size, LENGTH)).astype(np.int32)},
+        "user": {"age": rng.normal(size=(size, 1)).astype(np.float32)},
+        "user_presence": rng.random((size, 1)) < 0.5,
+        "fresh_index": np.concatenate([rng.permutation(ITEMS)[: fresh - 1], [-1]]).astype(np.int32),
+        "fresh": {"words": tokens, "feel": rng.normal(size=(fresh, 4)).astype(np.float32)},
+        "spans": tokens[:, :6],
+    }
+    return tf.nest.map_structure(tf.constant, value)
+
+
+def half(whole: dict[str, Any], part: int) -> dict[str, Any]:
+    """The first or second half of every tensor: what one of two replicas gets."""
+    return tf.nest.map_structure(lambda value: tf.split(value, 2)[part], whole)

@@ -1,0 +1,53 @@
+"""The whole way once for all tests: a small generated catalogue, built, trained, evaluated, exported. See conftest.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.building import builder as build
+from pipelines.config import Config, load_config
+from pipelines.evaluation import evaluator as evaluate
+from pipelines.exporting import exporter as export
+from pipelines.training import trainer as train
+from tfrecs.demo import generate
+
+SMALL = (
+    "build.vocabulary_size=600",
+    "text.layers=1",
+    "text.width=32",
+    "text.feed_forward=64",
+    "text.max_tokens=32",
+    "image.widths=[8,16]",
+    "audio.widths=[8,16]",
+    "user.width=32",
+    "user.layers=1",
+    "user.history=20",
+    "user.stride=10",
+    "train.epochs=3",
+    "train.batch=16",
+    "train.fresh_items=8",
+    "export.parity_requests=40",
+)
+
+
+@dataclass(frozen=True)
+class Whole:
+    data: Path
+    records: Path
+    run: Path
+    models: Path
+    config: Config
+    evaluation: evaluate.EvaluateResult
+    export: export.ExportResult
+    trained: train.TrainResult
+
+
+def make(root: Path) -> Whole:
+    config = load_config(None, SMALL)
+    data = generate(root / "data", seed=4, items=80, users=60, interactions=2400)
+    records = build.run(build.BuildJob(data, root / "records", config)).out
+    trained = train.run(train.TrainJob(records, root / "run", config))
+    evaluation = evaluate.run(evaluate.EvaluateJob(root / "run"))
+    exported = export.run(export.ExportJob(root / "run", root / "models" / "demo"))
+    return Whole(data, records, root / "run", root / "models", config, evaluation, exported, trained)

@@ -1,0 +1,163 @@
+"""`triptych train --continue`: a model goes on from where an earlier run ended, on records that grew since."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from click.testing import CliRunner
+from test_shuffled_content import EVENTS, ITEMS, grouped
+
+from pipelines.building import builder as build
+from pipelines.cli import main
+from pipelines.config import Config, load_config
+from pipelines.evaluation import evaluator as evaluate
+from pipelines.exporting import exporter as export
+from pipelines.reporting.report_data import value_of
+from pipelines.runs.run_folder import RunFolder
+from pipelines.runs.session import load_trained, open_session
+from pipelines.training import trainer as train
+from pipelines.training.warm_start import former_run, take_over
+from tfrecs.errors import DataError
+from tfrecs.schema import Manifest
+
+KNOWN, BEFORE = ITEMS - 20, EVENTS // 2  # items, and events of each user, that the first run knows
+SETTINGS = (
+    "user.width=16",
+    "user.layers=1",
+    "user.history=20",
+    "user.stride=20",
+    "cooccurrence.epochs=2",
+    "train.epochs=4",
+    "train.continued_epochs=3",
+    "evaluate.patterns=2",
+    "export.parity_requests=20",
+)
+
+
+def whole(folder: Path) -> Path:
+    """Without items made cold, which records that grow cannot have."""
+    data = grouped(folder, shuffled=False)
+    spec = data / "dataset.yaml"
+    spec.write_text(spec.read_text().replace(", cold_items: 0.25", ""))
+    return data
+
+
+def early(folder: Path) -> Path:
+    """The data folder as it was before the last items came and half of the events happened."""
+    whole(folder)
+    lines = (folder / "items.jsonl").read_text().splitlines()[:KNOWN]
+    (folder / "items.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    ids = {json.loads(line)["item_id"] for line in lines}
+    header, *events = (folder / "events.tsv").read_text().splitlines()
+    kept = [row for row in events if row.split("\t")[1] in ids and int(row.split("\t")[2]) < 1_000_000 + 1000 * BEFORE]
+    (folder / "events.tsv").write_text("\n".join([header, *kept, ""]))
+    return folder
+
+
+class Grown:
+    """A run on the early folder, then its records with everything: `first` was trained on what `records` held before."""
+
+    def __init__(self, root: Path):
+        self.config = load_config(None, SETTINGS)
+        self.before = build.run(build.BuildJob(early(root / "early"), root / "before", self.config)).out
+        self.first = root / "first"
+        train.run(train.TrainJob(self.before, self.first, self.config))
+        self.trained = load_trained(RunFolder(self.first))
+        self.records = root / "records"
+        shutil.copytree(self.before, self.records)
+        build.run(build.BuildJob(whole(root / "whole"), self.records, self.config, append=True, resplit=True))
+        self.manifest = Manifest.load(self.records)
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Grown:
+    return Grown(tmp_path_factory.mktemp("grown"))
+
+
+def going_on(grown: Grown, changes: Sequence[str] = ()) -> Config:
+    return load_config(RunFolder(grown.first).config_file, [f"train.continued={grown.first}", *changes])
+
+
+def test_the_start_is_the_earlier_model_and_new_items_have_fresh_weights(grown: Grown) -> None:
+    assert (len(grown.trained.catalogue), grown.manifest.items) == (KNOWN, ITEMS)
+    session = open_session(grown.records, going_on(grown), tf.distribute.get_strategy(), pretrained=False)
+    fresh = [variable.numpy() for variable in session.model.variables]
+    take_over(former_run(grown.first, grown.manifest), session)
+    grew = 0
+    for old, new, unlearned in zip(grown.trained.model.variables, session.model.variables, fresh, strict=True):
+        if old.shape == new.shape:
+            np.testing.assert_array_equal(old, new)
+        else:
+            grew += 1
+            assert (old.shape[0], new.shape[0]) == (KNOWN, ITEMS)
+            np.testing.assert_array_equal(old, new[:KNOWN])
+            np.testing.assert_array_equal(unlearned[KNOWN:], new[KNOWN:])
+    assert grew == 2  # Embeddings of ids and the cache of the vectors' encodings.
+
+
+def test_a_continued_run_begins_ahead_of_a_new_one_and_goes_the_whole_way(grown: Grown, tmp_path: Path) -> None:
+    arguments = ["train", "--records", str(grown.records), "--out", str(tmp_path / "second")]
+    done = CliRunner().invoke(main, [*arguments, "--continue", str(grown.first)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "as it was  valid Recall@20" in done.output
+    assert "epoch   3/3" in done.output
+    anew = train.run(train.TrainJob(grown.records, tmp_path / "anew", grown.config))
+    continued = RunFolder(tmp_path / "second").read_metrics()
+    losses = [row["retrieval_loss"] for row in RunFolder(anew.out).read_metrics()]
+    assert len(continued) == 3
+    assert continued[0]["retrieval_loss"] < losses[0] - 0.05
+
+    report = evaluate.run(evaluate.EvaluateJob(tmp_path / "second")).report
+    assert value_of(report.model, "recall@20") > 2 * value_of(report.baselines["random"], "recall@20")
+    assert export.run(export.ExportJob(tmp_path / "second", tmp_path / "models" / "grown")).gate.requests == 20
+
+    # The same command again finds a finished run; another start is another run.
+    assert CliRunner().invoke(main, [*arguments, "--continue", str(grown.first)], catch_exceptions=False).exit_code == 0
+    assert RunFolder(tmp_path / "second").read_metrics() == continued
+    other = CliRunner().invoke(main, arguments)
+    assert other.exit_code == 2
+    assert "another configuration" in other.output
+
+
+def test_a_continued_run_that_was_killed_ends_at_the_same_weights(grown: Grown, tmp_path: Path) -> None:
+    config = going_on(grown, ["train.continued_epochs=2"])
+    straight = train.Trainer(train.TrainJob(grown.records, tmp_path / "straight", config))
+    straight.train()
+
+    def stop(row: object) -> None:
+        raise KeyboardInterrupt
+
+    killed = train.Trainer(train.TrainJob(grown.records, tmp_path / "killed", config))
+    with pytest.raises(KeyboardInterrupt):
+        killed.train(stop)
+    again = train.Trainer(train.TrainJob(grown.records, tmp_path / "killed", config))
+    again.train()
+    for one, other in zip(straight.session.model.variables, again.session.model.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_cannot_be_continued_is_said_in_one_line(grown: Grown, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no run there"):
+        former_run(tmp_path / "nothing", grown.manifest)
+    other = build.run(build.BuildJob(grouped(tmp_path / "data", shuffled=True), tmp_path / "other", grown.config)).out
+    with pytest.raises(DataError, match="cannot be continued on these records"):
+        train.run(train.TrainJob(other, tmp_path / "run", going_on(grown)))
+    with pytest.raises(DataError, match="weights do not fit this configuration"):
+        train.run(train.TrainJob(grown.records, tmp_path / "wide", going_on(grown, ["user.width=32"])))
+    with pytest.raises(DataError, match="weights do not fit this configuration"):
+        train.run(train.TrainJob(grown.records, tmp_path / "deep", going_on(grown, ["user.layers=2"])))
+
+
+def test_a_run_on_records_that_grew_says_how_to_take_it_on(grown: Grown, tmp_path: Path) -> None:
+    run = tmp_path / "first"
+    shutil.copytree(grown.first, run)
+    said = RunFolder(run).described() | {"records": str(grown.records)}
+    (run / "run.json").write_text(json.dumps(said))
+    with pytest.raises(DataError, match=f"triptych train --continue {run}"):
+        load_trained(RunFolder(run))

@@ -1,0 +1,147 @@
+"""The encoders' own stage: whom content stands beside, and what it teaches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import small_model
+import tensorflow as tf
+
+from pipelines.config import CooccurrenceConfig
+from pipelines.training.cooccurrence import CoOccurrenceStage, neighbour_shares
+from pipelines.training.input_pipeline import PreparedItems
+from tfrecs.reading.reader import TrainingEvents
+from towers.cooccurrence import CoOccurrence
+from towers.two_tower import TwoTower
+
+SETTINGS = CooccurrenceConfig(epochs=4, batch=4, learning_rate=0.01, neighbours=4, least_events=2)
+
+
+def events(*pairs: tuple[str, int]) -> TrainingEvents:
+    users, items = zip(*pairs, strict=True)
+    return TrainingEvents(np.array(users), np.array(items, np.int32), np.arange(len(pairs)))
+
+
+def two_camps(users: int = 20) -> TrainingEvents:
+    """Half of the users take items 0 to 5, the others 6 to 11, four each."""
+    rng = np.random.default_rng(1)
+    return events(
+        *((f"u{user}", int(item)) for user in range(users) for item in rng.permutation(6)[:4] + 6 * (user % 2))
+    )
+
+
+def camp_items() -> PreparedItems:
+    """The first number of `feel` tells the camp, everything else is noise."""
+    rng = np.random.default_rng(0)
+    feel = rng.normal(size=(small_model.ITEMS, 4)).astype(np.float32)
+    feel[:, 0] = np.repeat([1.0, -1.0], 6)
+    words = rng.integers(5, 9, (small_model.ITEMS, 8)).astype(np.int32)
+    presence = np.ones((small_model.ITEMS, 2), bool)
+    return PreparedItems({"words": tf.constant(words), "feel": tf.constant(feel)}, presence)
+
+
+def encoder_weights(model: TwoTower) -> list[np.ndarray]:
+    return [variable.numpy() for encoder in model.item_encoders.values() for variable in encoder.variables]
+
+
+def stage(model: TwoTower, strategy: tf.distribute.Strategy | None = None, epochs: int = 4) -> CoOccurrenceStage:
+    strategy = strategy or tf.distribute.get_strategy()
+    settings = SETTINGS.model_copy(update={"epochs": epochs})
+    return CoOccurrenceStage(model, camp_items(), two_camps(), settings, 8, strategy, 0)
+
+
+def test_shares_count_what_the_same_users_took_besides() -> None:
+    log = events(("a", 0), ("a", 1), ("b", 0), ("b", 1), ("b", 2), ("c", 3))
+    indices, shares = neighbour_shares(log, 5, 2)
+    # Item 0: two users took 1, one took 2.
+    assert indices[0].tolist() == [1, 2]
+    np.testing.assert_allclose(shares[0], [2 / 3, 1 / 3], rtol=1e-6)
+    # Item 2: user b also took 0 and 1, once each; equal counts keep the order of the catalogue.
+    assert indices[2].tolist() == [0, 1]
+    np.testing.assert_allclose(shares[2], [0.5, 0.5], rtol=1e-6)
+    # Item 3 stands alone, nobody took item 4.
+    assert shares[3:].sum() == 0
+
+
+def test_only_the_most_frequent_neighbours_are_kept_and_their_shares_sum_to_one() -> None:
+    log = events(("a", 0), ("a", 1), ("b", 0), ("b", 1), ("b", 2))
+    indices, shares = neighbour_shares(log, 3, 1)
+    assert indices[0].tolist() == [1]
+    assert shares[0].tolist() == [1.0]
+
+
+def test_the_loss_is_the_mean_cross_entropy_of_the_rows_that_are_there() -> None:
+    model = small_model.model(small_model.config())
+    learner = CoOccurrence(model.item_encoders, model.standardised, 8, np.ones(small_model.ITEMS))
+    learner.table.assign(tf.zeros_like(learner.table))
+    learner.bias.assign(np.log(np.arange(1, small_model.ITEMS + 1)))
+    items = camp_items()
+    inputs = {
+        "items": items.rows(tf.constant([0, 3, 5])),
+        "presence": tf.constant(items.presence[:3]),
+        "neighbours": tf.constant([[1, 3], [0, 2], [4, 5]]),
+        "shares": tf.constant([[1.0, 0.0], [0.5, 0.5], [0.0, 0.0]]),
+    }
+    # Without a table the softmax of the bias is j / (1 + ... + 12) = j / 78; the third row is padding.
+    first, second = np.log(78 / 2), 0.5 * np.log(78 / 1) + 0.5 * np.log(78 / 3)
+    assert float(learner.compute_loss(inputs)) == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+def test_content_of_items_taken_together_comes_to_foretell_them() -> None:
+    model = small_model.model(small_model.config(train={"encoders": "cooccurrence"}))
+    before = encoder_weights(model)
+    towers = [variable.numpy() for variable in model.item_tower.variables + model.user_tower.variables]
+    learning = stage(model, epochs=25)
+    loss = learning.run(lambda done, total: None)
+    # Who knows the camp chooses among five others instead of eleven.
+    assert np.log(5) - 0.1 < loss < np.log(7)
+    assert any((a != b).any() for a, b in zip(before, encoder_weights(model), strict=True))
+    after = [variable.numpy() for variable in model.item_tower.variables + model.user_tower.variables]
+    assert all((a == b).all() for a, b in zip(towers, after, strict=True))
+    assert not any(encoder.trainable for encoder in model.item_encoders.values())
+
+
+def test_the_stage_reports_every_step_of_all_epochs() -> None:
+    calls: list[tuple[int, int]] = []
+    learning = stage(small_model.model(small_model.config()))
+    learning.run(lambda done, total: calls.append((done, total)))
+    total = learning.steps * 4
+    assert calls == [(done, total) for done in range(1, total + 1)]
+
+
+def test_the_first_step_on_two_replicas_is_that_on_one(two_replicas: tf.distribute.Strategy) -> None:
+    def begin(strategy: tf.distribute.Strategy) -> tuple[TwoTower, CoOccurrenceStage]:
+        with strategy.scope():
+            model = small_model.model(small_model.config())
+        return model, stage(model, strategy, epochs=1)
+
+    def step(learning: CoOccurrenceStage, strategy: tf.distribute.Strategy) -> None:
+        with strategy.scope():
+            learning.learner.compile(tf.keras.optimizers.SGD(0.1))
+        batches = strategy.distribute_datasets_from_function(learning._batches)
+        learning.learner.fit(batches, steps_per_epoch=1, verbose=0)
+
+    (one, first), (two, second) = begin(tf.distribute.get_strategy()), begin(two_replicas)
+    second.learner.set_weights(first.learner.get_weights())  # a strategy's scope draws other first weights
+    step(first, tf.distribute.get_strategy())
+    step(second, two_replicas)
+    for a, b in zip(encoder_weights(one), encoder_weights(two), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    np.testing.assert_allclose(first.learner.table, second.learner.table.values[0], atol=1e-4)
+    assert float(first.learner.cross_entropy.result()) == pytest.approx(
+        float(second.learner.cross_entropy.result()), abs=1e-4
+    )
+
+
+def test_items_that_nobody_took_teach_nothing() -> None:
+    learning = CoOccurrenceStage(
+        small_model.model(small_model.config()),
+        camp_items(),
+        events(("a", 0), ("b", 1)),
+        SETTINGS,
+        8,
+        tf.distribute.get_strategy(),
+        0,
+    )
+    assert len(learning.taught) == 0
+    assert np.isnan(learning.run(lambda done, total: None))

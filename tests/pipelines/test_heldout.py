@@ -1,0 +1,132 @@
+"""Held-out requests by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipelines.evaluation.requests import Requests, make_requests, with_targets
+from tfrecs.reading.reader import History
+from tfrecs.schema import ContextSchema, LabelSchema, Schema
+
+LABELS = (LabelSchema(name="like", task="binary"), LabelSchema(name="stars", task="regression", range=(1, 5)))
+CONTEXT = (
+    ContextSchema(name="device", kind="categories", source="column", vocabulary=("tv", "phone")),
+    ContextSchema(name="hour", kind="number", source="time"),
+)
+
+
+def schema(*, ordered: bool) -> Schema:
+    return Schema(items=(), labels=LABELS, context=CONTEXT, ordered=ordered, has_time=ordered)
+
+
+def history(user: str, items: list[int], target: list[int], positive: list[int], *, start: int = 100) -> History:
+    """Event j has value j + .5, time start + j, stars j and device tv, phone, tv, ..."""
+    steps = np.arange(len(items))
+    return History(
+        user_id=user,
+        items=np.array(items, np.int32),
+        values=(steps + 0.5).astype(np.float32),
+        times=steps.astype(np.int64) + start,
+        target=np.array(target, bool),
+        positive=np.array(positive, bool),
+        labels=np.stack([np.array(positive, np.float32), steps.astype(np.float32)], axis=1),
+        context={"device": np.array([(b"tv", b"phone")[step % 2] for step in steps])},
+        user=f"example of {user}".encode(),
+    )
+
+
+def lists(arrays: list[np.ndarray]) -> list[list[int]]:
+    return [array.tolist() for array in arrays]
+
+
+# Ann: two events of the past, then three held out, the second of which she did not like. Bob: only a first event.
+ANN = history("ann", [5, 3, 9, 4, 7], [0, 0, 1, 1, 1], [1, 0, 1, 0, 1])
+BOB = history("bob", [8], [1], [1], start=500)
+
+
+@pytest.fixture
+def requests() -> Requests:
+    return make_requests([ANN, BOB], schema(ordered=True))
+
+
+def test_in_order_each_held_out_event_is_a_request_with_everything_before_it(requests: Requests) -> None:
+    queries = requests.queries
+    assert len(requests) == len(queries) == 4
+    assert queries.user_ids.tolist() == ["ann", "ann", "ann", "bob"]
+    assert lists(queries.histories) == [[5, 3], [5, 3, 9], [5, 3, 9, 4], []]
+    assert lists(requests.values) == [[0.5, 1.5], [0.5, 1.5, 2.5], [0.5, 1.5, 2.5, 3.5], []]
+    assert lists(requests.event_times) == [[100, 101], [100, 101, 102], [100, 101, 102, 103], []]
+
+
+def test_a_request_has_the_moment_the_context_and_the_user_of_its_event(requests: Requests) -> None:
+    assert requests.queries.times.tolist() == [102, 103, 104, 500]
+    # What time gives (the hour) is no column.
+    assert {name: values.tolist() for name, values in requests.context.items()} == {
+        "device": [b"tv", b"phone", b"tv", b"tv"]
+    }
+    assert requests.users.tolist() == [b"example of ann"] * 3 + [b"example of bob"]
+
+
+def test_what_was_not_liked_is_no_target_but_history_and_a_label(requests: Requests) -> None:
+    assert lists(requests.queries.targets) == [[9], [], [7], [8]]
+    assert requests.pair_rows.tolist() == [0, 1, 2, 3]
+    assert requests.pair_items.tolist() == [9, 4, 7, 8]
+    assert requests.pair_labels.tolist() == [[1, 2], [0, 3], [1, 4], [1, 0]]
+
+
+def test_only_requests_with_a_target_are_ranked_and_they_remember_their_row(requests: Requests) -> None:
+    ranked = with_targets(requests.queries)
+    assert lists(ranked.targets) == [[9], [7], [8]]
+    assert ranked.rows.tolist() == [0, 2, 3]
+
+
+def test_without_order_a_user_is_one_request_with_a_set_of_targets() -> None:
+    # Held-out events may stand anywhere among those of the past, and none of them is history of another.
+    carol = history("carol", [5, 3, 9, 4, 7], [1, 0, 1, 0, 1], [1, 1, 0, 1, 1])
+    requests = make_requests([carol, BOB], schema(ordered=False))
+    assert requests.queries.user_ids.tolist() == ["carol", "bob"]
+    assert lists(requests.queries.histories) == [[3, 4], []]
+    assert lists(requests.values) == [[1.5, 3.5], []]
+    assert lists(requests.queries.targets) == [[5, 7], [8]]
+    assert requests.pair_rows.tolist() == [0, 0, 0, 1]
+    assert requests.pair_items.tolist() == [5, 9, 7, 8]
+    assert requests.pair_labels[:, 0].tolist() == [1, 0, 1, 1]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_user_without_held_out_events_asks_nothing(ordered: bool) -> None:
+    idle = history("idle", [1, 2], [0, 0], [1, 1])
+    requests = make_requests([idle, BOB], schema(ordered=ordered))
+    assert requests.queries.user_ids.tolist() == ["bob"]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_no_history_at_all_is_no_request_but_arrays_of_the_right_shape(ordered: bool) -> None:
+    requests = make_requests([], schema(ordered=ordered))
+    assert len(requests) == 0
+    assert requests.pair_labels.shape == (0, 2)
+    assert requests.pair_rows.dtype == np.int64
+    assert requests.pair_items.dtype == np.int32
+    assert len(with_targets(requests.queries)) == 0
+
+
+def test_a_limit_draws_the_same_requests_under_the_same_seed() -> None:
+    crowd = [history(f"u{index}", [index, index + 1], [0, 1], [1, 1], start=index) for index in range(40)]
+    drawn = [make_requests(crowd, schema(ordered=True), limit=10, seed=seed) for seed in (1, 1, 2)]
+    users = [part.queries.user_ids.tolist() for part in drawn]
+    assert users[0] == users[1] != users[2]
+    assert len(set(users[0])) == 10
+    # Not the first ten, in the order they had, each still with what is its own.
+    numbers = [int(user[1:]) for user in users[0]]
+    assert numbers == sorted(numbers)
+    assert numbers[-1] > 9
+    assert lists(drawn[0].queries.targets) == [[number + 1] for number in numbers]
+    assert drawn[0].pair_items.tolist() == [number + 1 for number in numbers]
+    assert drawn[0].pair_rows.tolist() == drawn[0].queries.rows.tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("limit", [None, 4, 5])
+def test_a_limit_that_is_not_reached_changes_nothing(limit: int | None) -> None:
+    requests = make_requests([ANN, BOB], schema(ordered=True), limit=limit, seed=3)
+    assert requests.pair_items.tolist() == [9, 4, 7, 8]

@@ -1,0 +1,49 @@
+"""Records and runs that start from a pretrained BERT: whose vocabulary, shape and weights they have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_bert import by_hand, hugging_face
+from text_folders import shop
+
+from pipelines.building import builder as build
+from pipelines.config import load_config
+from pipelines.runs.run_folder import RunFolder
+from pipelines.runs.session import load_trained
+from pipelines.training import trainer as train
+from tfrecs.errors import DataError, SpecError
+
+
+def test_records_take_the_checkpoints_vocabulary_and_a_run_its_shape_and_weights(tmp_path: Path) -> None:
+    checkpoint = hugging_face(tmp_path / "bert")
+    sizes = ["text.max_tokens=10", "text.query_tokens=6", "user.width=8", "user.layers=1", "train.epochs=1"]
+    config = load_config(None, [f"text.checkpoint={checkpoint}", "train.encoders=frozen", *sizes])
+    data = shop(tmp_path / "shop")
+    records = build.run(build.BuildJob(data, tmp_path / "records", config)).out
+    assert (records / "vocab.txt").read_bytes() == (checkpoint / "vocab.txt").read_bytes()
+    train.run(train.TrainJob(records, tmp_path / "run", config))
+    # The run stands without the checkpoint: its shape is in its configuration, its weights in its own checkpoint.
+    expected = by_hand(checkpoint, [2, 5, 3])
+    checkpoint.rename(tmp_path / "elsewhere")
+    session = load_trained(RunFolder(tmp_path / "run"))
+    assert (session.config.text.layers, session.config.text.width, session.config.text.activation) == (1, 8, "gelu")
+    encoder = session.model.item_encoders["text"]
+    np.testing.assert_allclose(encoder(tf.constant([[2, 5, 3, 0]])).numpy()[0], expected, atol=2e-5)
+
+
+def test_records_with_another_vocabulary_are_refused_in_one_line(tmp_path: Path) -> None:
+    checkpoint = hugging_face(tmp_path / "bert")
+    data = shop(tmp_path / "shop")
+    records = build.run(
+        build.BuildJob(data, tmp_path / "records", load_config(None, ["build.vocabulary_size=200"]))
+    ).out
+    config = load_config(None, [f"text.checkpoint={checkpoint}", "text.max_tokens=10", "text.query_tokens=6"])
+    with pytest.raises(DataError, match=r"build the records with --set text\.checkpoint=") as error:
+        train.run(train.TrainJob(records, tmp_path / "run", config))
+    assert "\n" not in str(error.value)
+    with pytest.raises(SpecError, match="leave one of them away"):
+        build.run(build.BuildJob(data, tmp_path / "again", config, vocabulary=checkpoint / "vocab.txt"))

@@ -1,0 +1,278 @@
+"""The client: what it sends and what it makes of the answers. Real sockets, toy models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from toy_models import export_scale, export_shop, place
+from toy_server import MEGABYTE, running
+
+from serving.client import queries
+from serving.client.client import Client, VersionStatus
+from serving.server.server import Server
+from serving.wire import errors, metadata, stubs
+from serving.wire.tensors import decode
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("saved")
+    export_shop(base / "shop")
+    export_scale(base / "scale", 2.0)
+    return base
+
+
+@pytest.fixture(scope="module")
+def server(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    models = tmp_path_factory.mktemp("models")
+    place(saved / "shop", models / "shop", 1)
+    place(saved / "scale", models / "scale", 4)
+    with running(models, max_message_bytes=8 * MEGABYTE) as server:
+        yield server
+
+
+class Recorder(grpc.UnaryUnaryClientInterceptor):
+    """Keeps every request that passes."""
+
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        self.requests.append(request)
+        return continuation(client_call_details, request)
+
+    def last_inputs(self) -> dict[str, np.ndarray]:
+        return {name: decode(proto, limit_bytes=0) for name, proto in self.requests[-1].inputs.items()}
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def shop(server: Server, recorder: Recorder) -> Iterator[Client]:
+    with grpc.insecure_channel(server.address) as channel:
+        yield Client(server.address, "shop", timeout=10.0, channel=grpc.intercept_channel(channel, recorder))
+
+
+@pytest.fixture
+def scale(server: Server) -> Iterator[Client]:
+    with Client(server.address, "scale", timeout=10.0) as client:
+        yield client
+
+
+# --- recommend
+
+
+def test_recommend_returns_the_items_with_labels_weights_and_reason(shop):
+    first, second = shop.recommend(history_ids=["x", "y"], k=2)
+    assert (first.id, first.score, first.because_id) == ("a", 5.0, "y")
+    assert first.labels == {"like": 0.5}
+    assert first.modality_weights.tolist() == [0.25, 0.75]
+    assert (second.id, second.score) == ("b", 4.0)
+
+
+def test_padding_is_not_a_recommendation(shop):
+    assert [item.id for item in shop.recommend(k=10)] == ["a", "b", "c", "d", "e"]
+    assert [item.id for item in shop.recommend(k=10, exclude_ids=["a", "b", "d", "e"])] == ["c"]
+
+
+def test_recommend_sends_every_input_of_the_contract_for_a_batch_of_one(shop, recorder):
+    shop.recommend(
+        k=3,
+        history_ids=["1", "50"],
+        history_values=[5, 3.5],
+        history_times=[10, 20],
+        now=30,
+        query="jazz",
+        exclude_ids=["7"],
+        categories=["Drama", "Film-Noir"],
+        diversity=0.5,
+        device="phone",
+        age=33,
+    )
+    sent = recorder.last_inputs()
+    assert {name: value.tolist() for name, value in sent.items()} == {
+        "history_ids": [[b"1", b"50"]],
+        "history_values": [[5.0, 3.5]],
+        "history_times": [[10, 20]],
+        "now": [30],
+        "query": [b"jazz"],
+        "exclude_ids": [[b"7"]],
+        "categories": [[b"Drama", b"Film-Noir"]],
+        "diversity": [0.5],
+        "k": 3,
+        "device": [b"phone"],
+        "age": [33.0],
+    }
+    assert [sent[name].dtype.name for name in ("history_values", "now", "k", "age")] == [
+        "float32",
+        "int64",
+        "int32",
+        "float32",
+    ]
+
+
+def test_what_the_caller_leaves_out_is_sent_as_nothing_and_context_as_missing(shop, recorder):
+    before = int(time.time())
+    shop.recommend(k=1)
+    sent = recorder.last_inputs()
+    shapes = {name: value.shape for name, value in sent.items()}
+    assert shapes["history_ids"] == shapes["history_values"] == shapes["history_times"] == (1, 0)
+    assert shapes["exclude_ids"] == shapes["categories"] == (1, 0)
+    assert sent["query"].tolist() == [b""]
+    assert sent["diversity"].tolist() == [0.0]
+    assert sent["device"].tolist() == [b""]
+    assert np.isnan(sent["age"]).tolist() == [True]
+    assert before <= sent["now"][0] <= time.time()
+
+
+def test_a_history_without_values_and_times_has_ones_and_unknown_times(shop, recorder):
+    shop.recommend(k=1, history_ids=["1", "2"])
+    sent = recorder.last_inputs()
+    assert np.isnan(sent["history_values"]).tolist() == [[True, True]]  # unknown, not a rating of one
+    assert sent["history_times"].tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"history_ids": ["1"], "history_values": [1.0, 2.0]}, "history_values has 2 entries for 1 history_ids"),
+        ({"history_times": [1]}, "history_times has 1 entries for 0 history_ids"),
+        ({"history_ids": "1,50"}, "history_ids takes a list of strings"),
+        ({"history_ids": [1, 50]}, "input history_ids: int where a string"),
+        ({"k": 2.5}, "input k: double values where int32 is expected"),
+        ({"k": 2**40}, "input k: a value does not fit int32"),
+        ({"devise": "phone"}, "signature recommend has no input devise; it has age, categories, device"),
+        ({"device": 3}, "input device: int64 values where string is expected"),
+        ({"candidate_ids": "1"}, "has no input candidate_ids"),
+    ],
+)
+def test_a_wrong_argument_is_named_before_anything_is_sent(shop, recorder, arguments, message):
+    with pytest.raises(errors.InvalidRequestError, match=message):
+        shop.recommend(**{"k": 1, **arguments})
+    assert all(isinstance(request, stubs.message("GetModelMetadataRequest")) for request in recorder.requests)
+
+
+# --- the other calls of the contract
+
+
+def test_rank_scores_the_candidates_in_their_order_with_the_inputs_the_signature_has(shop, recorder):
+    ranked = shop.rank(["c", "nobody", "a"], history_ids=["x"])
+    assert [(item.id, item.score) for item in ranked] == [("c", 3.0), ("nobody", 0.0), ("a", 5.0)]
+    assert [item.labels["like"] for item in ranked] == pytest.approx([0.3, 0.0, 0.5])
+    assert set(recorder.last_inputs()) == {"history_ids", "candidate_ids", "device"}
+
+
+def test_rank_refuses_what_the_signature_cannot_use(shop):
+    with pytest.raises(errors.InvalidRequestError, match="signature rank has no input query"):
+        shop.rank(["a"], query="jazz")
+
+
+def test_search_and_similar_return_ids_and_scores_best_first(shop):
+    assert shop.search("d", k=2) == [queries.Scored("d", 1.0, {}), queries.Scored("a", 0.0, {})]
+    assert shop.similar("e", k=1) == [queries.Scored("e", 1.0, {})]
+
+
+def test_items_are_embedded_from_raw_modalities_and_what_they_lack_is_missing(shop):
+    result = shop.embed_items(
+        text=["four", None, ""], image=[b"\xff\x00\x00", None, b""], timbre=[[1, 2, 3.5], None, [0, 0, 0]],
+        genres=[["x", "y"], None, ["z"]],
+    )  # fmt: skip
+    assert result.embedding.tolist() == [[4, 3, 6.5, 2], [0, 0, -1, 0], [0, 0, 0, 1]]
+    assert result.modality_weights.shape == (3, 4)
+
+
+def test_modalities_that_are_left_out_are_missing_in_every_item(shop):
+    assert shop.embed_items(image=[b"1", b"12"]).embedding.tolist() == [[0, 1, -1, 0], [0, 2, -1, 0]]
+    assert shop.embed_items(timbre=[None, None]).embedding.tolist() == [[0, 0, -1, 0], [0, 0, -1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({}, "same number of items in every modality"),
+        ({"text": ["a"], "image": [b"1", b"2"]}, "text 1, image 2"),
+        ({"video": [b"1"]}, "signature embed_items has no input video; it has genres, image, text, timbre"),
+        ({"timbre": [[1, 2, 3], [1, 2]]}, "input timbre: vectors of 3 and of 2 numbers"),
+        ({"text": [3]}, "input text: int64 values where string"),
+    ],
+)
+def test_wrong_modalities_are_named(shop, raw, message):
+    with pytest.raises(errors.InvalidRequestError, match=message):
+        shop.embed_items(**raw)
+
+
+def test_a_signature_that_the_model_lacks_is_named(scale):
+    with pytest.raises(errors.FailedPreconditionError, match="model scale has no signature recommend; it has echo"):
+        scale.recommend(k=1)
+
+
+# --- predict, metadata, status
+
+
+def test_predict_takes_lists_and_returns_arrays(scale):
+    outputs = scale.predict("serving_default", {"x": [[1, 2]]})
+    assert outputs["y"].tolist() == [[2.0, 4.0]]
+    assert outputs["y"].dtype == np.float32
+    assert scale.predict("echo", {"word": ["é"], "shout": True}, ["word"]) == {
+        "word": np.array(["é!".encode()], object)
+    }
+    assert scale.predict("serving_default", {"x": np.empty((0, 2))}, version=4)["y"].shape == (0, 2)
+
+
+def test_metadata_has_the_signatures_with_types_and_shapes(scale):
+    found = scale.metadata()
+    assert found.version == 4
+    assert sorted(found.signatures) == ["echo", "scalar", "serving_default", "slow", "strict"]
+    echo = found.signatures["echo"]
+    assert echo.inputs == {"word": metadata.TensorSpec("string", (None,)), "shout": metadata.TensorSpec("bool", ())}
+    assert echo.outputs["id"] == metadata.TensorSpec("int64", (None,))
+
+
+def test_metadata_is_asked_for_once(shop, recorder):
+    shop.search("a", k=1)
+    shop.search("a", k=1)
+    names = [type(request).__name__ for request in recorder.requests]
+    assert names == ["GetModelMetadataRequest", "PredictRequest", "PredictRequest"]
+
+
+def wait_for_version(client: Client, version: int) -> None:
+    end = time.monotonic() + 20
+    while [entry.version for entry in client.status() if entry.state == "AVAILABLE"] != [version]:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_metadata_is_asked_for_anew_when_another_version_answers(saved, tmp_path):
+    place(saved / "scale", tmp_path / "model", 1)
+    with running(tmp_path) as server, Client(server.address, "model", timeout=10.0) as client:
+        assert client.metadata().version == 1
+        place(saved / "scale", tmp_path / "model", 2)
+        wait_for_version(client, 2)
+        assert client.metadata().version == 1  # nothing has answered since
+        client.predict("serving_default", {"x": [[1.0, 2.0]]})
+        assert client.metadata().version == 2
+
+
+def test_metadata_is_asked_for_anew_when_the_server_refuses_what_it_took_before(saved, tmp_path):
+    place(saved / "scale", tmp_path / "model", 1)
+    with running(tmp_path) as server, Client(server.address, "model", timeout=10.0) as client:
+        client.predict("serving_default", {"x": [[1.0, 2.0]]})
+        place(saved / "shop", tmp_path / "model", 2)
+        wait_for_version(client, 2)
+        with pytest.raises(errors.InvalidRequestError, match=r"Sent extra: \{x\}"):
+            client.predict("serving_default", {"x": [[1.0, 2.0]]})
+        assert client.metadata().version == 2
+        assert client.recommend(k=1)[0].id == "a"
+
+
+def test_status_lists_the_versions(scale):
+    assert scale.status() == [VersionStatus(4, "AVAILABLE", "")]

@@ -1,0 +1,237 @@
+"""The signatures of section 8 of the design, on a small model: what goes in, what comes out, at every size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_model import ITEMS, LENGTH, config, model
+
+from pipelines.exporting.serving_adapter import TowerRecommender
+from serving.graph.selection import unit
+from serving.graph.signatures import ServingModule
+
+IDS = [f"i{number}" for number in range(ITEMS)]
+CATEGORIES = [["even"] if number % 2 == 0 else ["odd", *(["big"] if number > 6 else [])] for number in range(ITEMS)]
+MAX_K = 50
+
+
+@pytest.fixture(scope="module")
+def module() -> ServingModule:
+    trained = model(config())
+    table, weights = trained.items()
+    return ServingModule(TowerRecommender(trained, None), IDS, table.numpy(), weights.numpy(), CATEGORIES, 5, MAX_K)
+
+
+@pytest.fixture(scope="module")
+def signatures(module: ServingModule) -> dict[str, Any]:
+    return module.signatures()
+
+
+def request(histories: list[list[str]], **changes: Any) -> dict[str, tf.Tensor]:
+    """Inputs of `recommend` for a batch of histories, the k-th event at time 1000 k with value 1 + k % 5."""
+    rows, longest = len(histories), max((len(history) for history in histories), default=0)
+    ids = np.full([rows, longest], "", object)
+    for row, history in enumerate(histories):
+        ids[row, : len(history)] = history
+    steps = np.tile(np.arange(longest), [rows, 1])
+    inputs = {
+        "history_ids": ids,
+        "history_values": (1 + steps % 5).astype(np.float32),
+        "history_times": (1000 * (steps + 1)).astype(np.int64),
+        "now": np.full([rows], 10**6, np.int64),
+        "query": np.full([rows], "", object),
+        "exclude_ids": np.full([rows, 0], "", object),
+        "categories": np.full([rows, 0], "", object),
+        "diversity": np.zeros([rows], np.float32),
+        "device": np.full([rows], "phone", object),
+        "age": np.full([rows], 40.0, np.float32),
+        "k": np.int32(4),
+        **changes,
+    }
+    strings = {name for name, value in inputs.items() if np.asarray(value).dtype.kind == "O"}
+    return {name: tf.constant(value, tf.string if name in strings else None) for name, value in inputs.items()}
+
+
+def strings(*rows: list[str]) -> np.ndarray:
+    return np.array(rows, object)
+
+
+def ask(signatures: dict[str, Any], histories: list[list[str]], **changes: Any) -> dict[str, np.ndarray]:
+    outputs = signatures["recommend"](**request(histories, **changes))
+    return {name: value.numpy() for name, value in outputs.items()}
+
+
+def found(outputs: dict[str, np.ndarray], row: int = 0) -> list[str]:
+    return [item.decode() for item in outputs["ids"][row]]
+
+
+HISTORIES = [["i1", "i2"], [], ["i3"], ["i4", "i5", "i6", "i7"], ["i0"], ["nobody"], ["i11", "i10"]]
+
+
+@pytest.mark.parametrize("size", [0, 1, 7])
+def test_any_batch_size(signatures: dict[str, Any], size: int) -> None:
+    outputs = ask(signatures, HISTORIES[:size])
+    assert set(outputs) == {"ids", "scores", "like", "rating", "modality_weights", "because_ids"}
+    assert outputs["modality_weights"].shape == (size, 4, 2)
+    assert {value.shape for name, value in outputs.items() if name != "modality_weights"} == {(size, 4)}
+
+
+def test_a_row_of_a_batch_is_answered_as_if_it_were_alone(signatures: dict[str, Any]) -> None:
+    diversity = np.linspace(0, 1, 7, dtype=np.float32)
+    together = ask(signatures, HISTORIES, diversity=diversity)
+    for row, history in enumerate(HISTORIES):
+        alone = ask(signatures, [history], diversity=diversity[row : row + 1])
+        assert found(together, row) == found(alone)
+        for name in ("scores", "like", "rating", "modality_weights"):
+            np.testing.assert_allclose(together[name][row], alone[name][0], atol=1e-5)
+
+
+def test_of_a_history_longer_than_trained_the_newest_events_count(signatures: dict[str, Any]) -> None:
+    everything = [f"i{number}" for number in range(LENGTH + 3)]
+    inputs = request([everything])
+    newest = {name: inputs[name][:, 3:] for name in ("history_ids", "history_values", "history_times")}
+    whole = ask(signatures, [everything], k=np.int32(ITEMS))
+    tail = ask(signatures, [everything[3:]], **newest, exclude_ids=strings(everything[:3]), k=np.int32(ITEMS))
+    # The old events are no history any more, but still nothing to recommend.
+    assert found(whole) == found(tail)
+    assert set(found(whole)) == {"i9", "i10", "i11", ""}
+    np.testing.assert_allclose(whole["scores"], tail["scores"], atol=1e-5)
+    assert set(whole["because_ids"][0]) <= {item.encode() for item in [*everything[3:], ""]}
+
+
+@pytest.mark.parametrize("diversity", [0.0, 0.6])
+def test_k_beyond_the_catalogue_ends_in_nothing(signatures: dict[str, Any], diversity: float) -> None:
+    outputs = ask(signatures, [["i1"]], k=np.int32(MAX_K), diversity=np.array([diversity], np.float32))
+    assert set(found(outputs)[: ITEMS - 1]) == set(IDS) - {"i1"}
+    assert found(outputs)[ITEMS - 1 :] == [""] * (MAX_K - ITEMS + 1)
+    rest = slice(ITEMS - 1, None)
+    assert np.isneginf(outputs["scores"][0, rest]).all()
+    assert np.isnan(outputs["like"][0, rest]).all()
+    assert (outputs["modality_weights"][0, rest] == 0).all()
+    assert (outputs["because_ids"][0, rest] == b"").all()
+    np.testing.assert_allclose(outputs["modality_weights"][0, : ITEMS - 1].sum(axis=1), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("k", [0, -1, MAX_K + 1, 2**31 - 1])
+def test_a_k_that_cannot_be_answered_is_named(signatures: dict[str, Any], k: int) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"k must be between 1 and {MAX_K}"):
+        ask(signatures, [["i1"]], k=np.int32(k))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="k must be between"):
+        signatures["similar"](item_ids=tf.constant(["i1"]), k=tf.constant(k))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="k must be between"):
+        signatures["search"](query=tf.constant(["a"]), k=tf.constant(k))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("history_values", np.ones([2, 1], np.float32)),
+        ("history_values", np.ones([1, 2], np.float32)),
+        ("history_times", np.ones([2, 3], np.int64)),
+        ("now", np.ones([1], np.int64)),
+        ("query", np.full([1], "", object)),
+        ("exclude_ids", np.full([1, 1], "i5", object)),
+        ("categories", np.full([3, 1], "odd", object)),
+        ("diversity", np.zeros([1], np.float32)),
+        ("device", np.full([1], "tv", object)),
+        ("age", np.full([1], 30.0, np.float32)),
+    ],
+)
+def test_an_input_of_another_size_is_named_rather_than_stretched(
+    signatures: dict[str, Any], name: str, value: np.ndarray
+) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name} must have the"):
+        ask(signatures, [["i1", "i2"], ["i3"]], **{name: value})
+
+
+def test_exclusions_filters_and_history_leave_out_what_they_say(signatures: dict[str, Any]) -> None:
+    outputs = ask(
+        signatures,
+        [["i1"], ["i1"], ["i1"], ["i1"]],
+        exclude_ids=strings(["i2", "nobody"], ["", ""], ["i3", "i5"], ["", ""]),
+        categories=strings(["", ""], ["even", "big"], ["odd", ""], ["nothing is here", ""]),
+        k=np.int32(ITEMS),
+    )
+    assert set(found(outputs, 0)) - {""} == set(IDS) - {"i1", "i2"}
+    assert set(found(outputs, 1)) - {""} == {"i0", "i2", "i4", "i6", "i8", "i10", "i7", "i9", "i11"}
+    assert set(found(outputs, 2)) - {""} == {"i7", "i9", "i11"}
+    assert set(found(outputs, 3)) == {""}
+
+
+def test_more_diversity_gives_lists_whose_items_are_less_alike(
+    module: ServingModule, signatures: dict[str, Any]
+) -> None:
+    vectors = unit(module.table)[:ITEMS].numpy()
+
+    def alike(outputs: dict[str, np.ndarray]) -> float:
+        rows = vectors[[IDS.index(item) for item in found(outputs)]]
+        return float((rows @ rows.T)[np.triu_indices(len(rows), 1)].mean())
+
+    plain, some, most = (ask(signatures, [[]], diversity=np.array([level], np.float32)) for level in (0.0, 0.5, 1.0))
+    assert alike(most) < alike(plain)
+    assert alike(most) <= alike(some) <= alike(plain)
+    assert found(plain)[0] == found(some)[0]  # nothing is taken yet that it could be like
+    assert plain["scores"].sum() >= some["scores"].sum()
+
+
+@pytest.mark.parametrize("diversity", [-0.1, 1.1, float("nan")])
+def test_a_diversity_outside_its_range_is_named(signatures: dict[str, Any], diversity: float) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match="diversity must be between 0 and 1"):
+        ask(signatures, [["i1"]], diversity=np.array([diversity], np.float32))
+
+
+def test_the_reason_is_the_item_of_the_history_with_the_largest_cosine(
+    module: ServingModule, signatures: dict[str, Any]
+) -> None:
+    history = ["i2", "i8", "i5"]
+    outputs = ask(signatures, [history, []])
+    vectors = unit(module.table)[:ITEMS].numpy()
+    events = vectors[[IDS.index(item) for item in history]]
+    for item, because in zip(found(outputs), outputs["because_ids"][0], strict=True):
+        assert because.decode() == history[int(np.argmax(events @ vectors[IDS.index(item)]))]
+    assert (outputs["because_ids"][1] == b"").all()
+
+
+def test_rank_gives_what_recommend_gives_for_the_same_items(signatures: dict[str, Any]) -> None:
+    best = ask(signatures, [["i1"], []])
+    inputs = {name: value for name, value in request([["i1"], []]).items() if name != "k"}
+    candidates = np.concatenate([best["ids"], [[b"nobody"], [b""]]], axis=1)
+    ranked = signatures["rank"](**inputs, candidate_ids=tf.constant(candidates))
+    for name in ("scores", "like", "rating"):
+        np.testing.assert_allclose(ranked[name].numpy()[:, :4], best[name], atol=1e-5)
+    assert np.isneginf(ranked["scores"].numpy()[:, 4]).all()
+    assert np.isnan(ranked["rating"].numpy()[:, 4]).all()
+    with pytest.raises(tf.errors.InvalidArgumentError, match="candidate_ids must have the number of rows"):
+        signatures["rank"](**inputs, candidate_ids=tf.constant([["i1"]]))
+
+
+def test_rank_checks_the_inputs_it_has_no_use_for(signatures: dict[str, Any]) -> None:
+    inputs = {name: value for name, value in request([["i1"], []]).items() if name != "k"}
+    inputs["candidate_ids"] = tf.constant([["i1"], ["i2"]])
+    for name in ("exclude_ids", "categories"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name} must have the number of rows"):
+            signatures["rank"](**{**inputs, name: tf.constant([["i1"]] * 3)})
+    with pytest.raises(tf.errors.InvalidArgumentError, match="diversity must have the number of rows"):
+        signatures["rank"](**{**inputs, "diversity": tf.zeros([1])})
+    with pytest.raises(tf.errors.InvalidArgumentError, match="diversity must be between 0 and 1"):
+        signatures["rank"](**{**inputs, "diversity": tf.constant([0.0, 2.0])})
+
+
+def test_embedding_refuses_what_is_of_no_use_by_input_and_row(signatures: dict[str, Any]) -> None:
+    nan = float("nan")
+    feel = tf.constant([[1.0, 2.0, 3.0, 4.0], [nan] * 4])
+    outputs = signatures["embed_items"](words=tf.constant(["a b", ""]), feel=feel)
+    assert set(outputs) == {"embedding", "modality_weights"}
+    alone = signatures["embed_items"](words=tf.constant(["a b"]), feel=feel[:1])
+    np.testing.assert_allclose(outputs["embedding"][0], alone["embedding"][0], atol=1e-6)
+    np.testing.assert_allclose(outputs["modality_weights"].numpy()[1], [0, 0], atol=1e-6)
+    broken = tf.constant([[1.0, 2.0, 3.0, 4.0], [1.0, nan, 3.0, 4.0], [1.0, nan, 3.0, 4.0]])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"feel cannot be used.*row.*1"):
+        signatures["embed_items"](words=tf.constant(["a b"] * 3), feel=broken)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="words must have the number of items in feel"):
+        signatures["embed_items"](words=tf.constant(["a"]), feel=feel)
+    nothing = signatures["embed_items"](words=tf.constant([], tf.string), feel=tf.zeros([0, 4]))
+    assert nothing["embedding"].shape[0] == 0

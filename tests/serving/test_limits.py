@@ -1,0 +1,97 @@
+"""What the embedded server refuses because of its size or because it is no text; every refusal names the input."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from curl import curl
+from toy_models import export_scale, export_shop, place
+from toy_server import Stubs, connected, floats, refused, running
+
+from serving.server.limits import Limits
+from serving.server.server import RestOptions, Server
+from serving.wire.layout import DESCRIPTION_FILE, EXTRA_FOLDER
+
+LIMITS = Limits(max_rows=3, max_length=4, max_k=5, max_results=10, max_string_bytes=8)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Model "shop" is a Triptych export by its description, model "scale" is someone else's."""
+    saved, folder = tmp_path_factory.mktemp("saved"), tmp_path_factory.mktemp("models")
+    place(export_scale(saved / "doubling", 2.0), folder / "scale", 1)
+    shop = export_shop(saved / "shop")
+    description = Path(shop, EXTRA_FOLDER, DESCRIPTION_FILE)
+    description.parent.mkdir(exist_ok=True)
+    description.write_text("{}")
+    place(shop, folder / "shop", 1)
+    with running(folder, rest=RestOptions(0, 30.0, None), limits=LIMITS) as server:
+        yield server
+
+
+@pytest.fixture
+def stubs(server: Server) -> Iterator[Stubs]:
+    with connected(server) as stubs:
+        yield stubs
+
+
+def search(query: list[bytes], k: int = 1) -> dict[str, Any]:
+    return {"name": "shop", "signature": "search", "query": query, "k": np.int32(k)}
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (search([b"a"] * 4), 'input "query" has 4 rows; this server takes at most 3'),
+        (search([b"a"], 6), 'input "k" is 6; this server takes at most 5'),
+        (search([b"a"] * 3, 4), 'input "k" is 4 for 3 rows; this server answers at most 10 results'),
+        (search([b"a", b"b" * 9]), 'input "query" has a string of 9 bytes; this server takes at most 8'),
+        (search([b"a", b"\0"]), 'input "query" has a string with a NUL byte'),
+        (search([b"a", b"\xff"]), 'input "query" has a string that is not UTF-8 (near string 1)'),
+        # The first byte of two at the end of one string and the second at the start of the next are not one letter.
+        (search([b"\xc3", b"\xa4"]), 'input "query" has a string that is not UTF-8 (near string 0)'),
+        ({"name": "scale", "x": floats(*[[1, 2]] * 4)}, 'input "x" has 4 rows'),
+    ],
+)  # fmt: skip
+def test_what_is_beyond_a_limit_is_an_invalid_argument_that_names_the_input(stubs, request_, message) -> None:
+    code, details = refused(lambda: stubs.predict(**request_))
+    assert code == "INVALID_ARGUMENT"
+    assert message in details
+
+
+def test_what_is_at_the_limits_is_answered(stubs) -> None:
+    assert stubs.predict(**search([b"a"] * 3, 3)).outputs["ids"].tensor_shape.dim[0].size == 3
+    assert stubs.predict(**search([b"12345678", "ä".encode() * 4], 5)).outputs["ids"].tensor_shape.dim[1].size == 5
+
+
+def test_a_history_has_a_longest_length(stubs) -> None:
+    inputs = {"candidate_ids": np.full((1, 1), b"a", object), "device": [b""]}
+    code, details = refused(lambda: stubs.predict("shop", "rank", history_ids=np.full((1, 5), b"a", object), **inputs))
+    assert (code, details) == (
+        "INVALID_ARGUMENT",
+        'input "history_ids" has 5 values a row; this server takes at most 4',
+    )
+
+
+def test_strings_of_other_models_may_be_any_bytes(stubs) -> None:
+    answer = stubs.predict("scale", "echo", word=[b"\0\xff" * 50], shout=False)
+    assert answer.outputs["word"].string_val[0] == b"\0\xff" * 50
+
+
+def test_rest_has_the_same_limits(server) -> None:
+    def refusal(query: Any, k: int) -> tuple[int, str]:
+        body = {"signature_name": "search", "inputs": {"query": [query], "k": k}}
+        status, text = curl(server, "/v1/models/shop:predict", data=body)
+        return status, json.loads(text)["error"]
+
+    assert refusal("a\0", 1) == (400, 'input "query" has a string with a NUL byte; it must be text')
+    assert refusal("a", 6) == (400, 'input "k" is 6; this server takes at most 5')
+    bytes_ = {"b64": base64.b64encode(b"\xff").decode()}
+    assert refusal(bytes_, 1)[0] == 400
+    assert 'input "query"' in refusal(bytes_, 1)[1]

@@ -1,0 +1,1 @@
+"""append: new items and events into records that are there."""

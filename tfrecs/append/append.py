@@ -1,0 +1,169 @@
+"""New items and new interactions into records that are there, without touching what is there."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from tfrecs.append.additions import count_late, merge, new_events, new_items, split_anew, with_splits
+from tfrecs.append.grown import KindOptions, check_spec, grown_manifest
+from tfrecs.build.events import example_columns
+from tfrecs.build.feature_table import Entities, read_entities
+from tfrecs.build.making import Progress, UserPayloads, item_shards, make_items, make_windows, window_shards
+from tfrecs.build.workplace import FinishedShard, replace_file, workplace
+from tfrecs.reading.features import features_for
+from tfrecs.reading.reader import shard_paths
+from tfrecs.reading.stored import stored_events, stored_item_ids, stored_user_payloads
+from tfrecs.rejects import Rejects, source_of
+from tfrecs.schema import MANIFEST_FILE, REJECTED_FILE, Action, Addition, Manifest, ShardInfo, files_of
+from tfrecs.spec.models import DatasetSpec
+from tfrecs.tables.table import is_there
+
+
+@dataclass(frozen=True)
+class Appended:
+    """`addition` is None where there was nothing new, and then nothing was written.
+
+    `known_items` and `known_events` of the folder were in the records already and stay as they are; `late` of the new
+    events are older than an event of the same user that the records hold.
+    """
+
+    manifest: Manifest
+    addition: Addition | None
+    known_items: int
+    known_events: int
+    late: int
+
+
+def append(
+    spec: DatasetSpec,
+    data: Path,
+    out: Path,
+    *,
+    max_bad: float,
+    window: int,
+    overlap: int,
+    items_per_shard: int,
+    examples_per_shard: int,
+    kind_options: KindOptions,
+    workers: int,
+    processes_from: int,
+    now: str,
+    progress: Progress | None,
+    resplit: bool = False,
+) -> Appended:
+    """Adds what is new in a data folder: items whose ids the records do not know, and interactions they do not hold.
+
+    The folder may be the one the records were built from, grown, or one with the new rows alone; either of the tables
+    of items and interactions may be absent. Existing shards, the positions of their items, the vocabulary and every
+    parameter of the schema stay as they are.
+
+    A new event goes to the split that the records' own split times give it, so that train stays before valid and
+    valid before test: what is newer than the first test event is test. Its Example holds the user's earlier events, old
+    and new, as history (`is_target` 0). Existing Examples are not changed, so they lack events that arrive late. An
+    event is known if the records hold one of the same user, item and time.
+
+    With `resplit` all events, old and new, are split as a build of all of them would: what was test becomes training.
+    The interactions' shards are then written anew and the old ones removed, so nothing may read them meanwhile; items,
+    their positions, vocabulary and schema stay, and a model that was trained on the records can be continued.
+
+    Args:
+      now: UTC, ISO-8601, for the history.
+      Others: as of `tfrecs.build.builder.build`.
+
+    Raises:
+      DataError: `out` holds no records, the spec does not fit them, new events cannot be split as theirs were, or
+        `resplit` of a split that is a column of the table.
+      TooManyRejectsError: more than `max_bad` of what is new was rejected; nothing was added.
+    """
+    tell = progress or (lambda stage, done, total: None)
+    out = Path(os.path.abspath(out))
+    Manifest.load(out)
+    with workplace(out) as place:
+        manifest = Manifest.load(out)  # Again: another append may have ended before this one got its turn.
+        shard_paths(out, _all_shards(manifest))
+        check_spec(spec, manifest, kind_options)
+        tell("read", 0, 1)
+        rejects, known = Rejects(), Counter[str]()
+        old_ids = stored_item_ids(out, manifest)
+        items = new_items(spec, data, manifest, old_ids, rejects, known)
+        known_items = known.total()
+        ids = [*old_ids, *(items.ids if items else ())]
+        old = stored_events(out, manifest)
+        new = new_events(spec, data, manifest, old, ids, rejects, known)
+        users = _users(spec, data, manifest, kind_options, rejects)
+        tell("read", 1, 1)
+        counted = (known_items, known.total() - known_items, count_late(old, new))
+        if items is None and not len(new) and not resplit:
+            return Appended(manifest, None, *counted)
+        merged = split_anew(old, new, spec, ids) if resplit else merge(old, with_splits(new, spec, manifest))
+        action: Action = "resplit" if resplit else "append"
+        prefix = f"{action}{1 + sum(entry.action == action for entry in manifest.history):03d}"
+        finished: list[FinishedShard] = []
+        if items is not None:
+            shards = item_shards(items, f"items-{prefix}", items_per_shard)
+            finished = make_items(place, shards, workers, len(items.ids) >= processes_from, rejects, tell)
+        payloads = UserPayloads(features_for(manifest.schema_.users), users, workers, rejects)
+        payloads.add(stored_user_payloads(out, manifest, {user for user in merged.user_ids if user not in payloads}))
+        columns = example_columns(merged.frame, manifest.schema_)
+        made: dict[str, list[ShardInfo]] = {}
+        for split, windows in merged.windows(window, overlap).items():
+            pending = window_shards(
+                f"{split}-{prefix}", windows, merged.user_ids, columns, payloads, examples_per_shard, merged.new
+            )
+            made[split] = make_windows(place, split, pending, len(windows), tell) if windows else []
+        listed = _listed(out, manifest)
+        fresh = _unlisted(rejects, set(listed), known)
+        fresh.enforce(max_bad)
+        events = merged.frame if resplit else _together(old, merged.frame[merged.new])
+        grown = grown_manifest(manifest, out, ids, finished, events, made, fresh, now, action)
+        for name in grown.history[-1].shards:
+            (place.records / name).replace(out / name)
+        lines = [*listed, *(reject.line_of_json() for reject in fresh)]
+        replace_file(out / REJECTED_FILE, "".join(f"{line}\n" for line in lines))
+        replace_file(out / MANIFEST_FILE, grown.to_json())  # Last: until then, readers see what was there before.
+        for name in files_of(manifest) - files_of(grown):
+            (out / name).unlink()
+    return Appended(grown, grown.history[-1], *counted)
+
+
+def _together(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([old, new], ignore_index=True) if len(new) else old
+
+
+def _users(
+    spec: DatasetSpec, data: Path, manifest: Manifest, kind_options: KindOptions, rejects: Rejects
+) -> Entities | None:
+    given, schemas = spec.users, manifest.schema_.users
+    if given is None or not is_there(data, given.file):
+        return None
+    return read_entities(data, "user", given, None, kind_options, rejects, schemas)
+
+
+def _listed(out: Path, manifest: Manifest) -> list[str]:
+    """The lines of `rejected.jsonl` that the manifest counts; an append that was killed may have added others."""
+    count = sum(manifest.rejected.values()) + sum(manifest.used_in_part.values())
+    return (out / REJECTED_FILE).read_text(encoding="utf-8").split("\n")[:count] if count else []
+
+
+def _unlisted(rejects: Rejects, listed: set[str], known: Mapping[str, int]) -> Rejects:
+    """What is new among the rejects, beside how many new rows and values were looked at."""
+    fresh, repeated = [], Counter[str]()
+    for reject in rejects:
+        if reject.line_of_json() in listed:
+            repeated[source_of(reject)] += 1
+        else:
+            fresh.append(reject)
+    result = Rejects()
+    seen = {source: count - known.get(source, 0) - repeated[source] for source, count in rejects.seen_counts().items()}
+    result.extend(seen, fresh)
+    return result
+
+
+def _all_shards(manifest: Manifest) -> tuple[ShardInfo, ...]:
+    return (*manifest.item_shards, *(shard for split in manifest.splits.values() for shard in split.shards))

@@ -1,0 +1,152 @@
+"""The manifest of records that something is appended to: what may be, and what it says afterwards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tfrecs.build.events import count_queries, protocol_of, train_counts
+from tfrecs.build.interactions import label_schemas
+from tfrecs.build.shards import versions
+from tfrecs.build.splits import TRAIN
+from tfrecs.build.workplace import FinishedShard
+from tfrecs.errors import DataError
+from tfrecs.modalities import row
+from tfrecs.rejects import Rejects
+from tfrecs.schema import MANIFEST_FILE, SPLITS, Action, Addition, FeatureSchema, Manifest, ShardInfo, SplitInfo
+from tfrecs.spec.models import DatasetSpec, FeatureSpec
+
+KindOptions = Mapping[str, Mapping[str, Any]]
+
+
+def check_spec(spec: DatasetSpec, manifest: Manifest, kind_options: KindOptions) -> None:
+    """Raises DataError where the spec would make other records than these."""
+    schema = manifest.schema_
+
+    def refuse(what: str, there: object, given: object) -> None:
+        if there != given:
+            raise DataError(
+                f"append: {what} of the records: {there}; of the spec: {given}; make them equal or build anew"
+            )
+
+    refuse("name", manifest.name, spec.name)
+    for owner, features, specs in (
+        ("item", schema.items, spec.items.features),
+        ("user", schema.users, spec.users.features if spec.users else {}),
+    ):
+        refuse(
+            f"{owner} features",
+            [f"{f.name} ({f.kind})" for f in features],
+            [f"{n} ({s.kind})" for n, s in specs.items()],
+        )
+        for feature in features:
+            _check_options(feature, specs[feature.name], kind_options, refuse)
+    refuse(
+        "labels",
+        [label.model_dump() for label in schema.labels],
+        [label.model_dump() for label in label_schemas(spec.interactions)],
+    )
+    refuse("context", [row.name for row in schema.context], list(spec.interactions.context))
+    refuse("text queries", schema.has_queries, spec.interactions.query is not None)
+    if spec.effective_split.cold_items:
+        raise DataError("append: the records have items made cold (split.cold_items), which is fixed; build anew")
+    refuse("split and positives", manifest.protocol, protocol_of(spec))
+
+
+def _check_options(feature: FeatureSchema, spec: FeatureSpec, kind_options: KindOptions, refuse: Any) -> None:
+    """Media kinds are what their options say; other kinds keep what they once collected from all values."""
+    if row(feature.kind).from_file:
+        given = {**kind_options.get(spec.kind, {}), **spec.options}
+        refuse(f"options of feature {feature.name}", feature.params, given)
+
+
+def grown_manifest(
+    manifest: Manifest,
+    out: Path,
+    ids: Sequence[str],
+    items: Sequence[FinishedShard],
+    events: pd.DataFrame,
+    made: Mapping[str, Sequence[ShardInfo]],
+    rejects: Rejects,
+    now: str,
+    action: Action,
+) -> Manifest:
+    """Args:
+    ids: of all items.
+    events: all of them, each with its split.
+    made: split -> shards that come to those that are there or, of a resplit, take their place.
+    """
+    present = Counter({name: round(share * manifest.items) for name, share in manifest.coverage.items()})
+    for shard in items:
+        present.update(shard.present)
+    splits = {
+        name: _grown_split(
+            manifest.splits[name] if action == "append" else None,
+            made[name],
+            events[events["split"] == code],
+            manifest.schema_.has_time,
+        )
+        for code, name in enumerate(SPLITS)
+    }
+    train = events[events["split"] == TRAIN]
+    addition = Addition(
+        action=action,
+        at=now,
+        items=len(ids) - manifest.items,
+        users=events["user"].nunique() - manifest.users,
+        events={name: split.events - manifest.splits[name].events for name, split in splits.items()},
+        shards=tuple(
+            info.name for info in (*(one.info for one in items), *(i for part in made.values() for i in part))
+        ),
+        versions=versions(),
+    )
+    return manifest.model_copy(
+        update={
+            "item_shards": (*manifest.item_shards, *(shard.info for shard in items)),
+            "items": len(ids),
+            "users": manifest.users + addition.users,
+            "interactions": len(events),
+            "coverage": {name: present[name] / len(ids) for name in manifest.coverage},
+            "splits": splits,
+            "train_counts": train_counts(train),
+            "cold_items": len(set(ids) - set(train["item"])),
+            "rejected": dict(Counter(manifest.rejected) + Counter(rejects.counts())),
+            "used_in_part": dict(Counter(manifest.used_in_part) + Counter(rejects.kept_counts())),
+            "history": (*_dated(manifest, out), addition),
+        }
+    )
+
+
+def _grown_split(
+    former: SplitInfo | None, shards: Sequence[ShardInfo], events: pd.DataFrame, has_time: bool
+) -> SplitInfo:
+    known = has_time and len(events) > 0
+    return SplitInfo(
+        shards=(*(former.shards if former else ()), *shards),
+        examples=(former.examples if former else 0) + sum(shard.records for shard in shards),
+        events=len(events),
+        users=events["user"].nunique(),
+        queries=count_queries(events),
+        first_time=int(events["time"].min()) if known else None,
+        last_time=int(events["time"].max()) if known else None,
+    )
+
+
+def _dated(manifest: Manifest, out: Path) -> tuple[Addition, ...]:
+    """The history so far; the build's own entry gets the time at which its manifest was written."""
+    written = datetime.fromtimestamp(int((out / MANIFEST_FILE).stat().st_mtime), timezone.utc).isoformat()
+    first = Addition(
+        action="build",
+        items=manifest.items,
+        users=manifest.users,
+        events={name: info.events for name, info in manifest.splits.items()},
+        versions=manifest.versions,
+    )
+    return tuple(
+        entry if entry.at else entry.model_copy(update={"at": written}) for entry in (manifest.history or (first,))
+    )

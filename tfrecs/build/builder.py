@@ -1,0 +1,200 @@
+"""From a data folder and its spec to records: the whole of it, or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfrecs.errors import DataError
+from tfrecs.build.events import protocol, split_facts, train_counts
+from tfrecs.build.making import Progress, UserPayloads, item_shards, make_items, make_windows, window_shards, write_vocabulary
+from tfrecs.build.plan import Plan, make_plan
+from tfrecs.rejects import Rejects
+from tfrecs.schema import (
+    MANIFEST_FILE,
+    Addition,
+    Manifest,
+    ShardInfo,
+    SplitInfo,
+    files_of,
+)
+from tfrecs.build.shards import ItemShard, WindowShard, versions
+from tfrecs.spec.models import DatasetSpec
+from tfrecs.build.workplace import FinishedShard, Workplace, replace_folder, workplace
+
+Elsewhere = Callable[[Workplace, Sequence[ItemShard | WindowShard]], None]
+
+
+def build(
+    spec: DatasetSpec,
+    data: Path,
+    out: Path,
+    *,
+    seed: int,
+    max_bad: float,
+    window: int,
+    overlap: int,
+    items_per_shard: int,
+    examples_per_shard: int,
+    kind_options: Mapping[str, Mapping[str, Any]],
+    train_vocabulary: Callable[[Iterable[str]], list[str]] | None,
+    vocabulary_key: str,
+    vocabulary_file: Path | None,
+    workers: int,
+    processes_from: int,
+    progress: Progress | None,
+    elsewhere: Elsewhere | None = None,
+) -> Manifest:
+    """Builds the records of a data folder.
+
+    Everything is written to a hidden folder beside `out` that takes its place when it is whole; whatever ends the
+    build earlier leaves `out` as it was. Same input, spec and seed: byte-identical files, for any number of workers.
+
+    After a mistake in the data nothing is left of the hidden folder. After a kill it stays, and the next build to `out`
+    keeps each of its shards that is whole and that it would itself make of the same things.
+
+    Args:
+      spec: what is where in `data`.
+      data: the data folder; never written to.
+      out: the records. Replaced if it already holds records, refused if it holds anything else.
+      seed: chooses the cold items.
+      max_bad: share of rows and values, in [0, 1], above which rejects end the build.
+      window: most events in a training Example.
+      overlap: events that a user's next training Example repeats as history.
+      items_per_shard: items in one file.
+      examples_per_shard: user windows in one file.
+      kind_options: kind -> its options where the spec gives none.
+      train_vocabulary: texts of all items and users -> WordPiece vocabulary, one token each.
+      vocabulary_key: names what else than the texts that depends on; a build that goes on trusts it.
+      vocabulary_file: a vocabulary to take instead.
+      workers: processes or threads that encode.
+      processes_from: items from which on they are processes, which take seconds to start, and not threads.
+      progress: called with (stage, done, total); the first word of a stage says what an earlier build has done.
+      elsewhere: makes shards on other machines (see `tfrecs.build.beam`); None: all are made here.
+
+    Raises:
+      DataError: a table, column or file that must be there is not, or nothing is left to learn from.
+      SpecError: an option of a kind is not understood.
+      TooManyRejectsError: more than `max_bad` was rejected.
+    """
+    tell = progress or (lambda stage, done, total: None)
+    out = Path(os.path.abspath(out))
+    check_out(out)
+    rejects = Rejects()
+    tell("read", 0, 1)
+    check_vocabulary(vocabulary_file)
+    plan = make_plan(spec, data, seed=seed, window=window, overlap=overlap, kind_options=kind_options, rejects=rejects)
+    tell("read", 1, 1)
+    with workplace(out) as place:
+        write_vocabulary(place, plan.entities, train_vocabulary, vocabulary_key, vocabulary_file, tell)
+        processes = len(plan.items.ids) >= processes_from
+        shards = item_shards(plan.items, "items", items_per_shard)
+        if elsewhere is not None:
+            elsewhere(place, shards)
+        items = make_items(place, shards, workers, processes, rejects, tell)
+        payloads = UserPayloads(plan.users.features if plan.users else (), plan.users, workers, rejects)
+        pending = {
+            split: window_shards(split, several, plan.events.user_ids, plan.columns, payloads, examples_per_shard)
+            for split, several in plan.windows.items()
+        }
+        if elsewhere is not None:
+            listed = {split: list(several) for split, several in pending.items()}
+            elsewhere(place, [shard for several in listed.values() for shard in several])
+            pending = {split: iter(several) for split, several in listed.items()}
+        splits = {
+            split: make_windows(place, split, several, len(plan.windows[split]), tell)
+            for split, several in pending.items()
+        }
+        manifest = complete(place.records, plan, items, splits, rejects, seed=seed, max_bad=max_bad)
+        place.keep_only(files_of(manifest))
+        replace_folder(out, place.records)
+    return manifest
+
+
+def check_out(out: Path) -> None:
+    """Raises DataError where records may not be written to `out`."""
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is a file; name a folder for the records")
+    if out.is_dir() and any(out.iterdir()) and not _is_manifest(out / MANIFEST_FILE):
+        raise DataError(f"{out}: holds something else than records, will not overwrite it; name another folder")
+
+
+def _is_manifest(path: Path) -> bool:
+    """Of any version of ours: older records may be built anew."""
+    try:
+        said = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(said, dict) and {"format_version", "item_shards", "splits"} <= said.keys()
+
+
+def check_vocabulary(file: Path | None) -> None:
+    """Raises DataError where the vocabulary that was named is not there."""
+    if file is not None and not file.is_file():
+        raise DataError(f"{file}: no such vocabulary file")
+
+
+def complete(
+    folder: Path,
+    plan: Plan,
+    items: Sequence[FinishedShard],
+    splits: Mapping[str, Sequence[ShardInfo]],
+    rejects: Rejects,
+    *,
+    seed: int,
+    max_bad: float,
+) -> Manifest:
+    """Writes everything but the shards and the vocabulary, once these are there.
+
+    Raises:
+      TooManyRejectsError: more than `max_bad` was rejected.
+    """
+    events, total = plan.events, len(plan.items.ids)
+    rejects.enforce(max_bad)
+    rejects.write(folder)
+    if plan.oracle:
+        shutil.copyfile(plan.oracle, folder / plan.oracle.name)
+    present = Counter[str]()
+    for shard in items:
+        present.update(shard.present)
+    infos = {
+        split: SplitInfo(
+            shards=tuple(shards),
+            **split_facts(events, split, plan.windows[split], has_time=plan.schema.has_time),
+        )
+        for split, shards in splits.items()
+    }
+    manifest = Manifest(
+        name=plan.spec.name,
+        seed=seed,
+        schema_=plan.schema,
+        item_shards=tuple(shard.info for shard in items),
+        items=total,
+        users=len(events.user_ids),
+        interactions=len(events.frame),
+        coverage={feature.name: present[feature.name] / total for feature in plan.items.features},
+        splits=infos,
+        train_counts=train_counts(events.train),
+        cold_items=len(set(plan.items.ids) - set(events.train["item"])),
+        rejected=rejects.counts(),
+        used_in_part=rejects.kept_counts(),
+        versions=versions(),
+        protocol=protocol(events, plan.spec),
+        oracle=plan.oracle.name if plan.oracle else None,
+        history=(
+            Addition(
+                action="build",
+                items=total,
+                users=len(events.user_ids),
+                events={split: info.events for split, info in infos.items()},
+                versions=versions(),
+            ),
+        ),
+    )
+    manifest.save(folder)
+    return manifest

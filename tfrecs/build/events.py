@@ -1,0 +1,153 @@
+"""Clean events, sorted and split: what the windows are cut from and what the manifest counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tfrecs.errors import DataError
+from tfrecs.schema import SPLITS, Schema
+from tfrecs.spec.models import ColumnSplit, DatasetSpec, TimeSplit
+from tfrecs.build.splits import TRAIN, choose_cold_items, chronological, split_by_time, split_leave_last
+from tfrecs.build.windows import Window
+
+
+@dataclass(frozen=True)
+class Events:
+    """Attributes:
+    frame: the columns of `clean_events` and `split` (int8): users in the order of their ids, splits ascending within
+      a user, events of a split oldest first.
+    user_ids: code -> user id, ascending.
+    users: user codes [n].
+    cold_items: items whose training events were taken out.
+    dropped: how many events that were.
+    """
+
+    frame: pd.DataFrame
+    user_ids: tuple[str, ...]
+    users: np.ndarray
+    cold_items: int
+    dropped: int
+
+    @property
+    def train(self) -> pd.DataFrame:
+        """The training events."""
+        return self.frame[self.frame["split"] == TRAIN]
+
+
+def arrange(frame: pd.DataFrame, spec: DatasetSpec, item_ids: Sequence[str], seed: int) -> Events:
+    """Sorts and splits clean events, and takes the training events of the cold items out.
+
+    Args:
+      frame: of `clean_events`, in the order of the file.
+      spec: says how to split.
+      item_ids: the catalogue, of which the cold items are chosen.
+      seed: for that choice.
+
+    Raises:
+      DataError: no training event is left.
+    """
+    split = spec.effective_split
+    users = group_users(frame["user"])[1]
+    frame = frame.take(chronological(users, frame["time"].to_numpy(), frame["order"].to_numpy()))
+    if isinstance(split, TimeSplit):
+        frame = frame.assign(split=split_by_time(frame["time"].to_numpy(), split.fractions))
+    elif not isinstance(split, ColumnSplit):
+        frame = frame.assign(split=split_leave_last(group_users(frame["user"])[1]))
+    cold = choose_cold_items(item_ids, split.cold_items, seed)
+    dropped = (frame["split"] == TRAIN).to_numpy() & frame["item"].isin(cold).to_numpy()
+    frame = frame[~dropped]
+    if not (frame["split"] == TRAIN).any():
+        raise DataError(f"{spec.interactions.file}: the split leaves no training event; change `split` in the spec")
+    user_ids, users = group_users(frame["user"])
+    order = np.lexsort((frame["split"].to_numpy(), users))  # Stable: time order stays within a split.
+    return Events(
+        frame.take(order).reset_index(drop=True), tuple(user_ids), users[order], len(cold), int(dropped.sum())
+    )
+
+
+def group_users(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """-> the ids, ascending, and each row's position among them."""
+    codes, ids = pd.factorize(column.to_numpy(object), sort=True)
+    return ids, codes
+
+
+def example_columns(frame: pd.DataFrame, schema: Schema) -> dict[str, np.ndarray]:
+    """Example key -> array over all events.
+
+    An unknown event value becomes the mean of the schema, neither liked nor disliked; so does an unknown number of the
+    context.
+    """
+    means = {f"context/{row.name}": row.mean for row in schema.context}
+    columns = {
+        "item_ids": _bytes(frame["item"]),
+        "values": frame["value"].fillna(schema.value_mean).to_numpy(np.float32),
+        "times": frame["time"].to_numpy(np.int64),
+        "is_positive": frame["positive"].to_numpy(np.int64),
+    }
+    columns |= {name: frame[name].to_numpy(np.float32) for name in frame.columns if name.startswith("labels/")}
+    for name in (name for name in frame.columns if name.startswith("context/")):
+        if pd.api.types.is_float_dtype(frame[name].dtype):
+            columns[name] = frame[name].fillna(means[name]).to_numpy(np.float32)
+        else:
+            columns[name] = _bytes(frame[name])
+    if "query" in frame.columns:
+        columns["queries"] = _bytes(frame["query"])
+    return columns
+
+
+def _bytes(column: pd.Series) -> np.ndarray:
+    array = np.empty(len(column), object)
+    array[:] = [value.encode() for value in column]
+    return array
+
+
+def train_counts(train: pd.DataFrame) -> dict[str, int]:
+    """Item id -> positive training events, for items that have any; ids ascending."""
+    counts = train.loc[train["positive"].to_numpy(bool), "item"].value_counts()
+    return {item: int(counts[item]) for item in sorted(counts.index)}
+
+
+def count_queries(frame: pd.DataFrame) -> int:
+    """How many of the events have a text query."""
+    return int((frame["query"] != "").sum()) if "query" in frame.columns else 0
+
+
+def split_facts(events: Events, split: str, windows: Sequence[Window], *, has_time: bool) -> dict[str, Any]:
+    """What `SplitInfo` says of a split beside its shards; events and times are of the targets."""
+    chosen = (events.frame["split"] == SPLITS.index(split)).to_numpy()
+    times = events.frame["time"].to_numpy()[chosen]
+    known = has_time and len(times) > 0
+    return {
+        "examples": len(windows),
+        "events": int(chosen.sum()),
+        "users": len({window.user for window in windows}),
+        "queries": count_queries(events.frame[chosen]),
+        "first_time": int(times.min()) if known else None,
+        "last_time": int(times.max()) if known else None,
+    }
+
+
+def protocol(events: Events, spec: DatasetSpec) -> str:
+    """How train and test were made, in one line."""
+    said = protocol_of(spec)
+    if events.cold_items:
+        said += f", {events.cold_items:,} items made cold ({events.dropped:,} training interactions taken out)"
+    return said
+
+
+def protocol_of(spec: DatasetSpec) -> str:
+    """What the spec alone says of it."""
+    split, positive = spec.effective_split, spec.interactions.positive
+    if isinstance(split, TimeSplit):
+        said = f"global time split {'/'.join(f'{share * 100:g}' for share in split.fractions)}"
+    elif isinstance(split, ColumnSplit):
+        said = f"split by column {split.column}"
+    else:
+        said = "leave-last-out split"
+    how = f"positives with {positive.column} >= {positive.at_least:g}" if positive else "every interaction a positive"
+    return f"{said}, {how}"

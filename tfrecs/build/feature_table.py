@@ -1,0 +1,180 @@
+"""Items or users: their table -> features ready to be encoded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tfrecs.errors import DataError, SpecError, shorten
+from tfrecs.reading.features import feature_for
+from tfrecs.kinds.base import Feature
+from tfrecs.modalities import resolve, row
+from tfrecs.rejects import Rejects
+from tfrecs.schema import FeatureSchema
+from tfrecs.spec.models import FeatureSpec, ItemsSpec, UsersSpec
+from tfrecs.tables.table import Table, as_ids, as_numbers, is_null, read_table
+
+
+@dataclass(frozen=True)
+class Entities:
+    """Items or users in the order of their table.
+
+    Attributes:
+      table: their rows, for the places in messages.
+      ids: one each, all different.
+      titles: what people see, "" where there is none.
+      features: in the order of the spec.
+      values: feature -> raw value of each entity, None where missing; media are paths, never bytes.
+    """
+
+    table: Table
+    ids: list[str]
+    titles: list[str]
+    features: tuple[Feature, ...]
+    values: Mapping[str, Sequence[Any]]
+
+    @property
+    def schemas(self) -> tuple[FeatureSchema, ...]:
+        return tuple(feature.schema for feature in self.features)
+
+    def part(self, positions: Sequence[int] | range) -> Entities:
+        """Those at these positions, in this order."""
+        rows = list(positions)
+        return Entities(
+            self.table.take(np.asarray(rows, np.int64)),
+            [self.ids[row] for row in rows],
+            [self.titles[row] for row in rows],
+            self.features,
+            {name: [several[row] for row in rows] for name, several in self.values.items()},
+        )
+
+
+def read_entities(
+    data: Path,
+    role: str,
+    source: ItemsSpec | UsersSpec,
+    title: str | None,
+    kind_options: Mapping[str, Mapping[str, Any]],
+    rejects: Rejects,
+    schemas: Sequence[FeatureSchema] | None = None,
+) -> Entities:
+    """Reads a table of items or users.
+
+    Rows without an id, and second and later rows of an id, are rejected; a value that cannot be used (a path that
+    is not there, a row number outside the matrix) is rejected and its entity kept without it.
+
+    Args:
+      data: the data folder.
+      role: "item" or "user", for messages.
+      source: the table, the column of the ids, and where the values of each feature are.
+      title: column of what people see, or none.
+      kind_options: kind -> options where the user gave none.
+      rejects: takes what cannot be used.
+      schemas: the features as records have them already; None: from what the values are.
+
+    Raises:
+      DataError: the table, a column or a matrix is not there, or no row is left.
+      SpecError: an option of a kind is not understood.
+    """
+    specs = source.features
+    wanted = [source.id, *([title] if title else []), *(name for spec in specs.values() for name in spec.table_columns)]
+    table = read_table(data, source.file, wanted, rejects, source.encoding)
+    table, ids = _with_unique_ids(table, source.id, role, rejects)
+    titles = [""] * len(ids)
+    if title:
+        titles = as_ids(table.column(title)).fillna("").tolist()
+    features: list[Feature] = []
+    values: dict[str, Sequence[Any]] = {}
+    settled = {schema.name: schema for schema in schemas or ()}
+    for name, spec in specs.items():
+        values[name] = _raw_values(data, table, ids, name, spec, rejects)
+        if name in settled:
+            features.append(feature_for(settled[name]))
+            continue
+        options = {**kind_options.get(spec.kind, {}), **spec.options}
+        try:
+            params = resolve(row(spec.kind).feature).params_from(options, values[name])
+        except SpecError as error:
+            raise SpecError(f"{role}s.features.{name}: {error}") from error
+        features.append(feature_for(FeatureSchema(name=name, kind=spec.kind, params=params)))
+    return Entities(table, ids, titles, tuple(features), values)
+
+
+def _with_unique_ids(table: Table, id_column: str, role: str, rejects: Rejects) -> tuple[Table, list[str]]:
+    ids = as_ids(table.column(id_column))
+    missing, doubled = ids.isna().to_numpy(bool), ids.duplicated().to_numpy(bool)
+    for position in np.flatnonzero(missing | doubled):
+        if missing[position]:
+            rejects.add(table.rejected(position, f"{role} without an id", detail=f"{id_column} is empty"))
+        else:
+            rejects.add(table.rejected(position, f"duplicate {role} id", id=ids.iloc[position]))
+    kept = np.flatnonzero(~(missing | doubled))
+    if not len(kept):
+        raise DataError(f"{table.name}: no {role} with an id in column {id_column!r}; name the id column in the spec")
+    return table.take(kept), ids.iloc[kept].tolist()
+
+
+def _raw_values(
+    data: Path, table: Table, ids: list[str], name: str, spec: FeatureSpec, rejects: Rejects
+) -> Sequence[Any]:
+    def refuse(position: int, reason: str, detail: str) -> None:
+        rejects.seen(f"{table.files[position]} {name}", 1)
+        rejects.add(table.rejected(position, f"{name}: {reason}", id=ids[position], feature=name, detail=detail))
+
+    if spec.file is not None and spec.row is not None:
+        return _matrix_rows(_matrix(data, spec.file), table.column(spec.row), refuse)
+    if spec.columns is not None:
+        cells = zip(*(table.column(column) for column in spec.columns), strict=True)
+        return [[cell for cell in several if not is_null(cell)] or None for several in cells]
+    values = [None if is_null(value) else value for value in table.column(str(spec.column))]
+    if not row(spec.kind).from_file:
+        return values
+    for position, value in enumerate(values):
+        if value is not None:
+            try:
+                values[position] = media_path(data, str(value))
+            except DataError as error:
+                refuse(position, *str(error).split(": ", 1))
+                values[position] = None
+    return values
+
+
+def media_path(data: Path, relative: str) -> Path:
+    """The file of that path relative to the data folder; a DataError `reason: path` where it is none or not inside.
+
+    Links are followed: what lies behind a link in the data folder was put there by the folder's owner.
+    """
+    normal = os.path.normpath(relative)
+    if os.path.isabs(normal) or normal.split(os.sep, 1)[0] == os.pardir:
+        raise DataError(f"path leads out of the data folder: {shorten(relative)}")
+    if not os.path.isfile(data / normal):  # Unlike pathlib's, it takes a text too long for a path as none.
+        raise DataError(f"no such file: {shorten(relative)}")
+    return data / normal
+
+
+def _matrix(data: Path, file: str) -> np.ndarray:
+    try:
+        matrix = np.load(media_path(data, file), mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{data / file}: not a .npy matrix ({error})") from error
+    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
+        raise DataError(f"{data / file}: not a numeric matrix of shape [rows, width]")
+    return matrix
+
+
+def _matrix_rows(
+    matrix: np.ndarray, column: pd.Series, refuse: Callable[[int, str, str], None]
+) -> Sequence[np.ndarray | None]:
+    numbers, bad = as_numbers(column)
+    missing = np.isnan(numbers) & ~bad
+    outside = ~missing & ~((numbers >= 0) & (numbers < len(matrix)) & (numbers == np.floor(numbers)))
+    for position in np.flatnonzero(outside):
+        refuse(int(position), "no such row", f"{column.name} is {shorten(column.iloc[position])} of {len(matrix)} rows")
+    usable = ~missing & ~outside
+    return [matrix[int(number)] if ok else None for number, ok in zip(numbers, usable, strict=True)]

@@ -1,0 +1,200 @@
+"""The raw interaction table -> clean events, labels and context."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tfrecs.tables.delimited import STRINGS
+from tfrecs.errors import DataError, shorten
+from tfrecs.build.typed_queries import query_texts
+from tfrecs.rejects import Rejects
+from tfrecs.schema import ContextSchema, LabelSchema
+from tfrecs.spec.models import ColumnSplit, DatasetSpec, InteractionsSpec
+from tfrecs.build.splits import split_by_column
+from tfrecs.tables.table import Table, as_ids, as_numbers, is_null
+
+# Unix seconds beyond this are the year 5138; what people have there is milliseconds.
+_LATEST = 10**11
+_TIME_VOCABULARY = {"hour": tuple(map(str, range(24))), "weekday": tuple(map(str, range(7)))}
+
+
+def interaction_columns(spec: DatasetSpec) -> list[str]:
+    """The columns of the interaction table that the spec names, each once."""
+    events = spec.interactions
+    names = [events.user, events.item, events.time, events.order, events.value_column, events.query]
+    names += [label.column for label in events.labels.values()]
+    names += [name for name in events.context if not events.from_time(name)]
+    names += [events.positive.column if events.positive else None]
+    names += [spec.effective_split.column if isinstance(spec.effective_split, ColumnSplit) else None]
+    return list(dict.fromkeys(name for name in names if name is not None))
+
+
+def clean_events(table: Table, spec: DatasetSpec, item_ids: Collection[str], rejects: Rejects) -> pd.DataFrame:
+    """The usable events in the order of the file; the others go to `rejects`, each with its first fault.
+
+    Returns:
+      Columns `user`, `item` (strings), `time` (int64 unix seconds, 0 = unknown), `order` (float64), `value` (float64,
+      1.0 where the spec names none, NaN where this event has none), `positive` (bool), `labels/<name>` (float64,
+      NaN = unknown), `context/<name>` (float64 or string) and, where the spec names its column, `query` (string, "" =
+      none), where the table gives the split, `split` (int8).
+
+    Raises:
+      DataError: not one usable event.
+    """
+    frame = usable_events(table, spec, item_ids, rejects, {})
+    if not len(frame):
+        raise DataError(f"{table.name}: no usable interaction; {rejects.summary()}")
+    return frame.reset_index(drop=True)
+
+
+def usable_events(
+    table: Table, spec: DatasetSpec, item_ids: Collection[str], rejects: Rejects, kinds: Mapping[str, str]
+) -> pd.DataFrame:
+    """`clean_events`, perhaps none, with the position in `table` as index.
+
+    Args:
+      kinds: column context -> "number" or "categories" where that is settled; the others go by what the column holds.
+    """
+    source = spec.interactions
+    users, items = as_ids(table.column(source.user)), as_ids(table.column(source.item))
+    columns: dict[str, Any] = {
+        "user": users,
+        "item": items,
+        "time": np.zeros(len(table), np.int64),
+        "order": np.zeros(len(table)),
+    }
+    faults = _Faults(table)
+    faults.flag(users.isna(), "interaction without a user id", source.user)
+    faults.flag(items.isna(), "interaction without an item id", source.item)
+    faults.flag(~items.isin(set(item_ids)), "interaction with an unknown item", source.item)
+    if source.time:
+        columns["time"], unreadable, strange = _times(table.column(source.time))
+        faults.flag(unreadable, "time is neither unix seconds nor ISO-8601", source.time)
+        faults.flag(strange, "time is out of range (milliseconds? unix seconds are read)", source.time)
+    if source.order:
+        columns["order"], bad = as_numbers(table.column(source.order))
+        faults.flag(bad | np.isnan(columns["order"]), "order is not a number", source.order)
+    columns |= _outcomes(table, source, faults)
+    for name in source.context:
+        if not source.from_time(name):
+            columns[f"context/{name}"] = _context_column(table.column(name), name, kinds.get(name), faults)
+    if isinstance(spec.effective_split, ColumnSplit):
+        columns["split"] = split_by_column(table.column(spec.effective_split.column))
+        faults.flag(columns["split"] < 0, "split is none of train, valid, test", spec.effective_split.column)
+    usable = faults.report(rejects)
+    if source.query:
+        columns["query"] = query_texts(table, source.query, usable, rejects)
+    return pd.DataFrame(columns).take(usable)
+
+
+class _Faults:
+    """The first fault of each row."""
+
+    def __init__(self, table: Table):
+        self._table = table
+        self._reasons: list[tuple[str, str]] = []
+        self._code = np.full(len(table), -1, np.int32)
+
+    def flag(self, rows: pd.Series | np.ndarray, reason: str, column: str) -> None:
+        mask = np.asarray(rows, bool) & (self._code < 0)
+        self._code[mask] = len(self._reasons)
+        self._reasons.append((reason, column))
+
+    def report(self, rejects: Rejects) -> np.ndarray:
+        """Adds one reject per faulty row and returns the positions of the others."""
+        for row in np.flatnonzero(self._code >= 0):
+            reason, column = self._reasons[self._code[row]]
+            value = self._table.frame[column].iloc[row]
+            detail = f"{column} is empty" if is_null(value) else f"{column} is {shorten(value)}"
+            rejects.add(self._table.rejected(row, reason, detail=detail))
+        return np.flatnonzero(self._code < 0)
+
+
+def _times(column: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """-> unix seconds int64 [n], unreadable or missing bool [n], readable but out of range bool [n]."""
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        seconds = _seconds(column.dt.tz_localize("UTC") if column.dt.tz is None else column)
+    else:
+        seconds, bad = as_numbers(column)
+        if bad.any():
+            words = column[bad].astype(STRINGS).str.strip()
+            seconds[bad] = _seconds(pd.to_datetime(words, format="ISO8601", utc=True, errors="coerce"))
+    unreadable = np.isnan(seconds)
+    strange = ~unreadable & ((seconds < 0) | (seconds > _LATEST))
+    return np.where(unreadable | strange, 0, np.floor(seconds)).astype(np.int64), unreadable, strange
+
+
+def _seconds(moments: pd.Series) -> np.ndarray:
+    missing = moments.isna().to_numpy(bool)
+    seconds = moments.dt.tz_convert(None).to_numpy("datetime64[s]").astype(np.float64)
+    return np.where(missing, np.nan, seconds)
+
+
+def _outcomes(table: Table, source: InteractionsSpec, faults: _Faults) -> dict[str, np.ndarray]:
+    columns: dict[str, np.ndarray] = {"value": np.ones(len(table)), "positive": np.ones(len(table), bool)}
+    if source.value_column:
+        columns["value"], bad = as_numbers(table.column(source.value_column))
+        faults.flag(bad, "event value is not a number", source.value_column)
+    if source.positive:
+        numbers, bad = as_numbers(table.column(source.positive.column))
+        faults.flag(bad, "the column of `positive` is not a number", source.positive.column)
+        columns["positive"] = numbers >= source.positive.at_least  # NaN compares false: unknown is no positive.
+    for name, label in source.labels.items():
+        numbers, bad = as_numbers(table.column(label.column))
+        faults.flag(bad, f"label {name} is not a number", label.column)
+        if label.at_least is not None:
+            numbers = np.where(np.isnan(numbers), np.nan, (numbers >= label.at_least).astype(np.float64))
+        elif label.range is not None:
+            low, high = label.range
+            faults.flag((numbers < low) | (numbers > high), f"label {name} is outside its range", label.column)
+        columns[f"labels/{name}"] = numbers
+    return columns
+
+
+def _context_column(column: pd.Series, name: str, kind: str | None, faults: _Faults) -> pd.Series | np.ndarray:
+    numbers, bad = as_numbers(column)
+    if kind == "number":
+        faults.flag(bad, f"context {name} is not a number, as it is in the records", name)
+        return numbers
+    if kind == "categories" or bad.any() or np.isnan(numbers).all():
+        return as_ids(column).fillna("")
+    return numbers
+
+
+def label_schemas(source: InteractionsSpec) -> tuple[LabelSchema, ...]:
+    """The ranking head's tasks, in the order of the spec."""
+    return tuple(
+        LabelSchema(name=name, task="regression" if label.range else "binary", range=label.range)
+        for name, label in source.labels.items()
+    )
+
+
+def context_schemas(events: pd.DataFrame, source: InteractionsSpec) -> tuple[ContextSchema, ...]:
+    """The context of a request, its vocabularies and scales taken from `events`, which are to be training alone."""
+    return tuple(_context_schema(name, events, source) for name in source.context)
+
+
+def _context_schema(name: str, events: pd.DataFrame, source: InteractionsSpec) -> ContextSchema:
+    if source.from_time(name):
+        return ContextSchema(name=name, kind="categories", source="time", vocabulary=_TIME_VOCABULARY[name])
+    column = events[f"context/{name}"]
+    if pd.api.types.is_float_dtype(column.dtype):
+        mean, std = mean_and_std(column.to_numpy())
+        return ContextSchema(name=name, kind="number", source="column", mean=mean, std=std)
+    counts = Counter(value for value in column if value)
+    ordered = sorted(counts, key=lambda value: (-counts[value], value))
+    return ContextSchema(name=name, kind="categories", source="column", vocabulary=tuple(ordered))
+
+
+def mean_and_std(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of what is not NaN; (0, 1) of nothing, deviation 1 of a constant."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return 0.0, 1.0
+    std = float(known.std())
+    return float(known.mean()), std if std > 0 else 1.0

@@ -1,0 +1,150 @@
+"""The making of all shards of a build, one after the other, and of the vocabulary."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfrecs.build.feature_table import Entities
+from tfrecs.build.encoding import encoder
+from tfrecs.errors import DataError
+from tfrecs.kinds.base import Feature
+from tfrecs.records import shard_ranges
+from tfrecs.rejects import Rejects
+from tfrecs.schema import VOCABULARY_FILE, ShardInfo
+from tfrecs.build.shards import ItemShard, Payloads, WindowShard, versions, window_shard
+from tfrecs.build.windows import Window
+from tfrecs.build.workplace import FinishedShard, Workplace
+
+Progress = Callable[[str, int, int], None]
+
+
+def write_vocabulary(
+    place: Workplace,
+    entities: Sequence[Entities],
+    train: Callable[[Iterable[str]], list[str]] | None,
+    train_key: str,
+    given: Path | None,
+    tell: Progress,
+) -> None:
+    """Writes `vocab.txt`: the one given, or one trained on all texts; none where there is nothing to train."""
+    if given is not None:
+        shutil.copyfile(given, place.records / VOCABULARY_FILE)
+        return
+    texts = [text for part in entities for text in _texts(part)]
+    if train is None or not texts:
+        (place.records / VOCABULARY_FILE).unlink(missing_ok=True)
+        return
+    learn = train
+
+    def trained() -> str:
+        tell("vocabulary", 0, len(texts))
+        return "".join(f"{token}\n" for token in learn(texts))
+
+    key = hashlib.sha256(repr((train_key, sorted(versions().items()), texts)).encode()).hexdigest()
+    place.text_file(VOCABULARY_FILE, key, trained)
+    tell("vocabulary", len(texts), len(texts))
+
+
+def _texts(entities: Entities) -> Iterator[str]:
+    """What the vocabulary is made of: the features of which a value is one string, as they are encoded."""
+    for feature in entities.features:
+        if feature.spec.dtype == tf.string and feature.spec.shape.rank == 0:
+            for value in entities.values[feature.name]:
+                try:
+                    payload = feature.encode(value)
+                except DataError:  # Not swallowed: the value is rejected, by name, when its item is written.
+                    continue
+                yield from (text.decode() for text in payload.bytes_list.value)
+
+
+def item_shards(items: Entities, prefix: str, per_shard: int) -> list[ItemShard]:
+    """All shards of the catalogue, in order; raw values are shared, not copied."""
+    return [ItemShard(name, items.part(rows)) for name, rows in shard_ranges(prefix, len(items.ids), per_shard)]
+
+
+def make_items(
+    place: Workplace, shards: Sequence[ItemShard], workers: int, processes: bool, rejects: Rejects, tell: Progress
+) -> list[FinishedShard]:
+    """Makes the shards that an earlier build has not finished; rejects are in the order of the items either way."""
+    total = sum(len(shard.items.ids) for shard in shards)
+    keys = [shard.key() for shard in shards]
+    found = [place.finished(shard.name, key) for shard, key in zip(shards, keys, strict=True)]
+    done = sum(one.info.records for one in found if one)
+    tell("items", done, total)
+    with ExitStack() as stack:
+
+        def counted(items: Entities, local: Rejects) -> Iterator[dict[str, tf.train.Feature]]:
+            nonlocal done
+            for payloads in encode(items, local):
+                done += 1
+                tell("items", done, total)
+                yield payloads
+
+        if not all(found):  # Else no process is started.
+            encode = stack.enter_context(encoder(shards[0].items.features, workers=workers, processes=processes))
+        finished = [
+            kept or place.finish(shard.make(place.records, key, counted))
+            for shard, key, kept in zip(shards, keys, found, strict=True)
+        ]
+    for one in finished:
+        rejects.extend(one.seen, one.rejects)
+    return finished
+
+
+class UserPayloads:
+    """User id -> payload of each user feature; that of a missing one for users that have no row."""
+
+    def __init__(self, features: Sequence[Feature], users: Entities | None, workers: int, rejects: Rejects):
+        self._known: dict[str, Payloads] = {}
+        self._unknown: Payloads = {feature.name: feature.encode(None) for feature in features}
+        if users:
+            with encoder(users.features, workers=workers, processes=False) as encode:
+                self._known.update(zip(users.ids, encode(users, rejects), strict=True))
+
+    def __getitem__(self, user_id: str) -> Payloads:
+        return self._known.get(user_id, self._unknown)
+
+    def add(self, known: Mapping[str, Payloads]) -> None:
+        """Takes over payloads of users that have no row."""
+        self._known.update(known)
+
+    def __contains__(self, user_id: str) -> bool:
+        return user_id in self._known
+
+
+def window_shards(
+    prefix: str,
+    windows: Sequence[Window],
+    user_ids: Sequence[str],
+    columns: Mapping[str, np.ndarray],
+    payloads: UserPayloads,
+    per_shard: int,
+    new: np.ndarray | None = None,
+) -> Iterator[WindowShard]:
+    """All shards of one split, in order. Arguments: see `tfrecs.build.shards.window_shard`."""
+    for name, rows in shard_ranges(prefix, len(windows), per_shard):
+        several = windows[rows.start : rows.stop]
+        users = [payloads[user_ids[window.user]] for window in several]
+        yield window_shard(name, several, user_ids, columns, users, new)
+
+
+def make_windows(
+    place: Workplace, split: str, shards: Iterable[WindowShard], total: int, tell: Progress
+) -> list[ShardInfo]:
+    """Makes the shards of one split that an earlier build has not finished."""
+    infos: list[ShardInfo] = []
+    done = 0
+    for shard in shards:
+        key = shard.key()
+        finished = place.finished(shard.name, key) or place.finish(shard.make(place.records, key))
+        infos.append(finished.info)
+        done += finished.info.records
+        tell(split, done, total)
+    return infos

@@ -1,0 +1,90 @@
+"""What a build will write, decided from the tables alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrecs.build.feature_table import Entities, media_path, read_entities
+from tfrecs.build.events import Events, arrange, example_columns
+from tfrecs.build.interactions import clean_events, context_schemas, interaction_columns, label_schemas, mean_and_std
+from tfrecs.rejects import Rejects
+from tfrecs.schema import Schema
+from tfrecs.spec.models import DatasetSpec
+from tfrecs.tables.table import read_table
+from tfrecs.build.windows import Window, plan_windows
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is known before the first record is written.
+
+    Attributes:
+      spec: what is where in the data folder.
+      items: in the order of their table.
+      users: those that have features, None where the data set has none.
+      events: clean, sorted and split.
+      windows: split -> its user windows.
+      schema: of the records.
+      oracle: the true preferences of generated data, or None.
+    """
+
+    spec: DatasetSpec
+    items: Entities
+    users: Entities | None
+    events: Events
+    windows: Mapping[str, Sequence[Window]]
+    schema: Schema
+    oracle: Path | None
+
+    @property
+    def entities(self) -> list[Entities]:
+        """Items and users."""
+        return [part for part in (self.items, self.users) if part is not None]
+
+    @cached_property
+    def columns(self) -> dict[str, np.ndarray]:
+        """Example key -> array over all events."""
+        return example_columns(self.events.frame, self.schema)
+
+
+def make_plan(
+    spec: DatasetSpec,
+    data: Path,
+    *,
+    seed: int,
+    window: int,
+    overlap: int,
+    kind_options: Mapping[str, Mapping[str, Any]],
+    rejects: Rejects,
+) -> Plan:
+    """Reads the tables and decides what goes where; media files are not opened. Arguments and errors:
+    see `tfrecs.build.builder.build`."""
+    oracle = media_path(data, spec.oracle) if spec.oracle else None
+    items = read_entities(data, "item", spec.items, spec.items.title, kind_options, rejects)
+    users = read_entities(data, "user", spec.users, None, kind_options, rejects) if spec.users else None
+    table = read_table(data, spec.interactions.file, interaction_columns(spec), rejects, spec.interactions.encoding)
+    events = arrange(clean_events(table, spec, items.ids, rejects), spec, items.ids, seed)
+    planned = plan_windows(events.users, events.frame["split"].to_numpy(), window=window, overlap=overlap)
+    return Plan(spec, items, users, events, planned, _schema(spec, items, users, events), oracle)
+
+
+def _schema(spec: DatasetSpec, items: Entities, users: Entities | None, events: Events) -> Schema:
+    source = spec.interactions
+    mean, std = mean_and_std(events.train["value"].to_numpy())
+    return Schema(
+        items=items.schemas,
+        users=users.schemas if users else (),
+        labels=label_schemas(source),
+        context=context_schemas(events.train, source),
+        value_mean=mean,
+        value_std=std,
+        has_time=source.time is not None,
+        ordered=source.time is not None or source.order is not None,
+        has_queries=source.query is not None,
+    )

@@ -1,0 +1,162 @@
+"""One shard of items or of user windows: what it is made of, a digest of that, and the making.
+
+Everything a shard needs is in one object that can be sent to another process or machine, and whoever makes it gets the
+same bytes: the local build, an append and the Beam runner all come here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from tfrecs.build.feature_table import Entities
+from tfrecs.build.encoding import Encode
+from tfrecs.records import is_missing, item_example, window_example, write_shard
+from tfrecs.rejects import Rejects
+from tfrecs.version import VERSION
+from tfrecs.build.windows import Window
+from tfrecs.build.workplace import FinishedShard
+
+Payloads = Mapping[str, tf.train.Feature]
+
+
+def versions() -> dict[str, str]:
+    """What the bytes of a record depend on beside the input."""
+    return {"tensorflow": tf.__version__, "numpy": np.__version__, "pandas": pd.__version__, "triptych": VERSION}
+
+
+@dataclass(frozen=True)
+class ItemShard:
+    """The items of one shard, in order."""
+
+    name: str
+    items: Entities
+
+    def key(self) -> str:
+        """Digest of ids, titles, raw values, places and parameters; of a media file its path, size and mtime."""
+        digest = _digest()
+        for feature in self.items.features:
+            digest.update(feature.schema.model_dump_json().encode())
+        for parts in (self.items.ids, self.items.titles, self.items.table.files, self.items.table.lines):
+            digest.update(repr(list(parts)).encode())
+        for name, values in self.items.values.items():
+            digest.update(name.encode())
+            for value in values:
+                _add(digest, value)
+        return digest.hexdigest()
+
+    def make(self, folder: Path, key: str, encode: Encode) -> FinishedShard:
+        """Writes the shard into `folder`."""
+        rejects, present = Rejects(), Counter[str]()
+
+        def examples() -> Iterator[tf.train.Example]:
+            for position, payloads in enumerate(encode(self.items, rejects)):
+                present.update(name for name, payload in payloads.items() if not is_missing(payload))
+                yield item_example(self.items.ids[position], self.items.titles[position], payloads)
+
+        info = write_shard(folder / self.name, examples())
+        return FinishedShard(
+            key=key, info=info, present=dict(present), seen=rejects.seen_counts(), rejects=tuple(rejects)
+        )
+
+
+@dataclass(frozen=True)
+class WindowShard:
+    """The user windows of one shard, in order.
+
+    Attributes:
+      name: of the file.
+      user_ids: of each window.
+      windows: each window, counted from the first row of `columns`.
+      columns: Example key -> array over the events that the windows reach.
+      payloads: user features of each window.
+      new: bool over the same events: only these can be targets; None: all can.
+    """
+
+    name: str
+    user_ids: Sequence[str]
+    windows: Sequence[Window]
+    columns: Mapping[str, np.ndarray]
+    payloads: Sequence[Payloads]
+    new: np.ndarray | None = None
+
+    def key(self) -> str:
+        """Digest of all of it."""
+        digest = _digest()
+        digest.update(repr((list(self.user_ids), list(self.windows))).encode())
+        for name, values in self.columns.items():
+            digest.update(name.encode())
+            _add(digest, values.tolist() if values.dtype.kind == "O" else values)
+        _add(digest, self.new)
+        for payloads in self.payloads:
+            for name, payload in payloads.items():
+                digest.update(name.encode() + payload.SerializeToString(deterministic=True))
+        return digest.hexdigest()
+
+    def make(self, folder: Path, key: str) -> FinishedShard:
+        """Writes the shard into `folder`."""
+        rows = zip(self.user_ids, self.windows, self.payloads, strict=True)
+        examples = (window_example(user, window, self.columns, payloads, self.new) for user, window, payloads in rows)
+        return FinishedShard(key=key, info=write_shard(folder / self.name, examples))
+
+
+def window_shard(
+    name: str,
+    windows: Sequence[Window],
+    user_ids: Sequence[str],
+    columns: Mapping[str, np.ndarray],
+    payloads: Sequence[Payloads],
+    new: np.ndarray | None = None,
+) -> WindowShard:
+    """The shard of some windows over all events: it takes along the events that they reach and no others.
+
+    Args:
+      name: of the file.
+      windows: in the order of the users, so that what they reach lies close together.
+      user_ids: user code -> id.
+      columns: Example key -> array over all events.
+      payloads: user features of each window.
+      new: bool over all events, or None.
+    """
+    first = min((window.start for window in windows), default=0)
+    last = max((window.stop for window in windows), default=0)
+    return WindowShard(
+        name,
+        [user_ids[window.user] for window in windows],
+        [Window(w.user, w.start - first, w.targets - first, w.stop - first) for w in windows],
+        {key: values[first:last] for key, values in columns.items()},
+        payloads,
+        None if new is None else new[first:last],
+    )
+
+
+def _digest() -> Any:
+    return hashlib.sha256(repr(sorted(versions().items())).encode())
+
+
+def _add(digest: Any, value: Any) -> None:
+    """Adds a raw value in a form that no other value shares."""
+    if isinstance(value, Path):
+        facts = value.stat()
+        digest.update(repr((str(value), facts.st_size, facts.st_mtime_ns)).encode())
+    elif isinstance(value, np.ndarray) and value.dtype.kind != "O":
+        digest.update(repr((value.dtype.str, value.shape)).encode() + np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, list | tuple | np.ndarray):
+        _add_each(digest, value)
+    else:
+        digest.update(repr(value).encode() + b";")
+
+
+def _add_each(digest: Any, values: Iterable[Any]) -> None:
+    digest.update(b"[")
+    for value in values:
+        _add(digest, value)
+    digest.update(b"]")

@@ -1,0 +1,1 @@
+"""reading: records -> tensors and arrays."""

@@ -1,0 +1,96 @@
+"""Stored training Examples -> windows of static length, a batch at a time. Graph ops only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrecs.schema import Schema
+
+
+def window_slices(counts: tf.Tensor, length: int, stride: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Cuts sequences of `counts` events, int32 [B], into windows.
+
+    Window k of a sequence covers its events k * stride to k * stride + length - 1. What an earlier window had as targets
+    is history in the next, so that every event is a target once, and but for a sequence's first ones none has less
+    than length - stride events before it.
+
+    Returns:
+      sequence int32 [W] and k int32 [W] of each window, in order; index int32 [W, length] within the sequence (may point
+      past its end); fresh bool [W, length]: not a target of an earlier window.
+    """
+    windows = 1 + tf.maximum(0, -(-(counts - length) // stride))
+    sequence = tf.repeat(tf.range(tf.size(counts)), windows)
+    k = tf.range(tf.size(sequence)) - tf.gather(tf.cumsum(windows, exclusive=True), sequence)
+    index = (k * stride)[:, None] + tf.range(length)
+    fresh = (k == 0)[:, None] | (tf.range(length) >= length - stride)[None, :]
+    return sequence, k, index, fresh
+
+
+def cut_windows(
+    numbers: tf.Tensor,
+    serialized: tf.Tensor,
+    spec: Mapping[str, Any],
+    schema: Schema,
+    *,
+    length: int,
+    stride: int,
+    permutation_seed: int | None,
+) -> dict[str, Any]:
+    """All windows of a batch of Examples, parsed by one op.
+
+    Args:
+      numbers: int64 [B], place of each Example among all of the split.
+      serialized: string [B].
+      spec: see `tfrecs.reading.reader.event_spec`.
+      schema: of the records.
+      length, stride: see `window_slices`.
+      permutation_seed: see `tfrecs.reading.reader.training_windows`.
+
+    Returns:
+      The parts of `tfrecs.reading.reader.training_windows`, each with W in front, but item ids (`item`) in place of indices, and
+      `number` int64 [W, 2]: the Example's number and the window's within it.
+    """
+    events = tf.io.parse_example(serialized, spec)
+    counts = tf.cast(events["item_ids"].row_lengths(), tf.int32)
+    sequence, k, index, fresh = window_slices(counts, length, stride)
+    count = tf.gather(counts, sequence)[:, None]
+    inside = index < count
+    first = tf.gather(tf.cumsum(counts, exclusive=True), sequence)[:, None]
+    position = first + tf.minimum(index, count - 1)
+    if permutation_seed is not None:
+        position = first + tf.gather(_orders(counts, numbers, permutation_seed), position)
+
+    def window(key: str, padding: Any) -> tf.Tensor:
+        return tf.where(inside, tf.gather(events[key].flat_values, position), padding)
+
+    labels = [window(f"labels/{label.name}", np.nan) for label in schema.labels]
+    return {
+        "number": tf.stack([tf.gather(numbers, sequence), tf.cast(k, tf.int64)], 1),
+        "item": window("item_ids", ""),
+        "values": window("values", 0.0),
+        "times": window("times", tf.constant(0, tf.int64)),
+        "target": inside & fresh & (window("is_target", tf.constant(0, tf.int64)) > 0),
+        "positive": window("is_positive", tf.constant(0, tf.int64)) > 0,
+        "labels": tf.stack(labels, axis=-1) if labels else tf.zeros([tf.size(sequence), length, 0]),
+        "context": {
+            context.name: window(f"context/{context.name}", "" if context.kind == "categories" else np.nan)
+            for context in schema.context
+            if context.source == "column"
+        },
+        **({"query": window("queries", "")} if schema.has_queries else {}),
+        # The Example itself carries the user's features; without any it would only fill the shuffle buffer.
+        "user": tf.gather(serialized, sequence) if schema.users else tf.fill([tf.size(sequence)], ""),
+    }
+
+
+def _orders(counts: tf.Tensor, numbers: tf.Tensor, seed: int) -> tf.Tensor:
+    """int32 [sum of counts]: for each sequence, one behind another, its positions shuffled under its own seed."""
+    return tf.map_fn(
+        lambda one: tf.random.experimental.stateless_shuffle(tf.range(one[0]), seed=[seed, one[1]]),
+        (counts, tf.cast(numbers, tf.int32)),
+        fn_output_signature=tf.RaggedTensorSpec([None], tf.int32, ragged_rank=0),
+    ).flat_values

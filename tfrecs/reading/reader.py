@@ -1,0 +1,253 @@
+"""Records -> tensors: the catalogue, training windows as tf.data, and held-out requests as arrays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrecs.errors import DataError
+from tfrecs.reading.cutting import cut_windows
+from tfrecs.reading.data_service import served
+from tfrecs.reading.features import feature_for, parse_batch
+from tfrecs.schema import Manifest, Schema, ShardInfo
+
+_PARSED = 256  # Examples that one op parses: one by one, the calls cost several times the parsing.
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All items, in record order. `ids` and `titles` str [N]; `serialized` is one Example an item, string [N]."""
+
+    ids: np.ndarray
+    titles: np.ndarray
+    serialized: tf.Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def counts(self, manifest: Manifest) -> np.ndarray:
+        """int64 [N], positive training events of each item."""
+        return np.array([manifest.train_counts.get(item, 0) for item in self.ids], np.int64)
+
+
+@dataclass(frozen=True)
+class History:
+    """Everything one user did up to the end of a split, oldest first; T events.
+
+    `items` int32 [T] (positions in the catalogue), `values` float32 [T], `times` int64 [T], `target` and `positive`
+    bool [T], `labels` float32 [T, labels] (NaN = unknown), `context` name -> [T] (bytes or float32), `user` the
+    serialized Example (the user's features are parsed from it), `queries` bytes [T] (b"" = none), None where the data set
+    has none.
+    """
+
+    user_id: str
+    items: np.ndarray
+    values: np.ndarray
+    times: np.ndarray
+    target: np.ndarray
+    positive: np.ndarray
+    labels: np.ndarray
+    context: Mapping[str, np.ndarray]
+    user: bytes
+    queries: np.ndarray | None = None
+
+
+def shard_paths(records: str | Path, shards: tuple[ShardInfo, ...]) -> list[str]:
+    """Paths of shards. Raises DataError where one is missing or has another size than the manifest says."""
+    paths = []
+    for shard in shards:
+        path = Path(records) / shard.name
+        if not path.is_file() or path.stat().st_size != shard.bytes:
+            raise DataError(f"{path}: missing or not of the size in manifest.json; build the records again")
+        paths.append(str(path))
+    return paths
+
+
+def load_catalogue(records: str | Path, manifest: Manifest) -> Catalogue:
+    """Reads all items. The catalogue is held in memory in its encoded form (JPEG, 16-bit sound, text)."""
+    serialized: list[tf.Tensor] = []
+    ids: list[str] = []
+    titles: list[str] = []
+    spec = {"item_id": tf.io.FixedLenFeature([], tf.string), "title": tf.io.FixedLenFeature([], tf.string, "")}
+    for batch in tf.data.TFRecordDataset(shard_paths(records, manifest.item_shards)).batch(1024):
+        parsed = tf.io.parse_example(batch, spec)
+        serialized.append(batch)
+        ids.extend(value.decode() for value in parsed["item_id"].numpy())
+        titles.extend(value.decode() for value in parsed["title"].numpy())
+    return Catalogue(np.array(ids), np.array(titles), tf.concat(serialized, axis=0))
+
+
+def item_features(schema: Schema, serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Serialized items [B] -> (name -> decoded values [B, ...], presence bool [B, M]). Graph ops."""
+    return parse_batch([feature_for(feature) for feature in schema.items], serialized, "items")
+
+
+def user_features(schema: Schema, serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Serialized user windows [B] -> (name -> decoded values [B, ...], presence bool [B, F])."""
+    return parse_batch([feature_for(feature) for feature in schema.users], serialized, "users")
+
+
+def event_spec(schema: Schema) -> dict[str, tf.io.RaggedFeature]:
+    dtypes: dict[str, Any] = {
+        "item_ids": tf.string,
+        "values": tf.float32,
+        "times": tf.int64,
+        "is_target": tf.int64,
+        "is_positive": tf.int64,
+        **{f"labels/{label.name}": tf.float32 for label in schema.labels},
+    }
+    for context in schema.context:
+        if context.source == "column":
+            dtypes[f"context/{context.name}"] = tf.string if context.kind == "categories" else tf.float32
+    if schema.has_queries:
+        dtypes["queries"] = tf.string
+    return {key: tf.io.RaggedFeature(dtype) for key, dtype in dtypes.items()}
+
+
+def item_lookup(ids: np.ndarray) -> tf.lookup.StaticHashTable:
+    """Item id -> position in the catalogue, int32; -1 for an unknown id."""
+    return tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(tf.constant(ids, tf.string), tf.range(len(ids), dtype=tf.int32)),
+        default_value=-1,
+    )
+
+
+def training_windows(
+    records: str | Path,
+    manifest: Manifest,
+    ids: np.ndarray,
+    *,
+    length: int,
+    stride: int,
+    permutation_seed: int | None,
+    service: str | None = None,
+) -> tf.data.Dataset:
+    """Windows of training events, one element each, in record order.
+
+    Args:
+      ids: the catalogue's item ids [N].
+      length: L.
+      stride: see `tfrecs.reading.cutting.window_slices`.
+      permutation_seed: where the data has no order, the events of an Example are shuffled under it; None: as they are.
+      service: address of a tf.data service whose workers read and cut, each its share of the shards; the windows and
+        their order are the same. Its workers must see the records under the same absolute path. None: this process.
+
+    Returns:
+      A dataset of dictionaries: `item_index` int32 [L], `values` float32 [L], `times` int64 [L], `target`, `positive`
+      bool [L], `labels` float32 [L, labels], `context` name -> [L] (string or float32), `user` string [] (serialized),
+      and `query` string [L] where events have text queries. Padding at the end: index 0, target False.
+    """
+    schema = manifest.schema_
+    spec = event_spec(schema)
+    lookup = item_lookup(ids)
+
+    def cut(numbers: tf.Tensor, serialized: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices(
+            cut_windows(
+                numbers, serialized, spec, schema, length=length, stride=stride, permutation_seed=permutation_seed
+            )
+        )
+
+    def complete(window: dict[str, Any]) -> dict[str, Any]:
+        window = dict(window)
+        window.pop("number")
+        item = window.pop("item")
+        index = tf.where(item == "", 0, lookup.lookup(item))  # Here, because no table can be sent to a service.
+        return _with_shapes({"item_index": index, **window}, length)
+
+    shards = manifest.splits["train"].shards
+    paths = [os.path.abspath(path) for path in shard_paths(records, shards)]
+    before = np.cumsum([0, *(shard.records for shard in shards)])[:-1]
+
+    def numbered(path: tf.Tensor, first: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.TFRecordDataset(path).enumerate().map(lambda number, serialized: (first + number, serialized))
+
+    files = tf.data.Dataset.from_tensor_slices((paths, before.astype(np.int64)))
+    windows = files.flat_map(numbered).batch(_PARSED).flat_map(cut)
+    return (windows if service is None else served(windows, service)).map(complete)
+
+
+def _with_shapes(window: dict[str, Any], length: int) -> dict[str, Any]:
+    for key in ("item_index", "values", "times", "target", "positive", *(("query",) if "query" in window else ())):
+        window[key] = tf.ensure_shape(window[key], [length])
+    window["labels"] = tf.ensure_shape(window["labels"], [length, None])
+    window["context"] = {name: tf.ensure_shape(value, [length]) for name, value in window["context"].items()}
+    return window
+
+
+def empty_windows(spec: Mapping[str, Any], count: int) -> tf.data.Dataset:
+    """`count` windows without a target, of the given element spec: they fill up a last batch to its static shape."""
+    zero = tf.nest.map_structure(lambda part: tf.zeros(part.shape, part.dtype), spec)
+    return tf.data.Dataset.from_tensors(zero).repeat(count)
+
+
+def load_histories(
+    records: str | Path, manifest: Manifest, split: str, ids: np.ndarray, keep: Callable[[str], bool] | None = None
+) -> list[History]:
+    """The users of a split ("valid" or "test") with all their events.
+
+    Args:
+      keep: called with a user id, says whether that user is wanted; None: all.
+    """
+    schema = manifest.schema_
+    spec = {**event_spec(schema), "user_id": tf.io.FixedLenFeature([], tf.string)}
+    position = {item: index for index, item in enumerate(ids)}
+    contexts = [context for context in schema.context if context.source == "column"]
+    result = []
+    for serialized in tf.data.TFRecordDataset(shard_paths(records, manifest.splits[split].shards)).as_numpy_iterator():
+        events = {key: value.numpy() for key, value in tf.io.parse_single_example(serialized, spec).items()}
+        user_id = events["user_id"].decode()
+        if keep is not None and not keep(user_id):
+            continue
+        labels = [events[f"labels/{label.name}"] for label in schema.labels]
+        count = len(events["item_ids"])
+        result.append(
+            History(
+                user_id=user_id,
+                items=np.array([position[item.decode()] for item in events["item_ids"]], np.int32),
+                values=events["values"],
+                times=events["times"],
+                target=events["is_target"] > 0,
+                positive=events["is_positive"] > 0,
+                labels=np.stack(labels, axis=-1) if labels else np.zeros([count, 0], np.float32),
+                context={context.name: events[f"context/{context.name}"] for context in contexts},
+                user=serialized,
+                queries=events.get("queries"),
+            )
+        )
+    return result
+
+
+@dataclass(frozen=True)
+class TrainingEvents:
+    """Every positive training event once: `users` str [E], `items` int32 [E] (positions), `times` int64 [E]."""
+
+    users: np.ndarray
+    items: np.ndarray
+    times: np.ndarray
+
+    def first_times(self, count: int) -> np.ndarray:
+        """int64 [count]: time of each item's first event, 0 where it has none."""
+        first = np.full(count, np.iinfo(np.int64).max)
+        np.minimum.at(first, self.items, self.times)
+        return np.where(first == np.iinfo(np.int64).max, 0, first)
+
+
+def load_training_events(records: str | Path, manifest: Manifest, ids: np.ndarray) -> TrainingEvents:
+    """The positive training events; those that a later window repeats as history are left out."""
+    spec = {**event_spec(manifest.schema_), "user_id": tf.io.FixedLenFeature([], tf.string)}
+    position = {item.encode(): index for index, item in enumerate(ids.tolist())}
+    parts = []
+    for serialized in tf.data.TFRecordDataset(shard_paths(records, manifest.splits["train"].shards)).batch(256):
+        events = tf.io.parse_example(serialized, spec)
+        kept = (events["is_target"].flat_values.numpy() > 0) & (events["is_positive"].flat_values.numpy() > 0)
+        users = np.repeat(events["user_id"].numpy().astype(np.str_), events["item_ids"].row_lengths().numpy())
+        items = np.array([position[item] for item in events["item_ids"].flat_values.numpy()], np.int32)
+        parts.append((users[kept], items[kept], events["times"].flat_values.numpy()[kept]))
+    return TrainingEvents(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

@@ -1,0 +1,1 @@
+"""spec: `dataset.yaml`, read, checked, inferred and written."""

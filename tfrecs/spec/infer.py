@@ -1,0 +1,212 @@
+"""A spec for a folder without `dataset.yaml`, from conventional file and column names and RecBole's typed headers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrecs.errors import DataError, SpecError
+from tfrecs.rejects import Rejects
+from tfrecs.spec.models import RESERVED_INPUTS, DatasetSpec, ItemsSpec
+from tfrecs.tables.table import Table, as_numbers, is_null, read_table, suffix_of
+
+_TABLES = {
+    "interactions": ("interactions", "ratings", "events", "clicks", "reviews", "plays", "purchases"),
+    "items": ("items", "movies", "products", "articles", "books", "songs", "tracks", "catalogue", "catalog"),
+    "users": ("users", "customers"),
+}
+# The first name that a table has is taken. Compared in lower case without `_`, so that userId is user_id.
+_COLUMNS = {
+    "user": ("user_id", "user", "uid", "customer_id", "reviewer_id"),
+    "item": (
+        "item_id",
+        "item",
+        "iid",
+        "movie_id",
+        "product_id",
+        "article_id",
+        "book_id",
+        "track_id",
+        "song_id",
+        "asin",
+    ),
+    "time": ("timestamp", "time", "ts", "datetime", "date", "unix_review_time", "created_at"),
+    "order": ("pos", "position", "order", "seq"),
+    "rating": ("rating", "score", "stars", "overall"),
+    "split": ("split", "fold"),
+    "query": ("query", "search_query", "query_text"),
+    "title": ("title", "item_name", "name", "movie_title"),
+}
+_TEXT = ("title", "name", "description", "plot", "overview", "abstract", "summary", "text", "movie_title")
+_PEOPLE = ("brand", "artist", "song", "director", "author", "authors")
+_IMAGE = ("image", "image_path", "picture", "poster", "cover", "photo")
+_AUDIO = ("audio", "audio_path", "clip", "sound")
+_CATEGORIES = ("genres", "genre", "categories", "category", "tags", "class")
+_FEW = 100  # Different values up to which a column of words reads as a category.
+_LIKED = 0.75  # A like is the upper quarter of the scale: 4 and more of 1 to 5.
+
+
+def infer_spec(data: Path) -> DatasetSpec:
+    """The spec that the names of a folder suggest. Print it (`spec_to_yaml`): a guess is to be looked at.
+
+    Raises:
+      DataError: no such folder, or a table is unreadable.
+      SpecError: the folder has no table or column with a conventional name; says which and what to write.
+    """
+    if not data.is_dir():
+        raise DataError(f"{data}: no such folder")
+    events_file, items_file = _table(data, "interactions"), _table(data, "items")
+    if events_file is None or items_file is None:
+        missing = "interactions" if events_file is None else "items"
+        raise SpecError(
+            f"{data}: no dataset.yaml and no table named {missing}.*; name the table so, or write a dataset.yaml"
+        )
+    spec: dict[str, Any] = {"name": re.sub(r"[^A-Za-z0-9._-]+", "-", data.resolve().name).lstrip("._-") or "dataset"}
+    spec["items"] = _items(data, items_file)
+    spec["interactions"], split = _interactions(data, events_file)
+    users_file = _table(data, "users")
+    if users_file is not None:
+        users = _users(data, users_file)
+        spec |= {"users": users} if users["features"] else {}
+    spec["split"] = split
+    return DatasetSpec.model_validate(spec)
+
+
+def infer_items(data: Path) -> ItemsSpec:
+    """What `infer_spec` says of the items alone, for a folder that need hold nothing else. Raises as it does."""
+    file = _table(data, "items")
+    if file is None:
+        raise SpecError(
+            f"{data}: no dataset.yaml and no table named items.*; name the table so, or give a dataset.yaml"
+        )
+    return ItemsSpec.model_validate(_items(data, file))
+
+
+def _table(data: Path, role: str) -> str | None:
+    atomic = {"interactions": ".inter", "items": ".item", "users": ".user"}[role]
+    names = sorted(entry.name for entry in data.iterdir() if entry.is_file() and suffix_of(entry.name))
+    by_stem = [name for stem in _TABLES[role] for name in names if name.lower().split(".")[0] == stem]
+    return next(iter(by_stem + [name for name in names if suffix_of(name) == atomic]), None)
+
+
+def _find(columns: Iterable[str], role: str) -> str | None:
+    plain = {_plain(column): column for column in columns}
+    return next((plain[_plain(name)] for name in _COLUMNS[role] if _plain(name) in plain), None)
+
+
+def _require(table: Table, role: str) -> str:
+    found = _find(table.frame.columns, role)
+    if found is None:
+        raise SpecError(
+            f"{table.name}: no column looks like the {role} id (such as {_COLUMNS[role][0]}); "
+            f"there are {', '.join(table.frame.columns)}; name it in a dataset.yaml"
+        )
+    return found
+
+
+def _feature_name(column: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", column).lstrip("_0123456789") or "feature"
+    return f"{name}_" if name in RESERVED_INPUTS else name
+
+
+def _id_column(table: Table, role: str) -> str:
+    named = next((column for column in table.frame.columns if _plain(column) == "id"), None)
+    return _find(table.frame.columns, role) or named or _require(table, role)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace(" ", "")
+
+
+def _interactions(data: Path, file: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    table = read_table(data, file, (), Rejects(), None)
+    columns = list(table.frame.columns)
+    said: dict[str, Any] = {"file": file, "user": _require(table, "user"), "item": _require(table, "item")}
+    time, order, rating = (_find(columns, role) for role in ("time", "order", "rating"))
+    split_column = _find(columns, "split")
+    said |= {"time": time, "context": ["hour", "weekday"]} if time else {"order": order} if order else {}
+    query = _find(columns, "query")
+    if query and table.types.get(query) not in ("float", "float_seq"):
+        said["query"] = query
+    if rating:
+        numbers, _ = as_numbers(table.frame[rating])
+        if not np.isnan(numbers).all():
+            low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
+            said["value"] = rating
+            if low < high:
+                liked = low + _LIKED * (high - low)
+                said["labels"] = {
+                    "like": {"column": rating, "at_least": liked},
+                    "rating": {"column": rating, "range": [low, high]},
+                }
+    if split_column:
+        return said, {"by": "column", "column": split_column}
+    return said, {"by": "time", "fractions": [0.8, 0.1, 0.1]} if time else {"by": "leave_last"}
+
+
+def _items(data: Path, file: str) -> dict[str, Any]:
+    table = read_table(data, file, (), Rejects(), None)
+    id_column = _id_column(table, "item")
+    rest = [column for column in table.frame.columns if column != id_column]
+    features: dict[str, Any] = {}
+    text = [column for column in rest if _plain(column) in map(_plain, _TEXT + _PEOPLE)]
+    if text:
+        features["text"] = {"kind": "text", "columns": text}
+    for kind, names in (("image", _IMAGE), ("audio", _AUDIO)):
+        column = next((column for column in rest if _plain(column) in map(_plain, names)), None)
+        if column is not None:
+            features[kind] = {"kind": kind, "column": column}
+    features |= _others(table, [column for column in rest if column not in text], features)
+    if not features:
+        raise SpecError(f"{file}: no column looks like a feature; there are {', '.join(rest)}; write a dataset.yaml")
+    title = _find(rest, "title")
+    return {"file": file, "id": id_column, **({"title": title} if title else {}), "features": features}
+
+
+def _users(data: Path, file: str) -> dict[str, Any]:
+    table = read_table(data, file, (), Rejects(), None)
+    id_column = _id_column(table, "user")
+    rest = [column for column in table.frame.columns if column != id_column]
+    features = _others(table, rest, {})
+    for column in rest:
+        if _feature_name(column) not in features and _is_short_list(table, column):
+            features[_feature_name(column)] = {"kind": "categories", "column": column}
+    return {"file": file, "id": id_column, "features": features}
+
+
+def _is_short_list(table: Table, column: str) -> bool:
+    return len({str(value) for value in table.frame[column]}) <= _FEW
+
+
+def _others(table: Table, columns: Iterable[str], taken: dict[str, Any]) -> dict[str, Any]:
+    """Categories, vectors and numbers: by RecBole's types where the header has them, else by name and value."""
+    used = {feature["column"] for feature in taken.values() if "column" in feature}
+    found: dict[str, Any] = {}
+    for column in columns:
+        if column in used:
+            continue
+        sample = next((value for value in table.frame[column] if not is_null(value)), None)
+        kind = table.types.get(column)
+        if kind == "token_seq":
+            found[_feature_name(column)] = {"kind": "categories", "column": column, "separator": " "}
+        elif kind == "float_seq" or (isinstance(sample, (list, np.ndarray)) and _is_numeric(sample)):
+            found[_feature_name(column)] = {"kind": "vector", "column": column}
+        elif kind == "float":
+            found[_feature_name(column)] = {"kind": "number", "column": column}
+        elif kind == "token" and _is_short_list(table, column):
+            found[_feature_name(column)] = {"kind": "categories", "column": column}
+        elif isinstance(sample, (list, np.ndarray)) or _plain(column) in map(_plain, _CATEGORIES):
+            found[_feature_name(column)] = {"kind": "categories", "column": column, **_separator(sample)}
+    return found
+
+
+def _is_numeric(sample: Any) -> bool:
+    return len(sample) > 0 and np.asarray(sample).dtype.kind in "fiu"
+
+
+def _separator(sample: Any) -> dict[str, str]:
+    return {"separator": next((mark for mark in "|;," if mark in sample), "|")} if isinstance(sample, str) else {}

@@ -1,0 +1,259 @@
+"""The user's tables (csv, tsv, jsonl, parquet, gzipped too) as frames that keep ids and line numbers as they are."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tfrecs.errors import DataError
+from tfrecs.rejects import Reject, Rejects
+from tfrecs.tables.delimited import STRINGS, Malformed, as_utf8, read_delimited, separator_of
+
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
+ATOMIC = (".inter", ".item", ".user")  # RecBole's: the header names a type after a colon.
+SUFFIXES = (*SEPARATORS, ".jsonl", ".parquet")
+_TYPED = re.compile(r".+:(token|token_seq|float|float_seq)")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one table, perhaps from several files.
+
+    Attributes:
+      name: what the spec calls it, for messages.
+      frame: text tables have string columns (empty = null); jsonl has `object` columns of the JSON values; parquet has
+        pandas' nullable types. No column was widened to float for its nulls.
+      files: the file [rows] each row came from.
+      lines: the line [rows] it begins on, from 1 (header included); in parquet the number of the row.
+      types: column -> RecBole type, where the header says them (`user_id:token`).
+    """
+
+    name: str
+    frame: pd.DataFrame
+    files: np.ndarray
+    lines: np.ndarray
+    types: Mapping[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def column(self, name: str) -> pd.Series:
+        """Raises DataError naming the columns there are, the nearest first."""
+        if name not in self.frame.columns:
+            there = [str(column) for column in self.frame.columns]
+            near = [one for one in there if one.lower() == name.lower()] or difflib.get_close_matches(name, there, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise DataError(f"{self.name}: no column {name!r}; {hint}there are {', '.join(there)}")
+        return self.frame[name]
+
+    def rejected(self, row: int, reason: str, **more: Any) -> Reject:
+        """The reject that names this row's file and line."""
+        return Reject(file=str(self.files[row]), line=int(self.lines[row]), reason=reason, **more)
+
+    def take(self, rows: np.ndarray) -> Table:
+        """The rows at these positions, in this order."""
+        frame = self.frame.take(rows).reset_index(drop=True)
+        return Table(self.name, frame, self.files[rows], self.lines[rows], self.types)
+
+
+def read_table(data: Path, file: str, columns: Iterable[str], rejects: Rejects, encoding: str | None) -> Table:
+    """Reads `data/file`; `file` may be a glob pattern, whose files are read in the order of their names.
+
+    Args:
+      data: the data folder.
+      file: path relative to it. The suffix says the format; what is gzipped is known by its content. A csv or tsv whose
+        header has not the separator of its suffix but another usual one is read with that.
+      columns: columns that must be there.
+      rejects: takes malformed lines.
+      encoding: of delimited text; None: what its byte order mark says, else UTF-8.
+
+    Raises:
+      DataError: no such file, unknown suffix, unreadable, no rows, or a column is not there.
+    """
+    matching = _matching(data, file)
+    columns = list(columns)
+    parts = [_read_file(path, name, rejects, encoding) for path, name in matching]
+    for part in parts if len(parts) > 1 else ():
+        # Concatenated, the column would be there, and empty in this file. In JSON a key may be absent.
+        for column in columns if len(part) and suffix_of(part.name) != ".jsonl" else ():
+            part.column(column)
+    frame = parts[0].frame if len(parts) == 1 else pd.concat([part.frame for part in parts], ignore_index=True)
+    files, lines = (np.concatenate([getattr(part, key) for part in parts]) for key in ("files", "lines"))
+    table = Table(file, frame, files, lines, {column: kind for part in parts for column, kind in part.types.items()})
+    doubled = [str(name) for name in frame.columns[frame.columns.duplicated()]]
+    if doubled:
+        raise DataError(f"{file}: two columns are named {doubled[0]!r}; rename one")
+    if not len(frame):
+        first = next((reject for reject in rejects if reject.file in {name for _, name in matching}), None)
+        why = f"line {first.line}: {first.reason}, {first.detail}" if first else "the table is empty"
+        raise DataError(f"{file}: no rows to use; {why}")
+    for column in columns:
+        table.column(column)
+    return table
+
+
+def is_there(data: Path, file: str) -> bool:
+    """Whether `data/file`, which may be a glob pattern, names a file."""
+    return (data / file).is_file() or (glob.has_magic(file) and bool(glob.glob(file, root_dir=data)))
+
+
+def suffix_of(file: str) -> str:
+    """`items.csv.gz` -> `.csv`; "" where the suffix is none of `SUFFIXES`."""
+    suffix = Path(file.removesuffix(".gz")).suffix.lower()
+    return suffix if suffix in SUFFIXES else ""
+
+
+def is_null(value: Any) -> bool:
+    """None, NaN, NaT, NA and blank strings are nulls; lists and arrays never are."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return True
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def as_ids(column: pd.Series) -> pd.Series:
+    """Ids [rows] as strings without surrounding blanks, null where there is none. 7, 7.0 and "7" are the same id."""
+    if column.dtype != STRINGS:
+        column = pd.Series([_as_id(value) for value in column], index=column.index, dtype=STRINGS)
+    stripped = column.str.strip()
+    return stripped.mask((stripped == "").fillna(False).astype(bool))
+
+
+def _as_id(value: Any) -> str | None:
+    if is_null(value):
+        return None
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    """What UTF-8 can hold of it: JSON may hold halves of surrogate pairs."""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def as_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """A column -> float64 values [rows], NaN where there is none, and whether it is neither number nor null [rows].
+
+    "true" and "false" are 1 and 0; "nan", "null", "none" and "na" are nulls, as many programs write them.
+    """
+    if column.dtype == object:
+        column = pd.Series(
+            [None if is_null(value) else _text(value) for value in column], index=column.index, dtype=STRINGS
+        )
+    try:
+        numbers = column.to_numpy(np.float64, na_value=np.nan, copy=True)  # A quarter of the time of `to_numeric`.
+    except (ValueError, TypeError):
+        numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan, copy=True)
+    bad = ~np.isfinite(numbers) & column.notna().to_numpy(bool)
+    if bad.any() and column.dtype == STRINGS:  # Only the odd ones pay for a look at their words.
+        words = column[bad].str.strip().str.lower()
+        numbers[bad] = words.map({"true": 1.0, "false": 0.0}).to_numpy(np.float64, na_value=np.nan)
+        bad[bad] = ~words.isin(("", "nan", "null", "none", "na", "true", "false")).to_numpy(bool)
+    return np.where(np.isfinite(numbers), numbers, np.nan), bad
+
+
+def _known_kind(file: str) -> None:
+    if not suffix_of(file):
+        raise DataError(f"{file}: unknown kind of table; there are {', '.join(SUFFIXES)}, each also with .gz")
+
+
+def _matching(data: Path, file: str) -> Sequence[tuple[Path, str]]:
+    if not data.is_dir():
+        raise DataError(f"{data}: no such folder")
+    if glob.has_magic(file) and not (data / file).exists():
+        found = sorted(name for name in glob.glob(file, root_dir=data) if (data / name).is_file())
+        if not found:
+            raise DataError(f"{data}: no file matches {file!r}")
+        for name in found:
+            _known_kind(name)
+        return [(data / name, name) for name in found]
+    _known_kind(file)
+    path = data / file
+    if not path.is_file():
+        tables = sorted(entry.name for entry in data.iterdir() if suffix_of(entry.name) and entry.is_file())
+        why = "is a folder" if path.is_dir() else "is a link to nothing" if path.is_symlink() else ""
+        problem = f"{file!r} {why}" if why else f"no file {file!r}"
+        raise DataError(f"{data}: {problem}; tables there: {', '.join(tables) or 'none'}")
+    return [(path, file)]
+
+
+def _read_file(path: Path, name: str, rejects: Rejects, encoding: str | None) -> Table:
+    suffix = suffix_of(name)
+    try:
+        raw = path.read_bytes()
+        raw = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    bad: list[Malformed] = []
+    types: dict[str, str] = {}
+    if suffix == ".parquet":
+        frame = _read_parquet(raw, path)
+        lines = np.arange(1, len(frame) + 1, dtype=np.int64)
+    elif suffix == ".jsonl":
+        frame, lines = _read_jsonl(raw, bad)
+    else:
+        try:
+            raw = as_utf8(raw, encoding)
+            frame, lines = read_delimited(raw, separator_of(raw, SEPARATORS[suffix]), bad.append)
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from error
+        frame.columns, types = _header(list(frame.columns), typed=suffix in ATOMIC)
+    rejects.seen(name, len(frame) + len(bad))
+    for problem in bad:
+        rejects.add(Reject(file=name, line=problem.line, reason=problem.reason, detail=problem.detail))
+    return Table(name, frame, np.full(len(frame), name, object), lines, types)
+
+
+def _header(columns: Sequence[str], *, typed: bool) -> tuple[pd.Index, dict[str, str]]:
+    """Names without blanks around them -> names without types, and the types; `typed`: there are types for certain."""
+    names = [column.strip() for column in columns]
+    if not typed and not all(map(_TYPED.fullmatch, names)):
+        return pd.Index(names, dtype="object"), {}
+    parts = [name.partition(":") for name in names]
+    return pd.Index([name for name, _, _ in parts], dtype="object"), {name: kind for name, _, kind in parts if kind}
+
+
+def _read_parquet(raw: bytes, path: Path) -> pd.DataFrame:
+    try:
+        frame = pd.read_parquet(io.BytesIO(raw), dtype_backend="numpy_nullable")
+        if frame.index.names != [None]:  # pandas keeps an index that was named as a column of its own.
+            frame = frame.reset_index()
+        return frame.astype({n: STRINGS for n, t in frame.dtypes.items() if isinstance(t, pd.StringDtype)})
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path}: not a parquet file ({str(error).splitlines()[0]})") from error
+
+
+def _read_jsonl(raw: bytes, bad: list[Malformed]) -> tuple[pd.DataFrame, np.ndarray]:
+    rows: list[dict[str, Any]] = []
+    lines: list[int] = []
+    for line, text in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError) as error:  # Too deep is as broken as not closed.
+            bad.append(Malformed(line, "malformed line", f"not JSON: {error}"))
+            continue
+        if not isinstance(row, dict):
+            bad.append(
+                Malformed(line, "malformed line", f"one JSON object a line is read; this is a {type(row).__name__}")
+            )
+            continue
+        rows.append(row)
+        lines.append(line)
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    frame = pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names})
+    return frame, np.asarray(lines, np.int64)

@@ -1,0 +1,56 @@
+"""Categories: a bag of learned embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from towers.encoders.base import Encoder
+
+
+class CategoriesEncoder(Encoder):
+    """Strings [B, C] -> multi-hot float [B, V + 1] (`preprocess`; column 0 is the unknown) -> float [B, width].
+
+    The embeddings of an item's categories are summed and divided by the square root of their number, so that an
+    item with many tags is neither drowned nor loud.
+
+    Args:
+      schema: the feature's row in the manifest; `params["vocabulary"]` lists the V known values.
+      width: d_m.
+      dropout: share of an item's categories hidden in training.
+    """
+
+    def __init__(self, schema: Mapping[str, Any], width: int, dropout: float, **kwargs: Any):
+        super().__init__(schema, **kwargs)
+        self.width, self.dropout_rate = width, dropout
+        self.vocabulary = list(self.schema.params["vocabulary"])
+        self.lookup = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                tf.constant(self.vocabulary, tf.string), tf.range(1, len(self.vocabulary) + 1, dtype=tf.int64)
+            ),
+            default_value=0,
+        )
+        self.dropout = tf.keras.layers.Dropout(dropout)
+        self.embed = tf.keras.layers.Dense(width, use_bias=False)
+
+    @property
+    def output_dim(self) -> int:
+        return self.width
+
+    @property
+    def input_spec_static(self) -> tf.TensorSpec:
+        return tf.TensorSpec([len(self.vocabulary) + 1], tf.float32)
+
+    def preprocess(self, values: tf.Tensor) -> tf.Tensor:
+        # A depth of -1 for padding: one_hot leaves such a row empty.
+        index = tf.where(values == "", tf.constant(-1, tf.int64), self.lookup.lookup(values))
+        return tf.minimum(tf.reduce_sum(tf.one_hot(index, len(self.vocabulary) + 1), axis=1), 1.0)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        x = self.dropout(inputs, training=training)
+        return self.embed(x) / tf.sqrt(tf.maximum(tf.reduce_sum(inputs, axis=1, keepdims=True), 1.0))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "width": self.width, "dropout": self.dropout_rate}
