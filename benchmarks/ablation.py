@@ -24,14 +24,14 @@ from benchmarks.quality import ours
 from benchmarks.quality.quality import RESULTS, example_spec
 from benchmarks.quality.variants import Variant, records_of
 from pipelines.config import load_config
-from pipelines.evaluation import metrics
 from pipelines.evaluation.evaluator import held_out_requests
-from pipelines.evaluation.model_scorer import ModelScorer
-from pipelines.evaluation.requests import with_targets
-from pipelines.item_item.scorer import trained_scorer, with_content
+from pipelines.hybrid.scorer import trained_scorer, with_content
+from pipelines.model.session import load_trained
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import RunFolder
-from pipelines.runs.session import load_trained
+from pipelines.scoring import metrics
+from pipelines.scoring.model_scorer import ModelScorer
+from pipelines.scoring.requests import with_targets
 from tfrecs.errors import SpecError, TriptychError
 
 ROWS: dict[str, tuple[str, ...]] = {

@@ -25,9 +25,9 @@ import tensorflow as tf
 from benchmarks.input.ratios import Measured
 from pipelines.building import builder as build
 from pipelines.config import Config, load_config
-from pipelines.runs.model_factory import refresh
+from pipelines.model.model_factory import refresh
+from pipelines.model.session import Session
 from pipelines.runs.progress import say
-from pipelines.runs.session import Session
 from pipelines.training.trainer import Trainer, TrainJob
 from tfrecs.demo import generate
 

@@ -23,13 +23,13 @@ import yaml
 
 from pipelines.building import builder as build
 from pipelines.config import Config, load_config
-from pipelines.evaluation import metrics
 from pipelines.evaluation.evaluator import held_out_requests
-from pipelines.evaluation.model_scorer import ModelScorer
-from pipelines.evaluation.requests import with_targets
+from pipelines.model.session import load_trained
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import RunFolder
-from pipelines.runs.session import load_trained
+from pipelines.scoring import metrics
+from pipelines.scoring.model_scorer import ModelScorer
+from pipelines.scoring.requests import with_targets
 from pipelines.training import pretraining as pretrain
 from pipelines.training import trainer as train
 from tfrecs.schema import MANIFEST_FILE

@@ -34,9 +34,9 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 from benchmarks.text.paraphrase import Paraphraser, changed, read_synonyms
 from pipelines.building import builder as build
 from pipelines.config import load_config
+from pipelines.model.session import load_trained
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import RunFolder
-from pipelines.runs.session import load_trained
 from pipelines.search.lexical_index import encoder_scores, item_texts, run_lexicon
 from pipelines.training import trainer as train
 from tfrecs.errors import DataError

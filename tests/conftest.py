@@ -16,7 +16,7 @@ import tfrecs  # noqa: F401  (the Keras guard runs before any test imports Tenso
 if TYPE_CHECKING:
     from whole import Whole
 
-    from pipelines.runs.session import Session
+    from pipelines.model.session import Session
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -41,7 +41,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def two_replicas() -> Any:
     """One MirroredStrategy for all tests: collective operations of two of them in one process get the same keys."""
-    from pipelines.training.strategy import make_strategy
+    from pipelines.model.strategy import make_strategy
 
     strategy = make_strategy("mirrored")
     assert strategy.num_replicas_in_sync == 2
@@ -59,7 +59,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 @pytest.fixture(scope="session")
 def session(whole: Whole) -> Session:
     """Its trained model. Leave it as it is."""
+    from pipelines.model.session import load_trained
     from pipelines.runs.run_folder import RunFolder
-    from pipelines.runs.session import load_trained
 
     return load_trained(RunFolder(whole.run))

@@ -90,7 +90,7 @@ def test_shared_code_never_names_a_modality() -> None:
     shared += [
         "pipelines/evaluation/evaluator.py",
         "pipelines/training/input_pipeline.py",
-        "pipelines/evaluation/model_scorer.py",
+        "pipelines/scoring/model_scorer.py",
         "pipelines/exporting/serving_adapter.py",
     ]
     for name in shared:

@@ -15,7 +15,7 @@ from pipelines.config import load_config
 from pipelines.evaluation import evaluator as evaluate
 from pipelines.evaluation.evaluator import held_out_requests
 from pipelines.exporting.sample_requests import recommend_inputs
-from pipelines.runs.session import Session
+from pipelines.model.session import Session
 from pipelines.training import trainer as train
 from serving.client.client import Client
 from serving.export_check.gate import TEXT_OPS, ask_fresh_process, ops_in, unknown_ops

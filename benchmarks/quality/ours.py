@@ -11,13 +11,13 @@ import numpy as np
 
 from benchmarks.quality.heldout_lists import DEPTH, SLICES, TUNED_BY, Split, sliced, values
 from pipelines.config import Config
-from pipelines.evaluation import metrics
 from pipelines.evaluation.evaluator import held_out_requests
-from pipelines.evaluation.queries import Queries
-from pipelines.evaluation.requests import with_targets
-from pipelines.item_item.scorer import trained_scorer, with_content
+from pipelines.hybrid.scorer import trained_scorer, with_content
+from pipelines.model.session import all_validation, load_trained
 from pipelines.runs.run_folder import RunFolder
-from pipelines.runs.session import all_validation, load_trained
+from pipelines.scoring import metrics
+from pipelines.scoring.queries import Queries
+from pipelines.scoring.requests import with_targets
 from pipelines.training import trainer as train
 from tfrecs.errors import DataError
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.evaluation.metrics import Ranking
-from pipelines.evaluation.queries import Queries
+from pipelines.scoring.metrics import Ranking
+from pipelines.scoring.queries import Queries
 
 __all__ = ["BEYOND_CUTOFF", "beyond_accuracy", "coverage", "diversity", "novelty", "popularity_bias"]
 

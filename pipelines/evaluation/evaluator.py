@@ -11,23 +11,23 @@ import numpy as np
 
 from pipelines.config import EvaluateConfig
 from pipelines.evaluation import label_metrics as ranking_head
-from pipelines.evaluation import metrics
 from pipelines.evaluation.baselines import fit_baselines, interaction_matrix
 from pipelines.evaluation.beyond_accuracy import BEYOND_CUTOFF, beyond_accuracy
 from pipelines.evaluation.diversity_curve import accuracy_diversity_curve
 from pipelines.evaluation.exposure import exposure, item_categories, popularity_groups, weight_groups
-from pipelines.evaluation.metrics import Ranking
 from pipelines.evaluation.missing_modalities import missing_patterns
-from pipelines.evaluation.model_scorer import ModelScorer
-from pipelines.evaluation.queries import Queries, Scorer
-from pipelines.evaluation.requests import Requests, make_requests, with_targets
 from pipelines.evaluation.text_slices import text_slices, with_text
-from pipelines.item_item.scorer import WithContent, trained_scorer, with_content
+from pipelines.hybrid.scorer import WithContent, trained_scorer, with_content
+from pipelines.model.session import Session, load_trained, validation_requests
 from pipelines.reporting.plots_style import MODEL, ORACLE
 from pipelines.reporting.report import JSON_FILE, MARKDOWN_FILE, Report, summary_table, write_report
 from pipelines.runs.progress import console, progress, say
 from pipelines.runs.run_folder import RunFolder
-from pipelines.runs.session import Session, load_trained, validation_requests
+from pipelines.scoring import metrics
+from pipelines.scoring.metrics import Ranking
+from pipelines.scoring.model_scorer import ModelScorer
+from pipelines.scoring.queries import Queries, Scorer
+from pipelines.scoring.requests import Requests, make_requests, with_targets
 from tfrecs.demo.world import oracle_scores
 from tfrecs.errors import DataError
 from tfrecs.reading.labelled import load_labelled_events

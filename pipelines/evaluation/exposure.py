@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.evaluation.metrics import Ranking
-from pipelines.evaluation.queries import Queries
+from pipelines.scoring.metrics import Ranking
+from pipelines.scoring.queries import Queries
 from tfrecs.reading.features import feature_for
 from tfrecs.reading.reader import Catalogue, item_features
 from tfrecs.schema import Schema

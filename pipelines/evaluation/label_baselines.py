@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.evaluation.requests import Requests
+from pipelines.scoring.requests import Requests
 
 __all__ = ["BiasModel", "choose_bias", "fit_bias", "popularity_line", "predict_bias"]
 

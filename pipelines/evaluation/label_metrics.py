@@ -9,14 +9,15 @@ import numpy as np
 from scipy.special import expit
 
 from pipelines.config import EvaluateConfig
-from pipelines.evaluation import metrics, rerank
+from pipelines.evaluation import rerank
 from pipelines.evaluation.calibration import brier, expected_calibration_error, logit, platt, reliability
 from pipelines.evaluation.label_baselines import choose_bias, popularity_line, predict_bias
-from pipelines.evaluation.metrics import Ranking
-from pipelines.evaluation.model_scorer import ModelScorer
-from pipelines.evaluation.queries import Scorer
-from pipelines.evaluation.requests import Requests, with_targets
 from pipelines.evaluation.rerank import Retrieved
+from pipelines.scoring import metrics
+from pipelines.scoring.metrics import Ranking
+from pipelines.scoring.model_scorer import ModelScorer
+from pipelines.scoring.queries import Scorer
+from pipelines.scoring.requests import Requests, with_targets
 from tfrecs.reading.labelled import LabelledEvents
 from tfrecs.schema import LabelSchema
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.evaluation import metrics
-from pipelines.evaluation.model_scorer import ModelScorer
-from pipelines.evaluation.queries import Queries
-from pipelines.item_item.scorer import WithContent
+from pipelines.hybrid.scorer import WithContent
+from pipelines.scoring import metrics
+from pipelines.scoring.model_scorer import ModelScorer
+from pipelines.scoring.queries import Queries
 
 __all__ = ["ALL", "HALF", "NOTHING", "SHUFFLED", "choose_patterns", "missing_patterns", "shuffled_presence"]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.evaluation import metrics
-from pipelines.evaluation.metrics import Ranking
-from pipelines.evaluation.queries import Queries
+from pipelines.scoring import metrics
+from pipelines.scoring.metrics import Ranking
+from pipelines.scoring.queries import Queries
 
 __all__ = ["BY", "Retrieved", "choose_weight", "reordered"]
 

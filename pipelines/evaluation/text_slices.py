@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pipelines.config import SearchConfig
-from pipelines.evaluation import metrics
-from pipelines.evaluation.model_scorer import ModelScorer
-from pipelines.evaluation.queries import Queries, Scorer
-from pipelines.runs.session import Session
+from pipelines.model.session import Session
+from pipelines.scoring import metrics
+from pipelines.scoring.model_scorer import ModelScorer
+from pipelines.scoring.queries import Queries, Scorer
 from pipelines.search.lexical_index import item_texts, saturated, term_counts
 
 __all__ = ["ALONE", "WITH", "WITHOUT", "bm25", "text_slices", "with_text"]

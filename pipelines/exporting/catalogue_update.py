@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from pipelines.model.session import Session
 from pipelines.runs.progress import progress
-from pipelines.runs.session import Session
 from tfrecs.build.encoding import encoder
 from tfrecs.build.feature_table import read_entities
 from tfrecs.errors import DataError, SpecError

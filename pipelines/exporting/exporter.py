@@ -18,16 +18,16 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from pipelines.evaluation.evaluator import held_out_requests
-from pipelines.evaluation.model_scorer import ModelScorer
 from pipelines.exporting.catalogue_update import UpdateJob, read_update
-from pipelines.exporting.item_index import Index, trained_index, updated_index
 from pipelines.exporting.parity import Arrays, GateResult, other_requests, pass_gate
 from pipelines.exporting.sample_requests import missing_item, recommend_inputs, reindexed, spread
 from pipelines.exporting.serving_adapter import TowerRecommender
-from pipelines.item_item.scorer import hybrid_score, index_statistics, request_words
+from pipelines.hybrid.item_index import Index, trained_index, updated_index
+from pipelines.hybrid.scorer import hybrid_score, index_statistics, request_words
+from pipelines.model.session import Session, load_trained
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import RunFolder
-from pipelines.runs.session import Session, load_trained
+from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.search.lexical_index import item_texts, run_lexicon
 from serving.graph import contract
 from serving.graph.lexical import LexicalSearch

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pipelines.evaluation import metrics
-from pipelines.evaluation.model_scorer import ModelScorer
-from pipelines.evaluation.requests import Requests
-from pipelines.exporting.item_index import Index
+from pipelines.hybrid.item_index import Index
+from pipelines.scoring import metrics
+from pipelines.scoring.model_scorer import ModelScorer
+from pipelines.scoring.requests import Requests
 from serving.export_check.gate import ask_fresh_process, ops_in, unknown_ops
 from serving.graph import contract
 from tfrecs.errors import ExportError

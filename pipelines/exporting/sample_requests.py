@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.evaluation.requests import Requests
+from pipelines.scoring.requests import Requests
 from tfrecs.reading.features import feature_for
 from tfrecs.reading.reader import user_features
 from tfrecs.schema import FeatureSchema, Schema

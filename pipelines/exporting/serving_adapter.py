@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines.training.input_pipeline import context_encoder
+from pipelines.model.prepared_items import context_encoder
 from serving.graph.top_k import inner_products
 from tfrecs.reading.features import feature_for
 from tfrecs.schema import FeatureSchema

@@ -1,1 +1,1 @@
-"""item_item: the item-item model (EASE, successors, popularity, content) and the hybrid score that adds it to the towers."""
+"""item_item: the item-item model (EASE, successors, popularity, content), as arrays."""

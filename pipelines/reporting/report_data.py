@@ -17,7 +17,7 @@ class Report:
     """Attributes:
     dataset: its name.
     protocol: one sentence: how it was split, what was ranked, what was excluded.
-    model: metric name -> value; NaN where undefined. Names as in `pipelines.evaluation.metrics` and `pipelines.evaluation.beyond_accuracy`.
+    model: metric name -> value; NaN where undefined. Names as in `pipelines.scoring.metrics` and `pipelines.evaluation.beyond_accuracy`.
     baselines: baseline -> the same metrics on the same queries.
     slices: part of the test split, or `without_<modality>` -> the model's metrics there; may hold `queries`, a count.
     ranking: label -> metrics of the ranking head, as of `pipelines.evaluation.label_metrics.measure`.

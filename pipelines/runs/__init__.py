@@ -1,1 +1,1 @@
-"""runs: a run's folder, its records and model opened together, and the progress that every step shows."""
+"""runs: a run's folder, and the progress that every step shows."""

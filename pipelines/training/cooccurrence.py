@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pipelines.config import CooccurrenceConfig
 from pipelines.evaluation.baselines import interaction_matrix
-from pipelines.training.input_pipeline import PreparedItems
+from pipelines.model.prepared_items import PreparedItems
 from tfrecs.reading.reader import TrainingEvents
 from towers.cooccurrence import CoOccurrence
 from towers.two_tower import TwoTower

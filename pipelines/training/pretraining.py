@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.runs.model_factory import make_encoders, records_vocabulary, resolve_encoders
+from pipelines.model.encoder_weights import save_encoders_as, zero_input
+from pipelines.model.model_factory import make_encoders, records_vocabulary, resolve_encoders
+from pipelines.model.prepared_items import prepare_items
+from pipelines.model.session import records_id
+from pipelines.model.strategy import make_strategy
 from pipelines.runs.progress import progress, say
 from pipelines.runs.run_folder import PRETRAIN, RunFolder
-from pipelines.runs.session import records_id
-from pipelines.training.encoder_weights import save_encoders_as, zero_input
-from pipelines.training.input_pipeline import prepare_items
 from pipelines.training.loop import LearningJob, LearningResult, fit_epoch, kept_when_stopped, schedule
 from pipelines.training.pretraining_metrics import constant_guess, masked_accuracy, retrieval
-from pipelines.training.strategy import make_strategy
 from tfrecs.errors import DataError
 from tfrecs.reading.reader import load_catalogue
 from tfrecs.schema import Manifest

@@ -9,19 +9,19 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines.evaluation.model_scorer import ModelScorer
-from pipelines.item_item.fit import learn_blend
-from pipelines.runs.model_factory import query_encoder, refresh, resolve_encoders
+from pipelines.hybrid.fit import learn_blend
+from pipelines.model.encoder_weights import encoder_scales, trained_share
+from pipelines.model.model_factory import query_encoder, refresh, resolve_encoders
+from pipelines.model.session import open_session, records_id, validation_requests
+from pipelines.model.strategy import make_strategy
 from pipelines.runs.progress import progress, say
 from pipelines.runs.run_folder import RunFolder
-from pipelines.runs.session import open_session, records_id, validation_requests
+from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.search.lexical_index import run_lexicon
 from pipelines.training.cooccurrence import CoOccurrenceStage
 from pipelines.training.curves import Curves
-from pipelines.training.encoder_weights import encoder_scales, trained_share
 from pipelines.training.input_pipeline import TrainingFeed
 from pipelines.training.loop import LearningJob, LearningResult, fit_epoch, kept_when_stopped, schedule
-from pipelines.training.strategy import make_strategy
 from pipelines.training.validation import validate
 from pipelines.training.warm_start import former_run, take_over
 from tfrecs.errors import DataError

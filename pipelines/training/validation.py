@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logsumexp
 
-from pipelines.evaluation import metrics
 from pipelines.evaluation.calibration import platt
-from pipelines.evaluation.model_scorer import ModelScorer
-from pipelines.evaluation.queries import Queries
-from pipelines.evaluation.requests import Requests, with_targets
+from pipelines.scoring import metrics
+from pipelines.scoring.model_scorer import ModelScorer
+from pipelines.scoring.queries import Queries
+from pipelines.scoring.requests import Requests, with_targets
 from tfrecs.errors import DivergedError
 
 RANKING = ("recall@20", "ndcg@10", "mrr")

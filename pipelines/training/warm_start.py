@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pipelines.runs.model_factory import make_encoders, make_model, records_vocabulary
+from pipelines.model.model_factory import make_encoders, make_model, records_vocabulary
+from pipelines.model.session import Session
 from pipelines.runs.run_folder import RunFolder, schema_id
-from pipelines.runs.session import Session
 from tfrecs.errors import DataError
 from tfrecs.schema import Manifest
 from towers.two_tower import TwoTower

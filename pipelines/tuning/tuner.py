@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from pipelines.config import Config, TuneConfig
+from pipelines.model.session import records_id
 from pipelines.reporting.report import MARKDOWN_FILE
 from pipelines.reporting.tune_report import LEAST_TRIALS, Outcome, TuneReport, short, write_tune_report
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import CONFIG_FILE, RunFolder, write_text
-from pipelines.runs.session import records_id
 from pipelines.training.trainer import BEST_BY, Trainer, TrainJob
 from pipelines.tuning.tune_space import Dimension, Space, changed, current, make_space, read_space
 from tfrecs.errors import DataError, DivergedError, SpecError

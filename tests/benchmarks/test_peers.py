@@ -24,9 +24,9 @@ from benchmarks.quality.peers.factors import fold_in
 from benchmarks.quality.peers.neighbours import item_knn, popularity, transitions
 from benchmarks.quality.peers.table import ALL, CATEGORIES, EACH, PEERS, Peer, grid, named
 from benchmarks.quality.peers.tfrs_tutorial import fit as tutorial
-from pipelines.evaluation.queries import Queries
 from pipelines.item_item.content_similarity import likeness
 from pipelines.item_item.statistics import ease_weights, succession
+from pipelines.scoring.queries import Queries
 
 
 def rows(*values: list[float]) -> sp.csr_matrix:

@@ -19,8 +19,8 @@ from benchmarks.quality.quality import main, table
 from benchmarks.quality.tuning import best_point
 from benchmarks.quality.variants import Variant, changed_spec, records_of, shuffled_rows
 from pipelines.config import load_config
-from pipelines.evaluation import metrics
-from pipelines.evaluation.queries import Queries
+from pipelines.scoring import metrics
+from pipelines.scoring.queries import Queries
 from tfrecs.errors import SpecError
 
 if TYPE_CHECKING:

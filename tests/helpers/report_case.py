@@ -6,9 +6,9 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from pipelines.evaluation.metrics import ACCURACY_METRICS
 from pipelines.reporting import markdown
 from pipelines.reporting.report import Report
+from pipelines.scoring.metrics import ACCURACY_METRICS
 
 BEYOND = ("coverage@20", "diversity@20", "novelty@20", "popularity_bias@20")
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from layer_cases import VOCABULARY
 
 from pipelines.config import Config, validate
-from pipelines.runs.model_factory import make_encoders, make_model
+from pipelines.model.model_factory import make_encoders, make_model
 from tfrecs.schema import ContextSchema, FeatureSchema, LabelSchema, Schema
 from towers.two_tower import TwoTower
 

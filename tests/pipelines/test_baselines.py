@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from pipelines.evaluation import metrics
 from pipelines.evaluation.baselines import (
     fit_baselines,
     interaction_matrix,
@@ -20,7 +19,8 @@ from pipelines.evaluation.baselines import (
     popularity_scorer,
     random_scorer,
 )
-from pipelines.evaluation.queries import Queries
+from pipelines.scoring import metrics
+from pipelines.scoring.queries import Queries
 
 # User 0 met items 0 and 1, user 1 all three, user 2 item 0: norms sqrt 3, sqrt 2 and 1; products 01: 2, 02: 1, 12: 1.
 TRAIN = interaction_matrix([0, 0, 1, 1, 1, 2], [0, 1, 0, 1, 2, 0], num_users=3, num_items=3)

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.evaluation.queries import Queries
-from pipelines.item_item.fit import _best_linear, _best_softness, _there, softened
+from pipelines.hybrid.fit import _best_linear, _best_softness, _there, softened
 from pipelines.item_item.likelihood import Shares, most_likely
 from pipelines.item_item.statistics import Linear
 from pipelines.item_item.weights import Blend
+from pipelines.scoring.queries import Queries
 from tfrecs.errors import DataError
 from towers.hybrid import (
     BIAS,

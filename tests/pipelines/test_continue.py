@@ -18,9 +18,9 @@ from pipelines.cli import main
 from pipelines.config import Config, load_config
 from pipelines.evaluation import evaluator as evaluate
 from pipelines.exporting import exporter as export
+from pipelines.model.session import load_trained, open_session
 from pipelines.reporting.report_data import value_of
 from pipelines.runs.run_folder import RunFolder
-from pipelines.runs.session import load_trained, open_session
 from pipelines.training import trainer as train
 from pipelines.training.warm_start import former_run, take_over
 from tfrecs.errors import DataError

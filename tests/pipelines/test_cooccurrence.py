@@ -8,8 +8,8 @@ import small_model
 import tensorflow as tf
 
 from pipelines.config import CooccurrenceConfig
+from pipelines.model.prepared_items import PreparedItems
 from pipelines.training.cooccurrence import CoOccurrenceStage, neighbour_shares
-from pipelines.training.input_pipeline import PreparedItems
 from tfrecs.reading.reader import TrainingEvents
 from towers.cooccurrence import CoOccurrence
 from towers.two_tower import TwoTower

@@ -15,10 +15,10 @@ from text_folders import shop
 from pipelines.building import builder as build
 from pipelines.config import Config, load_config
 from pipelines.exporting import exporter as export
+from pipelines.model.encoder_weights import encoder_scales
+from pipelines.model.session import load_trained
 from pipelines.runs.run_folder import RunFolder
-from pipelines.runs.session import load_trained
 from pipelines.training import trainer as train
-from pipelines.training.encoder_weights import encoder_scales
 from towers.encoders.bert_checkpoint import open_checkpoint, transformer_layers
 from towers.encoders.lora import LowRankDense
 from towers.encoders.text import TextEncoder

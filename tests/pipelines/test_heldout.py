@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.evaluation.requests import Requests, make_requests, with_targets
+from pipelines.scoring.requests import Requests, make_requests, with_targets
 from tfrecs.reading.reader import History
 from tfrecs.schema import ContextSchema, LabelSchema, Schema
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from pipelines.evaluation.label_baselines import choose_bias, fit_bias, popularity_line, predict_bias
-from pipelines.evaluation.metrics import Ranking
-from pipelines.evaluation.queries import Queries
-from pipelines.evaluation.requests import Requests
 from pipelines.evaluation.rerank import Retrieved, choose_weight, reordered
+from pipelines.scoring.metrics import Ranking
+from pipelines.scoring.queries import Queries
+from pipelines.scoring.requests import Requests
 
 
 def requests(histories: list[list[int]], labels: list[list[float]], pairs: list[tuple[int, int, float]]) -> Requests:

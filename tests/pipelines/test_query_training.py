@@ -13,13 +13,13 @@ import tensorflow as tf
 from pipelines.building import builder as build
 from pipelines.config import load_config
 from pipelines.evaluation.evaluator import evaluate, held_out_requests
-from pipelines.evaluation.requests import with_targets
 from pipelines.evaluation.text_slices import ALONE, WITH, WITHOUT
 from pipelines.exporting import exporter as export
-from pipelines.item_item.scorer import trained_scorer, with_content
+from pipelines.hybrid.scorer import trained_scorer, with_content
+from pipelines.model.session import Session, load_trained
 from pipelines.reporting.report_data import value_of
 from pipelines.runs.run_folder import RunFolder
-from pipelines.runs.session import Session, load_trained
+from pipelines.scoring.requests import with_targets
 from pipelines.training import trainer as train
 
 ITEMS, USERS, EVENTS = 60, 50, 14

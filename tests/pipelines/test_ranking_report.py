@@ -13,11 +13,11 @@ from whole import Whole
 from pipelines.evaluation.calibration import expected_calibration_error
 from pipelines.evaluation.evaluator import held_out_requests
 from pipelines.evaluation.label_metrics import ask
-from pipelines.evaluation.model_scorer import ModelScorer
-from pipelines.exporting.item_index import trained_index
 from pipelines.exporting.sample_requests import recommend_inputs
+from pipelines.hybrid.item_index import trained_index
+from pipelines.model.session import Session, validation_requests
 from pipelines.runs.run_folder import RunFolder
-from pipelines.runs.session import Session, validation_requests
+from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.training.curves import by_part
 from pipelines.training.validation import validate
 from serving.export_check.gate import ask_fresh_process

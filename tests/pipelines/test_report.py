@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from report_case import BEYOND, PICTURES, PLAIN, REPORT, text_of
 
-from pipelines.evaluation.metrics import ACCURACY_METRICS
 from pipelines.reporting.report import headline, report_json, summary_table, write_report
+from pipelines.scoring.metrics import ACCURACY_METRICS
 
 
 def pictures(folder: Path) -> list[str]:

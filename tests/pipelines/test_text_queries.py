@@ -13,8 +13,8 @@ from layer_cases import TEXT_OPTIONS, TEXT_SCHEMA, VOCABULARY
 from test_heldout import ANN, BOB, lists, schema
 from test_training_step import assert_same_weights, sgd_step
 
-from pipelines.evaluation.requests import make_requests
 from pipelines.evaluation.text_slices import bm25
+from pipelines.scoring.requests import make_requests
 from pipelines.search.lexical_index import Lexicon
 from pipelines.search.lexical_scorer import words_of
 from pipelines.training.typed_queries import own_queries

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipelines.evaluation.diversity_curve import accuracy_diversity_curve
-from pipelines.evaluation.queries import Queries
 from pipelines.reporting.plots import labelled_points
+from pipelines.scoring.queries import Queries
 
 # Ten groups of eight items; those of a group are alike, items of different groups are orthogonal.
 GROUPS, EACH = 10, 8

@@ -21,8 +21,8 @@ from pipelines.cli import main
 from pipelines.exporting import exporter as export
 from pipelines.exporting.catalogue_update import UpdateJob, read_update
 from pipelines.exporting.exporter import ExportJob
-from pipelines.exporting.item_index import trained_index, updated_index
-from pipelines.runs.session import Session
+from pipelines.hybrid.item_index import trained_index, updated_index
+from pipelines.model.session import Session
 from serving.client.client import Client
 from serving.wire import layout
 from tfrecs.errors import DataError, ExportError, SpecError

@@ -18,7 +18,7 @@ from whole import Whole
 from pipelines.exporting import exporter as export
 from pipelines.exporting.exporter import ExportJob, make_module
 from pipelines.exporting.parity import _close
-from pipelines.runs.session import Session
+from pipelines.model.session import Session
 from serving.export_check.gate import STOCK_OPS, TEXT_OPS, unknown_ops
 from serving.graph.signatures import ServingModule
 from tfrecs.errors import ExportError

@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from small_folder import make_folder, run
 
 from pipelines.cli import main
-from pipelines.training.input_pipeline import PreparedItems, TrainingFeed
+from pipelines.model.prepared_items import PreparedItems
+from pipelines.training.input_pipeline import TrainingFeed
 from tfrecs.errors import DataError
 from tfrecs.reading.data_service import check_service
 from tfrecs.reading.reader import load_catalogue, training_windows

@@ -7,8 +7,8 @@ import pytest
 import small_model
 import tensorflow as tf
 
-from pipelines.runs.model_factory import choose_softmax
-from pipelines.training.strategy import make_strategy
+from pipelines.model.model_factory import choose_softmax
+from pipelines.model.strategy import make_strategy
 from tfrecs.errors import SpecError
 from towers.optimizer import ScaledAdamW
 from towers.two_tower import TwoTower

@@ -3,7 +3,7 @@
     python -m benchmarks.quality.peers.worker --exchange DIR --peer NAME --params JSON --asks JSON --seed N --depth N --out FILE
 
 DIR holds `training.npz` and `valid.npz`, `test.npz` (see `base.py`). FILE gets `valid` and `test`, int32 [A, Q, depth],
-lists of every way of asking (`--asks`), made by `pipelines.evaluation.metrics.rank` as for every other model, and `seconds` of
+lists of every way of asking (`--asks`), made by `pipelines.scoring.metrics.rank` as for every other model, and `seconds` of
 fitting and of ranking.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.quality.peers.base import load_queries, load_training
 from benchmarks.quality.peers.table import named
-from pipelines.evaluation.metrics import rank
+from pipelines.scoring.metrics import rank
 
 _BATCH = 512  # queries scored at a time
 

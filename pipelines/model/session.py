@@ -12,16 +12,16 @@ import scipy.sparse as sp
 import tensorflow as tf
 
 from pipelines.config import Config
-from pipelines.evaluation.requests import Requests, make_requests
 from pipelines.item_item.content_features import contents
 from pipelines.item_item.content_similarity import likeness
 from pipelines.item_item.weights import Blend
-from pipelines.runs.model_factory import make_encoders, make_model, records_vocabulary
+from pipelines.model.encoder_weights import start_encoders
+from pipelines.model.model_factory import make_encoders, make_model, records_vocabulary
+from pipelines.model.prepared_items import PreparedItems, prepare_items
 from pipelines.runs.progress import progress
 from pipelines.runs.run_folder import RunFolder
+from pipelines.scoring.requests import Requests, make_requests
 from pipelines.search.lexical_index import Lexicon
-from pipelines.training.encoder_weights import start_encoders
-from pipelines.training.input_pipeline import PreparedItems, prepare_items
 from tfrecs.errors import DataError
 from tfrecs.reading.reader import Catalogue, TrainingEvents, load_catalogue, load_histories, load_training_events
 from tfrecs.schema import MANIFEST_FILE, Manifest

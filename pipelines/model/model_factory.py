@@ -11,8 +11,8 @@ import tensorflow as tf
 from pydantic import BaseModel
 
 from pipelines.config import Config
-from pipelines.training.encoder_weights import zero_input
-from pipelines.training.input_pipeline import PreparedItems
+from pipelines.model.encoder_weights import zero_input
+from pipelines.model.prepared_items import PreparedItems
 from tfrecs.modalities import resolve, row
 from tfrecs.schema import VOCABULARY_FILE, FeatureSchema, Schema
 from towers.encoders.base import Encoder, TextQueryEncoder, build_encoder

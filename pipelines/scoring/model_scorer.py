@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from pipelines.evaluation.queries import Queries
-from pipelines.evaluation.requests import Requests
+from pipelines.model.prepared_items import context_encoder
+from pipelines.scoring.queries import Queries
+from pipelines.scoring.requests import Requests
 from pipelines.search.lexical_scorer import Words
-from pipelines.training.input_pipeline import context_encoder
 from tfrecs.reading.reader import user_features
 from towers.hybrid import HybridScore
 from towers.two_tower import TwoTower

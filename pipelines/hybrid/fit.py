@@ -9,16 +9,16 @@ from functools import cache
 import numpy as np
 import tensorflow as tf
 
-from pipelines.evaluation import metrics
-from pipelines.evaluation.model_scorer import ModelScorer, pad_history
-from pipelines.evaluation.queries import Queries
-from pipelines.evaluation.requests import Requests, with_targets
-from pipelines.exporting.item_index import trained_index
+from pipelines.hybrid.item_index import trained_index
+from pipelines.hybrid.scorer import counted, of_index
 from pipelines.item_item.likelihood import Shares, most_likely
-from pipelines.item_item.scorer import counted, of_index
 from pipelines.item_item.statistics import Linear, neighbour_links, training_matrix
 from pipelines.item_item.weights import Blend
-from pipelines.runs.session import Session, all_validation
+from pipelines.model.session import Session, all_validation
+from pipelines.scoring import metrics
+from pipelines.scoring.model_scorer import ModelScorer, pad_history
+from pipelines.scoring.queries import Queries
+from pipelines.scoring.requests import Requests, with_targets
 from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore, Statistics, links_of
 
 MEASURED = ("recall@20", "ndcg@10", "ndcg@20")

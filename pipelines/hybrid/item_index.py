@@ -12,10 +12,10 @@ import tensorflow as tf
 from pipelines.item_item.cold_start import Loans, loans
 from pipelines.item_item.content_features import contents
 from pipelines.item_item.content_similarity import likeness
+from pipelines.model.prepared_items import PreparedItems, prepare_items
+from pipelines.model.session import Session
 from pipelines.runs.progress import progress
-from pipelines.runs.session import Session
 from pipelines.search.lexical_index import Lexicon
-from pipelines.training.input_pipeline import PreparedItems, prepare_items
 from tfrecs.reading.reader import Catalogue
 
 

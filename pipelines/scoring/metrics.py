@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from pipelines.evaluation.queries import Queries, Scorer
-from pipelines.evaluation.top_k import tie_order, top_k
+from pipelines.scoring.queries import Queries, Scorer
+from pipelines.scoring.top_k import tie_order, top_k
 
 __all__ = ["ACCURACY_METRICS", "CUTOFFS", "Hits", "Ranking", "accuracy", "auc", "find_hits", "logloss", "per_query"]
 __all__ += ["average_precision", "f1", "hit", "ndcg", "precision", "rank", "recall", "reciprocal_rank", "rmse"]
@@ -45,7 +45,7 @@ class Ranking:
 def rank(scorer: Scorer, queries: Queries, *, num_items: int, depth: int, batch: int) -> Ranking:
     """The top `depth` of the whole catalogue for each query, its history excluded.
 
-    Ties are broken by a fixed pseudo-random order of the catalogue (`pipelines.evaluation.top_k.tie_order`), the same for every
+    Ties are broken by a fixed pseudo-random order of the catalogue (`pipelines.scoring.top_k.tie_order`), the same for every
     system and blind to the target, so that equal scores earn what chance earns. A score of -inf is never recommended.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipelines.evaluation.queries import Queries
+from pipelines.scoring.queries import Queries
 from tfrecs.reading.reader import History
 from tfrecs.schema import Schema
 

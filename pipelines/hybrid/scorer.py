@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from pipelines.evaluation.model_scorer import ModelScorer
-from pipelines.evaluation.requests import Requests
-from pipelines.exporting.item_index import Index, index_with, likeness_with
+from pipelines.hybrid.item_index import Index, index_with, likeness_with
 from pipelines.item_item.statistics import Linear, completed, count_statistics
-from pipelines.runs.session import Session
+from pipelines.model.session import Session
+from pipelines.scoring.model_scorer import ModelScorer
+from pipelines.scoring.requests import Requests
 from pipelines.search.lexical_index import Lexicon, item_texts
 from pipelines.search.lexical_scorer import Words, words_of
 from towers.hybrid import HybridScore, Statistics
