@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipelines.scoring.queries import Queries
-from tfrecs.reading.reader import History
+from tfrecs.reading.reader import UserHistory
 from tfrecs.schema import Schema
 
 
@@ -49,14 +49,14 @@ class Requests:
 
 @dataclass(frozen=True)
 class _Row:
-    history: History
+    history: UserHistory
     past: np.ndarray  # positions of the events that the request may know
     targets: np.ndarray  # positions of the held-out positives
     events: np.ndarray  # positions of all held-out events
     moment: int  # position whose time and context are the request's
 
 
-def _rows(history: History, ordered: bool) -> list[_Row]:
+def _rows(history: UserHistory, ordered: bool) -> list[_Row]:
     held_out = np.flatnonzero(history.target)
     if not ordered:
         past = np.flatnonzero(~history.target)
@@ -69,7 +69,7 @@ def _rows(history: History, ordered: bool) -> list[_Row]:
     return rows
 
 
-def _by_text(history: History, held_out: np.ndarray) -> list[np.ndarray]:
+def _by_text(history: UserHistory, held_out: np.ndarray) -> list[np.ndarray]:
     """Held-out events without an order: one set for each text query, one for those without."""
     if history.queries is None or not len(held_out):
         return [held_out] if len(held_out) else []
@@ -77,7 +77,7 @@ def _by_text(history: History, held_out: np.ndarray) -> list[np.ndarray]:
     return [held_out[typed == text] for text in dict.fromkeys(typed.tolist())]
 
 
-def make_requests(histories: Sequence[History], schema: Schema, *, limit: int | None = None, seed: int = 0) -> Requests:
+def make_requests(histories: Sequence[UserHistory], schema: Schema, *, limit: int | None = None, seed: int = 0) -> Requests:
     """One request for each held-out event, with the history up to it and what the user had typed; one for each user (and
     text) where events have no order.
 

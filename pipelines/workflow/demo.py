@@ -22,7 +22,7 @@ from serving.client.queries import Embeddings
 from serving.server.model_manager import folder
 from serving.server.server import Server
 from tfrecs import demo as generator
-from tfrecs.reading.reader import History, load_catalogue, load_histories
+from tfrecs.reading.reader import UserHistory, load_catalogue, load_histories
 from tfrecs.schema import Manifest
 from tfrecs.spec.dataset_yaml import load_spec
 
@@ -165,7 +165,7 @@ def _raw(data: Path, kind: str, values: list[Any]) -> Any:
     return " ".join(value for value in values if value)
 
 
-def _regular(histories: list[History]) -> History:
+def _regular(histories: list[UserHistory]) -> UserHistory:
     """The user of the test split with the most events before it."""
     return max(histories, key=lambda history: int((~history.target).sum()))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.scoring.requests import Requests, make_requests, with_targets
-from tfrecs.reading.reader import History
+from tfrecs.reading.reader import UserHistory
 from tfrecs.schema import ContextSchema, LabelSchema, Schema
 
 LABELS = (LabelSchema(name="like", task="binary"), LabelSchema(name="stars", task="regression", range=(1, 5)))
@@ -20,10 +20,10 @@ def schema(*, ordered: bool) -> Schema:
     return Schema(items=(), labels=LABELS, context=CONTEXT, ordered=ordered, has_time=ordered)
 
 
-def history(user: str, items: list[int], target: list[int], positive: list[int], *, start: int = 100) -> History:
+def history(user: str, items: list[int], target: list[int], positive: list[int], *, start: int = 100) -> UserHistory:
     """Event j has value j + .5, time start + j, stars j and device tv, phone, tv, ..."""
     steps = np.arange(len(items))
-    return History(
+    return UserHistory(
         user_id=user,
         items=np.array(items, np.int32),
         values=(steps + 0.5).astype(np.float32),

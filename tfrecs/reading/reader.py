@@ -37,7 +37,7 @@ class Catalogue:
 
 
 @dataclass(frozen=True)
-class History:
+class UserHistory:
     """Everything one user did up to the end of a split, oldest first; T events.
 
     `items` int32 [T] (positions in the catalogue), `values` float32 [T], `times` int64 [T], `target` and `positive`
@@ -189,7 +189,7 @@ def empty_windows(spec: Mapping[str, Any], count: int) -> tf.data.Dataset:
 
 def load_histories(
     records: str | Path, manifest: Manifest, split: str, ids: np.ndarray, keep: Callable[[str], bool] | None = None
-) -> list[History]:
+) -> list[UserHistory]:
     """The users of a split ("valid" or "test") with all their events.
 
     Args:
@@ -208,7 +208,7 @@ def load_histories(
         labels = [events[f"labels/{label.name}"] for label in schema.labels]
         count = len(events["item_ids"])
         result.append(
-            History(
+            UserHistory(
                 user_id=user_id,
                 items=np.array([position[item.decode()] for item in events["item_ids"]], np.int32),
                 values=events["values"],
