@@ -77,7 +77,9 @@ def _by_text(history: UserHistory, held_out: np.ndarray) -> list[np.ndarray]:
     return [held_out[typed == text] for text in dict.fromkeys(typed.tolist())]
 
 
-def make_requests(histories: Sequence[UserHistory], schema: Schema, *, limit: int | None = None, seed: int = 0) -> Requests:
+def make_requests(
+    histories: Sequence[UserHistory], schema: Schema, *, limit: int | None = None, seed: int = 0
+) -> Requests:
     """One request for each held-out event, with the history up to it and what the user had typed; one for each user (and
     text) where events have no order.
 
