@@ -11,8 +11,7 @@ from benchmarks.quality.peers.base import Training
 from pipelines.item_item.content_features import contents
 from pipelines.scoring import metrics
 from pipelines.scoring.metrics import Ranking
-from pipelines.scoring.queries import Queries
-from pipelines.scoring.requests import make_requests, with_targets
+from pipelines.scoring.requests import Queries, make_requests, with_targets
 from tfrecs.errors import DataError
 from tfrecs.reading.reader import load_catalogue, load_histories
 from tfrecs.schema import Manifest

@@ -16,8 +16,7 @@ from pipelines.hybrid.scorer import trained_scorer, with_content
 from pipelines.model.session import all_validation, load_trained
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring import metrics
-from pipelines.scoring.queries import Queries
-from pipelines.scoring.requests import with_targets
+from pipelines.scoring.requests import Queries, with_targets
 from pipelines.training import trainer as train
 from tfrecs.errors import DataError
 

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
-from pipelines.scoring.queries import Queries, Scorer
+from pipelines.scoring.requests import Queries, Scorer
 from pipelines.scoring.top_k import tie_order, top_k
 
 __all__ = ["fit_baselines", "interaction_matrix", "item_knn_scorer", "item_similarities", "popularity_scorer"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.scoring.metrics import Ranking
-from pipelines.scoring.queries import Queries
+from pipelines.scoring.requests import Queries
 
 __all__ = ["BEYOND_CUTOFF", "beyond_accuracy", "coverage", "diversity", "novelty", "popularity_bias"]
 

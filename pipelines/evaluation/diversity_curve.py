@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pipelines.evaluation.beyond_accuracy import coverage, diversity
 from pipelines.scoring.metrics import Ranking, per_query
-from pipelines.scoring.queries import Queries, Scorer
+from pipelines.scoring.requests import Queries, Scorer
 from serving.graph.selection import diverse_top_k, exclude
 
 K = 20

@@ -26,8 +26,7 @@ from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring import metrics
 from pipelines.scoring.metrics import Ranking
 from pipelines.scoring.model_scorer import ModelScorer
-from pipelines.scoring.queries import Queries, Scorer
-from pipelines.scoring.requests import Requests, make_requests, with_targets
+from pipelines.scoring.requests import Queries, Requests, Scorer, make_requests, with_targets
 from tfrecs.demo.world import oracle_scores
 from tfrecs.errors import DataError
 from tfrecs.reading.labelled import load_labelled_events

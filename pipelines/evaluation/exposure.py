@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.scoring.metrics import Ranking
-from pipelines.scoring.queries import Queries
+from pipelines.scoring.requests import Queries
 from tfrecs.reading.features import feature_for
 from tfrecs.reading.reader import Catalogue, item_features
 from tfrecs.schema import Schema

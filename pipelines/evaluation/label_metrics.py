@@ -16,8 +16,7 @@ from pipelines.evaluation.rerank import Retrieved
 from pipelines.scoring import metrics
 from pipelines.scoring.metrics import Ranking
 from pipelines.scoring.model_scorer import ModelScorer
-from pipelines.scoring.queries import Scorer
-from pipelines.scoring.requests import Requests, with_targets
+from pipelines.scoring.requests import Requests, Scorer, with_targets
 from tfrecs.reading.labelled import LabelledEvents
 from tfrecs.schema import LabelSchema
 

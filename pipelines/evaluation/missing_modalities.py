@@ -12,7 +12,7 @@ import tensorflow as tf
 from pipelines.hybrid.scorer import WithContent
 from pipelines.scoring import metrics
 from pipelines.scoring.model_scorer import ModelScorer
-from pipelines.scoring.queries import Queries
+from pipelines.scoring.requests import Queries
 
 __all__ = ["ALL", "HALF", "NOTHING", "SHUFFLED", "choose_patterns", "missing_patterns", "shuffled_presence"]
 

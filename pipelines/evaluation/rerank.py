@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.scoring import metrics
 from pipelines.scoring.metrics import Ranking
-from pipelines.scoring.queries import Queries
+from pipelines.scoring.requests import Queries
 
 __all__ = ["BY", "Retrieved", "choose_weight", "reordered"]
 

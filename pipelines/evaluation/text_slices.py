@@ -10,7 +10,7 @@ from pipelines.config import SearchConfig
 from pipelines.model.session import Session
 from pipelines.scoring import metrics
 from pipelines.scoring.model_scorer import ModelScorer
-from pipelines.scoring.queries import Queries, Scorer
+from pipelines.scoring.requests import Queries, Scorer
 from pipelines.search.lexical_index import item_texts, saturated, term_counts
 
 __all__ = ["ALONE", "WITH", "WITHOUT", "bm25", "text_slices", "with_text"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +23,7 @@ from pipelines.exporting.serving_adapter import TowerRecommender
 from pipelines.hybrid.item_index import Index, trained_index, updated_index
 from pipelines.hybrid.scorer import hybrid_score, index_statistics, request_words
 from pipelines.model.session import Session, load_trained
+from pipelines.runs.locks import lock_folder
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring.model_scorer import ModelScorer
@@ -114,24 +113,15 @@ def _alone_in(model: Path) -> Iterator[Path]:
     Raises:
       ExportError: another export is at work in the folder.
     """
-    model.mkdir(parents=True, exist_ok=True)
-    # A lock on the folder itself ends with the process, however that ends.
-    folder = os.open(model, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ExportError(f"{model}: another export is writing there; wait for it to end") from error
-        temporary = model / _TEMPORARY
+    temporary = model / _TEMPORARY
+    with lock_folder(model, ExportError(f"{model}: another export is writing there; wait for it to end")):
         shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
         try:
             yield temporary
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            if not any(model.iterdir()):
-                model.rmdir()
-    finally:
-        os.close(folder)
+    if not any(model.iterdir()):
+        model.rmdir()
 
 
 def _index(session: Session, job: ExportJob) -> tuple[Index, Rejects | None]:

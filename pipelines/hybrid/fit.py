@@ -17,8 +17,7 @@ from pipelines.item_item.weights import Blend
 from pipelines.model.session import Session, all_validation
 from pipelines.scoring import metrics
 from pipelines.scoring.model_scorer import ModelScorer, pad_history
-from pipelines.scoring.queries import Queries
-from pipelines.scoring.requests import Requests, with_targets
+from pipelines.scoring.requests import Queries, Requests, with_targets
 from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore, Statistics, links_of
 
 MEASURED = ("recall@20", "ndcg@10", "ndcg@20")

@@ -8,8 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.model.prepared_items import context_encoder
-from pipelines.scoring.queries import Queries
-from pipelines.scoring.requests import Requests
+from pipelines.scoring.requests import Queries, Requests
 from pipelines.search.lexical_scorer import Words
 from tfrecs.reading.reader import user_features
 from towers.hybrid import HybridScore

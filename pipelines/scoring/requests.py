@@ -1,31 +1,94 @@
-"""Held-out requests: what a user had done, when they came back, and what they then took."""
+"""Held-out requests, and the part of them that every scorer understands.
+
+It imports neither TensorFlow nor anything of the product, so that peers can be measured in an environment of their own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from pipelines.scoring.queries import Queries
-from tfrecs.reading.reader import UserHistory
-from tfrecs.schema import Schema
+if TYPE_CHECKING:
+    from tfrecs.reading.reader import UserHistory
+    from tfrecs.schema import Schema
+
+__all__ = ["Queries", "Requests", "Scorer", "make_requests", "with_targets"]
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Q requests, each with the past it may use and the items that count as hits.
+
+    Items are positions in the catalogue, 0 to N - 1.
+
+    Attributes:
+      user_ids: str [Q].
+      times: int64 [Q], unix seconds, the moment of the request; 0 where unknown.
+      histories: Q arrays int32, oldest event first: everything the user did before the request. These items are never
+        recommended again, so a target that is in its own history cannot be hit.
+      targets: Q arrays int32: one item where events have an order, the user's held-out set where they have none.
+      rows: int64 [Q], the position of each query in the `Requests` it was taken from, where a scorer finds what it
+        needs besides.
+    """
+
+    user_ids: NDArray[np.str_]
+    times: NDArray[np.int64]
+    histories: list[NDArray[np.int32]]
+    targets: list[NDArray[np.int32]]
+    rows: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.user_ids), len(self.times), len(self.histories), len(self.targets), len(self.rows)}
+        if len(sizes) != 1:
+            raise ValueError(f"user_ids, times, histories, targets and rows differ in length: {sorted(sizes)}")
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+    def take(self, indices: ArrayLike) -> Queries:
+        """Return the queries at these positions (int) or under this mask (bool [Q]), in the order given."""
+        chosen = np.arange(len(self))[np.asarray(indices)]
+        return Queries(
+            user_ids=self.user_ids[chosen],
+            times=self.times[chosen],
+            histories=[self.histories[index] for index in chosen],
+            targets=[self.targets[index] for index in chosen],
+            rows=self.rows[chosen],
+        )
+
+    def slice(self, start: int, stop: int) -> Queries:
+        """Return the queries start to stop - 1 without copying their arrays."""
+        part = slice(start, stop)
+        return Queries(self.user_ids[part], self.times[part], self.histories[part], self.targets[part], self.rows[part])
+
+
+Scorer = Callable[[Queries], NDArray[np.float32]]
+"""Scores the whole catalogue for each query: q queries -> float32 [q, N], higher is better, -inf is never recommended.
+
+It is called on slices, so that no Q x N matrix ever exists. The scores of a query must not depend on its slice.
+"""
 
 
 @dataclass(frozen=True)
 class Requests:
-    """Q requests with everything a model may know. `queries` is the part that every scorer understands.
+    """Q held-out requests with everything a model may know.
 
     Attributes:
       queries: users, moments, histories and targets.
       values: Q arrays float32, event values of the histories.
       event_times: Q arrays int64, times of the histories.
       labels: Q arrays float32 [events, labels] of the histories, NaN = unknown.
-      context: column context -> [Q] (bytes or float32), of the moment of the request.
-      users: serialized Examples [Q] that carry the users' features.
-      texts: str [Q], what the user had typed, "" = nothing; None where the data set has no text queries.
-      pair_rows, pair_items, pair_labels: int64 [E], int32 [E], float32 [E, labels]: every held-out event, positive or
-        not, as (request, item, labels), for the ranking head.
+      context: context column -> [Q] (bytes or float32) at the moment of the request.
+      users: serialized Examples [Q] with the users' features.
+      texts: str [Q], the text queries, "" = none; None where the data set has no text queries.
+      pair_rows: int64 [E], the request of each held-out event, positive or not; with `pair_items` and `pair_labels`
+        it is what the ranking head is measured on.
+      pair_items: int32 [E], the event's item.
+      pair_labels: float32 [E, labels], NaN = unknown.
     """
 
     queries: Queries
@@ -43,25 +106,31 @@ class Requests:
         return len(self.queries)
 
     def without_texts(self) -> Requests:
-        """The same, as if nobody had typed anything."""
+        """Return the same requests without their text queries."""
         return replace(self, texts=None)
 
 
 @dataclass(frozen=True)
 class _Row:
     history: UserHistory
-    past: np.ndarray  # positions of the events that the request may know
+    past: np.ndarray  # positions of the events before the request
     targets: np.ndarray  # positions of the held-out positives
     events: np.ndarray  # positions of all held-out events
-    moment: int  # position whose time and context are the request's
+    moment: int  # the position whose time, context and text are the request's
+
+    @property
+    def text(self) -> str:
+        return "" if self.history.queries is None else self.history.queries[self.moment].decode()
 
 
 def _rows(history: UserHistory, ordered: bool) -> list[_Row]:
     held_out = np.flatnonzero(history.target)
     if not ordered:
         past = np.flatnonzero(~history.target)
-        sets = _by_text(history, held_out)
-        return [_Row(history, past, one[history.positive[one]], one, int(one[0])) for one in sets]
+        return [
+            _Row(history, past, events[history.positive[events]], events, int(events[0]))
+            for events in _split_by_text(history, held_out)
+        ]
     rows = []
     for position in held_out:
         targets = np.array([position] if history.positive[position] else [], np.int64)
@@ -69,22 +138,22 @@ def _rows(history: UserHistory, ordered: bool) -> list[_Row]:
     return rows
 
 
-def _by_text(history: UserHistory, held_out: np.ndarray) -> list[np.ndarray]:
-    """Held-out events without an order: one set for each text query, one for those without."""
+def _split_by_text(history: UserHistory, held_out: np.ndarray) -> list[np.ndarray]:
+    """Split held-out events without an order into one set for each text query and one for those without."""
     if history.queries is None or not len(held_out):
         return [held_out] if len(held_out) else []
-    typed = history.queries[held_out]
-    return [held_out[typed == text] for text in dict.fromkeys(typed.tolist())]
+    texts = history.queries[held_out]
+    return [held_out[texts == text] for text in dict.fromkeys(texts.tolist())]
 
 
-def make_requests(
-    histories: Sequence[UserHistory], schema: Schema, *, limit: int | None = None, seed: int = 0
-) -> Requests:
-    """One request for each held-out event, with the history up to it and what the user had typed; one for each user (and
-    text) where events have no order.
+def make_requests(histories: Sequence[UserHistory], schema: Schema, *, limit: int | None = None, seed: int = 0) -> Requests:
+    """Make a request of each held-out event, with the history before it; of each user (and text) without an order.
 
     Args:
+      histories: one for each user.
+      schema: says whether events have an order, and which context columns there are.
       limit: at most so many requests, drawn at random under `seed`; None: all.
+      seed: of the draw.
     """
     rows = [row for history in histories for row in _rows(history, schema.ordered)]
     if limit is not None and len(rows) > limit:
@@ -110,14 +179,10 @@ def make_requests(
         pair_labels=np.concatenate(
             [row.history.labels[row.events] for row in rows] or [np.zeros([0, len(schema.labels)], np.float32)]
         ),
-        texts=np.array([_text(row) for row in rows], np.str_) if schema.has_queries else None,
+        texts=np.array([row.text for row in rows], np.str_) if schema.has_queries else None,
     )
 
 
-def _text(row: _Row) -> str:
-    return "" if row.history.queries is None else row.history.queries[row.moment].decode()
-
-
 def with_targets(queries: Queries) -> Queries:
-    """Those that have something to find: an event that is no positive is history and a label, not a target."""
+    """Return the queries that have a target; a held-out event that is no positive is history and a label only."""
     return queries.take(np.array([len(targets) > 0 for targets in queries.targets], bool))

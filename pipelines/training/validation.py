@@ -13,8 +13,7 @@ from scipy.special import expit, logsumexp
 from pipelines.evaluation.calibration import platt
 from pipelines.scoring import metrics
 from pipelines.scoring.model_scorer import ModelScorer
-from pipelines.scoring.queries import Queries
-from pipelines.scoring.requests import Requests, with_targets
+from pipelines.scoring.requests import Queries, Requests, with_targets
 from tfrecs.errors import DivergedError
 
 RANKING = ("recall@20", "ndcg@10", "mrr")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import json
 import os
@@ -19,6 +18,7 @@ from pipelines.config import Config, TuneConfig
 from pipelines.model.session import records_id
 from pipelines.reporting.report import MARKDOWN_FILE
 from pipelines.reporting.tune_report import LEAST_TRIALS, Outcome, TuneReport, short, write_tune_report
+from pipelines.runs.locks import LOCK_FILE, lock_folder
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import CONFIG_FILE, RunFolder, write_text
 from pipelines.training.trainer import BEST_BY, Trainer, TrainJob
@@ -28,7 +28,7 @@ from tfrecs.errors import DataError, DivergedError, SpecError
 if TYPE_CHECKING:
     import optuna
 
-STORAGE_FILE, TRIALS_FOLDER, LOCK_FILE = "study.db", "trials", ".lock"
+STORAGE_FILE, TRIALS_FOLDER = "study.db", "trials"
 METRIC = f"valid_{BEST_BY}"
 _STUDY = "triptych"
 
@@ -111,12 +111,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
     """Raises DataError where another search is at work in the folder, or it holds something else."""
     if folder.exists() and any(folder.iterdir()) and not (folder / LOCK_FILE).is_file():
         raise DataError(f"{folder}: not empty and not a search of ours; give --out a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK_FILE).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(f"{folder}: another search is at work there; wait for it to end") from error
+    with lock_folder(folder, DataError(f"{folder}: another search is at work there; wait for it to end"), keep=True):
         yield
 
 

@@ -26,7 +26,7 @@ from benchmarks.quality.peers.table import ALL, CATEGORIES, EACH, PEERS, Peer, g
 from benchmarks.quality.peers.tfrs_tutorial import fit as tutorial
 from pipelines.item_item.content_similarity import likeness
 from pipelines.item_item.statistics import ease_weights, succession
-from pipelines.scoring.queries import Queries
+from pipelines.scoring.requests import Queries
 
 
 def rows(*values: list[float]) -> sp.csr_matrix:

@@ -20,7 +20,7 @@ from benchmarks.quality.tuning import best_point
 from benchmarks.quality.variants import Variant, changed_spec, records_of, shuffled_rows
 from pipelines.config import load_config
 from pipelines.scoring import metrics
-from pipelines.scoring.queries import Queries
+from pipelines.scoring.requests import Queries
 from tfrecs.errors import SpecError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from pipelines.evaluation.baselines import (
     random_scorer,
 )
 from pipelines.scoring import metrics
-from pipelines.scoring.queries import Queries
+from pipelines.scoring.requests import Queries
 
 # User 0 met items 0 and 1, user 1 all three, user 2 item 0: norms sqrt 3, sqrt 2 and 1; products 01: 2, 02: 1, 12: 1.
 TRAIN = interaction_matrix([0, 0, 1, 1, 1, 2], [0, 1, 0, 1, 2, 0], num_users=3, num_items=3)

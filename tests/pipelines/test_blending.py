@@ -11,7 +11,7 @@ from pipelines.hybrid.fit import _best_linear, _best_softness, _there, softened
 from pipelines.item_item.likelihood import Shares, most_likely
 from pipelines.item_item.statistics import Linear
 from pipelines.item_item.weights import Blend
-from pipelines.scoring.queries import Queries
+from pipelines.scoring.requests import Queries
 from tfrecs.errors import DataError
 from towers.hybrid import (
     BIAS,

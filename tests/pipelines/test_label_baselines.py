@@ -8,8 +8,7 @@ import pytest
 from pipelines.evaluation.label_baselines import choose_bias, fit_bias, popularity_line, predict_bias
 from pipelines.evaluation.rerank import Retrieved, choose_weight, reordered
 from pipelines.scoring.metrics import Ranking
-from pipelines.scoring.queries import Queries
-from pipelines.scoring.requests import Requests
+from pipelines.scoring.requests import Queries, Requests
 
 
 def requests(histories: list[list[int]], labels: list[list[float]], pairs: list[tuple[int, int, float]]) -> Requests:

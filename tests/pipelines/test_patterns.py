@@ -9,7 +9,7 @@ from whole import Whole
 from pipelines.evaluation.exposure import exposure, popularity_groups, weight_groups
 from pipelines.evaluation.missing_modalities import ALL, HALF, NOTHING, SHUFFLED, choose_patterns, shuffled_presence
 from pipelines.scoring.metrics import Ranking
-from pipelines.scoring.queries import Queries
+from pipelines.scoring.requests import Queries
 
 
 def test_every_subset_where_there_is_room() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.evaluation.diversity_curve import accuracy_diversity_curve
 from pipelines.reporting.plots import labelled_points
-from pipelines.scoring.queries import Queries
+from pipelines.scoring.requests import Queries
 
 # Ten groups of eight items; those of a group are alike, items of different groups are orthogonal.
 GROUPS, EACH = 10, 8

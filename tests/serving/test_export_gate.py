@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from pipelines.exporting import exporter as export
 from pipelines.exporting.exporter import ExportJob, make_module
 from pipelines.exporting.parity import _close
 from pipelines.model.session import Session
+from pipelines.runs.locks import lock_folder
 from serving.export_check.gate import STOCK_OPS, TEXT_OPS, unknown_ops
 from serving.graph.signatures import ServingModule
 from tfrecs.errors import ExportError
@@ -104,14 +103,11 @@ def test_two_exports_do_not_write_into_one_folder_at_a_time(
     whole: Whole, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "load_trained", lambda folder: session)
-    (tmp_path / "demo").mkdir()
-    other = os.open(tmp_path / "demo", os.O_RDONLY)
-    fcntl.flock(other, fcntl.LOCK_EX)
-    try:
-        with pytest.raises(ExportError, match="another export is writing there"):
-            export.run(ExportJob(whole.run, tmp_path / "demo"))
-    finally:
-        os.close(other)
+    with (
+        lock_folder(tmp_path / "demo", AssertionError("nobody else writes there")),
+        pytest.raises(ExportError, match="another export is writing there"),
+    ):
+        export.run(ExportJob(whole.run, tmp_path / "demo"))
 
 
 def test_what_the_gate_measured_is_kept_with_the_version(whole: Whole) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from pipelines.scoring.queries import Queries, Scorer
+from pipelines.scoring.requests import Queries, Scorer
 
 __all__ = ["Ask", "Fit", "Training", "linear", "load_queries", "load_training", "profiles", "save_queries"]
 __all__ += ["save_training", "user_rows"]

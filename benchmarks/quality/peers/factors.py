@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from benchmarks.quality.peers.base import Ask, Training, profiles, user_rows
 from benchmarks.quality.peers.content import chosen, kernel, ridge
-from pipelines.scoring.queries import Queries, Scorer
+from pipelines.scoring.requests import Queries, Scorer
 
 
 def fold_in(asked: sp.csr_matrix, items: np.ndarray, *, regularization: float, alpha: float) -> np.ndarray:

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from benchmarks.quality.peers.base import Ask, Training
 from pipelines.evaluation.baselines import item_knn_scorer, item_similarities, popularity_scorer
 from pipelines.item_item.statistics import succession
-from pipelines.scoring.queries import Queries, Scorer
+from pipelines.scoring.requests import Queries, Scorer
 
 
 def popularity(training: Training, params: Mapping[str, Any], seed: int) -> Ask:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.quality.peers.base import Ask, Training
-from pipelines.scoring.queries import Queries, Scorer
+from pipelines.scoring.requests import Queries, Scorer
 
 # Lists that are longer than what is measured; the other items of the catalogue get no score.
 _DEPTH = 100

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.quality.peers.base import Ask, Training, user_rows
-from pipelines.scoring.queries import Queries
+from pipelines.scoring.requests import Queries
 
 
 def fit(training: Training, params: Mapping[str, Any], seed: int) -> Ask:
