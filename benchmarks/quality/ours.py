@@ -62,8 +62,9 @@ def lists(run: Path, split: Split) -> dict[str, Answers]:
     count, batch, learned = len(session.catalogue), session.config.evaluate.batch, scorers["test"].hybrid
 
     def ranked(name: str, queries: Queries, explore: float) -> np.ndarray:
-        scorers[name].hybrid = None if learned is None else learned.exploring(explore)
-        return metrics.rank(scorers[name], queries, num_items=count, depth=DEPTH, batch=batch).items
+        hybrid = None if learned is None else learned.exploring(explore)
+        scorer = scorers[name].with_items(scorers[name].table, hybrid, scorers[name].words)
+        return metrics.rank(scorer, queries, num_items=count, depth=DEPTH, batch=batch).items
 
     result = {}
     for name in SLICES:

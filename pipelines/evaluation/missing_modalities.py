@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ def missing_patterns(
     """The same requests, where items have some of their content alone.
 
     Args:
-      scorer: of the requests; what is changed of it is put back afterwards.
+      scorer: of the requests.
       queries: with a target each.
       variant: the catalogue with some of its content.
       limit: at most so many subsets.
@@ -89,23 +89,18 @@ def missing_patterns(
     order = rng.permutation(len(presence))
     cases.append((HALF, names, shuffled_presence(presence, 0.5, rng), None))
     cases.append((SHUFFLED, names, presence[order], order))
-    measure = _measurer(scorer, queries, depth, batch)
-    before, hybrid, words = scorer.table, scorer.hybrid, scorer.words
     rows = []
-    try:
-        for title, part, there, whose in cases:
-            row: dict[str, Any] = {"content": title, "modalities": part, "queries": len(queries)}
-            scorer.table, scorer.hybrid = variant(there, whose)
-            scorer.words = None if words is None else words.with_content(there, whose)
-            row |= measure()
-            encodings = {
-                name: value if whose is None else tf.gather(value, whose) for name, value in model.cache.items()
-            }
-            # What was counted of an item is known by its id too.
-            scorer.table, scorer.hybrid = model.items_by_content(tf.constant(there), encodings)[0], None
-            rows.append(row | {f"content_only_{name}": value for name, value in measure().items()})
-    finally:
-        scorer.table, scorer.hybrid, scorer.words = before, hybrid, words
+    for title, part, case_presence, donors in cases:
+        words = None if scorer.words is None else scorer.words.with_content(case_presence, donors)
+        measured = _measure(scorer.with_items(*variant(case_presence, donors), words), queries, depth, batch)
+        encodings = {
+            name: value if donors is None else tf.gather(value, donors) for name, value in model.cache.items()
+        }
+        # Without the hybrid score: its item-item statistics know an item by its id.
+        embeddings = model.items_by_content(tf.constant(case_presence), encodings)[0]
+        content_only = _measure(scorer.with_items(embeddings, None, words), queries, depth, batch)
+        row: dict[str, Any] = {"content": title, "modalities": part, "queries": len(queries), **measured}
+        rows.append(row | {f"content_only_{name}": value for name, value in content_only.items()})
     return rows
 
 
@@ -115,9 +110,6 @@ def _title(part: Sequence[str], names: Sequence[str]) -> str:
     return " + ".join(part)
 
 
-def _measurer(scorer: ModelScorer, queries: Queries, depth: int, batch: int) -> Callable[[], dict[str, float]]:
-    def measure() -> dict[str, float]:
-        ranking = metrics.rank(scorer, queries, num_items=len(scorer.table), depth=depth, batch=batch)
-        return {name: float(metrics.per_query(ranking, queries, name).mean()) for name in _MEASURED}
-
-    return measure
+def _measure(scorer: ModelScorer, queries: Queries, depth: int, batch: int) -> dict[str, float]:
+    ranking = metrics.rank(scorer, queries, num_items=len(scorer.table), depth=depth, batch=batch)
+    return {name: float(metrics.per_query(ranking, queries, name).mean()) for name in _MEASURED}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -50,6 +51,20 @@ class ModelScorer:
         self._request = tf.function(self._last_states, reduce_retracing=True)
         self._search = tf.function(self._found, reduce_retracing=True)
         self._head = tf.function(self._label_logits, reduce_retracing=True)
+
+    def with_items(
+        self, embeddings: tf.Tensor, hybrid: HybridScore | None = None, words: Words | None = None
+    ) -> ModelScorer:
+        """Return a scorer of the same requests over other item embeddings; it shares the graphs that were traced.
+
+        Args:
+          embeddings: float [N, D].
+          hybrid: over these items; None: the towers' scores alone.
+          words: of the texts of these items; None: without lexical scores.
+        """
+        scorer = copy.copy(self)
+        scorer.table, scorer.hybrid, scorer.words = embeddings, hybrid, words
+        return scorer
 
     def _label_logits(self, states: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
         return {} if self.model.ranking is None else self.model.ranking.logits(states, items, training=False)
