@@ -93,9 +93,7 @@ def missing_patterns(
     for title, part, case_presence, donors in cases:
         words = None if scorer.words is None else scorer.words.with_content(case_presence, donors)
         measured = _measure(scorer.with_items(*variant(case_presence, donors), words), queries, depth, batch)
-        encodings = {
-            name: value if donors is None else tf.gather(value, donors) for name, value in model.cache.items()
-        }
+        encodings = {name: value if donors is None else tf.gather(value, donors) for name, value in model.cache.items()}
         # Without the hybrid score: its item-item statistics know an item by its id.
         embeddings = model.items_by_content(tf.constant(case_presence), encodings)[0]
         content_only = _measure(scorer.with_items(embeddings, None, words), queries, depth, batch)

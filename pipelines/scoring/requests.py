@@ -146,7 +146,9 @@ def _split_by_text(history: UserHistory, held_out: np.ndarray) -> list[np.ndarra
     return [held_out[texts == text] for text in dict.fromkeys(texts.tolist())]
 
 
-def make_requests(histories: Sequence[UserHistory], schema: Schema, *, limit: int | None = None, seed: int = 0) -> Requests:
+def make_requests(
+    histories: Sequence[UserHistory], schema: Schema, *, limit: int | None = None, seed: int = 0
+) -> Requests:
     """Make a request of each held-out event, with the history before it; of each user (and text) without an order.
 
     Args:
