@@ -13,8 +13,10 @@ import tensorflow as tf
 from tfrecs.build.windows import Window
 from tfrecs.schema import ShardInfo
 
+Payloads = Mapping[str, tf.train.Feature]  # Feature name -> its payload.
 
-def item_example(item_id: str, title: str, payloads: Mapping[str, tf.train.Feature]) -> tf.train.Example:
+
+def item_example(item_id: str, title: str, payloads: Payloads) -> tf.train.Example:
     """One item: `item_id`, `title` and, per feature, its payload under `items/<name>`."""
     feature = {"item_id": _of_bytes([item_id.encode()]), "title": _of_bytes([title.encode()])}
     feature |= {f"items/{name}": payload for name, payload in payloads.items()}
@@ -25,7 +27,7 @@ def window_example(
     user_id: str,
     window: Window,
     columns: Mapping[str, np.ndarray],
-    payloads: Mapping[str, tf.train.Feature],
+    payloads: Payloads,
     new: np.ndarray | None = None,
 ) -> tf.train.Example:
     """One user window of T events, oldest first.

@@ -33,7 +33,7 @@ SPLITS = ("train", "valid", "test")
 FORMAT_VERSION = 1
 
 
-class _Frozen(BaseModel):
+class _SchemaModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # What most data sets lack: it is written only where it is there, so that their manifests keep their bytes.
@@ -44,7 +44,7 @@ class _Frozen(BaseModel):
         return {name: value for name, value in handler(self).items() if value or name not in self.optional}
 
 
-class FeatureSchema(_Frozen):
+class FeatureSchema(_SchemaModel):
     """One feature of an item or a user.
 
     Attributes:
@@ -58,7 +58,7 @@ class FeatureSchema(_Frozen):
     params: dict[str, Any] = {}
 
 
-class LabelSchema(_Frozen):
+class LabelSchema(_SchemaModel):
     """One output of the ranking head. `range` is (low, high) of a regression target in its own unit."""
 
     name: str
@@ -66,7 +66,7 @@ class LabelSchema(_Frozen):
     range: tuple[float, float] | None = None
 
 
-class ContextSchema(_Frozen):
+class ContextSchema(_SchemaModel):
     """Something known about the moment of a request.
 
     `source` "time": derived in the graph from the request's time (`hour`, `weekday`, UTC); "column": an input of
@@ -81,7 +81,7 @@ class ContextSchema(_Frozen):
     std: float = 1.0
 
 
-class Schema(_Frozen):
+class Schema(_SchemaModel):
     """Everything that reader, towers, signatures and evaluation iterate over.
 
     Attributes:
@@ -120,14 +120,14 @@ class Schema(_Frozen):
         raise KeyError(name)
 
 
-class ShardInfo(_Frozen):
+class ShardInfo(_SchemaModel):
     name: str
     records: int
     bytes: int
     sha256: str
 
 
-class SplitInfo(_Frozen):
+class SplitInfo(_SchemaModel):
     """`examples` are user windows; `events` are the prediction targets in them, of which `queries` have a text query;
     times are unix seconds."""
 
@@ -144,7 +144,7 @@ class SplitInfo(_Frozen):
 Action = Literal["build", "append", "resplit"]
 
 
-class Addition(_Frozen):
+class Addition(_SchemaModel):
     """One entry of the manifest's history.
 
     Attributes:
@@ -167,7 +167,7 @@ class Addition(_Frozen):
     versions: dict[str, str]
 
 
-class Manifest(_Frozen):
+class Manifest(_SchemaModel):
     """`manifest.json`.
 
     Attributes:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.config import BuildConfig, Config
 from pipelines.runs.progress import Advance, progress, say
-from tfrecs.append.append import Appended, append
+from tfrecs.append.appender import Appended, append
 from tfrecs.build import builder
 from tfrecs.build.beam import make_with_beam
 from tfrecs.errors import SpecError

@@ -29,8 +29,7 @@ from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import Queries, Requests, Scorer, make_requests, with_targets
 from tfrecs.demo.world import oracle_scores
 from tfrecs.errors import DataError
-from tfrecs.reading.labelled import load_labelled_events
-from tfrecs.reading.reader import load_histories
+from tfrecs.reading.reader import load_histories, load_labelled_events
 
 
 @dataclass(frozen=True)

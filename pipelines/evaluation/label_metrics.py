@@ -17,7 +17,7 @@ from pipelines.scoring import metrics
 from pipelines.scoring.metrics import Ranking
 from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import Requests, Scorer, with_targets
-from tfrecs.reading.labelled import LabelledEvents
+from tfrecs.reading.reader import LabelledEvents
 from tfrecs.schema import LabelSchema
 
 _CLIP = 0.01  # a bias model is not sure of anything beyond this, before it is calibrated

@@ -1,4 +1,4 @@
-"""Reads what `tfrecs.reading.findings` judges out of records, and a sample of items decoded."""
+"""Reads what `tfrecs.reading.record_checks` judges out of records, and a sample of items decoded."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from pipelines.config import InspectConfig
 from pipelines.inspection.item_page import descriptors
-from tfrecs.reading import findings
+from tfrecs.reading import record_checks
 from tfrecs.reading.reader import item_features, shard_paths
-from tfrecs.reading.stored import stored_events
+from tfrecs.reading.stored_records import stored_events
 from tfrecs.records import is_missing
 from tfrecs.schema import REJECTED_FILE, Manifest
 
@@ -63,20 +63,20 @@ def read_sample(records: Path, manifest: Manifest, count: int) -> Sample:
 
 def look(records: Path, manifest: Manifest, sample: Sample, settings: InspectConfig) -> list[str]:
     """All warnings about records."""
-    says = findings.from_manifest(manifest)
+    says = record_checks.from_manifest(manifest)
     for name, payloads in sample.payloads.items():
-        says += findings.one_valued(name, payloads)
+        says += record_checks.one_valued(name, payloads)
     vectors = {feature.name: descriptors(feature, sample.values[feature.name]) for feature in manifest.schema_.items}
-    says += findings.shifted(vectors, sample.presence, settings.reach)
-    pairs = findings.near_duplicates(vectors, sample.presence, settings.likeness)
+    says += record_checks.shifted(vectors, sample.presence, settings.reach)
+    pairs = record_checks.near_duplicates(vectors, sample.presence, settings.likeness)
     if pairs:
         first = ", ".join(f"{sample.ids[i]} and {sample.ids[j]}" for i, j in pairs[:3])
         says.append(f"items: near-duplicates, {len(pairs):,} in pairs ({first}); the same item twice?")
     events = stored_events(records, manifest)
-    says += findings.heavy_users(Counter(events["user"]), settings.heavy)
-    says += findings.ids_off_by_one(sample.ids, list(events["item"].unique()), _unknown_items(records))
+    says += record_checks.heavy_users(Counter(events["user"]), settings.heavy)
+    says += record_checks.ids_off_by_one(sample.ids, list(events["item"].unique()), _unknown_items(records))
     if manifest.schema_.has_time:
-        says += findings.odd_times(events["time"].to_numpy(), int(time.time()))
+        says += record_checks.odd_times(events["time"].to_numpy(), int(time.time()))
     return says
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from small_folder import OPTIONS, event_rows, examples, item_rows, make_folder, run, write_events, write_items
 
-from tfrecs.append.append import Appended, append
+from tfrecs.append.appender import Appended, append
 from tfrecs.schema import Manifest
 from tfrecs.spec.dataset_yaml import load_spec
 

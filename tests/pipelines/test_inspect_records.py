@@ -12,7 +12,7 @@ from small_folder import event_rows, item_rows, make_folder, run, write_events, 
 
 from pipelines.cli import main
 from pipelines.inspection.item_page import descriptors, rendered
-from tfrecs.reading import findings
+from tfrecs.reading import record_checks
 from tfrecs.schema import FeatureSchema
 
 NOW = 1_700_000_000
@@ -28,28 +28,28 @@ def clustered(count: int, move: int) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("move", [1, -2])
 def test_rows_out_of_line_are_found_with_their_distance(move: int) -> None:
-    (line,) = findings.shifted(clustered(300, move), np.ones([300, 2], bool), 3)
+    (line,) = record_checks.shifted(clustered(300, move), np.ones([300, 2], bool), 3)
     assert f"moved by {-move:+d} rows" in line
 
 
 def test_rows_in_line_and_features_without_relation_are_no_finding() -> None:
-    assert findings.shifted(clustered(300, 0), np.ones([300, 2], bool), 3) == []
-    assert findings.shifted(clustered(300, 150), np.ones([300, 2], bool), 3) == []
+    assert record_checks.shifted(clustered(300, 0), np.ones([300, 2], bool), 3) == []
+    assert record_checks.shifted(clustered(300, 150), np.ones([300, 2], bool), 3) == []
 
 
 def test_a_feature_with_one_value_or_a_placeholder_is_named() -> None:
-    assert "all 5 items" in findings.one_valued("image", [b"a"] * 5)[0]
-    assert "4 of 10 items" in findings.one_valued("image", [b"a"] * 4 + [bytes([n]) for n in range(6)])[0]
-    assert findings.one_valued("image", [bytes([n]) for n in range(10)]) == []
+    assert "all 5 items" in record_checks.one_valued("image", [b"a"] * 5)[0]
+    assert "4 of 10 items" in record_checks.one_valued("image", [b"a"] * 4 + [bytes([n]) for n in range(6)])[0]
+    assert record_checks.one_valued("image", [bytes([n]) for n in range(10)]) == []
 
 
 def test_near_duplicates_are_alike_in_every_feature_that_both_have() -> None:
     text = np.array([[1, 0], [1, 0.01], [1, 0], [0, 1]], np.float32)
     image = np.array([[3, 0], [2, 0], [0, 1], [0, 0]], np.float32)
     presence = np.array([[1, 1], [1, 1], [1, 1], [0, 0]], bool)
-    assert findings.near_duplicates({"text": text, "image": image}, presence, 0.98) == [(0, 1)]
+    assert record_checks.near_duplicates({"text": text, "image": image}, presence, 0.98) == [(0, 1)]
     presence[2, 1] = False  # Now item 2 has nothing but its text.
-    assert findings.near_duplicates({"text": text, "image": image}, presence, 0.98) == [(0, 1), (0, 2), (1, 2)]
+    assert record_checks.near_duplicates({"text": text, "image": image}, presence, 0.98) == [(0, 1), (0, 2), (1, 2)]
 
 
 def test_items_that_share_a_genre_and_nothing_else_are_no_duplicates() -> None:
@@ -58,26 +58,26 @@ def test_items_that_share_a_genre_and_nothing_else_are_no_duplicates() -> None:
     text[39] = text[37]
     presence = np.ones([40, 2], bool)
     presence[:30, 1] = False
-    assert findings.near_duplicates({"genre": genre, "text": text}, presence, 0.98) == [(37, 39)]
+    assert record_checks.near_duplicates({"genre": genre, "text": text}, presence, 0.98) == [(37, 39)]
 
 
 def test_ids_counted_from_another_number_are_named() -> None:
     ids = [str(n) for n in range(20)]
-    assert "look shifted by one" in findings.ids_off_by_one(ids, ids[1:], ["20", "20"])[0]
-    assert findings.ids_off_by_one(ids, ids, ["20"]) == []
-    assert findings.ids_off_by_one(ids, ids[1:], ["77"]) == []
-    assert findings.ids_off_by_one([f"s{n}" for n in ids], [], ["20"]) == []
+    assert "look shifted by one" in record_checks.ids_off_by_one(ids, ids[1:], ["20", "20"])[0]
+    assert record_checks.ids_off_by_one(ids, ids, ["20"]) == []
+    assert record_checks.ids_off_by_one(ids, ids[1:], ["77"]) == []
+    assert record_checks.ids_off_by_one([f"s{n}" for n in ids], [], ["20"]) == []
 
 
 def test_odd_times_and_heavy_users_are_named() -> None:
     seconds = NOW - np.arange(1, 31) * 777
-    assert findings.odd_times(seconds, NOW) == []
-    assert "before 1990" in findings.odd_times(seconds // 1000, NOW)[0]
-    assert "in the future" in findings.odd_times(seconds + 10**9, NOW)[0]
-    assert "midnight" in findings.odd_times(86_400 * np.arange(10_000, 10_030), NOW)[0]
-    assert "second 0" in findings.odd_times(np.append(seconds, 0), NOW)[0]
-    assert "'b' has 3,000" in findings.heavy_users({"a": 10, "b": 3000}, 2000)[0]
-    assert findings.heavy_users({"a": 10}, 2000) == []
+    assert record_checks.odd_times(seconds, NOW) == []
+    assert "before 1990" in record_checks.odd_times(seconds // 1000, NOW)[0]
+    assert "in the future" in record_checks.odd_times(seconds + 10**9, NOW)[0]
+    assert "midnight" in record_checks.odd_times(86_400 * np.arange(10_000, 10_030), NOW)[0]
+    assert "second 0" in record_checks.odd_times(np.append(seconds, 0), NOW)[0]
+    assert "'b' has 3,000" in record_checks.heavy_users({"a": 10, "b": 3000}, 2000)[0]
+    assert record_checks.heavy_users({"a": 10}, 2000) == []
 
 
 def test_sounds_of_different_pitch_differ_and_a_louder_copy_does_not() -> None:

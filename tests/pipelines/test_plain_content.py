@@ -7,7 +7,8 @@ import scipy.sparse as sp
 
 from pipelines.item_item.content_features import standardised, tf_idf
 from pipelines.item_item.content_similarity import likeness
-from tfrecs.media.plain import looks, sounds
+from tfrecs.media.pictures import colours_and_edges
+from tfrecs.media.sounds import band_levels
 
 
 def test_tf_idf_by_hand() -> None:
@@ -36,7 +37,7 @@ def test_pictures_are_told_by_colour_and_by_the_direction_of_edges() -> None:
     red[..., 0] = 255
     across = np.zeros((8, 8, 3))
     across[:, 4:] = 255
-    found = looks(np.stack([red, across, across.transpose(1, 0, 2)]))
+    found = colours_and_edges(np.stack([red, across, across.transpose(1, 0, 2)]))
     assert found[0, 3 * 16] == 1.0  # all pixels in the reddest of the colours
     assert found[0, 64:].sum() == 0.0  # and no edge
     np.testing.assert_allclose(found[1, :64], found[2, :64])  # half black and half white
@@ -47,7 +48,7 @@ def test_pictures_are_told_by_colour_and_by_the_direction_of_edges() -> None:
 def test_sounds_are_told_by_pitch_and_loudness() -> None:
     seconds = np.arange(8000) / 16000
     low, high = (np.sin(2 * np.pi * pitch * seconds) for pitch in (200, 4000))
-    found = sounds(np.stack([low, 0.1 * low, high]))
+    found = band_levels(np.stack([low, 0.1 * low, high]))
     bands = found.shape[1] // 2
     assert found[0, :bands].argmax() == found[1, :bands].argmax() < found[2, :bands].argmax()
     assert found[0, :bands].max() > found[1, :bands].max()

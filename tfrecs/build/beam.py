@@ -1,6 +1,6 @@
 """Shards made by an Apache Beam pipeline: the same shards, on as many machines as its runner has.
 
-What each shard is made of lies as a file in the workplace, and only the names of these files go through the pipeline:
+What each shard is made of lies as a file in the work folder, and only the names of these files go through the pipeline:
 a pipeline's own graph must stay small (Dataflow takes 10 MB). Workers therefore must see the data folder and the
 records under the same paths, on a file system that they share.
 """
@@ -17,18 +17,18 @@ from pathlib import Path
 from tfrecs.build.encoding import encoder
 from tfrecs.errors import DataError, SpecError
 from tfrecs.build.shards import ItemShard, WindowShard
-from tfrecs.build.workplace import Workplace
+from tfrecs.build.work_folder import WorkFolder
 
 _REMEDY = "pip install 'apache-beam' as README says, or leave --runner away to build on this machine"
 
 
 def make_with_beam(
-    place: Workplace, shards: Sequence[ItemShard | WindowShard], *, runner: str, options: Sequence[str]
+    work: WorkFolder, shards: Sequence[ItemShard | WindowShard], *, runner: str, options: Sequence[str]
 ) -> None:
     """Makes those of the shards that are not finished yet; afterwards all are.
 
     Args:
-      place: of the build.
+      work: of the build.
       shards: what to make.
       runner: name of a Beam runner, say DirectRunner, FlinkRunner, DataflowRunner.
       options: the runner's own, as on a command line.
@@ -43,10 +43,10 @@ def make_with_beam(
     except ImportError as error:
         raise SpecError(f"--runner {runner} needs Apache Beam, which is not installed ({error}); {_REMEDY}") from error
     keys = {shard.name: shard.key() for shard in shards}
-    pending = [shard for shard in shards if place.finished(shard.name, keys[shard.name]) is None]
+    pending = [shard for shard in shards if work.finished(shard.name, keys[shard.name]) is None]
     if not pending:
         return
-    tasks = place.folder / "tasks"
+    tasks = work.folder / "tasks"
     shutil.rmtree(tasks, ignore_errors=True)
     tasks.mkdir()
     for shard in pending:
@@ -58,11 +58,11 @@ def make_with_beam(
     with beam.Pipeline(runner=created, options=PipelineOptions(list(options))) as pipeline:
         names = pipeline | "Shards" >> beam.Create([shard.name for shard in pending])
         spread = names | "Spread" >> beam.Reshuffle()
-        _ = spread | "Make" >> beam.Map(partial(make_task, str(place.folder)))
-    missing = [name for name, key in keys.items() if place.finished(name, key) is None]
+        _ = spread | "Make" >> beam.Map(partial(make_task, str(work.folder)))
+    missing = [name for name, key in keys.items() if work.finished(name, key) is None]
     if missing:
         raise DataError(
-            f"{place.records / missing[0]}: made by a worker but not to be seen here; put the records on a file system "
+            f"{work.records / missing[0]}: made by a worker but not to be seen here; put the records on a file system "
             "that all workers share"
         )
     shutil.rmtree(tasks)
@@ -70,14 +70,14 @@ def make_with_beam(
 
 def make_task(folder: str, name: str) -> str:
     """What a worker does: makes one shard, in one thread. Doing it twice at a time, as runners may, does no harm."""
-    place = Workplace(Path(folder))
-    shard, key = pickle.loads((place.folder / "tasks" / name).read_bytes())
+    work = WorkFolder(Path(folder))
+    shard, key = pickle.loads((work.folder / "tasks" / name).read_bytes())
     with tempfile.TemporaryDirectory(dir=folder) as apart:
         if isinstance(shard, ItemShard):
             with encoder(shard.items.features, workers=1, processes=False) as encode:
                 finished = shard.make(Path(apart), key, encode)
         else:
             finished = shard.make(Path(apart), key)
-        (Path(apart) / name).replace(place.records / name)
-    place.finish(finished)
+        (Path(apart) / name).replace(work.records / name)
+    work.finish(finished)
     return name

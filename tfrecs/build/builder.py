@@ -12,8 +12,8 @@ from typing import Any
 
 from tfrecs.errors import DataError
 from tfrecs.build.events import protocol, split_facts, train_counts
-from tfrecs.build.making import Progress, UserPayloads, item_shards, make_items, make_windows, window_shards, write_vocabulary
-from tfrecs.build.plan import Plan, make_plan
+from tfrecs.build.shard_writer import Progress, UserPayloads, item_shards, make_items, make_windows, window_shards, write_vocabulary
+from tfrecs.build.build_plan import BuildPlan, plan_build
 from tfrecs.rejects import Rejects
 from tfrecs.schema import (
     MANIFEST_FILE,
@@ -25,9 +25,9 @@ from tfrecs.schema import (
 )
 from tfrecs.build.shards import ItemShard, WindowShard, versions
 from tfrecs.spec.models import DatasetSpec
-from tfrecs.build.workplace import FinishedShard, Workplace, replace_folder, workplace
+from tfrecs.build.work_folder import FinishedShard, WorkFolder, replace_folder, work_folder
 
-Elsewhere = Callable[[Workplace, Sequence[ItemShard | WindowShard]], None]
+Elsewhere = Callable[[WorkFolder, Sequence[ItemShard | WindowShard]], None]
 
 
 def build(
@@ -88,15 +88,15 @@ def build(
     rejects = Rejects()
     tell("read", 0, 1)
     check_vocabulary(vocabulary_file)
-    plan = make_plan(spec, data, seed=seed, window=window, overlap=overlap, kind_options=kind_options, rejects=rejects)
+    plan = plan_build(spec, data, seed=seed, window=window, overlap=overlap, kind_options=kind_options, rejects=rejects)
     tell("read", 1, 1)
-    with workplace(out) as place:
-        write_vocabulary(place, plan.entities, train_vocabulary, vocabulary_key, vocabulary_file, tell)
+    with work_folder(out) as work:
+        write_vocabulary(work, plan.entities, train_vocabulary, vocabulary_key, vocabulary_file, tell)
         processes = len(plan.items.ids) >= processes_from
         shards = item_shards(plan.items, "items", items_per_shard)
         if elsewhere is not None:
-            elsewhere(place, shards)
-        items = make_items(place, shards, workers, processes, rejects, tell)
+            elsewhere(work, shards)
+        items = make_items(work, shards, workers, processes, rejects, tell)
         payloads = UserPayloads(plan.users.features if plan.users else (), plan.users, workers, rejects)
         pending = {
             split: window_shards(split, several, plan.events.user_ids, plan.columns, payloads, examples_per_shard)
@@ -104,15 +104,15 @@ def build(
         }
         if elsewhere is not None:
             listed = {split: list(several) for split, several in pending.items()}
-            elsewhere(place, [shard for several in listed.values() for shard in several])
+            elsewhere(work, [shard for several in listed.values() for shard in several])
             pending = {split: iter(several) for split, several in listed.items()}
         splits = {
-            split: make_windows(place, split, several, len(plan.windows[split]), tell)
+            split: make_windows(work, split, several, len(plan.windows[split]), tell)
             for split, several in pending.items()
         }
-        manifest = complete(place.records, plan, items, splits, rejects, seed=seed, max_bad=max_bad)
-        place.keep_only(files_of(manifest))
-        replace_folder(out, place.records)
+        manifest = complete(work.records, plan, items, splits, rejects, seed=seed, max_bad=max_bad)
+        work.keep_only(files_of(manifest))
+        replace_folder(out, work.records)
     return manifest
 
 
@@ -141,7 +141,7 @@ def check_vocabulary(file: Path | None) -> None:
 
 def complete(
     folder: Path,
-    plan: Plan,
+    plan: BuildPlan,
     items: Sequence[FinishedShard],
     splits: Mapping[str, Sequence[ShardInfo]],
     rejects: Rejects,

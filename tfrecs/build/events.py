@@ -17,7 +17,7 @@ from tfrecs.build.windows import Window
 
 
 @dataclass(frozen=True)
-class Events:
+class SplitEvents:
     """Attributes:
     frame: the columns of `clean_events` and `split` (int8): users in the order of their ids, splits ascending within
       a user, events of a split oldest first.
@@ -39,7 +39,7 @@ class Events:
         return self.frame[self.frame["split"] == TRAIN]
 
 
-def arrange(frame: pd.DataFrame, spec: DatasetSpec, item_ids: Sequence[str], seed: int) -> Events:
+def arrange(frame: pd.DataFrame, spec: DatasetSpec, item_ids: Sequence[str], seed: int) -> SplitEvents:
     """Sorts and splits clean events, and takes the training events of the cold items out.
 
     Args:
@@ -65,7 +65,7 @@ def arrange(frame: pd.DataFrame, spec: DatasetSpec, item_ids: Sequence[str], see
         raise DataError(f"{spec.interactions.file}: the split leaves no training event; change `split` in the spec")
     user_ids, users = group_users(frame["user"])
     order = np.lexsort((frame["split"].to_numpy(), users))  # Stable: time order stays within a split.
-    return Events(
+    return SplitEvents(
         frame.take(order).reset_index(drop=True), tuple(user_ids), users[order], len(cold), int(dropped.sum())
     )
 
@@ -117,7 +117,7 @@ def count_queries(frame: pd.DataFrame) -> int:
     return int((frame["query"] != "").sum()) if "query" in frame.columns else 0
 
 
-def split_facts(events: Events, split: str, windows: Sequence[Window], *, has_time: bool) -> dict[str, Any]:
+def split_facts(events: SplitEvents, split: str, windows: Sequence[Window], *, has_time: bool) -> dict[str, Any]:
     """What `SplitInfo` says of a split beside its shards; events and times are of the targets."""
     chosen = (events.frame["split"] == SPLITS.index(split)).to_numpy()
     times = events.frame["time"].to_numpy()[chosen]
@@ -132,7 +132,7 @@ def split_facts(events: Events, split: str, windows: Sequence[Window], *, has_ti
     }
 
 
-def protocol(events: Events, spec: DatasetSpec) -> str:
+def protocol(events: SplitEvents, spec: DatasetSpec) -> str:
     """How train and test were made, in one line."""
     said = protocol_of(spec)
     if events.cold_items:

@@ -19,13 +19,11 @@ import tensorflow as tf
 
 from tfrecs.build.feature_table import Entities
 from tfrecs.build.encoding import Encode
-from tfrecs.records import is_missing, item_example, window_example, write_shard
+from tfrecs.records import Payloads, is_missing, item_example, window_example, write_shard
 from tfrecs.rejects import Rejects
 from tfrecs.version import VERSION
 from tfrecs.build.windows import Window
-from tfrecs.build.workplace import FinishedShard
-
-Payloads = Mapping[str, tf.train.Feature]
+from tfrecs.build.work_folder import FinishedShard
 
 
 def versions() -> dict[str, str]:

@@ -15,7 +15,7 @@ import yaml
 
 from tfrecs.demo.audio import play_clip
 from tfrecs.demo.image import draw_poster
-from tfrecs.demo.simulate import Events, simulate
+from tfrecs.demo.simulate import SimulatedEvents, simulate
 from tfrecs.demo.text import describe, entitle
 from tfrecs.demo.world import BLOCKS, MOODS, World
 
@@ -149,7 +149,7 @@ def _unique(factors: np.ndarray, rng: np.random.Generator, taken: set[str]) -> s
     return title
 
 
-def _write_interactions(path: Path, world: World, events: Events) -> None:
+def _write_interactions(path: Path, world: World, events: SimulatedEvents) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["user_id", "item_id", "rating", "timestamp"])

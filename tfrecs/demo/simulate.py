@@ -21,7 +21,7 @@ GENEROSITY = 0.35  # spread of the users' own levels
 
 
 @dataclasses.dataclass(frozen=True)
-class Events:
+class SimulatedEvents:
     """E interactions, oldest first: users, items int64 [E] (indices), times int64 [E] (unix seconds), ratings [E]."""
 
     users: np.ndarray
@@ -30,7 +30,7 @@ class Events:
     ratings: np.ndarray
 
 
-def simulate(rng: np.random.Generator, items: int, users: int, interactions: int) -> tuple[World, Events]:
+def simulate(rng: np.random.Generator, items: int, users: int, interactions: int) -> tuple[World, SimulatedEvents]:
     """Draws a world and its interactions. Raises SpecError where the three sizes do not go together."""
     counts = _event_counts(rng, items, users, interactions)
     centres, factors, moods, popularity = draw_items(rng, items)
@@ -52,7 +52,7 @@ def simulate(rng: np.random.Generator, items: int, users: int, interactions: int
     chosen, liking = _choose(rng, world, owner, times)
     ratings = _rate(rng, owner, liking)
     order = np.lexsort((owner, times))
-    return world, Events(owner[order], chosen[order], times[order], ratings[order])
+    return world, SimulatedEvents(owner[order], chosen[order], times[order], ratings[order])
 
 
 def _event_counts(rng: np.random.Generator, items: int, users: int, interactions: int) -> np.ndarray:

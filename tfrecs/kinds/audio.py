@@ -10,11 +10,9 @@ import numpy as np
 import tensorflow as tf
 from pydantic import Field
 
-from tfrecs.kinds.base import Feature, Note, bytes_payload, decode_each
-from tfrecs.kinds.options import Options, validated
-from tfrecs.media.plain import sounds
+from tfrecs.kinds.base import Feature, Note, Options, bytes_payload, decode_each, validated
 from tfrecs.media.resample import compiled_resample, resample
-from tfrecs.media.sounds import LEAST_SECONDS, RATES, read_middle
+from tfrecs.media.sounds import LEAST_SECONDS, RATES, band_levels, read_middle
 from tfrecs.schema import FeatureSchema
 
 _FULL_SCALE = 32768.0
@@ -93,4 +91,4 @@ class AudioFeature(Feature):
         return clip, tf.cast(length, tf.float32) >= LEAST_SECONDS * self.params.rate
 
     def plain(self, values: np.ndarray) -> np.ndarray:
-        return sounds(values)
+        return band_levels(values)

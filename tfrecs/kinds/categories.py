@@ -12,8 +12,7 @@ import tensorflow as tf
 from pydantic import Field
 
 from tfrecs.errors import DataError
-from tfrecs.kinds.base import Feature, Note, bytes_payload
-from tfrecs.kinds.options import Options, validated
+from tfrecs.kinds.base import Feature, Note, Options, bytes_payload, validated
 from tfrecs.kinds.text import strip
 from tfrecs.schema import FeatureSchema
 from tfrecs.tables.cells import cells, clean, is_missing

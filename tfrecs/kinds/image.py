@@ -13,10 +13,8 @@ import tensorflow as tf
 from PIL import Image
 from pydantic import Field
 
-from tfrecs.kinds.base import Feature, Note, bytes_payload, decode_each
-from tfrecs.kinds.options import Options, validated
-from tfrecs.media.pictures import read_rgb
-from tfrecs.media.plain import looks
+from tfrecs.kinds.base import Feature, Note, Options, bytes_payload, decode_each, validated
+from tfrecs.media.pictures import colours_and_edges, read_rgb
 from tfrecs.schema import FeatureSchema
 
 _QUALITY = 90
@@ -105,7 +103,7 @@ class ImageFeature(Feature):
         return tf.saturate_cast(tf.round(resized), tf.uint8)
 
     def plain(self, values: np.ndarray) -> np.ndarray:
-        return looks(values)
+        return colours_and_edges(values)
 
 
 def _over_white(pixels: tf.Tensor) -> tf.Tensor:

@@ -9,9 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecs.errors import DataError, shorten
-from tfrecs.kinds.base import Feature, Note, float_payload
+from tfrecs.kinds.base import Feature, Note, Options, float_payload, validated
 from tfrecs.kinds.moments import Moments
-from tfrecs.kinds.options import Options, validated
 from tfrecs.schema import FeatureSchema
 from tfrecs.tables.cells import is_missing
 

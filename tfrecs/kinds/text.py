@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrecs.kinds.base import Feature, Note, bytes_payload
-from tfrecs.kinds.options import Options, validated
+from tfrecs.kinds.base import Feature, Note, Options, bytes_payload, validated
 from tfrecs.schema import FeatureSchema
 from tfrecs.tables.cells import joined
 

@@ -10,9 +10,8 @@ import tensorflow as tf
 from pydantic import Field
 
 from tfrecs.errors import DataError, SpecError
-from tfrecs.kinds.base import Feature, Note, float_payload
+from tfrecs.kinds.base import Feature, Note, Options, float_payload, validated
 from tfrecs.kinds.moments import Moments
-from tfrecs.kinds.options import Options, validated
 from tfrecs.schema import FeatureSchema
 from tfrecs.tables.cells import is_missing
 

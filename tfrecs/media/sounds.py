@@ -15,8 +15,7 @@ import tensorflow as tf
 from tfrecs.errors import DataError, TriptychError
 from tfrecs.media import flac, wav
 from tfrecs.media.files import read_piece
-from tfrecs.media.mpeg import is_mpeg_audio
-from tfrecs.media.truncation import cut_short
+from tfrecs.media.mpeg import first_frame, is_mpeg_audio
 
 # What a clip must have at least: one window of the usual spectrogram (25 ms); in less there is no pitch to hear.
 LEAST_SECONDS = 0.025
@@ -25,6 +24,7 @@ RATES = (1_000, 768_000)
 # tensorflow-io (0.37.1) keeps one open file per process: to open another, in any thread, changes what is read from the
 # first one. Without the lock items get the sound of others, and a FLAC beside an Ogg ends the process.
 _ONE_AT_A_TIME = threading.Lock()
+_LONGEST_OGG_PAGE = 65_307
 _REMEDY = "install tensorflow 2.17.1 with tensorflow-io 0.37.1, or convert the clips to WAV"
 
 
@@ -65,9 +65,35 @@ def read_middle(path: Path, seconds: float, note: Callable[[str], None]) -> Soun
             sound = _read_native(path, readable, seconds)
     except OSError as error:
         raise DataError(f"{path.name}: cannot be read ({error.strerror or error})") from error
-    if problem := cut_short(path, magic):
+    if problem := _cut_short(path, magic):
         note(f"{path.name}: {problem}; the part that is there is used")
     return _checked(path, sound)
+
+
+def _cut_short(path: Path, magic: bytes) -> str | None:
+    """What is missing of an MP3 or Ogg file, or None; its first bytes are `magic`. (FLAC fails to decode instead.)"""
+    if magic.startswith(b"OggS"):
+        return _ogg_cut_short(path)
+    return _mp3_cut_short(path, magic)
+
+
+def _mp3_cut_short(path: Path, magic: bytes) -> str | None:
+    """Compares the file's size with what the Xing or Info tag of its first frame says, if it has one."""
+    start = first_frame(magic)
+    frame = read_piece(path, start, 200)
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if at < 0 or len(frame) < at + 16 or frame[at + 7] & 3 != 3:
+        return None
+    promised = start + int.from_bytes(frame[at + 12 : at + 16], "big")
+    size = path.stat().st_size
+    return f"cut short ({size} of {promised} bytes)" if size < promised else None
+
+
+def _ogg_cut_short(path: Path) -> str | None:
+    """The last page of a stream has a flag that says so (RFC 3533, section 6)."""
+    tail = read_piece(path, -_LONGEST_OGG_PAGE, _LONGEST_OGG_PAGE)
+    flags = tail[tail.rfind(b"OggS") + 5 :][:1]
+    return None if flags and flags[0] & 4 else "cut short (its last page is missing)"
 
 
 def _refuse_unreadable(path: Path, magic: bytes) -> None:
@@ -141,3 +167,13 @@ def _checked(path: Path, sound: Sound) -> Sound:
 def _reason(error: tf.errors.OpError) -> str:
     """The message without TensorFlow's brackets around it."""
     return " ".join(error.message.split("}} ")[-1].split(" [Op:")[0].split())
+
+
+def band_levels(waves: np.ndarray) -> np.ndarray:
+    """float [B, 64]: mean and deviation over time of the log power in 32 bands, log-spaced, of waves [B, samples]."""
+    window, hop, bands = 1024, 512, 32
+    frames = np.lib.stride_tricks.sliding_window_view(np.asarray(waves, np.float32), window, axis=1)[:, ::hop]
+    power = np.abs(np.fft.rfft(frames * np.hanning(window))) ** 2
+    edges = np.unique(np.geomspace(2, power.shape[-1], bands + 1).astype(int))
+    banded = np.log(np.add.reduceat(power, edges[:-1], axis=-1) + 1e-6)
+    return np.concatenate([banded.mean(axis=1), banded.std(axis=1)], axis=1)

@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecs.errors import DataError
-from tfrecs.reading.cutting import cut_windows
 from tfrecs.reading.data_service import served
 from tfrecs.reading.features import feature_for, parse_batch
+from tfrecs.reading.windowing import cut_windows
 from tfrecs.schema import Manifest, Schema, ShardInfo
 
 _PARSED = 256  # Examples that one op parses: one by one, the calls cost several times the parsing.
@@ -133,7 +133,7 @@ def training_windows(
     Args:
       ids: the catalogue's item ids [N].
       length: L.
-      stride: see `tfrecs.reading.cutting.window_slices`.
+      stride: see `tfrecs.reading.windowing.window_slices`.
       permutation_seed: where the data has no order, the events of an Example are shuffled under it; None: as they are.
       service: address of a tf.data service whose workers read and cut, each its share of the shards; the windows and
         their order are the same. Its workers must see the records under the same absolute path. None: this process.
@@ -251,3 +251,34 @@ def load_training_events(records: str | Path, manifest: Manifest, ids: np.ndarra
         items = np.array([position[item] for item in events["item_ids"].flat_values.numpy()], np.int32)
         parts.append((users[kept], items[kept], events["times"].flat_values.numpy()[kept]))
     return TrainingEvents(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+@dataclass(frozen=True)
+class LabelledEvents:
+    """Every training event once: `items` int32 [E] (positions), `labels` float32 [E, labels], NaN = unknown."""
+
+    items: np.ndarray
+    labels: np.ndarray
+
+
+def load_labelled_events(records: str | Path, manifest: Manifest, ids: np.ndarray) -> LabelledEvents:
+    """Reads the training split; events that a later window repeats as history are left out.
+
+    Args:
+      ids: the catalogue's item ids [N].
+
+    Raises:
+      DataError: a shard is missing or not of the size that the manifest says.
+    """
+    schema = manifest.schema_
+    spec = event_spec(schema)
+    position = {item.encode(): index for index, item in enumerate(ids.tolist())}
+    items, labels = [np.zeros([0], np.int32)], [np.zeros([0, len(schema.labels)], np.float32)]
+    for serialized in tf.data.TFRecordDataset(shard_paths(records, manifest.splits["train"].shards)).batch(256):
+        events = tf.io.parse_example(serialized, spec)
+        kept = events["is_target"].flat_values.numpy() > 0
+        found = [position[item] for item in events["item_ids"].flat_values.numpy()[kept]]
+        items.append(np.array(found, np.int32))
+        columns = [events[f"labels/{label.name}"].flat_values.numpy()[kept] for label in schema.labels]
+        labels.append(np.stack(columns, axis=-1) if columns else np.zeros([len(found), 0], np.float32))
+    return LabelledEvents(np.concatenate(items), np.concatenate(labels))

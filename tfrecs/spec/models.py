@@ -34,7 +34,7 @@ def _named(names: Iterable[str], reserved: frozenset[str] = frozenset()) -> None
             raise ValueError(f"the name {name!r} is taken by the serving signatures; rename it")
 
 
-class _Frozen(BaseModel):
+class _SpecModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -89,7 +89,7 @@ class FeatureSpec(BaseModel):
         return tuple(name for name in (self.column, self.row) if name is not None)
 
 
-class _TableSpec(_Frozen):
+class _TableSpec(_SpecModel):
     """A table. `encoding`: of csv and tsv that are neither UTF-8 nor begin with a byte order mark, such as latin-1."""
 
     encoding: str | None = None
@@ -134,7 +134,7 @@ class UsersSpec(_TableSpec):
         return features
 
 
-class LabelSpec(_Frozen):
+class LabelSpec(_SpecModel):
     """One task of the ranking head: `at_least` makes it binary, `range` a regression in the column's own unit."""
 
     column: str
@@ -150,7 +150,7 @@ class LabelSpec(_Frozen):
         return self
 
 
-class PositiveSpec(_Frozen):
+class PositiveSpec(_SpecModel):
     """Rows with a value of at least `at_least` are positives for retrieval."""
 
     column: str
@@ -201,7 +201,7 @@ class InteractionsSpec(_TableSpec):
         return context in TIME_CONTEXT and self.time is not None
 
 
-class _SplitSpec(_Frozen):
+class _SplitSpec(_SpecModel):
     cold_items: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
@@ -235,7 +235,7 @@ class ColumnSplit(_SplitSpec):
 SplitSpec = Annotated[TimeSplit | LeaveLastSplit | ColumnSplit, Field(discriminator="by")]
 
 
-class DatasetSpec(_Frozen):
+class DatasetSpec(_SpecModel):
     """`dataset.yaml`. `split` left out means by time where there is time, else leave_last."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")

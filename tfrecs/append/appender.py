@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from tfrecs.append.additions import count_late, merge, new_events, new_items, split_anew, with_splits
-from tfrecs.append.grown import KindOptions, check_spec, grown_manifest
+from tfrecs.append.manifest_update import KindOptions, check_spec, updated_manifest
+from tfrecs.append.new_rows import count_late, merge, new_events, new_items, split_anew, with_splits
 from tfrecs.build.events import example_columns
 from tfrecs.build.feature_table import Entities, read_entities
-from tfrecs.build.making import Progress, UserPayloads, item_shards, make_items, make_windows, window_shards
-from tfrecs.build.workplace import FinishedShard, replace_file, workplace
+from tfrecs.build.shard_writer import Progress, UserPayloads, item_shards, make_items, make_windows, window_shards
+from tfrecs.build.work_folder import FinishedShard, replace_file, work_folder
 from tfrecs.reading.features import features_for
 from tfrecs.reading.reader import shard_paths
-from tfrecs.reading.stored import stored_events, stored_item_ids, stored_user_payloads
+from tfrecs.reading.stored_records import stored_events, stored_item_ids, stored_user_payloads
 from tfrecs.rejects import Rejects, source_of
 from tfrecs.schema import MANIFEST_FILE, REJECTED_FILE, Action, Addition, Manifest, ShardInfo, files_of
 from tfrecs.spec.models import DatasetSpec
@@ -84,7 +84,7 @@ def append(
     tell = progress or (lambda stage, done, total: None)
     out = Path(os.path.abspath(out))
     Manifest.load(out)
-    with workplace(out) as place:
+    with work_folder(out) as work:
         manifest = Manifest.load(out)  # Again: another append may have ended before this one got its turn.
         shard_paths(out, _all_shards(manifest))
         check_spec(spec, manifest, kind_options)
@@ -107,7 +107,7 @@ def append(
         finished: list[FinishedShard] = []
         if items is not None:
             shards = item_shards(items, f"items-{prefix}", items_per_shard)
-            finished = make_items(place, shards, workers, len(items.ids) >= processes_from, rejects, tell)
+            finished = make_items(work, shards, workers, len(items.ids) >= processes_from, rejects, tell)
         payloads = UserPayloads(features_for(manifest.schema_.users), users, workers, rejects)
         payloads.add(stored_user_payloads(out, manifest, {user for user in merged.user_ids if user not in payloads}))
         columns = example_columns(merged.frame, manifest.schema_)
@@ -116,14 +116,14 @@ def append(
             pending = window_shards(
                 f"{split}-{prefix}", windows, merged.user_ids, columns, payloads, examples_per_shard, merged.new
             )
-            made[split] = make_windows(place, split, pending, len(windows), tell) if windows else []
+            made[split] = make_windows(work, split, pending, len(windows), tell) if windows else []
         listed = _listed(out, manifest)
         fresh = _unlisted(rejects, set(listed), known)
         fresh.enforce(max_bad)
         events = merged.frame if resplit else _together(old, merged.frame[merged.new])
-        grown = grown_manifest(manifest, out, ids, finished, events, made, fresh, now, action)
+        grown = updated_manifest(manifest, out, ids, finished, events, made, fresh, now, action)
         for name in grown.history[-1].shards:
-            (place.records / name).replace(out / name)
+            (work.records / name).replace(out / name)
         lines = [*listed, *(reject.line_of_json() for reject in fresh)]
         replace_file(out / REJECTED_FILE, "".join(f"{line}\n" for line in lines))
         replace_file(out / MANIFEST_FILE, grown.to_json())  # Last: until then, readers see what was there before.

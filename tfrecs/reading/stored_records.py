@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfrecs.build.shards import Payloads
 from tfrecs.reading.reader import event_spec, shard_paths
+from tfrecs.records import Payloads
 from tfrecs.schema import SPLITS, Manifest
 
 _BATCH = 256

@@ -14,7 +14,7 @@ from tfrecs.build.events import count_queries, protocol_of, train_counts
 from tfrecs.build.interactions import label_schemas
 from tfrecs.build.shards import versions
 from tfrecs.build.splits import TRAIN
-from tfrecs.build.workplace import FinishedShard
+from tfrecs.build.work_folder import FinishedShard
 from tfrecs.errors import DataError
 from tfrecs.modalities import row
 from tfrecs.rejects import Rejects
@@ -65,7 +65,7 @@ def _check_options(feature: FeatureSchema, spec: FeatureSpec, kind_options: Kind
         refuse(f"options of feature {feature.name}", feature.params, given)
 
 
-def grown_manifest(
+def updated_manifest(
     manifest: Manifest,
     out: Path,
     ids: Sequence[str],
@@ -85,7 +85,7 @@ def grown_manifest(
     for shard in items:
         present.update(shard.present)
     splits = {
-        name: _grown_split(
+        name: _updated_split(
             manifest.splits[name] if action == "append" else None,
             made[name],
             events[events["split"] == code],
@@ -122,7 +122,7 @@ def grown_manifest(
     )
 
 
-def _grown_split(
+def _updated_split(
     former: SplitInfo | None, shards: Sequence[ShardInfo], events: pd.DataFrame, has_time: bool
 ) -> SplitInfo:
     known = has_time and len(events) > 0

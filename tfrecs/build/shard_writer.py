@@ -15,18 +15,18 @@ from tfrecs.build.feature_table import Entities
 from tfrecs.build.encoding import encoder
 from tfrecs.errors import DataError
 from tfrecs.kinds.base import Feature
-from tfrecs.records import shard_ranges
+from tfrecs.records import Payloads, shard_ranges
 from tfrecs.rejects import Rejects
 from tfrecs.schema import VOCABULARY_FILE, ShardInfo
-from tfrecs.build.shards import ItemShard, Payloads, WindowShard, versions, window_shard
+from tfrecs.build.shards import ItemShard, WindowShard, versions, window_shard
 from tfrecs.build.windows import Window
-from tfrecs.build.workplace import FinishedShard, Workplace
+from tfrecs.build.work_folder import FinishedShard, WorkFolder
 
 Progress = Callable[[str, int, int], None]
 
 
 def write_vocabulary(
-    place: Workplace,
+    work: WorkFolder,
     entities: Sequence[Entities],
     train: Callable[[Iterable[str]], list[str]] | None,
     train_key: str,
@@ -35,11 +35,11 @@ def write_vocabulary(
 ) -> None:
     """Writes `vocab.txt`: the one given, or one trained on all texts; none where there is nothing to train."""
     if given is not None:
-        shutil.copyfile(given, place.records / VOCABULARY_FILE)
+        shutil.copyfile(given, work.records / VOCABULARY_FILE)
         return
     texts = [text for part in entities for text in _texts(part)]
     if train is None or not texts:
-        (place.records / VOCABULARY_FILE).unlink(missing_ok=True)
+        (work.records / VOCABULARY_FILE).unlink(missing_ok=True)
         return
     learn = train
 
@@ -48,7 +48,7 @@ def write_vocabulary(
         return "".join(f"{token}\n" for token in learn(texts))
 
     key = hashlib.sha256(repr((train_key, sorted(versions().items()), texts)).encode()).hexdigest()
-    place.text_file(VOCABULARY_FILE, key, trained)
+    work.text_file(VOCABULARY_FILE, key, trained)
     tell("vocabulary", len(texts), len(texts))
 
 
@@ -70,12 +70,12 @@ def item_shards(items: Entities, prefix: str, per_shard: int) -> list[ItemShard]
 
 
 def make_items(
-    place: Workplace, shards: Sequence[ItemShard], workers: int, processes: bool, rejects: Rejects, tell: Progress
+    work: WorkFolder, shards: Sequence[ItemShard], workers: int, processes: bool, rejects: Rejects, tell: Progress
 ) -> list[FinishedShard]:
     """Makes the shards that an earlier build has not finished; rejects are in the order of the items either way."""
     total = sum(len(shard.items.ids) for shard in shards)
     keys = [shard.key() for shard in shards]
-    found = [place.finished(shard.name, key) for shard, key in zip(shards, keys, strict=True)]
+    found = [work.finished(shard.name, key) for shard, key in zip(shards, keys, strict=True)]
     done = sum(one.info.records for one in found if one)
     tell("items", done, total)
     with ExitStack() as stack:
@@ -90,7 +90,7 @@ def make_items(
         if not all(found):  # Else no process is started.
             encode = stack.enter_context(encoder(shards[0].items.features, workers=workers, processes=processes))
         finished = [
-            kept or place.finish(shard.make(place.records, key, counted))
+            kept or work.finish(shard.make(work.records, key, counted))
             for shard, key, kept in zip(shards, keys, found, strict=True)
         ]
     for one in finished:
@@ -136,14 +136,14 @@ def window_shards(
 
 
 def make_windows(
-    place: Workplace, split: str, shards: Iterable[WindowShard], total: int, tell: Progress
+    work: WorkFolder, split: str, shards: Iterable[WindowShard], total: int, tell: Progress
 ) -> list[ShardInfo]:
     """Makes the shards of one split that an earlier build has not finished."""
     infos: list[ShardInfo] = []
     done = 0
     for shard in shards:
         key = shard.key()
-        finished = place.finished(shard.name, key) or place.finish(shard.make(place.records, key))
+        finished = work.finished(shard.name, key) or work.finish(shard.make(work.records, key))
         infos.append(finished.info)
         done += finished.info.records
         tell(split, done, total)

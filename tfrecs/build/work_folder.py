@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import threading
@@ -10,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tfrecs.errors import DataError, TriptychError
@@ -38,7 +38,7 @@ class FinishedShard(BaseModel):
     rejects: tuple[Reject, ...] = ()
 
 
-class Workplace:
+class WorkFolder:
     """The folder of a build under way: `records/` grows, `journal/` says which of its shards are whole."""
 
     def __init__(self, folder: Path):
@@ -80,7 +80,7 @@ class Workplace:
 
 
 @contextmanager
-def workplace(out: Path) -> Iterator[Workplace]:
+def work_folder(out: Path) -> Iterator[WorkFolder]:
     """Where records that will lie at `out` are made; one that a killed build left is taken up again.
 
     After a user's mistake (TriptychError) nothing is left. After anything else (a kill, Ctrl-C, a full disk) the folder
@@ -94,9 +94,13 @@ def workplace(out: Path) -> Iterator[Workplace]:
     if former.exists() and not out.exists():  # Killed between the two renames of `replace_folder`.
         former.rename(out)
     folder.mkdir(exist_ok=True)
-    with _locked(folder, out):
+    try:
+        lock = FileLock(folder / "lock").acquire(timeout=0)
+    except Timeout as error:
+        raise DataError(f"{out}: another build is writing it; wait for it or name another folder") from error
+    with lock:
         try:
-            yield Workplace(folder)
+            yield WorkFolder(folder)
         except TriptychError:
             shutil.rmtree(folder)
             raise
@@ -105,7 +109,7 @@ def workplace(out: Path) -> Iterator[Workplace]:
 
 
 def replace_folder(out: Path, whole: Path) -> None:
-    """`whole` takes the place of `out`; `workplace` mends what a kill in between leaves."""
+    """`whole` takes the place of `out`; `work_folder` mends what a kill in between leaves."""
     former = _beside(out, "former")
     shutil.rmtree(former, ignore_errors=True)
     if out.exists():
@@ -125,14 +129,3 @@ def replace_file(path: Path, text: str) -> None:
 
 def _beside(out: Path, word: str) -> Path:
     return out.parent / f".{out.name}.{word}"
-
-
-@contextmanager
-def _locked(folder: Path, out: Path) -> Iterator[None]:
-    """The system gives the lock back when the process ends, however it ends."""
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(f"{out}: another build is writing it; wait for it or name another folder") from error
-        yield

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfrecs.build.feature_table import Entities, media_path, read_entities
-from tfrecs.build.events import Events, arrange, example_columns
+from tfrecs.build.events import SplitEvents, arrange, example_columns
 from tfrecs.build.interactions import clean_events, context_schemas, interaction_columns, label_schemas, mean_and_std
 from tfrecs.rejects import Rejects
 from tfrecs.schema import Schema
@@ -21,7 +21,7 @@ from tfrecs.build.windows import Window, plan_windows
 
 
 @dataclass(frozen=True)
-class Plan:
+class BuildPlan:
     """Everything that is known before the first record is written.
 
     Attributes:
@@ -37,7 +37,7 @@ class Plan:
     spec: DatasetSpec
     items: Entities
     users: Entities | None
-    events: Events
+    events: SplitEvents
     windows: Mapping[str, Sequence[Window]]
     schema: Schema
     oracle: Path | None
@@ -53,7 +53,7 @@ class Plan:
         return example_columns(self.events.frame, self.schema)
 
 
-def make_plan(
+def plan_build(
     spec: DatasetSpec,
     data: Path,
     *,
@@ -62,7 +62,7 @@ def make_plan(
     overlap: int,
     kind_options: Mapping[str, Mapping[str, Any]],
     rejects: Rejects,
-) -> Plan:
+) -> BuildPlan:
     """Reads the tables and decides what goes where; media files are not opened. Arguments and errors:
     see `tfrecs.build.builder.build`."""
     oracle = media_path(data, spec.oracle) if spec.oracle else None
@@ -71,10 +71,10 @@ def make_plan(
     table = read_table(data, spec.interactions.file, interaction_columns(spec), rejects, spec.interactions.encoding)
     events = arrange(clean_events(table, spec, items.ids, rejects), spec, items.ids, seed)
     planned = plan_windows(events.users, events.frame["split"].to_numpy(), window=window, overlap=overlap)
-    return Plan(spec, items, users, events, planned, _schema(spec, items, users, events), oracle)
+    return BuildPlan(spec, items, users, events, planned, _schema(spec, items, users, events), oracle)
 
 
-def _schema(spec: DatasetSpec, items: Entities, users: Entities | None, events: Events) -> Schema:
+def _schema(spec: DatasetSpec, items: Entities, users: Entities | None, events: SplitEvents) -> Schema:
     source = spec.interactions
     mean, std = mean_and_std(events.train["value"].to_numpy())
     return Schema(
