@@ -10,7 +10,7 @@ EXTRAS ?= dev
 PYTHON ?= $(shell for p in python3 python3.11 python3.10; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup demo test check lint types clean
+.PHONY: help setup demo test check lint types docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,5 +40,9 @@ lint: $(STAMP)  ## ruff
 types: $(STAMP)  ## mypy
 	@$(BIN)/mypy
 
+docs: $(STAMP)  ## the documentation, into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Documentation: site/index.html"
+
 clean:  ## remove what the demo and the tests made, not .venv
-	@rm -rf work runs records build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf work runs records build site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,161 @@
+"""Tables of measured figures, read from `benchmarks/results/`, so that a page cannot differ from the files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+REPO = Path(__file__).resolve().parents[2]
+RESULTS = REPO / "benchmarks" / "results"
+
+
+def load(name: str) -> dict[str, Any]:
+    """One result file."""
+    content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return content
+
+
+def table(head: list[str], rows: list[list[Any]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def files() -> str:
+    """Every result file with the command that made it and the commit that it was made at."""
+    rows = []
+    for path in sorted(RESULTS.glob("*.json")):
+        command = load(path.stem)["command"]
+        rows.append([f"`{path.name}`", f"`{command}`", _committed(path)])
+    return table(["file", "command", "committed"], rows)
+
+
+def baselines() -> str:
+    """The first table: the three data sets beside the baselines of the report."""
+    rows = []
+    for name in ("demo", "ml100k", "lfm2k"):
+        report = load(f"first-{name}")["report"]
+        lists = report["baselines"]
+        cells = [_pair(lists[key]) for key in ("random", "popularity", "item_knn", "item_knn_last20")]
+        ceiling = _pair(report["oracle"]) if report.get("oracle") else "unknown"
+        rows.append([name, *cells, f"**{_pair(report['model'])}**", ceiling])
+    return table(["data", "random", "popularity", "item-kNN", "item-kNN, last 20", "Triptych", "ceiling"], rows)
+
+
+def peers(name: str) -> str:
+    """Triptych beside every tuned peer on one data set, all requests and the slices."""
+    parts = []
+    content = load(name)
+    for part, values in content["slices"].items():
+        if part == "warm" or values["queries"] < 100:
+            continue
+        measured = {peer: row.get("test", row) for peer, row in values["peers"].items()}
+        order = sorted(measured, key=lambda peer: -measured[peer]["recall@20"])
+        rows = []
+        for peer in order:
+            against = values["peers"][peer].get("ours_against_it")
+            ratios = [_ratio(against[key]) for key in ("recall@20", "ndcg@20")] if against else ["", ""]
+            rows.append([peer, *(f"{measured[peer][key]:.3f}" for key in ("recall@20", "ndcg@20")), *ratios])
+        if "ours" in values:
+            ours = values["ours"]
+            rows.insert(0, ["**Triptych**", f"**{ours['recall@20']:.3f}**", f"**{ours['ndcg@20']:.3f}**", "", ""])
+        title = {"all": "All requests", "cold": "Requests for items without training events"}[part]
+        head = ["model", "Recall@20", "NDCG@20", "Triptych / it, Recall@20", "Triptych / it, NDCG@20"]
+        parts.append(
+            f"**{title}** ({values['queries']:,} requests of {values['users']:,} users)\n\n{table(head, rows)}"
+        )
+    return f"`{content['command']}`\n\nProtocol: {content['protocol']}.\n\n" + "\n\n".join(parts)
+
+
+def ablation() -> str:
+    """What each piece of the model gains on ml100k."""
+    rows = [
+        [
+            name,
+            f"{row['valid_ndcg@20']['towers']:.4f}",
+            f"{row['valid_ndcg@20']['hybrid']:.4f}",
+            f"{row['towers']['recall@20']:.3f}",
+            f"{row['hybrid']['recall@20']:.3f}",
+        ]
+        for name, row in load("ablation-ml100k")["rows"].items()
+    ]
+    head = [
+        "configuration",
+        "validation NDCG@20, towers",
+        "validation NDCG@20, hybrid",
+        "test Recall@20, towers",
+        "test Recall@20, hybrid",
+    ]
+    return table(head, rows)
+
+
+def limits(name: str, key: str) -> str:
+    """Measured values beside the limits that were aimed at."""
+    rows = []
+    for row in load(name)[key]:
+        aim = f"{'≥' if row['at_least'] else '≤'} {row['limit']:g}"
+        rows.append([row["name"], f"{row['value']:.4g}", aim, "yes" if row["holds"] else "**no**", row["facts"]])
+    return table(["measure", "value", "aim", "reached", "facts"], rows)
+
+
+def control() -> str:
+    """Triptych and content kNN on true and on shuffled content."""
+    rows = []
+    for part, values in load("control-lfm2k-timbre")["slices"].items():
+        for model in ("triptych", "content_knn"):
+            row = values[model]["recall@20"]
+            difference = f"{row['difference']:.3f} ({row['difference_low']:.3f} to {row['difference_high']:.3f})"
+            rows.append(
+                [part, f"{values['queries']:,}", model, f"{row['true']:.3f}", f"{row['shuffled']:.3f}", difference]
+            )
+    return table(["requests", "number", "model", "true content", "shuffled content", "difference (95 %)"], rows)
+
+
+def text_queries() -> str:
+    """Recall@10 of text search on held-out plot sentences."""
+    rows = []
+    for form, values in load("text-queries-ml1m")["queries asked"].items():
+        recall = values["recall@10"]
+        rows.append([form, *(f"{recall[key]:.3f}" for key in recall)])
+    names = next(iter(load("text-queries-ml1m")["queries asked"].values()))["recall@10"]
+    return table(["query", *names], rows)
+
+
+def _pair(metrics: dict[str, float]) -> str:
+    return f"{metrics['recall@20']:.3f} / {metrics['ndcg@10']:.3f}"
+
+
+def _ratio(row: dict[str, float | None]) -> str:
+    if row["ratio"] is None:
+        return "-"  # it finds nothing
+    if row["ratio_high"] is None:
+        return f"{row['ratio']:.2f}"
+    return f"{row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
+
+
+def _committed(path: Path) -> str:
+    """Short commit and day at which a file last changed; a dash where there is no git history."""
+    command = ["git", "log", "-1", "--format=%h, %as", "--", str(path)]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "-"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "result-files": files,
+    "baselines": baselines,
+    "peers-ml100k": lambda: peers("quality-ml100k"),
+    "peers-ml100k-sasrec": lambda: peers("quality-ml100k-peers"),
+    "peers-ml100k-cold": lambda: peers("quality-ml100k-cold0.1"),
+    "peers-ml1m": lambda: peers("quality-ml1m"),
+    "peers-lfm2k": lambda: peers("quality-lfm2k"),
+    "ablation": ablation,
+    "control": control,
+    "text-queries": text_queries,
+    "serving": lambda: limits("serving", "results"),
+    "soak": lambda: limits("serving-soak", "results"),
+    "input": lambda: limits("input", "ratios"),
+    "encoders": lambda: limits("encoders", "rows"),
+}
