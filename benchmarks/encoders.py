@@ -81,7 +81,7 @@ def farthest(trainer: Trainer) -> float:
     refresh(session.model, trainer.encode, session.items, trainer.config.train.encode_batch)
     worst = 0.0
     for row in range(0, len(session.catalogue), 7):
-        for name, alone in trainer.session.model.encode(session.items.rows(tf.constant([row]))).items():
+        for name, alone in trainer.session.model.encode_items(session.items.rows(tf.constant([row]))).items():
             ours, theirs = (
                 session.model.cache[name].numpy()[row].astype(np.float64),
                 alone.numpy()[0].astype(np.float64),

@@ -200,7 +200,7 @@ def test_served_new_items_equal_the_catalogue_items_with_the_same_content(
     model = session.model
     known = model.id_index
     model.id_index = tf.fill([len(ids)], -1)  # content alone
-    table = model.items()[0].numpy()
+    table = model.item_embeddings()[0].numpy()
     model.id_index = known
     table /= np.linalg.norm(table, axis=1, keepdims=True)
     cosines = (embedded / np.linalg.norm(embedded, axis=1, keepdims=True)) @ table.T

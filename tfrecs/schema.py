@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from tfrecs.errors import DataError, TriptychError
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 __all__ = [
     "Addition",
     "ContextSchema",
     "FeatureSchema",
+    "History",
     "LabelSchema",
     "Manifest",
     "Schema",
@@ -139,6 +143,22 @@ class SplitInfo(_SchemaModel):
     queries: int = 0
     first_time: int | None = None
     last_time: int | None = None
+
+
+class History(NamedTuple):
+    """The events of B users, oldest first from the left, with anything behind them.
+
+    Attributes:
+      item_index: int32 [B, L], positions in the catalogue.
+      values: float32 [B, L], event values (rating, play count, ...), NaN = unknown.
+      times: int64 [B, L], unix seconds, 0 = unknown.
+      length: int32 [B], number of events.
+    """
+
+    item_index: tf.Tensor
+    values: tf.Tensor
+    times: tf.Tensor
+    length: tf.Tensor
 
 
 Action = Literal["build", "append", "resplit"]

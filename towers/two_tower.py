@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tfrecs.schema import Schema
+from tfrecs.schema import History, Schema
 from towers.encoders.base import Encoder, TextQueryEncoder
 from towers.encoding_cache import cache_variables, fill, standardise, with_fresh
 from towers.item import ItemTower
@@ -35,7 +35,7 @@ class TwoTower(tfrs.Model):
       item_encoders: modality -> encoder, in the schema's order.
       user_encoders: user feature -> encoder.
       item_tower, user_tower: the towers.
-      ranking: the head, or None where the data has no labels.
+      ranking_head: the head, or None where the data has no labels.
       presence: bool [N, M], what each item has.
       train_counts: int [N], positive training events of each item; an item with none gets no id embedding.
       first_times: int64 [N], time of the first of them; what matters not where there is none, or no time is known.
@@ -53,7 +53,7 @@ class TwoTower(tfrs.Model):
         user_encoders: Mapping[str, Encoder],
         item_tower: ItemTower,
         user_tower: UserTower,
-        ranking: RankingHead | None,
+        ranking_head: RankingHead | None,
         presence: np.ndarray,
         train_counts: np.ndarray,
         first_times: np.ndarray,
@@ -69,11 +69,11 @@ class TwoTower(tfrs.Model):
         self.schema = schema
         self.item_encoders = dict(item_encoders)
         self.user_encoders = dict(user_encoders)
-        self.item_tower, self.user_tower, self.ranking = item_tower, user_tower, ranking
+        self.item_tower, self.user_tower, self.ranking_head = item_tower, user_tower, ranking_head
         self.softmax, self.temperature, self.label_smoothing = softmax, temperature, label_smoothing
         self.ranking_weight, self.search_weight = ranking_weight, search_weight
         self.num_items = len(train_counts)
-        width = user_tower.width
+        width = user_tower.hidden_dim
         self.user_projections = {name: tf.keras.layers.Dense(width) for name in self.user_encoders}
         texts = [encoder for encoder in self.item_encoders.values() if isinstance(encoder, TextQueryEncoder)]
         self.query_encoder = texts[0] if texts else None
@@ -96,7 +96,7 @@ class TwoTower(tfrs.Model):
 
     # --- items -----------------------------------------------------------------------------------------------------
 
-    def encode(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> dict[str, tf.Tensor]:
+    def encode_items(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> dict[str, tf.Tensor]:
         """Preprocessed item features, name -> [R, ...], to encodings, name -> [R, d_m]."""
         return {name: self.item_encoders[name](inputs[name], training=training) for name in self.item_encoders}
 
@@ -104,11 +104,11 @@ class TwoTower(tfrs.Model):
         """Takes the encodings of the whole catalogue, name -> [N, d_m], and their statistics."""
         fill(self.cache, self.center, self.spread, encodings, self.presence.numpy())
 
-    def standardised(self, encodings: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+    def standardize(self, encodings: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
         """Encodings name -> [R, d_m] by the catalogue's statistics, as a list in the schema's order."""
         return [standardise(encodings[name], self.center[name], self.spread[name]) for name in self.item_encoders]
 
-    def items(
+    def item_embeddings(
         self,
         presence: tf.Tensor | None = None,
         encodings: Mapping[str, tf.Tensor] | None = None,
@@ -117,26 +117,28 @@ class TwoTower(tfrs.Model):
         """The catalogue: embeddings [N, D] and modality weights [N, M], from the cache unless encodings are given."""
         encodings = self.cache if encodings is None else encodings
         return self.item_tower(
-            self.standardised(encodings),
+            self.standardize(encodings),
             self.presence if presence is None else presence,
             self.id_index,
             training=training,
         )
 
-    def items_by_content(self, presence: tf.Tensor, encodings: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    def content_embeddings(
+        self, presence: tf.Tensor, encodings: Mapping[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """The catalogue as if none of its items were known by its id: ([N, D], [N, M])."""
-        return self.item_tower(self.standardised(encodings), presence, tf.fill([self.num_items], -1))
+        return self.item_tower(self.standardize(encodings), presence, tf.fill([self.num_items], -1))
 
-    def new_items(self, inputs: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def embed_items(self, inputs: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Items by content alone: preprocessed features and presence [R, M] -> ([R, D], [R, M])."""
-        encodings = self.standardised(self.encode(inputs))
+        encodings = self.standardize(self.encode_items(inputs))
         return self.item_tower(encodings, presence, tf.fill([tf.shape(presence)[0]], -1))
 
     def _refreshed(self, batch: Batch) -> dict[str, tf.Tensor]:
         """The cache with the batch's fresh items encoded anew; gradients flow through those alone."""
         if "fresh" not in batch:
             return {name: tf.convert_to_tensor(value) for name, value in self.cache.items()}
-        fresh = self.encode(batch["fresh"], training=True)
+        fresh = self.encode_items(batch["fresh"], training=True)
         return with_fresh(self.cache, fresh, batch["fresh_index"], self.num_items)
 
     # --- queries ---------------------------------------------------------------------------------------------------
@@ -147,7 +149,7 @@ class TwoTower(tfrs.Model):
             raise ValueError("this data set has no text feature, so there is no text query")
         return self.search_head(self.query_encoder(token_ids, training=training))
 
-    def user_features(self, inputs: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tf.Tensor | None:
+    def encode_user(self, inputs: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tf.Tensor | None:
         """Preprocessed user features, name -> [B, ...], presence bool [B, F] -> [B, D]; None where there are none."""
         parts = [
             self.user_projections[name](encoder(inputs[name])) * tf.cast(presence[:, column, None], tf.float32)
@@ -155,64 +157,62 @@ class TwoTower(tfrs.Model):
         ]
         return tf.add_n(parts) if parts else None
 
-    def query(
+    def sequence_embeddings(
         self,
-        table: tf.Tensor,
-        index: tf.Tensor,
-        values: tf.Tensor,
-        times: tf.Tensor,
+        item_embeddings: tf.Tensor,
+        history: History,
         now: tf.Tensor,
         context: Mapping[str, tf.Tensor],
         user: tf.Tensor | None = None,
         query: tf.Tensor | None = None,
         training: bool = False,
     ) -> tf.Tensor:
-        """States of every position. Shapes as in `UserTower.call`, but `index` int32 [B, S - 1] into `table` [N, D]
-        and raw event `values`, NaN = unknown."""
-        mean = self.schema.value_mean
-        standard = (tf.where(tf.math.is_nan(values), mean, values) - mean) / self.schema.value_std
-        items = tf.gather(table, index)
-        # Play counts and the like have long tails: three deviations out, more says no more.
-        return self.user_tower(
-            items, tf.clip_by_value(standard, -3.0, 3.0), times, now, context, user, query, training=training
-        )
+        """Query embeddings of every position, float [B, L + 1, D].
 
-    def request(
+        Args:
+          item_embeddings: float [N, D], what `history.item_index` points into.
+          history: the events; every position gets an embedding, whatever their number.
+          now, context, user, query: see `UserTower.call`.
+        """
+        mean = self.schema.value_mean
+        values = (tf.where(tf.math.is_nan(history.values), mean, history.values) - mean) / self.schema.value_std
+        # Play counts and the like have long tails: three deviations out, more says no more.
+        history = history._replace(values=tf.clip_by_value(values, -3.0, 3.0))
+        events = tf.gather(item_embeddings, history.item_index)
+        return self.user_tower(events, history, now, context, user, query, training=training)
+
+    def query_embeddings(
         self,
-        table: tf.Tensor,
-        index: tf.Tensor,
-        values: tf.Tensor,
-        times: tf.Tensor,
-        count: tf.Tensor,
+        item_embeddings: tf.Tensor,
+        history: History,
         now: tf.Tensor,
         context: Mapping[str, tf.Tensor],
         user: tf.Tensor | None = None,
         text: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Query embeddings of requests, float [B, D]: the state behind each history's last event.
+        """Query embeddings of requests, float [B, D]: those of the position behind each history's last event.
 
         Args:
-          table: float [N, D], embeddings that `index` points into.
-          index, values, times: int32, float, int64 [B, L], events from the left, oldest first, anything behind them.
-          count: int32 [B], number of events.
+          item_embeddings: float [N, D], what `history.item_index` points into.
+          history: the newest events of each.
           now: int64 [B], unix seconds of the request, 0 = unknown.
           context: name -> [B], encoded column contexts of the request.
           user: float [B, D] or None.
           text: float [B, D], encoded text queries (zero = none), or None.
         """
-        length = tf.shape(index)[1]
+        length = tf.shape(history.item_index)[1]
         position = tf.range(length + 1)[None, :]
-        last = position == count[:, None]
+        last = position == history.length[:, None]
         # Position i predicts event i: at that event's own time, and now behind the last.
-        moments = tf.where(last, now[:, None], tf.pad(times, [[0, 0], [0, 1]]))
+        moments = tf.where(last, now[:, None], tf.pad(history.times, [[0, 0], [0, 1]]))
         context = {name: tf.tile(value[:, None], [1, length + 1]) for name, value in context.items()}
         query = None if text is None else tf.where(last[..., None], text[:, None, :], 0.0)
-        states = self.query(table, index, values, times, moments, context, user, query)
-        return tf.gather(states, count, batch_dims=1)
+        embeddings = self.sequence_embeddings(item_embeddings, history, moments, context, user, query)
+        return tf.gather(embeddings, history.length, batch_dims=1)
 
-    def scores(self, states: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
-        """Queries [B, D] against items [N, D] -> float [B, N]."""
-        return tf.matmul(states, table, transpose_b=True) / self.temperature
+    def scores(self, query_embeddings: tf.Tensor, item_embeddings: tf.Tensor) -> tf.Tensor:
+        """Logits float [B, N] of queries [B, D] against items [N, D]."""
+        return tf.matmul(query_embeddings, item_embeddings, transpose_b=True) / self.temperature
 
     # --- training --------------------------------------------------------------------------------------------------
 
@@ -229,15 +229,17 @@ class TwoTower(tfrs.Model):
         Returns:
           float []. Summed over replicas it is the loss of the global batch.
         """
-        table, _ = self.items(encodings=self._refreshed(inputs), training=training)
+        table, _ = self.item_embeddings(encodings=self._refreshed(inputs), training=training)
         index = inputs["item_index"]
-        user = self.user_features(inputs["user"], inputs["user_presence"]) if self.user_encoders else None
+        user = self.encode_user(inputs["user"], inputs["user_presence"]) if self.user_encoders else None
         queries = self._encode_queries(inputs, training)
-        states = self.query(
+        past = index[:, :-1]
+        history = History(
+            past, inputs["values"][:, :-1], inputs["times"][:, :-1], tf.fill([tf.shape(past)[0]], tf.shape(past)[1])
+        )
+        states = self.sequence_embeddings(
             table,
-            index[:, :-1],
-            inputs["values"][:, :-1],
-            inputs["times"][:, :-1],
+            history,
             inputs["times"],
             inputs["context"],
             user,
@@ -253,10 +255,10 @@ class TwoTower(tfrs.Model):
         total = self._share("retrieval_loss", loss, tf.reduce_sum(positive))
         if queries is not None:
             total += self.search_weight * self._search_loss(queries, inputs, table)
-        if self.ranking is not None:
+        if self.ranking_head is not None:
             labels = tf.reshape(inputs["labels"], [-1, len(self.schema.labels)])
             weight = tf.cast(target, tf.float32)
-            for name, (loss, count) in self.ranking.losses_of(states, item, labels, weight, training).items():
+            for name, (loss, count) in self.ranking_head.losses_of(states, item, labels, weight, training).items():
                 total += self.ranking_weight * self._share(f"{name}_loss", loss, count)
         return total
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrecs.schema import ContextSchema
+from tfrecs.schema import ContextSchema, History
 
 _TIME_BUCKETS = 64  # two per doubling of the gap in seconds: up to 136 years; one more for "unknown"
 _FUTURE = -1e9
@@ -113,7 +113,7 @@ class UserTower(tf.keras.layers.Layer):
             "gaps": gaps,
         }
         self.values, self.gaps = values, gaps
-        self.width, self.history = width, history
+        self.hidden_dim, self.max_history = width, history
         self.context = [ContextSchema.model_validate(row) for row in context]
         self.value_embed = tf.keras.layers.Dense(width, use_bias=False)
         self.gap_embed = tf.keras.layers.Embedding(_TIME_BUCKETS + 1, width)
@@ -140,14 +140,13 @@ class UserTower(tf.keras.layers.Layer):
         self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-5)
 
     def build(self, input_shape: Any) -> None:
-        self.start = self.add_weight("start", [1, 1, self.width], initializer="glorot_uniform")
+        self.start = self.add_weight("start", [1, 1, self.hidden_dim], initializer="glorot_uniform")
         super().build(input_shape)
 
     def call(
         self,
-        items: tf.Tensor,
-        values: tf.Tensor,
-        times: tf.Tensor,
+        history_embeddings: tf.Tensor,
+        history: History,
         now: tf.Tensor,
         context: Mapping[str, tf.Tensor],
         user: tf.Tensor | None = None,
@@ -155,9 +154,8 @@ class UserTower(tf.keras.layers.Layer):
         training: bool = False,
     ) -> tf.Tensor:
         """Args:
-          items: float [B, S - 1, D], embeddings of the events, oldest first, padding at the end.
-          values: float [B, S - 1], standardised event values.
-          times: int64 [B, S - 1], unix seconds, 0 = unknown.
+          history_embeddings: float [B, S - 1, D], embeddings of the events' items.
+          history: the S - 1 events, their values standardised.
           now: int64 [B, S], the moment each position predicts for, 0 = unknown.
           context: name -> int32 [B, S] (0 = unknown, else 1 + index in the vocabulary) or float [B, S]
             (standardised), for contexts that come from columns.
@@ -167,13 +165,15 @@ class UserTower(tf.keras.layers.Layer):
         Returns:
           float [B, S, D].
         """
-        batch = tf.shape(items)[0]
+        batch = tf.shape(history_embeddings)[0]
         start = tf.tile(self.start, [batch, 1, 1])
         if user is not None:
             start += user[:, None]
-        events = items + self.value_embed(values[..., None]) if self.values else items
+        events = history_embeddings
+        if self.values:
+            events += self.value_embed(history.values[..., None])
         x = tf.concat([start, events], axis=1)
-        previous = tf.pad(times, [[0, 0], [1, 0]]) if self.gaps else tf.zeros_like(now)
+        previous = tf.pad(history.times, [[0, 0], [1, 0]]) if self.gaps else tf.zeros_like(now)
         x += self.gap_embed(time_bucket(now, previous))
         for row, embed in zip(self.context, self.context_embed, strict=True):
             value = time_context(row.name, now) if row.source == "time" else context[row.name]

@@ -19,7 +19,7 @@ from serving.graph.signatures import ServingModule
 from serving.graph.top_k import inner_products
 from serving.server.servable import WARMUP_FILE
 from serving.wire import layout
-from tfrecs.schema import Schema
+from tfrecs.schema import History, Schema
 
 HISTORY = 50
 CATEGORIES = 40
@@ -34,12 +34,12 @@ class MeanOfHistory:
     trackables: Sequence[Any] = ()
 
     def request(
-        self, table: tf.Tensor, index: tf.Tensor, values: tf.Tensor, times: tf.Tensor, count: tf.Tensor,
-        now: tf.Tensor, query: tf.Tensor, extra: Mapping[str, tf.Tensor],
-    ) -> tf.Tensor:  # fmt: skip
-        inside = tf.cast(tf.range(tf.shape(index)[1])[None] < count[:, None], tf.float32)
+        self, table: tf.Tensor, history: History, now: tf.Tensor, query: tf.Tensor, extra: Mapping[str, tf.Tensor]
+    ) -> tf.Tensor:
+        index, length = history.item_index, history.length
+        inside = tf.cast(tf.range(tf.shape(index)[1])[None] < length[:, None], tf.float32)
         total = tf.einsum("bld,bl->bd", tf.gather(table, index), inside)
-        return tf.math.divide_no_nan(total, tf.cast(count, tf.float32)[:, None])
+        return tf.math.divide_no_nan(total, tf.cast(length, tf.float32)[:, None])
 
     def search(self, query: tf.Tensor) -> tf.Tensor:
         raise NotImplementedError("this model takes no text")
@@ -47,7 +47,7 @@ class MeanOfHistory:
     def scores(self, states: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
         return inner_products(states, tf.convert_to_tensor(items))
 
-    def blend(self, scores: tf.Tensor, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    def blend(self, scores: tf.Tensor, history: History) -> tf.Tensor:
         return scores
 
     def labels(self, states: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -77,7 +77,7 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
     names, rows = np.unique(events.users, return_inverse=True)
     train = interaction_matrix(rows, events.items, num_users=len(names), num_items=count)
     counts = session.catalogue.counts(session.manifest)
-    table, weights = (value.numpy() for value in session.model.items())
+    table, weights = (value.numpy() for value in session.model.item_embeddings())
     variant = with_content(session)
     scorer = trained_scorer(session, requests, variant)
     scorers: dict[str, Scorer] = {MODEL: scorer}
@@ -218,7 +218,7 @@ def _without_modalities(
 
 def _ranking_head(session: Session, scorer: ModelScorer, counts: np.ndarray) -> dict[str, dict[str, Any]]:
     """The labels of every held-out event; see `pipelines.evaluation.label_metrics.measure`."""
-    if session.model.ranking is None:
+    if session.model.ranking_head is None:
         return {}
     settings = session.config.evaluate
     validation = ModelScorer(session.model, validation_requests(session), scorer.table, scorer.hybrid, scorer.words)

@@ -81,7 +81,7 @@ def measure(
     """
     popularity = np.log1p(train_counts.astype(np.float64))
     result = {}
-    head = scorer.model.ranking
+    head = scorer.model.ranking_head
     assert head is not None
     for column, label in enumerate(scorer.model.schema.labels):
         bounds = label.range if label.range is not None else (0.0, 1.0)

@@ -95,7 +95,7 @@ def missing_patterns(
         measured = _measure(scorer.with_items(*variant(case_presence, donors), words), queries, depth, batch)
         encodings = {name: value if donors is None else tf.gather(value, donors) for name, value in model.cache.items()}
         # Without the hybrid score: its item-item statistics know an item by its id.
-        embeddings = model.items_by_content(tf.constant(case_presence), encodings)[0]
+        embeddings = model.content_embeddings(tf.constant(case_presence), encodings)[0]
         content_only = _measure(scorer.with_items(embeddings, None, words), queries, depth, batch)
         row: dict[str, Any] = {"content": title, "modalities": part, "queries": len(queries), **measured}
         rows.append(row | {f"content_only_{name}": value for name, value in content_only.items()})

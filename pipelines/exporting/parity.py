@@ -118,10 +118,10 @@ def compare(
 
     candidates = table[:FEW]
     _close("rank scores", served[contract.RANK]["scores"], scores[:, :FEW])
-    if model.ranking is not None:
+    if model.ranking_head is not None:
         count = min(FEW, len(index))
         tiled = tf.tile(states[:, None], [1, count, 1]), tf.tile(candidates[None], [len(rows), 1, 1])
-        for name, expected in model.ranking(*tiled).items():
+        for name, expected in model.ranking_head(*tiled).items():
             _close(f"rank {name}", served[contract.RANK][name], expected.numpy())
     unit = index.table / np.maximum(np.linalg.norm(index.table, axis=1, keepdims=True), 1e-12)
     cosines = unit[:FEW] @ unit.T

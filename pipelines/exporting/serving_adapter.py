@@ -10,7 +10,7 @@ import tensorflow as tf
 from pipelines.model.prepared_items import context_encoder
 from serving.graph.top_k import inner_products
 from tfrecs.reading.features import feature_for
-from tfrecs.schema import FeatureSchema
+from tfrecs.schema import FeatureSchema, History
 from towers.encoders.base import Encoder
 from towers.hybrid import HybridScore
 from towers.two_tower import TwoTower
@@ -22,7 +22,7 @@ class TowerRecommender:
     def __init__(self, model: TwoTower, hybrid: HybridScore | None):
         self.model, self.hybrid = model, hybrid
         self.schema = model.schema
-        self.history = model.user_tower.history
+        self.history = model.user_tower.max_history
         self.has_text = model.query_encoder is not None
         self.encode_context, tables = context_encoder(model.schema.context)
         self.trackables: Sequence[Any] = [
@@ -33,7 +33,7 @@ class TowerRecommender:
             *model.user_projections.values(),
             model.item_tower,
             model.user_tower,
-            *([model.ranking] if model.ranking else []),
+            *([model.ranking_head] if model.ranking_head else []),
             *([model.search_head] if model.search_head else []),
             *([hybrid] if hybrid else []),
             *tables,
@@ -42,10 +42,7 @@ class TowerRecommender:
     def request(
         self,
         table: tf.Tensor,
-        index: tf.Tensor,
-        values: tf.Tensor,
-        times: tf.Tensor,
-        count: tf.Tensor,
+        history: History,
         now: tf.Tensor,
         query: tf.Tensor,
         extra: Mapping[str, tf.Tensor],
@@ -63,8 +60,8 @@ class TowerRecommender:
         user = None
         if self.schema.users:
             values_of, presence = _raw(self.schema.users, extra)
-            user = self.model.user_features(_preprocess(self.model.user_encoders, values_of), presence)
-        return self.model.request(table, index, values, times, count, now, context, user, text)
+            user = self.model.encode_user(_preprocess(self.model.user_encoders, values_of), presence)
+        return self.model.query_embeddings(table, history, now, context, user, text)
 
     def search(self, query: tf.Tensor) -> tf.Tensor:
         encoder = self.model.query_encoder
@@ -76,15 +73,15 @@ class TowerRecommender:
         # As `TwoTower.scores`, but the temperature costs a pass over the queries instead of one over the scores.
         return inner_products(states / self.model.temperature, tf.convert_to_tensor(items))
 
-    def blend(self, scores: tf.Tensor, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        return scores if self.hybrid is None else self.hybrid(scores, index, count)
+    def blend(self, scores: tf.Tensor, history: History) -> tf.Tensor:
+        return scores if self.hybrid is None else self.hybrid(scores, history.item_index, history.length)
 
     def labels(self, states: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self.model.ranking(states, items) if self.model.ranking is not None else {}
+        return self.model.ranking_head(states, items) if self.model.ranking_head is not None else {}
 
     def embed(self, raw: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         values, presence = _raw(self.schema.items, raw)
-        embedding, weights = self.model.new_items(_preprocess(self.model.item_encoders, values), presence)
+        embedding, weights = self.model.embed_items(_preprocess(self.model.item_encoders, values), presence)
         return embedding, weights, _given(self.schema.items, raw) & ~presence
 
     def raw_specs(self) -> dict[str, tf.TensorSpec]:

@@ -171,7 +171,7 @@ def _parts(
 
     Of several targets the first stands for the request. As in training, a new item is no negative before anybody took it.
     """
-    length = scorer.model.user_tower.history
+    length = scorer.model.user_tower.max_history
     rows = []
 
     @tf.function(reduce_retracing=True)

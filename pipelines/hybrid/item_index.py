@@ -86,8 +86,8 @@ def index_with(session: Session, presence: np.ndarray, order: np.ndarray | None,
     if order is not None:
         encodings = {name: tf.gather(value, order) for name, value in encodings.items()}
     there = tf.constant(presence)
-    table, weights = (value.numpy() for value in model.items(there, encodings))
-    content_only = model.items_by_content(there, encodings)[0].numpy()
+    table, weights = (value.numpy() for value in model.item_embeddings(there, encodings))
+    content_only = model.content_embeddings(there, encodings)[0].numpy()
     known, new = np.flatnonzero(~session.unseen), np.flatnonzero(session.unseen)
     lent = loans(known, new, alike, content_only, session.config.hybrid)
     return Index(session.catalogue, lent.with_ids(table, content_only), weights, np.arange(len(table)), lent)
@@ -111,7 +111,7 @@ def updated_index(session: Session, catalogue: Catalogue) -> Index:
 
     presence = items.presence.copy()
     encodings = {name: value.numpy().copy() for name, value in model.cache.items()}
-    encode = tf.function(model.encode)
+    encode = tf.function(model.encode_items)
     with progress("encoding changed items", "items") as advance:
         prepared = _prepared(session, catalogue, changed)
         presence[trained[changed]] = prepared.presence
@@ -120,14 +120,14 @@ def updated_index(session: Session, catalogue: Catalogue) -> Index:
                 encodings[name][trained[changed[rows]]] = value.numpy()[: len(rows)]
             advance(int(rows[-1]) + 1, len(changed))
     there = tf.constant(presence), {name: tf.constant(value) for name, value in encodings.items()}
-    table, weights = model.items(*there)
-    content_only, _ = model.items_by_content(*there)
+    table, weights = model.item_embeddings(*there)
+    content_only, _ = model.content_embeddings(*there)
     width, modalities = table.shape[1], presence.shape[1]
     result = [np.zeros([len(catalogue), size], np.float32) for size in (width, modalities, width)]
     for into, rows_of in zip(result, (table, weights, content_only), strict=True):
         into[known] = rows_of.numpy()[trained[known]]
 
-    embed = tf.function(model.new_items)
+    embed = tf.function(model.embed_items)
     with progress("embedding new items", "items") as advance:
         prepared = _prepared(session, catalogue, new)
         for rows, inputs in _batches(prepared, session.config.train.encode_batch):

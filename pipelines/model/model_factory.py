@@ -14,7 +14,7 @@ from pipelines.config import Config
 from pipelines.model.encoder_weights import zero_input
 from pipelines.model.prepared_items import PreparedItems
 from tfrecs.modalities import resolve, row
-from tfrecs.schema import VOCABULARY_FILE, FeatureSchema, Schema
+from tfrecs.schema import VOCABULARY_FILE, FeatureSchema, History, Schema
 from towers.encoders.base import Encoder, TextQueryEncoder, build_encoder
 from towers.item import ItemTower
 from towers.ranking import RankingHead
@@ -103,9 +103,9 @@ def make_model(
         user.gaps,
         [row.model_dump(mode="json") for row in schema.context],
     )
-    ranking = None
+    ranking_head = None
     if schema.labels:
-        ranking = RankingHead(
+        ranking_head = RankingHead(
             [row.model_dump(mode="json") for row in schema.labels],
             config.ranking.cross_layers,
             config.ranking.hidden,
@@ -117,7 +117,7 @@ def make_model(
         user_encoders,
         item_tower,
         user_tower,
-        ranking,
+        ranking_head,
         presence,
         train_counts,
         first_times,
@@ -140,9 +140,9 @@ def make_model(
 
 def _build_variables(model: TwoTower) -> None:
     """Calls every layer once on one zero row: after it, checkpoints restore at once instead of one by one later."""
-    model.encode({name: zero_input(encoder) for name, encoder in model.item_encoders.items()})
-    table, _ = model.items()
-    user = model.user_features(
+    model.encode_items({name: zero_input(encoder) for name, encoder in model.item_encoders.items()})
+    table, _ = model.item_embeddings()
+    user = model.encode_user(
         {name: zero_input(encoder) for name, encoder in model.user_encoders.items()},
         tf.ones([1, len(model.user_encoders)], tf.bool),
     )
@@ -155,25 +155,17 @@ def _build_variables(model: TwoTower) -> None:
         for row in model.schema.context
         if row.source == "column"
     }
-    states = model.query(
-        table,
-        tf.zeros([1, 1], tf.int32),
-        tf.zeros([1, 1]),
-        tf.zeros([1, 1], tf.int64),
-        tf.zeros([1, 2], tf.int64),
-        context,
-        user,
-        query,
-    )
-    if model.ranking is not None:
-        model.ranking(states[:, 0], table[:1])
+    history = History(tf.zeros([1, 1], tf.int32), tf.zeros([1, 1]), tf.zeros([1, 1], tf.int64), tf.ones([1], tf.int32))
+    states = model.sequence_embeddings(table, history, tf.zeros([1, 2], tf.int64), context, user, query)
+    if model.ranking_head is not None:
+        model.ranking_head(states[:, 0], table[:1])
 
 
 def refresh(model: TwoTower, encode: Callable[..., dict[str, tf.Tensor]], items: PreparedItems, batch: int) -> None:
     """Encodes the whole catalogue with the encoders as they are and puts the result into the model's cache.
 
     Args:
-      encode: `tf.function(model.encode)`, made once by the caller so that it is traced once.
+      encode: `tf.function(model.encode_items)`, made once by the caller so that it is traced once.
       batch: items at a time.
     """
     if not model.item_encoders:

@@ -12,6 +12,7 @@ from pipelines.model.prepared_items import context_encoder
 from pipelines.scoring.requests import Queries, Requests
 from pipelines.search.lexical_scorer import Words
 from tfrecs.reading.reader import user_features
+from tfrecs.schema import History
 from towers.hybrid import HybridScore
 from towers.two_tower import TwoTower
 
@@ -46,7 +47,7 @@ class ModelScorer:
     ):
         self.model, self.requests, self.hybrid, self.words = model, requests, hybrid, words
         self.texts = None if model.query_encoder is None else requests.texts
-        self.table = model.items()[0] if table is None else table
+        self.table = model.item_embeddings()[0] if table is None else table
         self.encode_context, _ = context_encoder(model.schema.context)
         self._request = tf.function(self._last_states, reduce_retracing=True)
         self._search = tf.function(self._found, reduce_retracing=True)
@@ -67,14 +68,11 @@ class ModelScorer:
         return scorer
 
     def _label_logits(self, states: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {} if self.model.ranking is None else self.model.ranking.logits(states, items, training=False)
+        return {} if self.model.ranking_head is None else self.model.ranking_head.logits(states, items, training=False)
 
     def _last_states(
         self,
-        index: tf.Tensor,
-        values: tf.Tensor,
-        times: tf.Tensor,
-        count: tf.Tensor,
+        history: History,
         now: tf.Tensor,
         context: dict[str, tf.Tensor],
         users: tf.Tensor,
@@ -85,11 +83,11 @@ class ModelScorer:
         if self.model.user_encoders:
             decoded, presence = user_features(self.model.schema, users)
             inputs = {name: encoder.preprocess(decoded[name]) for name, encoder in self.model.user_encoders.items()}
-            user = self.model.user_features(inputs, presence)
+            user = self.model.encode_user(inputs, presence)
         text = None
         if texts is not None:
             text = tf.where((tf.strings.strip(texts) != "")[:, None], self._encoded(texts), 0.0)
-        return self.model.request(table, index, values, times, count, now, self.encode_context(context), user, text)
+        return self.model.query_embeddings(table, history, now, self.encode_context(context), user, text)
 
     def _encoded(self, texts: tf.Tensor) -> tf.Tensor:
         assert self.model.query_encoder is not None
@@ -100,13 +98,9 @@ class ModelScorer:
 
     def states(self, queries: Queries) -> tf.Tensor:
         """Query embeddings float [q, D] of a slice of the requests."""
-        rows, length = queries.rows, self.model.user_tower.history
-        index, lengths = self._history(queries)
+        rows = queries.rows
         return self._request(
-            index,
-            tf.constant(pad_history([self.requests.values[row] for row in rows], length, np.float32)),
-            tf.constant(pad_history([self.requests.event_times[row] for row in rows], length, np.int64)),
-            lengths,
+            self._history(queries),
             tf.constant(queries.times),
             {name: tf.constant(value[rows]) for name, value in self.requests.context.items()},
             tf.constant(self.requests.users[rows], tf.string),
@@ -114,11 +108,15 @@ class ModelScorer:
             None if self.texts is None else tf.constant(self.texts[rows], tf.string),
         )
 
-    def _history(self, queries: Queries) -> tuple[tf.Tensor, tf.Tensor]:
-        """The newest events int32 [q, L] and their number int32 [q]."""
-        length = self.model.user_tower.history
-        lengths = [min(len(history), length) for history in queries.histories]
-        return tf.constant(pad_history(queries.histories, length, np.int32)), tf.constant(lengths, tf.int32)
+    def _history(self, queries: Queries) -> History:
+        """The newest L events of each query."""
+        rows, length = queries.rows, self.model.user_tower.max_history
+        return History(
+            tf.constant(pad_history(queries.histories, length, np.int32)),
+            tf.constant(pad_history([self.requests.values[row] for row in rows], length, np.float32)),
+            tf.constant(pad_history([self.requests.event_times[row] for row in rows], length, np.int64)),
+            tf.constant([min(len(history), length) for history in queries.histories], tf.int32),
+        )
 
     def tower(self, queries: Queries) -> tf.Tensor:
         """The towers' own scores, float [q, N]."""
@@ -126,7 +124,10 @@ class ModelScorer:
 
     def __call__(self, queries: Queries) -> np.ndarray:
         tower = self.tower(queries)
-        scores = (tower if self.hybrid is None else self.hybrid(tower, *self._history(queries))).numpy()
+        if self.hybrid is not None:
+            history = self._history(queries)
+            tower = self.hybrid(tower, history.item_index, history.length)
+        scores = tower.numpy()
         if self.texts is None or self.words is None:
             return scores
         return scores + self.words(self.texts[queries.rows].tolist())
@@ -156,7 +157,7 @@ class ModelScorer:
           batch: states at a time.
         """
         parts: dict[str, list[np.ndarray]] = {label.name: [] for label in self.model.schema.labels}
-        for start in range(0, len(items), batch) if self.model.ranking is not None else ():
+        for start in range(0, len(items), batch) if self.model.ranking_head is not None else ():
             some = items[start : start + batch]
             # As rows of one matrix, so that one graph serves both forms.
             state = np.repeat(states[start : start + batch], some[0].size, axis=0)

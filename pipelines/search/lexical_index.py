@@ -95,7 +95,7 @@ def item_texts(model: TwoTower, catalogue: Catalogue) -> list[str]:
 
 def encoder_scores(model: TwoTower, batch: int) -> Dense:
     """The trained query encoder against the trained items, `batch` queries at a time."""
-    table = model.items()[0]
+    table = model.item_embeddings()[0]
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def scores(queries: tf.Tensor) -> tf.Tensor:

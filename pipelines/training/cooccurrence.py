@@ -81,7 +81,7 @@ class CoOccurrenceStage:
         weights = (self.shares * counts[:, None]).ravel()
         beside = np.bincount(self.neighbours.ravel(), weights, minlength=model.num_items)
         with strategy.scope():
-            self.learner = CoOccurrence(model.item_encoders, model.standardised, width, beside)
+            self.learner = CoOccurrence(model.item_encoders, model.standardize, width, beside)
             # Once on a row of the cache: every variable is made here, under the scope.
             self.learner.logits({name: cache[:1] for name, cache in model.cache.items()}, model.presence[:1])
 

@@ -60,7 +60,7 @@ class Trainer:
         if former is not None and not self.rows:
             with self.session.strategy.scope():
                 take_over(former, self.session)
-        self.encode = tf.function(model.encode)
+        self.encode = tf.function(model.encode_items)
         self.scorer = ModelScorer(model, self.validation)
         with self.session.strategy.scope():
             scales = encoder_scales(model.item_encoders.values(), train.encoder_scale, train.layer_decay)
@@ -218,10 +218,10 @@ class Trainer:
     def _validate(self) -> dict[str, float]:
         """Measures the epoch and calibrates the ranking head, before the checkpoint that keeps both."""
         model, evaluate = self.session.model, self.config.evaluate
-        self.scorer.table = model.items()[0]
+        self.scorer.table = model.item_embeddings()[0]
         found = validate(self.scorer, self.validation, depth=evaluate.depth, batch=evaluate.batch)
-        if model.ranking is not None:
-            model.ranking.calibrate(found.calibration)
+        if model.ranking_head is not None:
+            model.ranking_head.calibrate(found.calibration)
         return {f"valid_{name}": value for name, value in found.values.items()}
 
     def _keep(self, row: dict[str, Any]) -> None:

@@ -61,7 +61,7 @@ def _labels(
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     values: dict[str, float] = {}
     calibration: dict[str, tuple[float, float]] = {}
-    if scorer.model.ranking is None:
+    if scorer.model.ranking_head is None:
         return values, calibration
     logits = scorer.pair_logits(scorer.all_states(batch), batch)
     for column, label in enumerate(scorer.model.schema.labels):

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from tfrecs.schema import Schema
+from tfrecs.schema import History, Schema
 
 RECOMMEND, RANK, SEARCH, SIMILAR, EMBED_ITEMS = "recommend", "rank", "search", "similar", "embed_items"
 DEFAULT = "serving_default"
@@ -35,16 +35,13 @@ class RecommenderModel(Protocol):
     def request(
         self,
         table: tf.Tensor,
-        index: tf.Tensor,
-        values: tf.Tensor,
-        times: tf.Tensor,
-        count: tf.Tensor,
+        history: History,
         now: tf.Tensor,
         query: tf.Tensor,
         extra: Mapping[str, tf.Tensor],
     ) -> tf.Tensor:
-        """Query embeddings [B, D]. `index` int32, `values` float, `times` int64 [B, L], events from the left; `count`
-        int32 [B]; `now` int64 [B]; `query` string [B]; `extra` input name -> raw context and user features."""
+        """Query embeddings [B, D]. `history` indexes the rows of `table` [N, D]; `now` int64 [B]; `query` string [B];
+        `extra` input name -> raw context and user features."""
 
     def search(self, query: tf.Tensor) -> tf.Tensor:
         """Text queries, string [B] -> embeddings [B, D]."""
@@ -52,7 +49,7 @@ class RecommenderModel(Protocol):
     def scores(self, states: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
         """[B, D] and [N, D] -> [B, N]."""
 
-    def blend(self, scores: tf.Tensor, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    def blend(self, scores: tf.Tensor, history: History) -> tf.Tensor:
         """Those scores [B, N] with whatever else speaks for an item, given the history as in `request` -> [B, N]."""
 
     def labels(self, states: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:

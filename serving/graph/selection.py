@@ -5,22 +5,22 @@ from __future__ import annotations
 import tensorflow as tf
 
 from serving.graph.top_k import LOWEST, top_k
+from tfrecs.schema import History
 
 _SMALLEST = 1e-12  # length of what counts as zero
 
 
-def newest_events(
-    index: tf.Tensor, values: tf.Tensor, times: tf.Tensor, length: int
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Drops what is no known item and keeps the newest `length` events, moved to the left.
+def newest_events(index: tf.Tensor, values: tf.Tensor, times: tf.Tensor, length: int) -> History:
+    """Keep the newest `length` events with a known item, moved to the left.
 
     Args:
       index: int32 [B, L'], -1 = padding or unknown, anywhere; oldest first.
-      values, times: float and int64 [B, L'].
+      values: float32 [B, L'].
+      times: int64 [B, L'].
       length: L.
 
     Returns:
-      index int32 [B, L] (0 behind the events), values, times [B, L], count int32 [B].
+      the history, with zeros behind its events.
     """
     # A column of padding in front, so that an empty history has something to sort.
     index = tf.pad(index, [[0, 0], [1, 0]], constant_values=-1)
@@ -37,7 +37,7 @@ def newest_events(
         picked = tf.gather(source, column, batch_dims=1)
         return tf.where(inside, picked, tf.zeros([], source.dtype))
 
-    return pick(index), pick(values), pick(times), count
+    return History(pick(index), pick(values), pick(times), count)
 
 
 def exclude(scores: tf.Tensor, index: tf.Tensor) -> tf.Tensor:

@@ -14,6 +14,7 @@ from serving.graph.contract import RecommenderModel
 from serving.graph.lexical import LexicalSearch
 from serving.graph.selection import because, diverse_top_k, exclude, newest_events, unit
 from serving.graph.top_k import LOWEST, inner_products, padded_table, top_k
+from tfrecs.schema import History
 
 # Inputs of a request with a value for each event.
 _EVENTS = frozenset({"history_ids", "history_values", "history_times"})
@@ -100,8 +101,8 @@ class ServingModule(tf.Module):
     def recommend(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """The k best items for each request."""
         k = self._valid_k(inputs["k"])
-        inputs, index, states, history, count = self._query(inputs)
-        scores = self._filter(self._scores(states, history, count, inputs["query"]), inputs["categories"])
+        inputs, index, states, history = self._query(inputs)
+        scores = self._filter(self._scores(states, history, inputs["query"]), inputs["categories"])
         scores = self._exclude(scores, tf.concat([index, self.item_table.lookup(inputs["exclude_ids"])], axis=1))
         diversity = inputs["diversity"]
         best, found = tf.cond(
@@ -114,15 +115,15 @@ class ServingModule(tf.Module):
             "scores": best,
             **self._labels(states, found),
             "modality_weights": tf.gather(self.weights, self._or_none(found)),
-            "because_ids": self._ids(because(found, history, count, self.table)),
+            "because_ids": self._ids(because(found, history.item_index, history.length, self.table)),
         }
 
     def rank(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores and labels of given candidates, whatever else is asked for: none is filtered or left out."""
         inputs = _checked(inputs, "candidate_ids")
-        inputs, _, states, history, count = self._query(inputs)
+        inputs, _, states, history = self._query(inputs)
         candidates = self.item_table.lookup(inputs["candidate_ids"])
-        scores = self._scores(states, history, count, inputs["query"])
+        scores = self._scores(states, history, inputs["query"])
         picked = tf.gather(scores, tf.maximum(candidates, 0), batch_dims=1)
         return {"scores": tf.where(candidates >= 0, picked, LOWEST), **self._labels(states, candidates)}
 
@@ -156,11 +157,8 @@ class ServingModule(tf.Module):
 
     # --- parts -----------------------------------------------------------------------------------------------------
 
-    def _query(
-        self, inputs: Mapping[str, tf.Tensor]
-    ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """-> the inputs, checked; all history items int32 [B, L'], states [B, D], newest items int32 [B, L], count
-        int32 [B]."""
+    def _query(self, inputs: Mapping[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor, History]:
+        """-> the inputs, checked; all history items int32 [B, L'], states [B, D], the newest events."""
         request = set(contract.request_specs()) - _EVENTS
         inputs = _checked(inputs, *sorted(request), *self.model.extra_specs())
         inputs["diversity"] = _in_unit_interval(inputs["diversity"])
@@ -168,19 +166,15 @@ class ServingModule(tf.Module):
             events = _same("shape of", (name, inputs[name]), ("history_ids", inputs["history_ids"]), 2)
             inputs = {**inputs, name: events}
         index = self.item_table.lookup(inputs["history_ids"])
-        history, values, times, count = newest_events(
-            index, inputs["history_values"], inputs["history_times"], self.model.history
-        )
+        history = newest_events(index, inputs["history_values"], inputs["history_times"], self.model.history)
         extra = {name: inputs[name] for name in self.model.extra_specs()}
-        states = self.model.request(
-            tf.convert_to_tensor(self.table), history, values, times, count, inputs["now"], inputs["query"], extra
-        )
-        return inputs, index, states, history, count
+        states = self.model.request(tf.convert_to_tensor(self.table), history, inputs["now"], inputs["query"], extra)
+        return inputs, index, states, history
 
-    def _scores(self, states: tf.Tensor, history: tf.Tensor, count: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
+    def _scores(self, states: tf.Tensor, history: History, query: tf.Tensor) -> tf.Tensor:
         """[B, N]. The logits of what the user takes and of what the words ask for add up, as those of independent
         evidence do; without a query there is none of the latter."""
-        scores = self.model.blend(self.model.scores(states, self.table), history, count)
+        scores = self.model.blend(self.model.scores(states, self.table), history)
         return scores if self.lexical is None else scores + self.lexical.scores(query)
 
     def _filter(self, scores: tf.Tensor, categories: tf.Tensor) -> tf.Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrecs.schema import History
 from towers.encoders.audio import AudioEncoder, UniformNoise
 from towers.encoders.categories import CategoriesEncoder
 from towers.encoders.convolution import ResidualTower
@@ -183,9 +184,13 @@ CASES: dict[str, LayerCase] = {
             "context": CONTEXT,
         },
         lambda rng: {
-            "items": _f(rng, 2, 3, 8),
-            "values": _f(rng, 2, 3),
-            "times": tf.constant(rng.integers(1, 9999, (2, 3))),
+            "history_embeddings": _f(rng, 2, 3, 8),
+            "history": History(
+                tf.zeros([2, 3], tf.int32),
+                _f(rng, 2, 3),
+                tf.constant(rng.integers(1, 9999, (2, 3))),
+                tf.fill([2], 3),
+            ),
             "now": tf.constant(rng.integers(9999, 99999, (2, 4))),
             "context": {"device": tf.constant([[0, 1, 2, 0], [2, 1, 0, 0]])},
         },

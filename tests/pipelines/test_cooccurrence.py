@@ -72,7 +72,7 @@ def test_only_the_most_frequent_neighbours_are_kept_and_their_shares_sum_to_one(
 
 def test_the_loss_is_the_mean_cross_entropy_of_the_rows_that_are_there() -> None:
     model = small_model.model(small_model.config())
-    learner = CoOccurrence(model.item_encoders, model.standardised, 8, np.ones(small_model.ITEMS))
+    learner = CoOccurrence(model.item_encoders, model.standardize, 8, np.ones(small_model.ITEMS))
     learner.table.assign(tf.zeros_like(learner.table))
     learner.bias.assign(np.log(np.arange(1, small_model.ITEMS + 1)))
     items = camp_items()

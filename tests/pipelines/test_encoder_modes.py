@@ -51,7 +51,7 @@ def camps(model: TwoTower) -> dict[str, object]:
     batch["target"] = batch["positive"] = tf.ones([8, small_model.LENGTH], tf.bool)
     batch["times"] = tf.zeros([8, small_model.LENGTH], tf.int64)
     items = {"words": tf.constant(words, tf.int32), "feel": batch["fresh"]["feel"]}
-    model.fill_cache({name: value.numpy() for name, value in model.encode(items).items()})
+    model.fill_cache({name: value.numpy() for name, value in model.encode_items(items).items()})
     del batch["spans"]
     if any(encoder.trainable for encoder in model.item_encoders.values()):
         return {**batch, "fresh": items, "fresh_index": tf.range(small_model.ITEMS)}

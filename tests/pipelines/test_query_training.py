@@ -21,6 +21,7 @@ from pipelines.reporting.report_data import value_of
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring.requests import with_targets
 from pipelines.training import trainer as train
+from tfrecs.schema import History
 
 ITEMS, USERS, EVENTS = 60, 50, 14
 QUERIES = 24  # of a step of the small model
@@ -78,21 +79,19 @@ def test_a_query_that_names_the_item_raises_its_rank() -> None:
         tf.data.Dataset.from_generator(lambda: iter(steps), output_signature=_signature(steps[0])), epochs=12, verbose=0
     )
 
-    table, _ = model.items()
+    table, _ = model.item_embeddings()
     count = small_model.ITEMS
-    history = tf.constant(rng.integers(0, count, (count, small_model.LENGTH)), tf.int32)
+    index = tf.constant(rng.integers(0, count, (count, small_model.LENGTH)), tf.int32)
+    history = History(index, tf.fill(index.shape, 3.0), tf.zeros(index.shape, tf.int64), tf.fill([count], 4))
     text = model.encode_query(tf.constant(codes))
 
     def ranks(text: tf.Tensor | None) -> np.ndarray:
-        states = model.request(
+        states = model.query_embeddings(
             table,
             history,
-            tf.fill(history.shape, 3.0),
-            tf.zeros(history.shape, tf.int64),
-            tf.fill([count], 4),
             tf.zeros([count], tf.int64),
             {"device": tf.zeros([count], tf.int32)},
-            model.user_features({"age": tf.zeros([count, 1])}, tf.zeros([count, 1], tf.bool)),
+            model.encode_user({"age": tf.zeros([count, 1])}, tf.zeros([count, 1], tf.bool)),
             text,
         )
         scores = model.scores(states, table).numpy()

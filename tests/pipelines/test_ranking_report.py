@@ -60,7 +60,7 @@ def test_reranking_never_lowers_ndcg_on_validation(whole: Whole) -> None:
 def test_calibration_was_fitted_on_the_validation_split_and_kept_with_the_best_epoch(
     whole: Whole, session: Session
 ) -> None:
-    head = session.model.ranking
+    head = session.model.ranking_head
     assert head is not None
     validation = validation_requests(session)
     settings = whole.config.evaluate
@@ -78,7 +78,7 @@ def test_calibration_was_fitted_on_the_validation_split_and_kept_with_the_best_e
 
 
 def test_the_served_like_is_the_calibrated_one(whole: Whole, session: Session) -> None:
-    head = session.model.ranking
+    head = session.model.ranking_head
     assert head is not None
     requests = held_out_requests(session)
     rows = np.arange(5)

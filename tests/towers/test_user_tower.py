@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrecs.schema import History
 from towers.user import UserTower, time_bucket, time_context
 
 CONTEXT = [
@@ -37,7 +38,10 @@ def inputs(length: int, seed: int = 0) -> dict:
 
 def call(layer: UserTower, arguments: dict) -> np.ndarray:
     tensors = tf.nest.map_structure(tf.constant, arguments)
-    return layer(**tensors).numpy()
+    embeddings, values, times = (tensors.pop(name) for name in ("items", "values", "times"))
+    shape = tf.shape(values)
+    history = History(tf.zeros(shape, tf.int32), values, times, tf.fill([shape[0]], shape[1]))
+    return layer(embeddings, history, **tensors).numpy()
 
 
 @pytest.mark.parametrize(
