@@ -7,14 +7,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from small_folder import make_folder
+from small_folder import SMALL, SMALL_OPTIONS, make_folder
 
 from benchmarks.ablation import ROWS, main
 from pipelines.config import load_config
-
-SMALL = ["build.kinds={image: {size: 16}}", "build.vocabulary_size=100", "train.epochs=1", "cooccurrence.epochs=0"]
-SMALL += ["text.layers=1", "text.width=16", "text.heads=2", "image.widths=[8]", "user.width=16", "user.layers=1"]
-CHANGES = [part for change in SMALL for part in ("--set", change)]
 
 
 @pytest.mark.parametrize("name", list(ROWS))
@@ -25,7 +21,7 @@ def test_every_row_is_a_configuration_that_differs_from_the_first(name: str) -> 
 
 def test_each_row_is_trained_and_measured_and_kept(tmp_path: Path) -> None:
     data, out = make_folder(tmp_path / "data"), tmp_path / "ablation.json"
-    arguments = ["--data", str(data), "--work", str(tmp_path / "work"), "--out", str(out), *CHANGES]
+    arguments = ["--data", str(data), "--work", str(tmp_path / "work"), "--out", str(out), *SMALL_OPTIONS]
     ran = CliRunner().invoke(main, [*arguments, "--only", "as it is,no event values"])
     assert ran.exit_code == 0, ran.output
     rows = json.loads(out.read_text())["rows"]

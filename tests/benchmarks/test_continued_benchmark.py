@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 from click.testing import CliRunner
-from small_folder import EVENTS, ITEMS, USERS, make_folder
-from test_ablation import CHANGES
+from small_folder import EVENTS, ITEMS, SMALL_OPTIONS, USERS, make_folder
 
 from benchmarks.continued import early, main
 from tfrecs.rejects import Rejects
@@ -30,7 +29,17 @@ def test_the_early_folder_holds_the_oldest_events_and_their_items(tmp_path: Path
 
 def test_continued_and_anew_are_measured_on_the_same_grown_records(tmp_path: Path) -> None:
     data, out = make_folder(tmp_path / "data"), tmp_path / "continued.json"
-    arguments = ["--data", str(data), "--work", str(tmp_path / "work"), "--out", str(out), "--share", "0.25", *CHANGES]
+    arguments = [
+        "--data",
+        str(data),
+        "--work",
+        str(tmp_path / "work"),
+        "--out",
+        str(out),
+        "--share",
+        "0.25",
+        *SMALL_OPTIONS,
+    ]
     arguments += ["--set", "train.continued_epochs=1"]
     ran = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert ran.exit_code == 0, ran.output

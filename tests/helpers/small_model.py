@@ -109,3 +109,19 @@ def batch(size: int, fresh: int, seed: int = 0) -> dict[str, Any]:
 def half(whole: dict[str, Any], part: int) -> dict[str, Any]:
     """The first or second half of every tensor: what one of two replicas gets."""
     return tf.nest.map_structure(lambda value: tf.split(value, 2)[part], whole)
+
+
+def weights(model: TwoTower) -> list[tuple[str, np.ndarray]]:
+    """In the order of creation; Keras numbers names over the whole process, so names tell nothing across models."""
+    return [(variable.name, variable.numpy()) for variable in model.trainable_variables]
+
+
+def assert_same_weights(first: TwoTower, second: TwoTower, tolerance: float) -> None:
+    for (name, a), (_, b) in zip(weights(first), weights(second), strict=True):
+        np.testing.assert_allclose(a, b, atol=tolerance, err_msg=name)
+
+
+def sgd_step(model: TwoTower, batch: dict, jit: bool = False) -> float:
+    model.compile(optimizer=tf.keras.optimizers.SGD(0.1), jit_compile=jit)
+    history = model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
+    return history.history["loss"][0]

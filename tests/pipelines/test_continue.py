@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
-from test_shuffled_content import EVENTS, ITEMS, grouped
+from grouped_folder import EVENTS, ITEMS, grouped
 
 from pipelines.building import builder as build
 from pipelines.cli import main

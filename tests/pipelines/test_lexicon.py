@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from contract_requests import CATEGORIES, IDS, request, returned_ids
 from small_model import ITEMS, config, model
-from test_contract import CATEGORIES, IDS, found, request
 
 from pipelines.config import SearchConfig
 from pipelines.exporting.serving_adapter import TowerRecommender
@@ -221,7 +221,7 @@ def test_recommending_and_ranking_with_a_query_know_its_words(
     inputs = request([["i3", "i4"]], query=np.array(["casino"], object))
     answers = [module.signatures()["recommend"](**inputs) for module in modules]
     outputs = {name: value.numpy() for name, value in answers[1].items()}
-    assert "i5" in found(outputs)
+    assert "i5" in returned_ids(outputs)
     candidates = {name: value for name, value in inputs.items() if name != "k"} | {
         "candidate_ids": tf.constant([["i5", "i6", "nobody"]])
     }

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import small_model
 import tensorflow as tf
+from held_out_events import ANN, BOB, lists, schema
 from layer_cases import TEXT_OPTIONS, TEXT_SCHEMA, VOCABULARY
-from test_heldout import ANN, BOB, lists, schema
-from test_training_step import assert_same_weights, sgd_step
+from small_model import assert_same_weights, sgd_step
 
 from pipelines.evaluation.text_slices import bm25
 from pipelines.scoring.requests import make_requests

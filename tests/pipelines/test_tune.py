@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
-from test_shuffled_content import grouped
+from grouped_folder import grouped
 
 from pipelines.building import builder as build
 from pipelines.cli import main

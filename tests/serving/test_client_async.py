@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from test_client_failures import Flaky, faked
+from flaky_server import Flaky, listening
 from toy_models import export_scale, export_shop, place
 from toy_server import MEGABYTE, running
 
@@ -81,7 +81,7 @@ def test_many_calls_are_under_way_at_a_time_over_one_connection() -> None:
             return time.monotonic() - begin
 
     # The server has four threads: eight calls of half a second are two rounds, where one after the other takes four.
-    with faked(Flaky(grpc.StatusCode.OK, 0, seconds=seconds)) as target:
+    with listening(Flaky(grpc.StatusCode.OK, 0, seconds=seconds)) as target:
         assert asyncio.run(ask(target)) < seconds * calls / 2
 
 
@@ -91,11 +91,11 @@ def test_unavailable_is_tried_again_and_nothing_else_is() -> None:
             return await client.predict("any", {})
 
     flaky = Flaky(grpc.StatusCode.UNAVAILABLE, failures=3)
-    with faked(flaky) as target:
+    with listening(flaky) as target:
         assert asyncio.run(ask(target)) == {}
     assert flaky.calls == 4
     full = Flaky(grpc.StatusCode.RESOURCE_EXHAUSTED, failures=1)
-    with faked(full) as target, pytest.raises(errors.ResourceExhaustedError):
+    with listening(full) as target, pytest.raises(errors.ResourceExhaustedError):
         asyncio.run(ask(target))
     assert full.calls == 1
 
@@ -112,7 +112,7 @@ def test_refusals_and_deadlines_are_the_same_exceptions(server: Server) -> None:
         async with AsyncClient(target, "m", timeout=0.5) as client:
             await client.predict("any", {})
 
-    with faked(Flaky(grpc.StatusCode.OK, 0, seconds=2.0)) as target, pytest.raises(errors.DeadlineExceededError):
+    with listening(Flaky(grpc.StatusCode.OK, 0, seconds=2.0)) as target, pytest.raises(errors.DeadlineExceededError):
         asyncio.run(late(target))
 
 
@@ -125,7 +125,7 @@ class SlowMetadata(Flaky):
 
 
 def test_the_timeout_is_of_the_whole_call_not_of_each_of_its_requests() -> None:
-    with faked(SlowMetadata(grpc.StatusCode.OK, 0, seconds=0.7)) as target:
+    with listening(SlowMetadata(grpc.StatusCode.OK, 0, seconds=0.7)) as target:
         with Client(target, "m", timeout=1.0) as client:
             begin = time.monotonic()
             with pytest.raises(errors.DeadlineExceededError, match=r"no answer within 1 s"):

@@ -10,14 +10,12 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
+from flaky_server import Flaky, listening
 from toy_models import export_scale, place
 from toy_server import MEGABYTE, running
 
@@ -116,41 +114,9 @@ def test_a_server_that_starts_late_is_waited_for(saved, tmp_path):
             assert answer.result(timeout=30)["y"].tolist() == [[2.0, 4.0]]
 
 
-class Flaky(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Fails so many times with a status, then answers nothing but an empty response; or never answers in time."""
-
-    def __init__(self, code: grpc.StatusCode, failures: int, seconds: float = 0.0) -> None:
-        self.code, self.failures, self.seconds = code, failures, seconds
-        self.calls = 0
-
-    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
-        self.calls += 1
-        time.sleep(self.seconds)
-        if self.calls <= self.failures:
-            context.abort(self.code, "not now\nsecond line")
-        return predict_pb2.PredictResponse()
-
-    def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        response.metadata["signature_def"].Pack(get_model_metadata_pb2.SignatureDefMap())
-        return response
-
-
-@contextmanager
-def faked(servicer: Flaky) -> Iterator[str]:
-    server = grpc.server(ThreadPoolExecutor(4))
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(None).wait()
-
-
 def test_unavailable_is_tried_again():
     servicer = Flaky(grpc.StatusCode.UNAVAILABLE, failures=3)
-    with faked(servicer) as target, Client(target, "m", timeout=5.0) as client:
+    with listening(servicer) as target, Client(target, "m", timeout=5.0) as client:
         assert client.predict("any", {}) == {}
     assert servicer.calls == 4
 
@@ -169,7 +135,7 @@ def test_unavailable_is_tried_again():
 )
 def test_no_other_status_is_tried_again(code, kind):
     servicer = Flaky(code, failures=1)
-    with faked(servicer) as target, Client(target, "m", timeout=5.0) as client, pytest.raises(kind) as caught:
+    with listening(servicer) as target, Client(target, "m", timeout=5.0) as client, pytest.raises(kind) as caught:
         client.predict("any", {})
     assert servicer.calls == 1
     assert caught.value.details == "not now\nsecond line"
@@ -177,7 +143,7 @@ def test_no_other_status_is_tried_again(code, kind):
 
 
 def test_a_server_that_is_too_slow_is_a_deadline_exceeded():
-    with faked(Flaky(grpc.StatusCode.OK, 0, seconds=2.0)) as target, Client(target, "m", timeout=0.5) as client:
+    with listening(Flaky(grpc.StatusCode.OK, 0, seconds=2.0)) as target, Client(target, "m", timeout=0.5) as client:
         begin = time.monotonic()
         with pytest.raises(errors.DeadlineExceededError, match=r"no answer within 0\.5 s"):
             client.predict("any", {})

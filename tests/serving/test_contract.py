@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from contract_requests import CATEGORIES, IDS, request, returned_ids
 from small_model import ITEMS, LENGTH, config, model
 
 from pipelines.exporting.serving_adapter import TowerRecommender
 from serving.graph.selection import unit
 from serving.graph.signatures import ServingModule
 
-IDS = [f"i{number}" for number in range(ITEMS)]
-CATEGORIES = [["even"] if number % 2 == 0 else ["odd", *(["big"] if number > 6 else [])] for number in range(ITEMS)]
 MAX_K = 50
 
 
@@ -30,31 +29,6 @@ def signatures(module: ServingModule) -> dict[str, Any]:
     return module.signatures()
 
 
-def request(histories: list[list[str]], **changes: Any) -> dict[str, tf.Tensor]:
-    """Inputs of `recommend` for a batch of histories, the k-th event at time 1000 k with value 1 + k % 5."""
-    rows, longest = len(histories), max((len(history) for history in histories), default=0)
-    ids = np.full([rows, longest], "", object)
-    for row, history in enumerate(histories):
-        ids[row, : len(history)] = history
-    steps = np.tile(np.arange(longest), [rows, 1])
-    inputs = {
-        "history_ids": ids,
-        "history_values": (1 + steps % 5).astype(np.float32),
-        "history_times": (1000 * (steps + 1)).astype(np.int64),
-        "now": np.full([rows], 10**6, np.int64),
-        "query": np.full([rows], "", object),
-        "exclude_ids": np.full([rows, 0], "", object),
-        "categories": np.full([rows, 0], "", object),
-        "diversity": np.zeros([rows], np.float32),
-        "device": np.full([rows], "phone", object),
-        "age": np.full([rows], 40.0, np.float32),
-        "k": np.int32(4),
-        **changes,
-    }
-    strings = {name for name, value in inputs.items() if np.asarray(value).dtype.kind == "O"}
-    return {name: tf.constant(value, tf.string if name in strings else None) for name, value in inputs.items()}
-
-
 def strings(*rows: list[str]) -> np.ndarray:
     return np.array(rows, object)
 
@@ -62,10 +36,6 @@ def strings(*rows: list[str]) -> np.ndarray:
 def ask(signatures: dict[str, Any], histories: list[list[str]], **changes: Any) -> dict[str, np.ndarray]:
     outputs = signatures["recommend"](**request(histories, **changes))
     return {name: value.numpy() for name, value in outputs.items()}
-
-
-def found(outputs: dict[str, np.ndarray], row: int = 0) -> list[str]:
-    return [item.decode() for item in outputs["ids"][row]]
 
 
 HISTORIES = [["i1", "i2"], [], ["i3"], ["i4", "i5", "i6", "i7"], ["i0"], ["nobody"], ["i11", "i10"]]
@@ -84,7 +54,7 @@ def test_a_row_of_a_batch_is_answered_as_if_it_were_alone(signatures: dict[str, 
     together = ask(signatures, HISTORIES, diversity=diversity)
     for row, history in enumerate(HISTORIES):
         alone = ask(signatures, [history], diversity=diversity[row : row + 1])
-        assert found(together, row) == found(alone)
+        assert returned_ids(together, row) == returned_ids(alone)
         for name in ("scores", "like", "rating", "modality_weights"):
             np.testing.assert_allclose(together[name][row], alone[name][0], atol=1e-5)
 
@@ -96,8 +66,8 @@ def test_of_a_history_longer_than_trained_the_newest_events_count(signatures: di
     whole = ask(signatures, [everything], k=np.int32(ITEMS))
     tail = ask(signatures, [everything[3:]], **newest, exclude_ids=strings(everything[:3]), k=np.int32(ITEMS))
     # The old events are no history any more, but still nothing to recommend.
-    assert found(whole) == found(tail)
-    assert set(found(whole)) == {"i9", "i10", "i11", ""}
+    assert returned_ids(whole) == returned_ids(tail)
+    assert set(returned_ids(whole)) == {"i9", "i10", "i11", ""}
     np.testing.assert_allclose(whole["scores"], tail["scores"], atol=1e-5)
     assert set(whole["because_ids"][0]) <= {item.encode() for item in [*everything[3:], ""]}
 
@@ -105,8 +75,8 @@ def test_of_a_history_longer_than_trained_the_newest_events_count(signatures: di
 @pytest.mark.parametrize("diversity", [0.0, 0.6])
 def test_k_beyond_the_catalogue_ends_in_nothing(signatures: dict[str, Any], diversity: float) -> None:
     outputs = ask(signatures, [["i1"]], k=np.int32(MAX_K), diversity=np.array([diversity], np.float32))
-    assert set(found(outputs)[: ITEMS - 1]) == set(IDS) - {"i1"}
-    assert found(outputs)[ITEMS - 1 :] == [""] * (MAX_K - ITEMS + 1)
+    assert set(returned_ids(outputs)[: ITEMS - 1]) == set(IDS) - {"i1"}
+    assert returned_ids(outputs)[ITEMS - 1 :] == [""] * (MAX_K - ITEMS + 1)
     rest = slice(ITEMS - 1, None)
     assert np.isneginf(outputs["scores"][0, rest]).all()
     assert np.isnan(outputs["like"][0, rest]).all()
@@ -155,10 +125,10 @@ def test_exclusions_filters_and_history_leave_out_what_they_say(signatures: dict
         categories=strings(["", ""], ["even", "big"], ["odd", ""], ["nothing is here", ""]),
         k=np.int32(ITEMS),
     )
-    assert set(found(outputs, 0)) - {""} == set(IDS) - {"i1", "i2"}
-    assert set(found(outputs, 1)) - {""} == {"i0", "i2", "i4", "i6", "i8", "i10", "i7", "i9", "i11"}
-    assert set(found(outputs, 2)) - {""} == {"i7", "i9", "i11"}
-    assert set(found(outputs, 3)) == {""}
+    assert set(returned_ids(outputs, 0)) - {""} == set(IDS) - {"i1", "i2"}
+    assert set(returned_ids(outputs, 1)) - {""} == {"i0", "i2", "i4", "i6", "i8", "i10", "i7", "i9", "i11"}
+    assert set(returned_ids(outputs, 2)) - {""} == {"i7", "i9", "i11"}
+    assert set(returned_ids(outputs, 3)) == {""}
 
 
 def test_more_diversity_gives_lists_whose_items_are_less_alike(
@@ -167,13 +137,13 @@ def test_more_diversity_gives_lists_whose_items_are_less_alike(
     vectors = unit(module.table)[:ITEMS].numpy()
 
     def alike(outputs: dict[str, np.ndarray]) -> float:
-        rows = vectors[[IDS.index(item) for item in found(outputs)]]
+        rows = vectors[[IDS.index(item) for item in returned_ids(outputs)]]
         return float((rows @ rows.T)[np.triu_indices(len(rows), 1)].mean())
 
     plain, some, most = (ask(signatures, [[]], diversity=np.array([level], np.float32)) for level in (0.0, 0.5, 1.0))
     assert alike(most) < alike(plain)
     assert alike(most) <= alike(some) <= alike(plain)
-    assert found(plain)[0] == found(some)[0]  # nothing is taken yet that it could be like
+    assert returned_ids(plain)[0] == returned_ids(some)[0]  # nothing is taken yet that it could be like
     assert plain["scores"].sum() >= some["scores"].sum()
 
 
@@ -190,7 +160,7 @@ def test_the_reason_is_the_item_of_the_history_with_the_largest_cosine(
     outputs = ask(signatures, [history, []])
     vectors = unit(module.table)[:ITEMS].numpy()
     events = vectors[[IDS.index(item) for item in history]]
-    for item, because in zip(found(outputs), outputs["because_ids"][0], strict=True):
+    for item, because in zip(returned_ids(outputs), outputs["because_ids"][0], strict=True):
         assert because.decode() == history[int(np.argmax(events @ vectors[IDS.index(item)]))]
     assert (outputs["because_ids"][1] == b"").all()
 

@@ -3,45 +3,24 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from build_command import build_arguments, run_build
 from click.testing import CliRunner
 from small_folder import digests, make_folder
 
 from pipelines.cli import main
-
-SMALL = [
-    "build.items_per_shard=8",
-    "build.examples_per_shard=10",
-    "build.window=6",
-    "build.overlap=2",
-    "build.workers=1",
-]
-
-
-def arguments(data: Path, out: Path, *more: str) -> list[str]:
-    changes = [part for change in SMALL for part in ("--set", change)]
-    vocabulary = data / "vocab.txt"
-    vocabulary.write_text("[PAD]\n[UNK]\nfilm\n")
-    return ["build", "--data", str(data), "--out", str(out), "--vocabulary", str(vocabulary), *changes, *more]
-
-
-# In a process of its own: Beam's imports raise warnings of their own, which are errors in these tests.
-def built(data: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from pipelines.cli import main; main()", *arguments(data, out, *more)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
 
 
 @pytest.mark.parametrize("options", [(), ("--", "--direct_running_mode=multi_threading", "--direct_num_workers=2")])
 def test_the_direct_runner_gives_the_bytes_of_the_local_build(tmp_path: Path, options: tuple[str, ...]) -> None:
     data = make_folder(tmp_path / "data")
     (data / "images" / "3.png").write_bytes(b"no picture")
-    local = built(data, tmp_path / "local", "--max-bad", "0.1")
+    local = run_build(data, tmp_path / "local", "--max-bad", "0.1")
     assert local.returncode == 0, local.stderr
-    remote = built(data, tmp_path / "beam", "--max-bad", "0.1", "--runner", "DirectRunner", *options)
+    remote = run_build(data, tmp_path / "beam", "--max-bad", "0.1", "--runner", "DirectRunner", *options)
     assert remote.returncode == 0, remote.stderr
     assert digests(tmp_path / "beam") == digests(tmp_path / "local")
     manifest = json.loads((tmp_path / "beam" / "manifest.json").read_text())
@@ -51,7 +30,7 @@ def test_the_direct_runner_gives_the_bytes_of_the_local_build(tmp_path: Path, op
 
 
 def test_an_unknown_runner_is_one_line(tmp_path: Path) -> None:
-    done = built(make_folder(tmp_path / "data"), tmp_path / "out", "--runner", "NoSuchRunner")
+    done = run_build(make_folder(tmp_path / "data"), tmp_path / "out", "--runner", "NoSuchRunner")
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("triptych: --runner NoSuchRunner: ")
     assert not (tmp_path / "out").exists()
@@ -60,7 +39,7 @@ def test_an_unknown_runner_is_one_line(tmp_path: Path) -> None:
 def test_without_beam_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apache_beam", None)  # Python's own way to say that there is none.
     data = make_folder(tmp_path / "data")
-    done = CliRunner().invoke(main, arguments(data, tmp_path / "out", "--runner", "DirectRunner"))
+    done = CliRunner().invoke(main, build_arguments(data, tmp_path / "out", "--runner", "DirectRunner"))
     assert done.exit_code == 2
     assert "needs Apache Beam" in done.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
@@ -74,6 +53,6 @@ def test_without_beam_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     ],
 )
 def test_runner_options_that_go_nowhere_are_refused(tmp_path: Path, more: tuple[str, ...], message: str) -> None:
-    done = CliRunner().invoke(main, arguments(make_folder(tmp_path / "data"), tmp_path / "out", *more))
+    done = CliRunner().invoke(main, build_arguments(make_folder(tmp_path / "data"), tmp_path / "out", *more))
     assert done.exit_code == 2
     assert message in done.output

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from build_command import run_build
 from click.testing import CliRunner
 from growing_folder import add
 from small_folder import change_spec, digests, examples, rejected, run
-from test_beam import built
 
 from pipelines.cli import main
 from tfrecs.build.typed_queries import clean_query
@@ -157,9 +157,9 @@ def test_appended_events_bring_theirs_and_know_those_that_are_there(data: Path, 
 
 
 def test_a_beam_pipeline_makes_the_same_records(data: Path, tmp_path: Path) -> None:
-    local = built(data, tmp_path / "local", "--max-bad", "0.1")
+    local = run_build(data, tmp_path / "local", "--max-bad", "0.1")
     assert local.returncode == 0, local.stderr
-    spread = built(data, tmp_path / "beam", "--max-bad", "0.1", "--runner", "DirectRunner")
+    spread = run_build(data, tmp_path / "beam", "--max-bad", "0.1", "--runner", "DirectRunner")
     assert spread.returncode == 0, spread.stderr
     assert digests(tmp_path / "beam") == digests(tmp_path / "local")
     assert queries(tmp_path / "beam", Manifest.load(tmp_path / "beam"), "valid")["a"][-1] == "ça"

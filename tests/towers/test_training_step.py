@@ -6,28 +6,12 @@ import numpy as np
 import pytest
 import small_model
 import tensorflow as tf
+from small_model import assert_same_weights, sgd_step, weights
 
 from pipelines.model.model_factory import choose_softmax
 from pipelines.model.strategy import make_strategy
 from tfrecs.errors import SpecError
 from towers.optimizer import ScaledAdamW
-from towers.two_tower import TwoTower
-
-
-def weights(model: TwoTower) -> list[tuple[str, np.ndarray]]:
-    """In the order of creation; Keras numbers names over the whole process, so names tell nothing across models."""
-    return [(variable.name, variable.numpy()) for variable in model.trainable_variables]
-
-
-def assert_same_weights(first: TwoTower, second: TwoTower, tolerance: float) -> None:
-    for (name, a), (_, b) in zip(weights(first), weights(second), strict=True):
-        np.testing.assert_allclose(a, b, atol=tolerance, err_msg=name)
-
-
-def sgd_step(model: TwoTower, batch: dict, jit: bool = False) -> float:
-    model.compile(optimizer=tf.keras.optimizers.SGD(0.1), jit_compile=jit)
-    history = model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
-    return history.history["loss"][0]
 
 
 @pytest.mark.parametrize("softmax", ["full", "in_batch"])
