@@ -36,17 +36,17 @@ from tfrecs.errors import SpecError, TriptychError
 
 ROWS: dict[str, tuple[str, ...]] = {
     "as it is": (),
-    "no event values": ("user.values=false",),
-    "no time gaps": ("user.gaps=false",),
-    "half the history": ("user.history=25", "user.stride=12"),
-    "twice the history": ("user.history=100", "user.stride=50"),
+    "no event values": ("user.use_values=false",),
+    "no time gaps": ("user.use_time_gaps=false",),
+    "half the history": ("user.max_history=25", "user.stride=12"),
+    "twice the history": ("user.max_history=100", "user.stride=50"),
     "item ids never hidden": ("item.id_dropout=0",),
     "no modality dropout": ("item.modality_dropout=0",),
     "label smoothing 0.1": ("retrieval.label_smoothing=0.1",),
     "half the temperature": ("retrieval.temperature=1",),
     "in-batch softmax with logQ": ("retrieval.softmax=in_batch",),
     "encoders not taught before": ("train.encoders=frozen",),
-    "no averaging of weights": ("train.averaging=0",),
+    "no averaging of weights": ("train.ema_momentum=0",),
     "concat fusion": ("item.fusion=concat",),
 }
 MEASURED = ("recall@20", "ndcg@20")

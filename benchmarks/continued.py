@@ -109,7 +109,7 @@ def compare(data: Path, work: Path, changes: Sequence[str], share: float) -> dic
     # The true preferences of generated data are by position: they would not fit the items that are there at first.
     spec = load_spec(data, example_spec(data, None)).model_copy(update={"oracle": None})
     first, records = grown_records(data, spec, work, config, share)
-    continued = load_config(RunFolder(first).config_file, [f"train.continued={first.resolve()}"])
+    continued = load_config(RunFolder(first).config_file, [f"train.warm_start={first.resolve()}"])
     rows = {
         "continued": measured(records, work / "continued", continued),
         "anew": measured(records, work / "anew", config),

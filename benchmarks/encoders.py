@@ -44,7 +44,7 @@ def demo_records(root: Path, config: Config) -> Path:
 def cached(trainer: Trainer) -> float:
     """Seconds of ten epochs, the cache included, once the step is compiled."""
     session = trainer.session
-    model, batch = session.model, trainer.config.train.encode_batch
+    model, batch = session.model, trainer.config.train.encode_batch_size
     model.fit(trainer._dataset(0), steps_per_epoch=1, verbose=0)
     trainer.encode(session.items.rows(tf.zeros([batch], tf.int64)))
     clock = time.perf_counter()
@@ -56,7 +56,7 @@ def cached(trainer: Trainer) -> float:
 
 def each_step(trainer: Trainer, steps: int) -> tuple[float, float]:
     """Seconds of a step that encodes its own items first, and how many these are: means over `steps` of an epoch."""
-    session, batch = trainer.session, trainer.config.train.encode_batch
+    session, batch = trainer.session, trainer.config.train.encode_batch_size
     model = session.model
     step = tf.function(model.train_step)
     clocks, counts = [], []
@@ -78,7 +78,7 @@ def each_step(trainer: Trainer, steps: int) -> tuple[float, float]:
 def farthest(trainer: Trainer) -> float:
     """1 - cosine, the largest over all items and modalities: encodings in the cache against one item at a time."""
     session: Session = trainer.session
-    refresh(session.model, trainer.encode, session.items, trainer.config.train.encode_batch)
+    refresh(session.model, trainer.encode, session.items, trainer.config.train.encode_batch_size)
     worst = 0.0
     for row in range(0, len(session.catalogue), 7):
         for name, alone in trainer.session.model.encode_items(session.items.rows(tf.constant([row]))).items():

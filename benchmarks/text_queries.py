@@ -175,7 +175,7 @@ def main(data: Path, work: Path, epochs: int, changes: tuple[str, ...]) -> None:
     folder.lexicon.unlink()  # fitted once more, for the time that it takes
     lexicon = run_lexicon(folder.lexicon, session.model, session.catalogue, config)
     fitting = time.monotonic() - clock
-    dense = encoder_scores(session.model, config.train.encode_batch)
+    dense = encoder_scores(session.model, config.train.encode_batch_size)
 
     ids = [str(json.loads(line)["item_id"]) for line in (work / "data" / "items.jsonl").read_text().splitlines()]
     position = {item: index for index, item in enumerate(session.catalogue.ids.tolist())}

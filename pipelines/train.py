@@ -37,7 +37,7 @@ def command(
 
     if continued is not None:
         file = file or RunFolder(continued).config_file
-        changes = (*changes, f"train.continued={continued.resolve()}")
+        changes = (*changes, f"train.warm_start={continued.resolve()}")
 
     if data_service is not None:
         changes = (*changes, f"train.data_service={data_service}")

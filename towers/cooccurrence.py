@@ -23,33 +23,35 @@ class CoOccurrence(tfrs.Model):
 
     Args:
       encoders: modality -> encoder.
-      standardised: `TwoTower.standardised` of the model that the encoders belong to, its cache filled.
-      width: of the space in which contents and items meet.
+      standardize: `TwoTower.standardize` of the model that the encoders belong to, its cache filled.
+      hidden_dim: of the space in which contents and items meet.
       counts: float [N], how often each item stands beside another: where the bias starts.
     """
 
     def __init__(
         self,
         encoders: Mapping[str, Encoder],
-        standardised: Callable[[Mapping[str, tf.Tensor]], list[tf.Tensor]],
-        width: int,
+        standardize: Callable[[Mapping[str, tf.Tensor]], list[tf.Tensor]],
+        hidden_dim: int,
         counts: np.ndarray,
     ):
         super().__init__()
-        self.encoders, self.standardised = dict(encoders), standardised
+        self.encoders, self.standardize = dict(encoders), standardize
         self.heads = [
-            tf.keras.Sequential([tf.keras.layers.Dense(2 * width, activation="gelu"), tf.keras.layers.Dense(width)])
+            tf.keras.Sequential(
+                [tf.keras.layers.Dense(2 * hidden_dim, activation="gelu"), tf.keras.layers.Dense(hidden_dim)]
+            )
             for _ in self.encoders
         ]
         start = tf.keras.initializers.RandomNormal(stddev=0.1)
-        self.table = self.add_weight("table", [len(counts), width], initializer=start)
+        self.table = self.add_weight("table", [len(counts), hidden_dim], initializer=start)
         popularity = np.log((counts + 1.0) / (counts + 1.0).sum())
         self.bias = self.add_weight("bias", [len(counts)], initializer=tf.keras.initializers.Constant(popularity))
         self.cross_entropy = tf.keras.metrics.Mean(name="cross_entropy")
 
     def logits(self, encodings: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tf.Tensor:
         """Encodings name -> [R, d_m] and presence bool [R, M] to logits [R, N]."""
-        parts = self.standardised(encodings)
+        parts = self.standardize(encodings)
         shares = tf.unstack(tf.cast(presence, self.compute_dtype), axis=1)
         content = tf.add_n(
             [head(part) * share[:, None] for head, part, share in zip(self.heads, parts, shares, strict=True)]

@@ -49,7 +49,7 @@ def fill(
             spread[name].assign(present.std(axis=0) + 1e-4)
 
 
-def standardise(encoding: tf.Tensor, center: tf.Tensor, spread: tf.Tensor) -> tf.Tensor:
+def standardize(encoding: tf.Tensor, center: tf.Tensor, spread: tf.Tensor) -> tf.Tensor:
     """Encodings [R, d_m] by the catalogue's mean and deviation. Beyond five deviations an encoding says no more."""
     return tf.clip_by_value((encoding - center) / spread, -5.0, 5.0)
 

@@ -28,12 +28,12 @@ class Fusion(tf.keras.layers.Layer):
     """Base of the fusions.
 
     Args:
-      width: D.
+      hidden_dim: D.
     """
 
-    def __init__(self, width: int, **kwargs: Any):
+    def __init__(self, hidden_dim: int, **kwargs: Any):
         super().__init__(**kwargs)
-        self.width = width
+        self.hidden_dim = hidden_dim
 
     def fuse(self, values: tf.Tensor, presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """values [N, M, D] with absent entries zeroed, presence bool [N, M] -> ([N, D], weights [N, M])."""
@@ -46,7 +46,7 @@ class Fusion(tf.keras.layers.Layer):
         return tf.where(some, fused, tf.zeros([], fused.dtype)), weights
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "width": self.width}
+        return {**super().get_config(), "hidden_dim": self.hidden_dim}
 
 
 class AttentionFusion(Fusion):
@@ -56,15 +56,15 @@ class AttentionFusion(Fusion):
     weight depends on what the others say. A gated residual lets modalities interact beyond the weighted sum.
     """
 
-    def __init__(self, width: int, **kwargs: Any):
-        super().__init__(width, **kwargs)
-        self.key = tf.keras.layers.Dense(width)
-        self.context = tf.keras.layers.Dense(width, use_bias=False)
+    def __init__(self, hidden_dim: int, **kwargs: Any):
+        super().__init__(hidden_dim, **kwargs)
+        self.key = tf.keras.layers.Dense(hidden_dim)
+        self.context = tf.keras.layers.Dense(hidden_dim, use_bias=False)
         self.score = tf.keras.layers.Dense(1, use_bias=False)
-        self.value = tf.keras.layers.Dense(width, use_bias=False)
+        self.value = tf.keras.layers.Dense(hidden_dim, use_bias=False)
         self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-5)
-        self.hidden = tf.keras.layers.Dense(2 * width, activation="gelu")
-        self.out = tf.keras.layers.Dense(width)
+        self.hidden = tf.keras.layers.Dense(2 * hidden_dim, activation="gelu")
+        self.out = tf.keras.layers.Dense(hidden_dim)
 
     def fuse(self, values: tf.Tensor, presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         mask = tf.cast(presence, values.dtype)
@@ -82,10 +82,10 @@ class ConcatFusion(Fusion):
     def build(self, input_shape: Any) -> None:
         modalities = int(input_shape[1])
         self.kernels = self.add_weight(
-            "kernels", [modalities, self.width, 2 * self.width], initializer="glorot_uniform"
+            "kernels", [modalities, self.hidden_dim, 2 * self.hidden_dim], initializer="glorot_uniform"
         )
-        self.bias = self.add_weight("bias", [2 * self.width], initializer="zeros")
-        self.out = tf.keras.layers.Dense(self.width)
+        self.bias = self.add_weight("bias", [2 * self.hidden_dim], initializer="zeros")
+        self.out = tf.keras.layers.Dense(self.hidden_dim)
         super().build(input_shape)
 
     def fuse(self, values: tf.Tensor, presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -100,11 +100,11 @@ class ConcatFusion(Fusion):
 class GatedFusion(Fusion):
     """Gated multimodal unit (Arevalo et al., 2017, arXiv:1702.01992) for M modalities; weights are the gates' shares."""
 
-    def __init__(self, width: int, **kwargs: Any):
-        super().__init__(width, **kwargs)
-        self.value = tf.keras.layers.Dense(width, activation="tanh")
+    def __init__(self, hidden_dim: int, **kwargs: Any):
+        super().__init__(hidden_dim, **kwargs)
+        self.value = tf.keras.layers.Dense(hidden_dim, activation="tanh")
         self.gate = tf.keras.layers.Dense(1, activation="sigmoid")
-        self.out = tf.keras.layers.Dense(width)
+        self.out = tf.keras.layers.Dense(hidden_dim)
 
     def fuse(self, values: tf.Tensor, presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         weights = _share(self.gate(values)[..., 0], presence)
@@ -114,15 +114,15 @@ class GatedFusion(Fusion):
 class TransformerFusion(Fusion):
     """One Transformer block over the modalities and a learned summary token; weights are that token's attention."""
 
-    def __init__(self, width: int, **kwargs: Any):
-        super().__init__(width, **kwargs)
-        self.attention = tf.keras.layers.MultiHeadAttention(num_heads=2, key_dim=width // 2)
+    def __init__(self, hidden_dim: int, **kwargs: Any):
+        super().__init__(hidden_dim, **kwargs)
+        self.attention = tf.keras.layers.MultiHeadAttention(num_heads=2, key_dim=hidden_dim // 2)
         self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-5)
-        self.hidden = tf.keras.layers.Dense(2 * width, activation="gelu")
-        self.out = tf.keras.layers.Dense(width)
+        self.hidden = tf.keras.layers.Dense(2 * hidden_dim, activation="gelu")
+        self.out = tf.keras.layers.Dense(hidden_dim)
 
     def build(self, input_shape: Any) -> None:
-        self.summary = self.add_weight("summary", [1, 1, self.width], initializer="glorot_uniform")
+        self.summary = self.add_weight("summary", [1, 1, self.hidden_dim], initializer="glorot_uniform")
         super().build(input_shape)
 
     def fuse(self, values: tf.Tensor, presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -20,18 +20,18 @@ class ItemTower(tf.keras.layers.Layer):
     item (DropoutNet, Volkovs et al., 2017), so that content alone carries an item that was never seen in training.
 
     Args:
-      num_ids: number of item ids.
-      modalities: M.
-      width: D.
+      num_items: N.
+      num_modalities: M.
+      hidden_dim: D.
       fusion: a key of `towers.fusion.FUSIONS`.
       modality_dropout, id_dropout: probabilities.
     """
 
     def __init__(
         self,
-        num_ids: int,
-        modalities: int,
-        width: int,
+        num_items: int,
+        num_modalities: int,
+        hidden_dim: int,
         fusion: str,
         modality_dropout: float,
         id_dropout: float,
@@ -39,17 +39,17 @@ class ItemTower(tf.keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.options = {
-            "num_ids": num_ids,
-            "modalities": modalities,
-            "width": width,
+            "num_items": num_items,
+            "num_modalities": num_modalities,
+            "hidden_dim": hidden_dim,
             "fusion": fusion,
             "modality_dropout": modality_dropout,
             "id_dropout": id_dropout,
         }
-        self.width = width
-        self.projections = [tf.keras.layers.Dense(width) for _ in range(modalities)]
-        self.norms = [tf.keras.layers.LayerNormalization(epsilon=1e-5) for _ in range(modalities)]
-        self.fusion = FUSIONS[fusion](width)
+        self.hidden_dim = hidden_dim
+        self.projections = [tf.keras.layers.Dense(hidden_dim) for _ in range(num_modalities)]
+        self.norms = [tf.keras.layers.LayerNormalization(epsilon=1e-5) for _ in range(num_modalities)]
+        self.fusion = FUSIONS[fusion](hidden_dim)
         # Content starts as small as the id embeddings: a louder start would drown what interactions teach.
         self.content_norm = tf.keras.layers.LayerNormalization(
             epsilon=1e-5, gamma_initializer=tf.keras.initializers.Constant(_SCALE)
@@ -60,7 +60,7 @@ class ItemTower(tf.keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         self.id_table = self.add_weight(
             "id_table",
-            [self.options["num_ids"], self.width],
+            [self.options["num_items"], self.hidden_dim],
             initializer=tf.keras.initializers.RandomNormal(stddev=_SCALE),
         )
         super().build(input_shape)

@@ -30,29 +30,34 @@ class SelfSupervised(tfrs.Model):
 
     Args:
       encoders: modality -> encoder, in the schema's order.
-      width: of the space in which modalities meet.
+      projection_dim: of the space in which modalities meet.
       temperature: of the softmax at the start.
-      mask_share: share of a text's tokens that are masked.
-      mask_weight: of the masked tokens' cross-entropy beside the modalities' 1.
+      mask_rate: share of a text's tokens that are masked.
+      mask_loss_weight: of the masked tokens' cross-entropy beside the modalities' 1.
     """
 
     def __init__(
-        self, encoders: Mapping[str, Encoder], width: int, temperature: float, mask_share: float, mask_weight: float
+        self,
+        encoders: Mapping[str, Encoder],
+        projection_dim: int,
+        temperature: float,
+        mask_rate: float,
+        mask_loss_weight: float,
     ):
         super().__init__()
-        self.encoders, self.mask_weight = dict(encoders), mask_weight
+        self.encoders, self.mask_loss_weight = dict(encoders), mask_loss_weight
         self.pairs = list(combinations(self.encoders, 2))
         # An untrained network says nearly the same of every item: what differs must be made large, or all points fall
         # together and learn nothing from each other (Ioffe and Szegedy, 2015; in such heads: Chen et al., 2020).
         self.norms = {
             name: tf.keras.layers.BatchNormalization(momentum=0.9, synchronized=True) for name in self.encoders
         }
-        self.projections = {name: tf.keras.layers.Dense(width, use_bias=False) for name in self.encoders}
+        self.projections = {name: tf.keras.layers.Dense(projection_dim, use_bias=False) for name in self.encoders}
         self.log_scale = self.add_weight(
             "log_scale", [], initializer=tf.keras.initializers.Constant(-np.log(temperature))
         )
         self.texts = {name: one for name, one in self.encoders.items() if isinstance(one, TextQueryEncoder)}
-        self.maskers = {name: one.masker(mask_share) for name, one in self.texts.items()}
+        self.maskers = {name: one.masker(mask_rate) for name, one in self.texts.items()}
         self.heads = {
             name: keras_nlp.layers.MaskedLMHead(
                 token_embedding=one.token_embedding,
@@ -71,7 +76,7 @@ class SelfSupervised(tfrs.Model):
     def encode(
         self, inputs: Mapping[str, tf.Tensor], masked: Mapping[str, Mapping[str, tf.Tensor]], training: bool = False
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """Items in the shared space, of length 1: name -> [R, width]; logits of masked tokens: name -> [R, P, V]."""
+        """Items in the shared space, of length 1: name -> [R, projection_dim]; logits of masked tokens: name -> [R, P, V]."""
         points, logits = {}, {}
         for name, encoder in self.encoders.items():
             if name in masked:
@@ -89,7 +94,7 @@ class SelfSupervised(tfrs.Model):
         """Sum of the cross-entropies of this replica's items against the GLOBAL batch, and their number: float [], [].
 
         Args:
-          points: name -> [R, width].
+          points: name -> [R, projection_dim].
           presence: bool [R, M]; an item counts for a pair where it has both.
         """
         replica = tf.distribute.get_replica_context()
@@ -126,7 +131,7 @@ class SelfSupervised(tfrs.Model):
             weight = inputs["masked"][name]["mask_weights"]
             entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(inputs["masked"][name]["mask_ids"], values)
             loss, count = loss + tf.reduce_sum(weight * entropy), count + tf.reduce_sum(weight)
-        return total + self.mask_weight * self._share("masked_loss", loss, count)
+        return total + self.mask_loss_weight * self._share("masked_loss", loss, count)
 
     def _share(self, name: str, loss: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         """This replica's part of the mean over the global batch."""

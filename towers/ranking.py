@@ -26,20 +26,20 @@ class RankingHead(tf.keras.layers.Layer):
 
     Args:
       labels: rows of the schema's labels, as dictionaries.
-      cross_layers: number of cross layers.
-      hidden: width of the dense layer after them.
+      num_cross_layers: number of cross layers.
+      hidden_dim: of the dense layer after them.
       dropout: before that layer.
     """
 
     def __init__(
-        self, labels: Sequence[Mapping[str, Any]], cross_layers: int, hidden: int, dropout: float, **kwargs: Any
+        self, labels: Sequence[Mapping[str, Any]], num_cross_layers: int, hidden_dim: int, dropout: float, **kwargs: Any
     ):
         super().__init__(**kwargs)
         self.labels = [LabelSchema.model_validate(row) for row in labels]
-        self.options = {"cross_layers": cross_layers, "hidden": hidden, "dropout": dropout}
+        self.options = {"num_cross_layers": num_cross_layers, "hidden_dim": hidden_dim, "dropout": dropout}
         self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-5)
-        self.crosses = [tfrs.layers.dcn.Cross() for _ in range(cross_layers)]
-        self.hidden = tf.keras.layers.Dense(hidden, activation="gelu")
+        self.crosses = [tfrs.layers.dcn.Cross() for _ in range(num_cross_layers)]
+        self.hidden = tf.keras.layers.Dense(hidden_dim, activation="gelu")
         self.dropout = tf.keras.layers.Dropout(dropout)
         self.outputs = {row.name: tf.keras.layers.Dense(1) for row in self.labels}
         self.tasks = {

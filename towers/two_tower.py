@@ -11,7 +11,7 @@ import tensorflow_recommenders as tfrs
 
 from tfrecs.schema import History, Schema
 from towers.encoders.base import Encoder, TextQueryEncoder
-from towers.encoding_cache import cache_variables, fill, standardise, with_fresh
+from towers.encoding_cache import cache_variables, fill, standardize, with_fresh
 from towers.item import ItemTower
 from towers.ranking import RankingHead
 from towers.replicas import part_of_mean
@@ -43,7 +43,7 @@ class TwoTower(tfrs.Model):
       temperature: of the softmax.
       label_smoothing: of the full softmax.
       ranking_weight, search_weight: weights of the ranking and the text-query loss beside retrieval's 1.
-      query_share: share of positions whose text query is given to the user tower in training.
+      query_rate: share of positions whose text query is given to the user tower in training.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class TwoTower(tfrs.Model):
         label_smoothing: float,
         ranking_weight: float,
         search_weight: float,
-        query_share: float,
+        query_rate: float,
     ):
         super().__init__()
         self.schema = schema
@@ -73,12 +73,12 @@ class TwoTower(tfrs.Model):
         self.softmax, self.temperature, self.label_smoothing = softmax, temperature, label_smoothing
         self.ranking_weight, self.search_weight = ranking_weight, search_weight
         self.num_items = len(train_counts)
-        width = user_tower.hidden_dim
-        self.user_projections = {name: tf.keras.layers.Dense(width) for name in self.user_encoders}
+        hidden_dim = user_tower.hidden_dim
+        self.user_projections = {name: tf.keras.layers.Dense(hidden_dim) for name in self.user_encoders}
         texts = [encoder for encoder in self.item_encoders.values() if isinstance(encoder, TextQueryEncoder)]
         self.query_encoder = texts[0] if texts else None
-        self.search_head = tf.keras.layers.Dense(width) if texts else None
-        self.query_dropout = tf.keras.layers.Dropout(1.0 - query_share)
+        self.search_head = tf.keras.layers.Dense(hidden_dim) if texts else None
+        self.query_dropout = tf.keras.layers.Dropout(1.0 - query_rate)
         self.in_batch = InBatchSoftmax(temperature)
 
         self.presence = tf.constant(presence, tf.bool)
@@ -106,7 +106,7 @@ class TwoTower(tfrs.Model):
 
     def standardize(self, encodings: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
         """Encodings name -> [R, d_m] by the catalogue's statistics, as a list in the schema's order."""
-        return [standardise(encodings[name], self.center[name], self.spread[name]) for name in self.item_encoders]
+        return [standardize(encodings[name], self.center[name], self.spread[name]) for name in self.item_encoders]
 
     def item_embeddings(
         self,

@@ -32,39 +32,41 @@ class CausalAttention(tf.keras.layers.Layer):
     Both depend on differences alone, so a history may start anywhere.
 
     Args:
-      width: D, divisible by heads.
-      heads: number of heads H.
-      length: the longest sequence S.
+      hidden_dim: D, divisible by num_heads.
+      num_heads: number of heads H.
+      max_length: the longest sequence S.
       dropout: on the attention weights.
     """
 
-    def __init__(self, width: int, heads: int, length: int, dropout: float, **kwargs: Any):
+    def __init__(self, hidden_dim: int, num_heads: int, max_length: int, dropout: float, **kwargs: Any):
         super().__init__(**kwargs)
-        self.options = {"width": width, "heads": heads, "length": length, "dropout": dropout}
-        self.width, self.heads, self.length = width, heads, length
-        self.qkv = tf.keras.layers.Dense(3 * width)
-        self.out = tf.keras.layers.Dense(width)
+        self.options = {"hidden_dim": hidden_dim, "num_heads": num_heads, "max_length": max_length, "dropout": dropout}
+        self.hidden_dim, self.num_heads, self.max_length = hidden_dim, num_heads, max_length
+        self.qkv = tf.keras.layers.Dense(3 * hidden_dim)
+        self.out = tf.keras.layers.Dense(hidden_dim)
         self.dropout = tf.keras.layers.Dropout(dropout)
 
     def build(self, input_shape: Any) -> None:
-        self.distance_bias = self.add_weight("distance_bias", [self.length, self.heads], initializer="zeros")
-        self.time_bias = self.add_weight("time_bias", [_TIME_BUCKETS + 1, self.heads], initializer="zeros")
+        self.distance_bias = self.add_weight("distance_bias", [self.max_length, self.num_heads], initializer="zeros")
+        self.time_bias = self.add_weight("time_bias", [_TIME_BUCKETS + 1, self.num_heads], initializer="zeros")
         super().build(input_shape)
 
     def call(self, x: tf.Tensor, gaps: tf.Tensor, training: bool = False) -> tf.Tensor:
         """x float [B, S, D], gaps int32 [B, S, S] (time bucket of query position i and key j) -> [B, S, D]."""
         size = tf.shape(x)[1]
-        heads = tf.reshape(self.qkv(x), [tf.shape(x)[0], size, 3, self.heads, self.width // self.heads])
+        heads = tf.reshape(self.qkv(x), [tf.shape(x)[0], size, 3, self.num_heads, self.hidden_dim // self.num_heads])
         query, key, value = tf.unstack(heads, num=3, axis=2)
-        logits = tf.einsum("bihd,bjhd->bhij", query, key) * (self.width // self.heads) ** -0.5
+        logits = tf.einsum("bihd,bjhd->bhij", query, key) * (self.hidden_dim // self.num_heads) ** -0.5
         steps = tf.range(size)
         distance = steps[:, None] - steps[None, :]
-        logits += tf.transpose(tf.gather(self.distance_bias, tf.clip_by_value(distance, 0, self.length - 1)), [2, 0, 1])
+        logits += tf.transpose(
+            tf.gather(self.distance_bias, tf.clip_by_value(distance, 0, self.max_length - 1)), [2, 0, 1]
+        )
         logits += tf.transpose(tf.gather(self.time_bias, gaps), [0, 3, 1, 2])
         logits = tf.where(distance >= 0, logits, _FUTURE)
         weights = self.dropout(tf.nn.softmax(logits), training=training)
         mixed = tf.einsum("bhij,bjhd->bihd", weights, value)
-        return self.out(tf.reshape(mixed, [tf.shape(x)[0], size, self.width]))
+        return self.out(tf.reshape(mixed, [tf.shape(x)[0], size, self.hidden_dim]))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.options}
@@ -81,61 +83,61 @@ class UserTower(tf.keras.layers.Layer):
     arXiv:1808.09781).
 
     Args:
-      width: D.
-      layers, heads, feed_forward, dropout: the Transformer's shape.
-      history: L, the longest history.
-      values, gaps: whether it looks at event values, and at the time that has passed since each event.
+      hidden_dim: D.
+      num_layers, num_heads, intermediate_dim, dropout: the Transformer's shape.
+      max_history: L, the longest history.
+      use_values, use_time_gaps: whether it looks at event values, and at the time that has passed since each event.
       context: rows of the schema's context, as dictionaries.
     """
 
     def __init__(
         self,
-        width: int,
-        layers: int,
-        heads: int,
-        feed_forward: int,
+        hidden_dim: int,
+        num_layers: int,
+        num_heads: int,
+        intermediate_dim: int,
         dropout: float,
-        history: int,
-        values: bool,
-        gaps: bool,
+        max_history: int,
+        use_values: bool,
+        use_time_gaps: bool,
         context: Sequence[Mapping[str, Any]],
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.options = {
-            "width": width,
-            "layers": layers,
-            "heads": heads,
-            "feed_forward": feed_forward,
+            "hidden_dim": hidden_dim,
+            "num_layers": num_layers,
+            "num_heads": num_heads,
+            "intermediate_dim": intermediate_dim,
             "dropout": dropout,
-            "history": history,
-            "values": values,
-            "gaps": gaps,
+            "max_history": max_history,
+            "use_values": use_values,
+            "use_time_gaps": use_time_gaps,
         }
-        self.values, self.gaps = values, gaps
-        self.hidden_dim, self.max_history = width, history
+        self.use_values, self.use_time_gaps = use_values, use_time_gaps
+        self.hidden_dim, self.max_history = hidden_dim, max_history
         self.context = [ContextSchema.model_validate(row) for row in context]
-        self.value_embed = tf.keras.layers.Dense(width, use_bias=False)
-        self.gap_embed = tf.keras.layers.Embedding(_TIME_BUCKETS + 1, width)
+        self.value_embed = tf.keras.layers.Dense(hidden_dim, use_bias=False)
+        self.gap_embed = tf.keras.layers.Embedding(_TIME_BUCKETS + 1, hidden_dim)
         self.context_embed = [
-            tf.keras.layers.Embedding(len(row.vocabulary) + 1, width)
+            tf.keras.layers.Embedding(len(row.vocabulary) + 1, hidden_dim)
             if row.kind == "categories"
-            else tf.keras.layers.Dense(width, use_bias=False)
+            else tf.keras.layers.Dense(hidden_dim, use_bias=False)
             for row in self.context
         ]
         # Without a bias, so that a zero query is the same as none.
-        self.query_embed = tf.keras.layers.Dense(width, use_bias=False)
+        self.query_embed = tf.keras.layers.Dense(hidden_dim, use_bias=False)
         self.input_dropout = tf.keras.layers.Dropout(dropout)
         self.blocks = [
             {
                 "norm_attention": tf.keras.layers.LayerNormalization(epsilon=1e-5),
-                "attention": CausalAttention(width, heads, history + 1, dropout),
+                "attention": CausalAttention(hidden_dim, num_heads, max_history + 1, dropout),
                 "norm_forward": tf.keras.layers.LayerNormalization(epsilon=1e-5),
-                "hidden": tf.keras.layers.Dense(feed_forward, activation="gelu"),
-                "out": tf.keras.layers.Dense(width),
+                "hidden": tf.keras.layers.Dense(intermediate_dim, activation="gelu"),
+                "out": tf.keras.layers.Dense(hidden_dim),
                 "dropout": tf.keras.layers.Dropout(dropout),
             }
-            for _ in range(layers)
+            for _ in range(num_layers)
         ]
         self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-5)
 
@@ -170,10 +172,10 @@ class UserTower(tf.keras.layers.Layer):
         if user is not None:
             start += user[:, None]
         events = history_embeddings
-        if self.values:
+        if self.use_values:
             events += self.value_embed(history.values[..., None])
         x = tf.concat([start, events], axis=1)
-        previous = tf.pad(history.times, [[0, 0], [1, 0]]) if self.gaps else tf.zeros_like(now)
+        previous = tf.pad(history.times, [[0, 0], [1, 0]]) if self.use_time_gaps else tf.zeros_like(now)
         x += self.gap_embed(time_bucket(now, previous))
         for row, embed in zip(self.context, self.context_embed, strict=True):
             value = time_context(row.name, now) if row.source == "time" else context[row.name]

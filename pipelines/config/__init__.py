@@ -22,6 +22,7 @@ from pipelines.config.learning import (
     TrainConfig,
     TuneConfig,
 )
+from pipelines.config.renamed import current_name, with_current_names
 from pipelines.config.running import (
     AppConfig,
     BatchingConfig,
@@ -136,11 +137,12 @@ def load_config(file: Path | None = None, changes: Sequence[str] = ()) -> Config
             raise SpecError(f"{file}: cannot read the configuration ({str(error).splitlines()[0]})") from error
         if not isinstance(values, dict):
             raise SpecError(f"{file}: a configuration is a mapping of sections")
+        values = with_current_names(values, str(file))
     for change in changes:
         path, equals, text = change.partition("=")
         if not equals or not path:
             raise SpecError(f"--set {change}: write it as section.key=value")
-        *sections, key = path.split(".")
+        *sections, key = current_name(path).split(".")
         target = values
         for section in sections:
             target = target.setdefault(section, {})
@@ -155,6 +157,7 @@ def load_config(file: Path | None = None, changes: Sequence[str] = ()) -> Config
 
 def validate(values: dict[str, Any], source: str) -> Config:
     """A configuration from plain values. Raises SpecError naming `source`."""
+    values = with_current_names(values, source)
     known = (*Config.model_fields, *KINDS)
     for name in values:
         if name not in known:

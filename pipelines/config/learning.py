@@ -12,14 +12,14 @@ from pipelines.config.section import Section
 class CooccurrenceConfig(Section):
     """The stage before the first epoch (`train.encoders` cooccurrence): encoders learn which items the same users take.
 
-    `neighbours`: most frequent others of an item that are its target; `least_events`: items with fewer teach nothing.
+    `num_neighbours`: most frequent others of an item that are its target; `min_events`: items with fewer teach nothing.
     """
 
     epochs: int = Field(12, ge=0)
-    batch: int = Field(16, ge=1)
+    batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(5e-4, gt=0)
-    neighbours: int = Field(100, ge=1)
-    least_events: int = Field(5, ge=1)
+    num_neighbours: int = Field(100, ge=1)
+    min_events: int = Field(5, ge=1)
     clip_norm: float = Field(1.0, gt=0)
 
 
@@ -59,21 +59,21 @@ class HybridConfig(Section):
 class PretrainConfig(Section):
     """`triptych pretrain`: encoders learn from the catalogue alone, before any `triptych train`.
 
-    `width`: of the space in which modalities meet; `temperature`: of their softmax at the start; `mask_share`: of a
-    text's tokens; `mask_weight`: of the masked tokens beside the modalities; `held_out`: share of the items that measure
+    `projection_dim`: of the space in which modalities meet; `temperature`: of their softmax at the start; `mask_rate`: of a
+    text's tokens; `mask_loss_weight`: of the masked tokens beside the modalities; `held_out`: share of the items that measure
     and teach nothing; `patience`: epochs without a smaller loss on these before it stops; the best epoch is kept."""
 
     epochs: int = Field(30, ge=1)
     patience: int = Field(5, ge=1)
-    batch: int = Field(32, ge=2)
+    batch_size: int = Field(32, ge=2)
     learning_rate: float = Field(1e-3, gt=0)
     warmup: float = Field(0.05, ge=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)
     clip_norm: float = Field(1.0, gt=0)
-    width: int = Field(64, ge=8)
+    projection_dim: int = Field(64, ge=8)
     temperature: float = Field(0.07, gt=0)
-    mask_share: float = Field(0.15, gt=0, lt=1)
-    mask_weight: float = Field(1.0, ge=0)
+    mask_rate: float = Field(0.15, gt=0, lt=1)
+    mask_loss_weight: float = Field(1.0, ge=0)
     held_out: float = Field(0.1, gt=0, lt=1)
 
 
@@ -83,26 +83,26 @@ class TrainConfig(Section):
     `lora_rank`, scaled by `lora_alpha` over it; frozen = never.
 
     `pretrained`: the run folder of `triptych pretrain` whose encoders are the start.
-    `continued`: the run folder of `triptych train` whose model is the start, on records that were appended to since; it
-    then learns for `continued_epochs` in place of `epochs`, and its encoders have no stage of their own again.
+    `warm_start`: the run folder of `triptych train` whose model is the start, on records that were appended to since; it
+    then learns for `warm_start_epochs` in place of `epochs`, and its encoders have no stage of their own again.
     `encoder_scale`: the encoders' learning rate as a share of the towers'; `layer_decay`: and each layer's as a share of
     the one above it (Sun et al., 2019, arXiv:1905.05583).
     `patience`: epochs without a better validation NDCG before training stops and the best epoch is kept; not before
-    `least_epochs`, because a model first learns what is popular and pauses there.
-    `averaging`: momentum of the moving average of the weights, 0 = none.
+    `min_epochs`, because a model first learns what is popular and pauses there.
+    `ema_momentum`: momentum of the moving average of the weights, 0 = none.
     `data_service`: host:port of a tf.data service that reads the training windows; null: this process.
     `validation_queries`: at most so many held-out requests are ranked after each epoch."""
 
     strategy: Literal["auto", "cpu", "mirrored", "multiworker", "tpu"] = "auto"
     encoders: Literal["cooccurrence", "finetune", "lora", "frozen"] = "cooccurrence"
     pretrained: str | None = None
-    continued: str | None = None
-    continued_epochs: int = Field(8, ge=1)
+    warm_start: str | None = None
+    warm_start_epochs: int = Field(8, ge=1)
     fresh_items: int = Field(8, ge=1)
-    batch: int = Field(16, ge=1)
+    batch_size: int = Field(16, ge=1)
     epochs: int = Field(30, ge=1)
     patience: int = Field(6, ge=1)
-    least_epochs: int = Field(12, ge=1)
+    min_epochs: int = Field(12, ge=1)
     learning_rate: float = Field(3e-3, gt=0)
     encoder_scale: float = Field(0.1, ge=0)
     layer_decay: float = Field(0.95, gt=0, le=1)
@@ -111,11 +111,11 @@ class TrainConfig(Section):
     warmup: float = Field(0.05, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float = Field(1.0, gt=0)
-    averaging: float = Field(0.95, ge=0, lt=1)
-    jit: bool = False
+    ema_momentum: float = Field(0.95, ge=0, lt=1)
+    jit_compile: bool = False
     data_service: str | None = None
     validation_queries: int = Field(2000, ge=1)
-    encode_batch: int = Field(128, ge=1)
+    encode_batch_size: int = Field(128, ge=1)
 
     @property
     def encodes_in_step(self) -> bool:
@@ -125,7 +125,7 @@ class TrainConfig(Section):
     @property
     def planned_epochs(self) -> int:
         """At most so many are trained."""
-        return self.epochs if self.continued is None else self.continued_epochs
+        return self.epochs if self.warm_start is None else self.warm_start_epochs
 
 
 class EvaluateConfig(Section):
@@ -162,11 +162,11 @@ class TuneConfig(Section):
     space: dict[str, dict[str, Any]] = Field(
         {
             "train.learning_rate": {"low": 5e-4, "high": 1e-2, "log": True},
-            "train.batch": {"choices": [8, 16, 32, 64]},
-            "user.width": {"choices": [32, 64, 128]},
-            "user.layers": {"low": 1, "high": 3},
+            "train.batch_size": {"choices": [8, 16, 32, 64]},
+            "user.hidden_dim": {"choices": [32, 64, 128]},
+            "user.num_layers": {"low": 1, "high": 3},
             "user.dropout": {"low": 0.0, "high": 0.5},
-            "user.history": {"choices": [20, 50, 100]},
+            "user.max_history": {"choices": [20, 50, 100]},
             "item.fusion": {"choices": ["attention", "concat", "gated", "transformer"]},
             "item.id_dropout": {"low": 0.0, "high": 0.8},
             "item.modality_dropout": {"low": 0.0, "high": 0.5},

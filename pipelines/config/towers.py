@@ -16,10 +16,10 @@ class TextConfig(Section):
 
     checkpoint: str | None = None
     pooling: Literal["mean", "cls"] = "mean"
-    layers: int = Field(2, ge=1)
-    heads: int = Field(4, ge=1)
-    width: int = Field(128, ge=8)
-    feed_forward: int = Field(512, ge=8)
+    num_layers: int = Field(2, ge=1)
+    num_heads: int = Field(4, ge=1)
+    hidden_dim: int = Field(128, ge=8)
+    intermediate_dim: int = Field(512, ge=8)
     dropout: float = Field(0.1, ge=0, lt=1)
     max_tokens: int = Field(64, ge=4)
     query_tokens: int = Field(24, ge=6)
@@ -30,7 +30,7 @@ class TextConfig(Section):
 class ImageConfig(Section):
     backbone: str = "small"
     weights: str | None = None
-    widths: tuple[int, ...] = (32, 64, 128)
+    filters: tuple[int, ...] = (32, 64, 128)
 
 
 class AudioConfig(Section):
@@ -40,21 +40,21 @@ class AudioConfig(Section):
     fmin: float = 60.0
     fmax: float = 7600.0
     mask: float = Field(0.15, ge=0, lt=1)
-    widths: tuple[int, ...] = (32, 64, 128)
+    filters: tuple[int, ...] = (32, 64, 128)
 
 
 class VectorConfig(Section):
-    width: int = Field(128, ge=8)
+    hidden_dim: int = Field(128, ge=8)
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
 class CategoriesConfig(Section):
-    width: int = Field(64, ge=8)
+    hidden_dim: int = Field(64, ge=8)
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
 class NumberConfig(Section):
-    width: int = Field(16, ge=8)
+    hidden_dim: int = Field(16, ge=8)
 
 
 class ItemConfig(Section):
@@ -66,42 +66,42 @@ class ItemConfig(Section):
 
 
 class UserConfig(Section):
-    """`history`: events the Transformer sees; `stride`: new targets per training window of that length; `values`, `gaps`:
+    """`max_history`: events the Transformer sees; `stride`: new targets per training window of that length; `use_values`, `use_time_gaps`:
     whether it looks at event values, and at the time since each event."""
 
-    width: int = Field(64, ge=8)
-    layers: int = Field(2, ge=1)
-    heads: int = Field(2, ge=1)
-    feed_forward: int = Field(128, ge=8)
+    hidden_dim: int = Field(64, ge=8)
+    num_layers: int = Field(2, ge=1)
+    num_heads: int = Field(2, ge=1)
+    intermediate_dim: int = Field(128, ge=8)
     dropout: float = Field(0.2, ge=0, lt=1)
-    history: int = Field(50, ge=1)
+    max_history: int = Field(50, ge=1)
     stride: int = Field(25, ge=1)
-    values: bool = True
-    gaps: bool = True
+    use_values: bool = True
+    use_time_gaps: bool = True
 
 
 class RankingConfig(Section):
     weight: float = Field(0.1, ge=0)
-    cross_layers: int = Field(2, ge=1)
-    hidden: int = Field(64, ge=1)
+    num_cross_layers: int = Field(2, ge=1)
+    hidden_dim: int = Field(64, ge=1)
     dropout: float = Field(0.2, ge=0, lt=1)
 
 
 class RetrievalConfig(Section):
     """`softmax` auto: full where the catalogue has at most `full_limit` items, else in_batch with logQ.
 
-    `temperature` divides the inner product; `search_weight` weighs the text-query loss; `query_share` is the share of
-    positions that get a text query in training. Of events that have a query of their own, `queries` in a batch are
-    encoded, and `own_query_share` of these go to the user tower too."""
+    `temperature` divides the inner product; `search_weight` weighs the text-query loss; `query_rate` is the share of
+    positions that get a text query in training. Of events that have a query of their own, `queries_per_batch` are
+    encoded in a step, and `own_query_rate` of these go to the user tower too."""
 
     softmax: Literal["auto", "full", "in_batch"] = "auto"
     full_limit: int = Field(20_000, ge=1)
     temperature: float = Field(2.0, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     search_weight: float = Field(0.1, ge=0)
-    query_share: float = Field(0.15, gt=0, lt=1)
-    queries: int = Field(32, ge=1)
-    own_query_share: float = Field(0.5, gt=0, le=1)
+    query_rate: float = Field(0.15, gt=0, lt=1)
+    queries_per_batch: int = Field(32, ge=1)
+    own_query_rate: float = Field(0.5, gt=0, le=1)
 
 
 class SearchConfig(Section):

@@ -56,7 +56,7 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
     def loss_of(linear: Linear) -> float:
         links = neighbour_links(train, linear, session.likeness, settings)
         alone = Statistics(
-            {NEIGHBOURS: links}, np.zeros(count, np.float32), new, {NEIGHBOURS: session.config.user.history}
+            {NEIGHBOURS: links}, np.zeros(count, np.float32), new, {NEIGHBOURS: session.config.user.max_history}
         )
         names, middle = [TOWER, NEIGHBOURS], settings.softness[len(settings.softness) // 2]
         return most_likely(softened(parts_of(alone, names, few), names, {NEIGHBOURS: middle}), 2, apart=False).loss

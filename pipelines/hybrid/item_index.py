@@ -115,7 +115,7 @@ def updated_index(session: Session, catalogue: Catalogue) -> Index:
     with progress("encoding changed items", "items") as advance:
         prepared = _prepared(session, catalogue, changed)
         presence[trained[changed]] = prepared.presence
-        for rows, inputs in _batches(prepared, session.config.train.encode_batch):
+        for rows, inputs in _batches(prepared, session.config.train.encode_batch_size):
             for name, value in encode(inputs).items():
                 encodings[name][trained[changed[rows]]] = value.numpy()[: len(rows)]
             advance(int(rows[-1]) + 1, len(changed))
@@ -130,8 +130,8 @@ def updated_index(session: Session, catalogue: Catalogue) -> Index:
     embed = tf.function(model.embed_items)
     with progress("embedding new items", "items") as advance:
         prepared = _prepared(session, catalogue, new)
-        for rows, inputs in _batches(prepared, session.config.train.encode_batch):
-            padded = np.resize(rows, session.config.train.encode_batch)
+        for rows, inputs in _batches(prepared, session.config.train.encode_batch_size):
+            padded = np.resize(rows, session.config.train.encode_batch_size)
             embedded, weighed = embed(inputs, tf.constant(prepared.presence[padded]))
             for into, value in zip(result, (embedded, weighed, embedded), strict=True):
                 into[new[rows]] = value.numpy()[: len(rows)]

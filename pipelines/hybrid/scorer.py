@@ -26,7 +26,7 @@ def counted(session: Session, linear: Linear, alike: np.ndarray | None) -> Stati
     return count_statistics(
         session.events,
         len(session.catalogue),
-        session.config.user.history,
+        session.config.user.max_history,
         ordered=session.manifest.schema_.ordered,
         linear=linear,
         likeness=alike,

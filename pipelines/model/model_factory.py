@@ -87,28 +87,28 @@ def make_model(
     item_tower = ItemTower(
         len(train_counts),
         len(schema.items),
-        user.width,
+        user.hidden_dim,
         config.item.fusion,
         config.item.modality_dropout,
         config.item.id_dropout,
     )
     user_tower = UserTower(
-        user.width,
-        user.layers,
-        user.heads,
-        user.feed_forward,
+        user.hidden_dim,
+        user.num_layers,
+        user.num_heads,
+        user.intermediate_dim,
         user.dropout,
-        user.history,
-        user.values,
-        user.gaps,
+        user.max_history,
+        user.use_values,
+        user.use_time_gaps,
         [row.model_dump(mode="json") for row in schema.context],
     )
     ranking_head = None
     if schema.labels:
         ranking_head = RankingHead(
             [row.model_dump(mode="json") for row in schema.labels],
-            config.ranking.cross_layers,
-            config.ranking.hidden,
+            config.ranking.num_cross_layers,
+            config.ranking.hidden_dim,
             config.ranking.dropout,
         )
     model = TwoTower(
@@ -126,7 +126,7 @@ def make_model(
         label_smoothing=retrieval.label_smoothing,
         ranking_weight=config.ranking.weight,
         search_weight=retrieval.search_weight,
-        query_share=retrieval.query_share,
+        query_rate=retrieval.query_rate,
     )
     for encoder in item_encoders.values():
         if config.train.encoders == "lora":

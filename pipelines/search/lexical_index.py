@@ -114,7 +114,7 @@ def run_lexicon(path: Path, model: TwoTower, catalogue: Catalogue, config: Confi
     if path.is_file():
         return Lexicon.load(path)
     texts = item_texts(model, catalogue)
-    lexicon = fit_lexicon(texts, encoder_scores(model, config.train.encode_batch), config.search, config.seed)
+    lexicon = fit_lexicon(texts, encoder_scores(model, config.train.encode_batch_size), config.search, config.seed)
     lexicon.save(path)
     return lexicon
 

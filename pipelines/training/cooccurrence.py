@@ -57,7 +57,7 @@ class CoOccurrenceStage:
       items: the catalogue.
       events: of training.
       settings: section `cooccurrence`.
-      width: of the space in which contents and items meet.
+      hidden_dim: of the space in which contents and items meet.
       strategy: under whose scope the model was made.
       seed: of the order of items.
     """
@@ -68,20 +68,20 @@ class CoOccurrenceStage:
         items: PreparedItems,
         events: TrainingEvents,
         settings: CooccurrenceConfig,
-        width: int,
+        hidden_dim: int,
         strategy: tf.distribute.Strategy,
         seed: int,
     ):
         self.model, self.items, self.settings, self.strategy, self.seed = model, items, settings, strategy, seed
-        self.neighbours, self.shares = neighbour_shares(events, model.num_items, settings.neighbours)
+        self.neighbours, self.shares = neighbour_shares(events, model.num_items, settings.num_neighbours)
         # An item that stands beside a handful of others only says chance.
         counts = np.bincount(events.items, minlength=model.num_items)
-        self.taught = np.flatnonzero((counts >= settings.least_events) & (self.shares.sum(axis=1) > 0))
-        self.steps = -(-len(self.taught) // settings.batch)
+        self.taught = np.flatnonzero((counts >= settings.min_events) & (self.shares.sum(axis=1) > 0))
+        self.steps = -(-len(self.taught) // settings.batch_size)
         weights = (self.shares * counts[:, None]).ravel()
         beside = np.bincount(self.neighbours.ravel(), weights, minlength=model.num_items)
         with strategy.scope():
-            self.learner = CoOccurrence(model.item_encoders, model.standardize, width, beside)
+            self.learner = CoOccurrence(model.item_encoders, model.standardize, hidden_dim, beside)
             # Once on a row of the cache: every variable is made here, under the scope.
             self.learner.logits({name: cache[:1] for name, cache in model.cache.items()}, model.presence[:1])
 
@@ -112,7 +112,7 @@ class CoOccurrenceStage:
     def _batches(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
         """Every epoch in its own order, one after the other; the last batch of each is filled up with -1."""
         rng = np.random.default_rng(self.seed)
-        padding = np.full(self.steps * self.settings.batch - len(self.taught), -1)
+        padding = np.full(self.steps * self.settings.batch_size - len(self.taught), -1)
         order = np.concatenate(
             [np.concatenate([rng.permutation(self.taught), padding]) for _ in range(self.settings.epochs)]
         )
@@ -128,7 +128,7 @@ class CoOccurrenceStage:
                 "shares": tf.gather(shares, at) * tf.cast(index >= 0, tf.float32)[:, None],
             }
 
-        size = self.settings.batch // self.strategy.num_replicas_in_sync
+        size = self.settings.batch_size // self.strategy.num_replicas_in_sync
         batches = tf.data.Dataset.from_tensor_slices(order.astype(np.int32)).batch(size, drop_remainder=True)
         if context.num_input_pipelines > 1:
             batches = batches.shard(context.num_input_pipelines, context.input_pipeline_id)

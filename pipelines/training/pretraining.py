@@ -48,8 +48,8 @@ class Pretrainer:
         tf.keras.utils.set_random_seed(self.config.seed)
         self.strategy = make_strategy(self.config.train.strategy)
         self.replicas = self.strategy.num_replicas_in_sync
-        if settings.batch % self.replicas:
-            raise DataError(f"pretrain.batch must be divisible by {self.replicas} replicas; --set it so")
+        if settings.batch_size % self.replicas:
+            raise DataError(f"pretrain.batch_size must be divisible by {self.replicas} replicas; --set it so")
         catalogue = load_catalogue(job.records, manifest)
         with self.strategy.scope():
             encoders = make_encoders(schema.items, self.config, records_vocabulary(job.records))
@@ -58,10 +58,10 @@ class Pretrainer:
         with progress("preparing items", "items") as advance:
             self.items = prepare_items(schema, encoders, catalogue, advance)
         self.taught, self.held_out = parts(self.items.presence, settings.held_out, self.config.seed)
-        self.steps = -(-len(self.taught) // settings.batch)
+        self.steps = -(-len(self.taught) // settings.batch_size)
         with self.strategy.scope():
             self.learner = SelfSupervised(
-                encoders, settings.width, settings.temperature, settings.mask_share, settings.mask_weight
+                encoders, settings.projection_dim, settings.temperature, settings.mask_rate, settings.mask_loss_weight
             )
             if not self.learner.texts and len(encoders) < 2:
                 raise DataError(f"{job.records}: neither text nor two modalities, so nothing to learn from items alone")
@@ -73,7 +73,7 @@ class Pretrainer:
                 global_clipnorm=settings.clip_norm,
             )
             optimizer.build(self.learner.trainable_variables)
-            self.learner.compile(optimizer=optimizer, jit_compile=self.config.train.jit)
+            self.learner.compile(optimizer=optimizer, jit_compile=self.config.train.jit_compile)
         self.asked = self._masked(self.held_out, -1)
         self.look = tf.function(self.learner.encode)
         self.manager = tf.train.CheckpointManager(
@@ -113,7 +113,7 @@ class Pretrainer:
     def _dataset(self, epoch: int) -> Any:
         """The taught items in the order of this epoch; the last batch is filled up with rows that count for nothing."""
         rng = np.random.default_rng([self.config.seed, epoch])
-        size = self.config.pretrain.batch
+        size = self.config.pretrain.batch_size
         order = rng.permutation(len(self.taught))
         order = np.concatenate([order, np.full(self.steps * size - len(order), -1)])
         masked, taught = self._masked(self.taught, epoch), tf.constant(self.taught, tf.int64)
@@ -185,11 +185,11 @@ class Pretrainer:
             values |= masked_accuracy(tf.concat(list(logits.values()), axis=0), asked)
             values["valid_masked_guess"] = constant_guess(asked)
         values |= retrieval({name: value.numpy() for name, value in points.items()}, presence, names)
-        masked = self.config.pretrain.mask_weight * values.get("valid_masked_loss", 0.0)
+        masked = self.config.pretrain.mask_loss_weight * values.get("valid_masked_loss", 0.0)
         return {"valid_loss": values["valid_contrastive_loss"] + masked, **values}
 
     def _looked_at(self) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        size = self.config.train.encode_batch
+        size = self.config.train.encode_batch_size
         parts = []
         for start in range(0, len(self.held_out), size):
             index = self.held_out[start : start + size]

@@ -49,7 +49,7 @@ class Trainer:
         if manifest.splits["train"].events == 0:
             raise DataError(f"{job.records}: no training interactions; see rejected.jsonl and `split` in dataset.yaml")
         continued = self.run.create(job.records, config, records_id(job.records))
-        former = None if config.train.continued is None else former_run(Path(config.train.continued), manifest)
+        former = None if config.train.warm_start is None else former_run(Path(config.train.warm_start), manifest)
         self.session = open_session(
             job.records, config, make_strategy(config.train.strategy), pretrained=former is None
         )
@@ -69,12 +69,12 @@ class Trainer:
                 scale=lambda variable: scales.get(id(variable), 1.0),
                 weight_decay=train.weight_decay,
                 # Keras puts the averages in place at the end of every epoch: what is validated and kept is less noisy.
-                use_ema=train.averaging > 0,
-                ema_momentum=train.averaging,
+                use_ema=train.ema_momentum > 0,
+                ema_momentum=train.ema_momentum,
                 global_clipnorm=train.clip_norm,
             )
             optimizer.build(model.trainable_variables)
-            model.compile(optimizer=optimizer, jit_compile=train.jit)
+            model.compile(optimizer=optimizer, jit_compile=train.jit_compile)
         self.checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
         self.manager = tf.train.CheckpointManager(
             self.checkpoint, str(self.run.checkpoints), max_to_keep=2, checkpoint_name="epoch"
@@ -102,10 +102,15 @@ class Trainer:
     def _feed(self) -> TrainingFeed:
         session, config = self.session, self.config
         replicas = session.strategy.num_replicas_in_sync
-        batches = (config.train.batch, config.train.fresh_items, config.cooccurrence.batch, config.retrieval.queries)
+        batches = (
+            config.train.batch_size,
+            config.train.fresh_items,
+            config.cooccurrence.batch_size,
+            config.retrieval.queries_per_batch,
+        )
         if any(size % replicas for size in batches):
             raise DataError(
-                "train.batch, train.fresh_items, cooccurrence.batch and retrieval.queries must be divisible by "
+                "train.batch_size, train.fresh_items, cooccurrence.batch_size and retrieval.queries_per_batch must be divisible by "
                 f"{replicas} replicas; --set them so"
             )
         return TrainingFeed(
@@ -115,13 +120,13 @@ class Trainer:
             session.items,
             session.model.user_encoders,
             query_encoder(session.model.item_encoders),
-            batch=config.train.batch,
-            length=config.user.history,
-            stride=min(config.user.stride, config.user.history),
+            batch=config.train.batch_size,
+            length=config.user.max_history,
+            stride=min(config.user.stride, config.user.max_history),
             fresh=config.train.fresh_items,
             encode_items=config.train.encodes_in_step and bool(session.model.item_encoders),
-            queries=config.retrieval.queries,
-            query_share=config.retrieval.own_query_share,
+            queries=config.retrieval.queries_per_batch,
+            query_share=config.retrieval.own_query_rate,
             seed=config.seed,
             data_service=config.train.data_service,
         )
@@ -138,7 +143,7 @@ class Trainer:
         done, settings = len(self.rows), self.config.train
         if done >= settings.planned_epochs:
             return True
-        return done >= settings.least_epochs and done - self._best()["epoch"] >= settings.patience
+        return done >= settings.min_epochs and done - self._best()["epoch"] >= settings.patience
 
     def _best(self) -> dict[str, Any]:
         return max(self.rows, key=lambda row: row[f"valid_{BEST_BY}"])
@@ -184,7 +189,7 @@ class Trainer:
             model, self.session.strategy, self._dataset, epoch, steps=self.feed.steps, seed=self.config.seed
         )
         if self.config.train.encodes_in_step:
-            refresh(model, self.encode, items, self.config.train.encode_batch)
+            refresh(model, self.encode, items, self.config.train.encode_batch_size)
         row["learning_rate"] = float(model.optimizer.learning_rate)
         row |= self._validate()
         row["seconds"] = round(time.monotonic() - started, 2)
@@ -193,8 +198,8 @@ class Trainer:
     def _begin(self) -> None:
         """Fills the cache of encodings, after the encoders' own stage where there is one."""
         model, items, config = self.session.model, self.session.items, self.config
-        refresh(model, self.encode, items, config.train.encode_batch)
-        if config.train.continued is not None:
+        refresh(model, self.encode, items, config.train.encode_batch_size)
+        if config.train.warm_start is not None:
             before = self._validate()
             say(f"  as it was  valid Recall@20 {before['valid_recall@20']:.4f}  NDCG@10 {before['valid_ndcg@10']:.4f}")
             return
@@ -205,14 +210,14 @@ class Trainer:
             items,
             self.session.events,
             config.cooccurrence,
-            config.user.width,
+            config.user.hidden_dim,
             self.session.strategy,
             config.seed,
         )
         with progress("encoders", "steps") as advance:
             loss = stage.run(advance)
         say(f"  encoders: {len(stage.taught):,} items, {config.cooccurrence.epochs} epochs, cross-entropy {loss:.3f}")
-        refresh(model, self.encode, items, config.train.encode_batch)
+        refresh(model, self.encode, items, config.train.encode_batch_size)
         self.manager.save(checkpoint_number=0)
 
     def _validate(self) -> dict[str, float]:

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from pipelines.config import Config, validate
+from pipelines.config.renamed import current_name, current_names
 from tfrecs.errors import SpecError
 
 Scalar = bool | int | float | str | None
@@ -85,7 +86,7 @@ def make_space(values: Mapping[str, Any], base: Config, source: str) -> dict[str
       SpecError: one line that names the source, the option and what is wrong with it.
     """
     space = {}
-    for name, row in values.items():
+    for name, row in current_names(values, source).items():
         try:
             space[name] = Dimension.model_validate(row)
         except ValidationError as error:
@@ -104,7 +105,7 @@ def changed(base: Config, values: Mapping[str, Any], source: str) -> Config:
     """The configuration with options `section.key` set. Raises SpecError naming `source`."""
     plain = base.model_dump(mode="json")
     for name, value in values.items():
-        *sections, key = str(name).split(".")
+        *sections, key = current_name(name).split(".")
         target = plain
         for section in sections:
             target = target.setdefault(section, {})

@@ -30,7 +30,7 @@ def test_each_row_is_trained_and_measured_and_kept(tmp_path: Path) -> None:
         assert 0 <= found["hybrid"]["ndcg@20"] <= found["hybrid"]["recall@20"] <= 1
         assert found["epochs"] == 1
         assert set(found["valid_ndcg@20"]) == {"towers", "hybrid"}
-    assert rows["no event values"]["set"] == [*SMALL, "user.values=false"]
+    assert rows["no event values"]["set"] == [*SMALL, "user.use_values=false"]
     runs = list((tmp_path / "work").rglob("metrics.jsonl"))
     assert len(runs) == 2
     before = {path: path.read_bytes() for path in runs}

@@ -40,7 +40,7 @@ def test_continued_and_anew_are_measured_on_the_same_grown_records(tmp_path: Pat
         "0.25",
         *SMALL_OPTIONS,
     ]
-    arguments += ["--set", "train.continued_epochs=1"]
+    arguments += ["--set", "train.warm_start_epochs=1"]
     ran = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert ran.exit_code == 0, ran.output
     found = json.loads(out.read_text())

@@ -27,10 +27,10 @@ from towers.user import CausalAttention, UserTower
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", *(f"##{letter}" for letter in "abcdefgh")]
 TEXT_SCHEMA = {"name": "text", "kind": "text", "params": {}}
 TEXT_OPTIONS: dict[str, Any] = {
-    "layers": 1,
-    "heads": 2,
-    "width": 8,
-    "feed_forward": 16,
+    "num_layers": 1,
+    "num_heads": 2,
+    "hidden_dim": 8,
+    "intermediate_dim": 16,
     "dropout": 0.1,
     "max_tokens": 10,
     "query_tokens": 6,
@@ -65,7 +65,7 @@ def _f(rng: np.random.Generator, *shape: int) -> tf.Tensor:
 def _fusion(layer: type) -> LayerCase:
     return LayerCase(
         layer,
-        {"width": 8},
+        {"hidden_dim": 8},
         lambda rng: {"values": _f(rng, 3, 2, 8), "presence": tf.constant([[True, True], [True, False], [False, True]])},
     )
 
@@ -90,7 +90,7 @@ CASES: dict[str, LayerCase] = {
             "schema": {"name": "image", "kind": "image", "params": {"size": 16}},
             "backbone": "small",
             "weights": None,
-            "widths": [8, 16],
+            "filters": [8, 16],
         },
         lambda rng: {"inputs": tf.constant(rng.integers(0, 256, (2, 16, 16, 3)), tf.uint8)},
         lambda: tf.zeros([3, 16, 16, 3], tf.uint8),
@@ -106,7 +106,7 @@ CASES: dict[str, LayerCase] = {
             "fmin": 60.0,
             "fmax": 7600.0,
             "mask": 0.2,
-            "widths": [8],
+            "filters": [8],
         },
         lambda rng: {"inputs": _f(rng, 2, 20, 16)},
         lambda: tf.zeros([3, 4000]),
@@ -116,7 +116,7 @@ CASES: dict[str, LayerCase] = {
         VectorEncoder,
         {
             "schema": {"name": "v", "kind": "vector", "params": {"dim": 3, "mean": [1, 0, 0], "std": [2, 1, 1]}},
-            "width": 8,
+            "hidden_dim": 8,
             "dropout": 0.1,
         },
         lambda rng: {"inputs": _f(rng, 2, 3)},
@@ -127,7 +127,7 @@ CASES: dict[str, LayerCase] = {
         CategoriesEncoder,
         {
             "schema": {"name": "c", "kind": "categories", "params": {"vocabulary": ["x", "y"], "max_values": 3}},
-            "width": 8,
+            "hidden_dim": 8,
             "dropout": 0.1,
         },
         lambda rng: {"inputs": tf.constant([[0.0, 1.0, 1.0], [0.0, 0.0, 0.0]])},
@@ -136,13 +136,13 @@ CASES: dict[str, LayerCase] = {
     ),
     "NumberEncoder": LayerCase(
         NumberEncoder,
-        {"schema": {"name": "n", "kind": "number", "params": {"mean": 3.0, "std": 2.0}}, "width": 8},
+        {"schema": {"name": "n", "kind": "number", "params": {"mean": 3.0, "std": 2.0}}, "hidden_dim": 8},
         lambda rng: {"inputs": _f(rng, 2, 1)},
         lambda: tf.constant([1.0, 2.0]),
         (2, 8),
     ),
     "ResidualTower": LayerCase(
-        ResidualTower, {"widths": [8, 16]}, lambda rng: {"inputs": _f(rng, 2, 9, 7, 2)}, output=(2, 16)
+        ResidualTower, {"filters": [8, 16]}, lambda rng: {"inputs": _f(rng, 2, 9, 7, 2)}, output=(2, 16)
     ),
     "AttentionFusion": _fusion(AttentionFusion),
     "ConcatFusion": _fusion(ConcatFusion),
@@ -151,9 +151,9 @@ CASES: dict[str, LayerCase] = {
     "ItemTower": LayerCase(
         ItemTower,
         {
-            "num_ids": 5,
-            "modalities": 2,
-            "width": 8,
+            "num_items": 5,
+            "num_modalities": 2,
+            "hidden_dim": 8,
             "fusion": "attention",
             "modality_dropout": 0.3,
             "id_dropout": 0.3,
@@ -166,21 +166,21 @@ CASES: dict[str, LayerCase] = {
     ),
     "CausalAttention": LayerCase(
         CausalAttention,
-        {"width": 8, "heads": 2, "length": 5, "dropout": 0.1},
+        {"hidden_dim": 8, "num_heads": 2, "max_length": 5, "dropout": 0.1},
         lambda rng: {"x": _f(rng, 2, 4, 8), "gaps": tf.constant(rng.integers(0, 65, (2, 4, 4)), tf.int32)},
         output=(2, 4, 8),
     ),
     "UserTower": LayerCase(
         UserTower,
         {
-            "width": 8,
-            "layers": 1,
-            "heads": 2,
-            "feed_forward": 16,
+            "hidden_dim": 8,
+            "num_layers": 1,
+            "num_heads": 2,
+            "intermediate_dim": 16,
             "dropout": 0.1,
-            "history": 4,
-            "values": True,
-            "gaps": True,
+            "max_history": 4,
+            "use_values": True,
+            "use_time_gaps": True,
             "context": CONTEXT,
         },
         lambda rng: {
@@ -198,7 +198,7 @@ CASES: dict[str, LayerCase] = {
     ),
     "RankingHead": LayerCase(
         RankingHead,
-        {"labels": LABELS, "cross_layers": 2, "hidden": 8, "dropout": 0.1},
+        {"labels": LABELS, "num_cross_layers": 2, "hidden_dim": 8, "dropout": 0.1},
         lambda rng: {"query": _f(rng, 2, 3, 8), "item": _f(rng, 2, 3, 8)},
     ),
 }

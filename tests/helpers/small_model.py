@@ -37,20 +37,20 @@ def config(**sections: dict[str, Any]) -> Config:
     """Small, and without dropout, so that two ways to the same step give the same numbers."""
     values: dict[str, dict[str, Any]] = {
         "text": {
-            "layers": 1,
-            "heads": 2,
-            "width": 16,
-            "feed_forward": 16,
+            "num_layers": 1,
+            "num_heads": 2,
+            "hidden_dim": 16,
+            "intermediate_dim": 16,
             "dropout": 0,
             "max_tokens": 8,
             "query_tokens": 6,
         },
-        "vector": {"width": 8, "dropout": 0},
+        "vector": {"hidden_dim": 8, "dropout": 0},
         "item": {"modality_dropout": 0, "id_dropout": 0},
-        "user": {"width": 16, "layers": 1, "feed_forward": 16, "dropout": 0, "history": LENGTH},
-        "ranking": {"hidden": 8, "dropout": 0, "weight": 0.5},
+        "user": {"hidden_dim": 16, "num_layers": 1, "intermediate_dim": 16, "dropout": 0, "max_history": LENGTH},
+        "ranking": {"hidden_dim": 8, "dropout": 0, "weight": 0.5},
         # Nearly always: dropout of the query would draw different numbers in each replica.
-        "retrieval": {"query_share": 0.999999},
+        "retrieval": {"query_rate": 0.999999},
         "train": {"encoders": "finetune"},
     }
     for name, section in sections.items():

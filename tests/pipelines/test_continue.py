@@ -28,13 +28,13 @@ from tfrecs.schema import Manifest
 
 KNOWN, BEFORE = ITEMS - 20, EVENTS // 2  # items, and events of each user, that the first run knows
 SETTINGS = (
-    "user.width=16",
-    "user.layers=1",
-    "user.history=20",
+    "user.hidden_dim=16",
+    "user.num_layers=1",
+    "user.max_history=20",
     "user.stride=20",
     "cooccurrence.epochs=2",
     "train.epochs=4",
-    "train.continued_epochs=3",
+    "train.warm_start_epochs=3",
     "evaluate.patterns=2",
     "export.parity_requests=20",
 )
@@ -81,7 +81,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Grown:
 
 
 def going_on(grown: Grown, changes: Sequence[str] = ()) -> Config:
-    return load_config(RunFolder(grown.first).config_file, [f"train.continued={grown.first}", *changes])
+    return load_config(RunFolder(grown.first).config_file, [f"train.warm_start={grown.first}", *changes])
 
 
 def test_the_start_is_the_earlier_model_and_new_items_have_fresh_weights(grown: Grown) -> None:
@@ -126,7 +126,7 @@ def test_a_continued_run_begins_ahead_of_a_new_one_and_goes_the_whole_way(grown:
 
 
 def test_a_continued_run_that_was_killed_ends_at_the_same_weights(grown: Grown, tmp_path: Path) -> None:
-    config = going_on(grown, ["train.continued_epochs=2"])
+    config = going_on(grown, ["train.warm_start_epochs=2"])
     straight = train.Trainer(train.TrainJob(grown.records, tmp_path / "straight", config))
     straight.train()
 
@@ -149,9 +149,9 @@ def test_what_cannot_be_continued_is_said_in_one_line(grown: Grown, tmp_path: Pa
     with pytest.raises(DataError, match="cannot be continued on these records"):
         train.run(train.TrainJob(other, tmp_path / "run", going_on(grown)))
     with pytest.raises(DataError, match="weights do not fit this configuration"):
-        train.run(train.TrainJob(grown.records, tmp_path / "wide", going_on(grown, ["user.width=32"])))
+        train.run(train.TrainJob(grown.records, tmp_path / "wide", going_on(grown, ["user.hidden_dim=32"])))
     with pytest.raises(DataError, match="weights do not fit this configuration"):
-        train.run(train.TrainJob(grown.records, tmp_path / "deep", going_on(grown, ["user.layers=2"])))
+        train.run(train.TrainJob(grown.records, tmp_path / "deep", going_on(grown, ["user.num_layers=2"])))
 
 
 def test_a_run_on_records_that_grew_says_how_to_take_it_on(grown: Grown, tmp_path: Path) -> None:

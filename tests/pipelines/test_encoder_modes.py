@@ -29,7 +29,14 @@ MODES = ("frozen", "finetune", "lora")
 
 def encoder(layers: int = 2, width: int = 16) -> TextEncoder:
     tf.keras.utils.set_random_seed(1)
-    options = {**TEXT_OPTIONS, "layers": layers, "width": width, "heads": 2, "feed_forward": 4 * width, "dropout": 0}
+    options = {
+        **TEXT_OPTIONS,
+        "num_layers": layers,
+        "hidden_dim": width,
+        "num_heads": 2,
+        "intermediate_dim": 4 * width,
+        "dropout": 0,
+    }
     return TextEncoder(TEXT_SCHEMA, VOCABULARY, **options)
 
 
@@ -170,7 +177,7 @@ def test_a_run_with_adapters_on_a_checkpoint_is_exported_with_the_answers_of_pyt
     checkpoint = hugging_face(tmp_path / "bert")
     changes = [f"text.checkpoint={checkpoint}", "text.max_tokens=10", "text.query_tokens=6", "train.encoders=lora"]
     config = load_config(
-        None, [*changes, "train.epochs=1", "user.width=8", "user.layers=1", "export.parity_requests=4"]
+        None, [*changes, "train.epochs=1", "user.hidden_dim=8", "user.num_layers=1", "export.parity_requests=4"]
     )
     records = build.run(build.BuildJob(shop(tmp_path / "shop"), tmp_path / "records", config)).out
     train.run(train.TrainJob(records, tmp_path / "run", config))

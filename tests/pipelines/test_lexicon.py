@@ -183,7 +183,7 @@ def test_new_items_are_found_by_words_that_no_text_had(lexicon: Lexicon) -> None
 def modules(lexical: LexicalSearch) -> tuple[ServingModule, ServingModule]:
     """A model without and with the index."""
     trained = model(config())
-    table, weights = trained.items()
+    table, weights = trained.item_embeddings()
     arguments = (TowerRecommender(trained, None), IDS, table.numpy(), weights.numpy(), CATEGORIES, 5, 50)
     return ServingModule(*arguments), ServingModule(*arguments, lexical)
 

@@ -20,7 +20,7 @@ from tfrecs.errors import DataError, SpecError
 
 def test_records_take_the_checkpoints_vocabulary_and_a_run_its_shape_and_weights(tmp_path: Path) -> None:
     checkpoint = hugging_face(tmp_path / "bert")
-    sizes = ["text.max_tokens=10", "text.query_tokens=6", "user.width=8", "user.layers=1", "train.epochs=1"]
+    sizes = ["text.max_tokens=10", "text.query_tokens=6", "user.hidden_dim=8", "user.num_layers=1", "train.epochs=1"]
     config = load_config(None, [f"text.checkpoint={checkpoint}", "train.encoders=frozen", *sizes])
     data = shop(tmp_path / "shop")
     records = build.run(build.BuildJob(data, tmp_path / "records", config)).out
@@ -30,7 +30,11 @@ def test_records_take_the_checkpoints_vocabulary_and_a_run_its_shape_and_weights
     expected = by_hand(checkpoint, [2, 5, 3])
     checkpoint.rename(tmp_path / "elsewhere")
     session = load_trained(RunFolder(tmp_path / "run"))
-    assert (session.config.text.layers, session.config.text.width, session.config.text.activation) == (1, 8, "gelu")
+    assert (session.config.text.num_layers, session.config.text.hidden_dim, session.config.text.activation) == (
+        1,
+        8,
+        "gelu",
+    )
     encoder = session.model.item_encoders["text"]
     np.testing.assert_allclose(encoder(tf.constant([[2, 5, 3, 0]])).numpy()[0], expected, atol=2e-5)
 

@@ -24,20 +24,20 @@ from towers.pretraining import SelfSupervised
 
 CHANGES = (
     "build.vocabulary_size=200",
-    "text.layers=1",
-    "text.width=32",
-    "text.feed_forward=32",
+    "text.num_layers=1",
+    "text.hidden_dim=32",
+    "text.intermediate_dim=32",
     "text.max_tokens=12",
     "text.query_tokens=6",
-    "categories.width=16",
+    "categories.hidden_dim=16",
     "pretrain.epochs=10",
-    "pretrain.batch=16",
+    "pretrain.batch_size=16",
     "pretrain.learning_rate=0.005",
-    "pretrain.mask_share=0.2",
+    "pretrain.mask_rate=0.2",
     "pretrain.held_out=0.1",
     "text.dropout=0",
-    "user.width=8",
-    "user.layers=1",
+    "user.hidden_dim=8",
+    "user.num_layers=1",
     "train.epochs=1",
     "train.encoders=frozen",
 )
@@ -112,11 +112,11 @@ def test_training_starts_from_the_pretrained_encoders(
 def test_a_pretrained_run_of_other_encoders_is_refused_in_one_line(
     records: Path, result: pretrain.PretrainResult, tmp_path: Path
 ) -> None:
-    settings = [*CHANGES, f"train.pretrained={result.out}", "text.width=16"]
+    settings = [*CHANGES, f"train.pretrained={result.out}", "text.hidden_dim=16"]
     command = ["train", "--records", str(records), "--out", str(tmp_path / "run")]
     answer = CliRunner().invoke(main, [*command, *(part for change in settings for part in ("--set", change))])
     assert answer.exit_code == 2
-    assert "its encoder of 'text' has another width (32, here 16); --set it alike" in answer.output
+    assert "its encoder of 'text' has another hidden_dim (32, here 16); --set it alike" in answer.output
     assert "Traceback" not in answer.output
 
 

@@ -15,9 +15,9 @@ from pipelines.reporting.report_data import Report
 from pipelines.training import trainer as train
 
 SETTINGS = (
-    "user.width=32",
-    "user.layers=1",
-    "user.history=20",
+    "user.hidden_dim=32",
+    "user.num_layers=1",
+    "user.max_history=20",
     "user.stride=20",
     "train.epochs=8",
     "train.learning_rate=0.01",

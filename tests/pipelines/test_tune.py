@@ -26,9 +26,9 @@ from tfrecs.errors import DataError, DivergedError, SpecError
 
 REPO = Path(__file__).resolve().parents[2]
 SMALL = (
-    "user.width=16",
-    "user.layers=1",
-    "user.history=20",
+    "user.hidden_dim=16",
+    "user.num_layers=1",
+    "user.max_history=20",
     "user.stride=20",
     "train.encoders=frozen",
     "train.epochs=2",
@@ -37,7 +37,7 @@ SMALL = (
 SPACE = {
     "train.learning_rate": {"low": 1e-3, "high": 3e-2, "log": True},
     "user.dropout": {"low": 0.0, "high": 0.4, "step": 0.1},
-    "user.layers": {"low": 1, "high": 2},
+    "user.num_layers": {"low": 1, "high": 2},
     "item.fusion": {"choices": ["concat", "gated"]},
 }
 
@@ -92,10 +92,10 @@ def test_a_search_without_the_test_split_ends_with_the_best_configuration(straig
     config = load_config(straight.config)
     assert config.train.learning_rate == straight.best.params["train.learning_rate"]
     assert config.item.fusion == straight.best.params["item.fusion"]
-    assert config.user.width == 16
+    assert config.user.hidden_dim == 16
     # The first trial is the configuration as it was, where the space has it: attention is none of the choices.
     assert straight.trials[0].params["train.learning_rate"] == 3e-3
-    assert straight.trials[0].params["user.layers"] == 1
+    assert straight.trials[0].params["user.num_layers"] == 1
     assert straight.trials[0].params["item.fusion"] in ("concat", "gated")
     assert len({trial.params["train.learning_rate"] for trial in straight.trials}) == 3
 
@@ -234,13 +234,13 @@ def test_a_folder_of_another_search_is_refused(
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({"user.widht": {"choices": [16]}}, "no option user.widht; did you mean 'width'"),
-        ({"user.layers": {"low": 2, "high": 1}}, "user.layers: `low` must be less than `high`"),
-        ({"user.layers": {"choices": [1], "low": 1}}, "give `choices`, or `low` and `high`"),
-        ({"user.layers": {"low": 0, "high": 2}}, "user.layers: Input should be greater than or equal to 1"),
+        ({"user.hiden_dim": {"choices": [16]}}, "no option user.hiden_dim; did you mean 'hidden_dim'"),
+        ({"user.num_layers": {"low": 2, "high": 1}}, "user.num_layers: `low` must be less than `high`"),
+        ({"user.num_layers": {"choices": [1], "low": 1}}, "give `choices`, or `low` and `high`"),
+        ({"user.num_layers": {"low": 0, "high": 2}}, "user.num_layers: Input should be greater than or equal to 1"),
         ({"user.dropout": {"low": 0.0, "high": 0.5, "log": True}}, "`log` needs a `low` above 0"),
         ({"evaluate.bins": {"low": 5, "high": 9}}, "not an option of training"),
-        ({"user.layers": 3}, "user.layers: "),
+        ({"user.num_layers": 3}, "user.num_layers: "),
     ],
 )
 def test_a_wrong_space_is_one_line_before_anything_is_trained(space: dict[str, Any], message: str) -> None:
@@ -255,7 +255,7 @@ def test_the_default_space_fits_the_defaults() -> None:
     config = Config()
     space = make_space(config.tune.space, config, "tune.space")
     assert set(current(config, space)) == set(config.tune.space)
-    assert changed(config, {"user.width": 128}, "here").user.width == 128
+    assert changed(config, {"user.hidden_dim": 128}, "here").user.hidden_dim == 128
 
 
 def test_what_a_dimension_holds() -> None:

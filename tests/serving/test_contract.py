@@ -20,7 +20,7 @@ MAX_K = 50
 @pytest.fixture(scope="module")
 def module() -> ServingModule:
     trained = model(config())
-    table, weights = trained.items()
+    table, weights = trained.item_embeddings()
     return ServingModule(TowerRecommender(trained, None), IDS, table.numpy(), weights.numpy(), CATEGORIES, 5, MAX_K)
 
 

@@ -22,7 +22,9 @@ from towers.encoders.text import TextEncoder
 def test_the_forward_pass_is_berts(tmp_path: Path, prefix: str) -> None:
     folder = hugging_face(tmp_path, prefix)
     encoder = TextEncoder(
-        TEXT_SCHEMA, VOCABULARY, **TextEncoder.resolve_options({**TEXT_OPTIONS, "checkpoint": str(folder), "layers": 7})
+        TEXT_SCHEMA,
+        VOCABULARY,
+        **TextEncoder.resolve_options({**TEXT_OPTIONS, "checkpoint": str(folder), "num_layers": 7}),
     )
     encoder.load_pretrained()
     ids = [2, 5, 7, 6, 3]
@@ -50,7 +52,9 @@ def test_a_keras_nlp_preset_goes_through_the_same_option(tmp_path: Path) -> None
     (tmp_path / "assets" / "tokenizer").mkdir(parents=True)
     (tmp_path / "assets" / "tokenizer" / "vocabulary.txt").write_text("".join(f"{token}\n" for token in VOCABULARY))
     backbone.save_weights(tmp_path / "model.weights.h5")
-    options = TextEncoder.resolve_options({**TEXT_OPTIONS, "checkpoint": str(tmp_path), "layers": 3, "width": 64})
+    options = TextEncoder.resolve_options(
+        {**TEXT_OPTIONS, "checkpoint": str(tmp_path), "num_layers": 3, "hidden_dim": 64}
+    )
     encoder = TextEncoder(TEXT_SCHEMA, VOCABULARY, **options)
     encoder.load_pretrained()
     ids = tf.constant([[2, 5, 7, 6, 3, 0]])

@@ -85,7 +85,7 @@ def test_output_has_the_documented_shape(case: LayerCase) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, row in CASES.items() if row.values is not None])
-def test_an_encoder_preprocesses_to_its_static_spec_and_encodes_to_its_width(name: str) -> None:
+def test_an_encoder_preprocesses_to_its_static_spec_and_encodes_to_its_dimension(name: str) -> None:
     row = CASES[name]
     layer = make(row)
     assert isinstance(layer, Encoder)

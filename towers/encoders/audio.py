@@ -25,7 +25,7 @@ class AudioEncoder(Encoder):
       window, hop: frame length and step in samples.
       fmin, fmax: band edges in Hz.
       mask: the largest share of mels, and of frames, that SpecAugment hides.
-      widths: channels of the tower's stages.
+      filters: channels of the tower's stages.
     """
 
     def __init__(
@@ -37,22 +37,22 @@ class AudioEncoder(Encoder):
         fmin: float,
         fmax: float,
         mask: float,
-        widths: Sequence[int],
+        filters: Sequence[int],
         **kwargs: Any,
     ):
         super().__init__(schema, **kwargs)
         self.rate = int(self.schema.params["rate"])
         self.samples = round(self.rate * float(self.schema.params["seconds"]))
         self.mels, self.window, self.hop, self.fmin, self.fmax, self.mask = mels, window, hop, fmin, fmax, mask
-        self.widths = tuple(widths)
+        self.filters = tuple(filters)
         self.frames = -(-self.samples // hop)
-        self.backbone = ResidualTower(self.widths)
+        self.backbone = ResidualTower(self.filters)
         # Its random numbers are the layer's own, so they are part of the checkpoint like every dropout's.
         self.uniform = UniformNoise()
 
     @property
     def output_dim(self) -> int:
-        return self.widths[-1]
+        return self.filters[-1]
 
     @property
     def input_spec_static(self) -> tf.TensorSpec:
@@ -94,7 +94,7 @@ class AudioEncoder(Encoder):
             "fmin": self.fmin,
             "fmax": self.fmax,
             "mask": self.mask,
-            "widths": list(self.widths),
+            "filters": list(self.filters),
         }
 
 

@@ -27,7 +27,7 @@ class Encoder(tf.keras.layers.Layer):
 
     @property
     def output_dim(self) -> int:
-        """Width d_m of the encoding."""
+        """Dimension d_m of the encoding."""
         raise NotImplementedError
 
     @property
@@ -80,11 +80,11 @@ class TextQueryEncoder(Encoder):
         raise NotImplementedError
 
     def states(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Token ids int32 [B, T] -> contextual states float [B, T, width]."""
+        """Token ids int32 [B, T] -> contextual states float [B, T, hidden_dim]."""
         raise NotImplementedError
 
     def pool(self, states: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
-        """States [B, T, width] of token ids [B, T] -> the encoding, float [B, output_dim]."""
+        """States [B, T, hidden_dim] of token ids [B, T] -> the encoding, float [B, output_dim]."""
         raise NotImplementedError
 
     def masker(self, share: float) -> tf.keras.layers.Layer:

@@ -32,7 +32,7 @@ class BertCheckpoint:
 
     Attributes:
       name: as the user gave it.
-      shape: layers, heads, width, feed_forward, activation ("gelu", "gelu_approximate") and lowercase.
+      shape: num_layers, num_heads, hidden_dim, intermediate_dim, activation ("gelu", "gelu_approximate") and lowercase.
       positions: longest sequence.
       pooling: "mean" or "cls" where the checkpoint says how its states become one vector, else None.
       vocabulary: WordPiece tokens, `[PAD]` first.
@@ -153,10 +153,10 @@ def _hugging_face(name: str, folder: Path) -> BertCheckpoint:
         raise DataError(f"{folder}: strip_accents differs from do_lower_case, which the tokenizer here does not know")
     try:
         shape: dict[str, Any] = {
-            "layers": int(config["num_hidden_layers"]),
-            "heads": int(config["num_attention_heads"]),
-            "width": int(config["hidden_size"]),
-            "feed_forward": int(config["intermediate_size"]),
+            "num_layers": int(config["num_hidden_layers"]),
+            "num_heads": int(config["num_attention_heads"]),
+            "hidden_dim": int(config["hidden_size"]),
+            "intermediate_dim": int(config["intermediate_size"]),
             "activation": _ACTIVATIONS[config["hidden_act"]],
             "lowercase": lowercase,
         }
@@ -171,7 +171,7 @@ def _hugging_face(name: str, folder: Path) -> BertCheckpoint:
         _pooling(folder),
         read_vocabulary(vocabulary),
         vocabulary,
-        lambda: _hugging_face_weights(folder / WEIGHTS_FILE, shape["layers"], shape["heads"]),
+        lambda: _hugging_face_weights(folder / WEIGHTS_FILE, shape["num_layers"], shape["num_heads"]),
     )
 
 
@@ -253,10 +253,10 @@ def _preset(name: str) -> BertCheckpoint:
         return {key: variable.numpy() for key, variable in bert_variables(trained).items()}
 
     shape = {
-        "layers": backbone.num_layers,
-        "heads": backbone.num_heads,
-        "width": backbone.hidden_dim,
-        "feed_forward": backbone.intermediate_dim,
+        "num_layers": backbone.num_layers,
+        "num_heads": backbone.num_heads,
+        "hidden_dim": backbone.hidden_dim,
+        "intermediate_dim": backbone.intermediate_dim,
         "activation": "gelu_approximate",
         "lowercase": bool(tokenizer["lowercase"]),
     }

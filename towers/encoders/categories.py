@@ -11,20 +11,20 @@ from towers.encoders.base import Encoder
 
 
 class CategoriesEncoder(Encoder):
-    """Strings [B, C] -> multi-hot float [B, V + 1] (`preprocess`; column 0 is the unknown) -> float [B, width].
+    """Strings [B, C] -> multi-hot float [B, V + 1] (`preprocess`; column 0 is the unknown) -> float [B, hidden_dim].
 
     The embeddings of an item's categories are summed and divided by the square root of their number, so that an
     item with many tags is neither drowned nor loud.
 
     Args:
       schema: the feature's row in the manifest; `params["vocabulary"]` lists the V known values.
-      width: d_m.
+      hidden_dim: d_m.
       dropout: share of an item's categories hidden in training.
     """
 
-    def __init__(self, schema: Mapping[str, Any], width: int, dropout: float, **kwargs: Any):
+    def __init__(self, schema: Mapping[str, Any], hidden_dim: int, dropout: float, **kwargs: Any):
         super().__init__(schema, **kwargs)
-        self.width, self.dropout_rate = width, dropout
+        self.hidden_dim, self.dropout_rate = hidden_dim, dropout
         self.vocabulary = list(self.schema.params["vocabulary"])
         self.lookup = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(
@@ -33,11 +33,11 @@ class CategoriesEncoder(Encoder):
             default_value=0,
         )
         self.dropout = tf.keras.layers.Dropout(dropout)
-        self.embed = tf.keras.layers.Dense(width, use_bias=False)
+        self.embed = tf.keras.layers.Dense(hidden_dim, use_bias=False)
 
     @property
     def output_dim(self) -> int:
-        return self.width
+        return self.hidden_dim
 
     @property
     def input_spec_static(self) -> tf.TensorSpec:
@@ -53,4 +53,4 @@ class CategoriesEncoder(Encoder):
         return self.embed(x) / tf.sqrt(tf.maximum(tf.reduce_sum(inputs, axis=1, keepdims=True), 1.0))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "width": self.width, "dropout": self.dropout_rate}
+        return {**super().get_config(), "hidden_dim": self.hidden_dim, "dropout": self.dropout_rate}

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 
 class ResidualTower(tf.keras.layers.Layer):
-    """Residual convolutional tower: [B, H, W, C] float -> [B, widths[-1]].
+    """Residual convolutional tower: [B, H, W, C] float -> [B, filters[-1]].
 
-    A stride-2 stage per width, each with one residual block (He et al., 2016, arXiv:1512.03385); then the mean over the
+    A stride-2 stage for each, each with one residual block (He et al., 2016, arXiv:1512.03385); then the mean over the
     plane of every stage and the maximum of the last. Only the residual branch is normalised: normalising the trunk
     would take out what is alike all over the plane, the palette of a picture and the loudness of a clip. Group
     normalisation (Wu and He, 2018, arXiv:1803.08494) instead of batch
@@ -19,24 +19,24 @@ class ResidualTower(tf.keras.layers.Layer):
     statistics must not depend on how many replicas share a batch.
 
     Args:
-      widths: channels of each stage, multiples of 8.
+      filters: channels of each stage, multiples of 8.
     """
 
-    def __init__(self, widths: Sequence[int], **kwargs: Any):
+    def __init__(self, filters: Sequence[int], **kwargs: Any):
         super().__init__(**kwargs)
-        self.widths = tuple(widths)
+        self.filters = tuple(filters)
         self.stages = []
-        for width in self.widths:
+        for channels in self.filters:
             self.stages.append(
                 {
-                    "down": tf.keras.layers.Conv2D(width, 3, strides=2, padding="same"),
-                    "first": tf.keras.layers.Conv2D(width, 3, padding="same", use_bias=False),
+                    "down": tf.keras.layers.Conv2D(channels, 3, strides=2, padding="same"),
+                    "first": tf.keras.layers.Conv2D(channels, 3, padding="same", use_bias=False),
                     "first_norm": tf.keras.layers.GroupNormalization(8),
-                    "second": tf.keras.layers.Conv2D(width, 3, padding="same", use_bias=False),
+                    "second": tf.keras.layers.Conv2D(channels, 3, padding="same", use_bias=False),
                     "second_norm": tf.keras.layers.GroupNormalization(8),
                 }
             )
-        self.project = tf.keras.layers.Dense(self.widths[-1])
+        self.project = tf.keras.layers.Dense(self.filters[-1])
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         x = inputs
@@ -49,4 +49,4 @@ class ResidualTower(tf.keras.layers.Layer):
         return self.project(tf.concat([*pooled, tf.reduce_max(x, axis=[1, 2])], axis=-1))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "widths": list(self.widths)}
+        return {**super().get_config(), "filters": list(self.filters)}

@@ -18,21 +18,21 @@ class ImageEncoder(Encoder):
       schema: the feature's row in the manifest; `params["size"]` is S.
       backbone: "small" (`ResidualTower`) or the name of a class in `tf.keras.applications`.
       weights: a weights file of that backbone, or None for random initial weights. Ignored by "small".
-      widths: channels of the small tower's stages.
+      filters: channels of the small tower's stages.
 
     Raises:
       ValueError: `tf.keras.applications` has no such backbone.
     """
 
     def __init__(
-        self, schema: Mapping[str, Any], backbone: str, weights: str | None, widths: Sequence[int], **kwargs: Any
+        self, schema: Mapping[str, Any], backbone: str, weights: str | None, filters: Sequence[int], **kwargs: Any
     ):
         super().__init__(schema, **kwargs)
         self.size = int(self.schema.params["size"])
-        self.backbone_name, self.weights_file, self.widths = backbone, weights, tuple(widths)
+        self.backbone_name, self.weights_file, self.filters = backbone, weights, tuple(filters)
         if backbone == "small":
-            self.backbone = ResidualTower(self.widths)
-            self._dim = self.widths[-1]
+            self.backbone = ResidualTower(self.filters)
+            self._dim = self.filters[-1]
         else:
             constructor = getattr(tf.keras.applications, backbone, None)
             if constructor is None:
@@ -64,5 +64,5 @@ class ImageEncoder(Encoder):
             **super().get_config(),
             "backbone": self.backbone_name,
             "weights": self.weights_file,
-            "widths": list(self.widths),
+            "filters": list(self.filters),
         }

@@ -11,22 +11,22 @@ from towers.encoders.base import Encoder
 
 
 class NumberEncoder(Encoder):
-    """float [B] -> standardised [B, 1] (`preprocess`) -> float [B, width] (`call`).
+    """float [B] -> standardised [B, 1] (`preprocess`) -> float [B, hidden_dim] (`call`).
 
     Args:
       schema: the feature's row in the manifest; `params` has `mean` and `std`.
-      width: d_m.
+      hidden_dim: d_m.
     """
 
-    def __init__(self, schema: Mapping[str, Any], width: int, **kwargs: Any):
+    def __init__(self, schema: Mapping[str, Any], hidden_dim: int, **kwargs: Any):
         super().__init__(schema, **kwargs)
-        self.width = width
-        self.hidden = tf.keras.layers.Dense(width, activation="gelu")
-        self.out = tf.keras.layers.Dense(width)
+        self.hidden_dim = hidden_dim
+        self.hidden = tf.keras.layers.Dense(hidden_dim, activation="gelu")
+        self.out = tf.keras.layers.Dense(hidden_dim)
 
     @property
     def output_dim(self) -> int:
-        return self.width
+        return self.hidden_dim
 
     @property
     def input_spec_static(self) -> tf.TensorSpec:
@@ -40,4 +40,4 @@ class NumberEncoder(Encoder):
         return self.out(self.hidden(inputs))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "width": self.width}
+        return {**super().get_config(), "hidden_dim": self.hidden_dim}

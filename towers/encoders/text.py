@@ -66,12 +66,12 @@ class TextEncoder(TextQueryEncoder):
     """BERT encoder (Devlin et al., 2019, arXiv:1810.04805), trained from scratch or started from a checkpoint.
 
     `preprocess`: strings [B] -> token_ids int32 [B, max_tokens], `[CLS] ... [SEP]` and padding 0; the padding mask is
-    `token_ids != 0`. `call`: token_ids int32 [B, T] -> float [B, width]; padding more changes nothing.
+    `token_ids != 0`. `call`: token_ids int32 [B, T] -> float [B, hidden_dim]; padding more changes nothing.
 
     Args:
       schema: the feature's row in the manifest.
       vocabulary: WordPiece tokens, `[PAD]` first.
-      layers, heads, width, feed_forward, dropout: the Transformer's shape.
+      num_layers, num_heads, hidden_dim, intermediate_dim, dropout: the Transformer's shape.
       max_tokens: T of an item's text; longer text is cut.
       query_tokens: T of a query.
       pooling: "mean" over all tokens, `[CLS]` and `[SEP]` too (Reimers and Gurevych, 2019, arXiv:1908.10084), or
@@ -85,10 +85,10 @@ class TextEncoder(TextQueryEncoder):
         self,
         schema: Mapping[str, Any],
         vocabulary: Sequence[str],
-        layers: int,
-        heads: int,
-        width: int,
-        feed_forward: int,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        intermediate_dim: int,
         dropout: float,
         max_tokens: int,
         query_tokens: int,
@@ -101,10 +101,10 @@ class TextEncoder(TextQueryEncoder):
         super().__init__(schema, **kwargs)
         self.vocabulary = list(vocabulary)
         self.options: dict[str, Any] = {
-            "layers": layers,
-            "heads": heads,
-            "width": width,
-            "feed_forward": feed_forward,
+            "num_layers": num_layers,
+            "num_heads": num_heads,
+            "hidden_dim": hidden_dim,
+            "intermediate_dim": intermediate_dim,
             "dropout": dropout,
             "max_tokens": max_tokens,
             "query_tokens": query_tokens,
@@ -120,10 +120,10 @@ class TextEncoder(TextQueryEncoder):
         self.tokenizer = keras_nlp.models.BertTokenizer(vocabulary=self.vocabulary, strip_accents=lowercase)
         backbone = keras_nlp.models.BertBackbone(
             vocabulary_size=len(self.vocabulary),
-            num_layers=layers,
-            num_heads=heads,
-            hidden_dim=width,
-            intermediate_dim=feed_forward,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            hidden_dim=hidden_dim,
+            intermediate_dim=intermediate_dim,
             dropout=dropout,
             max_sequence_length=max(max_tokens, query_tokens),
             num_segments=1,
@@ -135,7 +135,7 @@ class TextEncoder(TextQueryEncoder):
 
     @property
     def output_dim(self) -> int:
-        return int(self.options["width"])
+        return int(self.options["hidden_dim"])
 
     @property
     def input_spec_static(self) -> tf.TensorSpec:

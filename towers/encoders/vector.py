@@ -12,28 +12,28 @@ from towers.encoders.base import Encoder
 
 
 class VectorEncoder(Encoder):
-    """float [B, dim] -> float [B, width]: standardised per dimension, then a two-layer perceptron with a skip path.
+    """float [B, dim] -> float [B, hidden_dim]: standardised per dimension, then a two-layer perceptron with a skip path.
 
     Args:
       schema: the feature's row in the manifest; `params` has `dim`, `mean` and `std` (lists).
-      width: d_m.
+      hidden_dim: d_m.
       dropout: on the standardised input, in training.
     """
 
-    def __init__(self, schema: Mapping[str, Any], width: int, dropout: float, **kwargs: Any):
+    def __init__(self, schema: Mapping[str, Any], hidden_dim: int, dropout: float, **kwargs: Any):
         super().__init__(schema, **kwargs)
-        self.width, self.dropout_rate = width, dropout
+        self.hidden_dim, self.dropout_rate = hidden_dim, dropout
         self.dim = int(self.schema.params["dim"])
         self.mean = np.asarray(self.schema.params["mean"], np.float32)
         self.std = np.asarray(self.schema.params["std"], np.float32)
         self.dropout = tf.keras.layers.Dropout(dropout)
-        self.skip = tf.keras.layers.Dense(width)
-        self.hidden = tf.keras.layers.Dense(width, activation="gelu")
-        self.out = tf.keras.layers.Dense(width)
+        self.skip = tf.keras.layers.Dense(hidden_dim)
+        self.hidden = tf.keras.layers.Dense(hidden_dim, activation="gelu")
+        self.out = tf.keras.layers.Dense(hidden_dim)
 
     @property
     def output_dim(self) -> int:
-        return self.width
+        return self.hidden_dim
 
     @property
     def input_spec_static(self) -> tf.TensorSpec:
@@ -48,4 +48,4 @@ class VectorEncoder(Encoder):
         return self.skip(x) + self.out(self.hidden(x))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "width": self.width, "dropout": self.dropout_rate}
+        return {**super().get_config(), "hidden_dim": self.hidden_dim, "dropout": self.dropout_rate}
