@@ -21,7 +21,14 @@ OPTIONS: dict[str, dict[str, Any]] = {"image": {"size": 16}}
 
 # Settings of a model for it, and the same as options of a command.
 SMALL = ["build.kinds={image: {size: 16}}", "build.vocabulary_size=100", "train.epochs=1", "cooccurrence.epochs=0"]
-SMALL += ["text.layers=1", "text.width=16", "text.heads=2", "image.widths=[8]", "user.width=16", "user.layers=1"]
+SMALL += [
+    "text.num_layers=1",
+    "text.hidden_dim=16",
+    "text.num_heads=2",
+    "image.filters=[8]",
+    "user.hidden_dim=16",
+    "user.num_layers=1",
+]
 SMALL_OPTIONS = [part for change in SMALL for part in ("--set", change)]
 
 SPEC = """
