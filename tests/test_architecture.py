@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.cli import COMMANDS
 from tfrecs.kinds.base import Feature
 from tfrecs.modalities import MODALITIES, resolve
 from towers.encoders.base import Encoder
@@ -24,14 +25,44 @@ ALLOWED = {
 }
 
 
-def imported_modules(path: Path) -> set[str]:
+MAX_FILES = 15  # Python files of one folder, without __init__.py and subfolders
+
+
+def name_of(path: Path) -> str:
+    """The dotted name of a module."""
+    parts = path.relative_to(REPO).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {name_of(path): path for room in ROOMS for path in sorted((REPO / room).rglob("*.py"))}
+
+
+def imported_modules(path: Path, *, for_types: bool = True) -> set[str]:
+    """Absolute names that a file imports, at any level of it; without `for_types` not those under TYPE_CHECKING."""
     modules = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    nodes: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while nodes:
+        node = nodes.pop()
+        if not for_types and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            nodes += node.orelse
+            continue
+        nodes += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return modules
+
+
+def imported_files(module: str) -> set[str]:
+    """Modules of the rooms that a module imports when it runs: of `from package import name` the submodule `name`."""
+    names = imported_modules(FILES[module], for_types=False) & set(FILES)
+    packages = {name for name in names if FILES[name].name == "__init__.py"}
+    return {
+        name
+        for name in names
+        if name != module and not (name in packages and any(other.startswith(f"{name}.") for other in names))
+    }
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -47,6 +78,40 @@ def test_a_room_imports_only_what_the_design_allows(room: str) -> None:
             ):
                 wrong.append(f"{path.relative_to(REPO)} imports {module}")
     assert not wrong, wrong
+
+
+def test_evaluation_and_export_never_import_training() -> None:
+    graph = {module: imported_files(module) for module in FILES}
+    for package in ("evaluation", "exporting"):
+        reached, left = set(), [module for module in graph if module.startswith(f"pipelines.{package}.")]
+        while left:
+            module = left.pop()
+            if module not in reached:
+                reached.add(module)
+                left += graph[module]
+        assert not {module for module in reached if module.startswith("pipelines.training")}
+
+
+def test_every_module_at_the_top_of_pipelines_is_a_command_that_nothing_imports() -> None:
+    top = {path.stem for path in (REPO / "pipelines").glob("*.py")} - {"__init__"}
+    assert top == set(COMMANDS) - {"config"} | {"cli"}
+    commands = {f"pipelines.{name}" for name in top} | {"pipelines.config.__main__"}
+    others = (REPO / "benchmarks").rglob("*.py")
+    wrong = [
+        f"{path.relative_to(REPO)} imports {module}"
+        for path in (*FILES.values(), *others)
+        for module in imported_modules(path) & commands
+    ]
+    assert not wrong, wrong
+
+
+def test_no_folder_holds_more_files_than_a_reader_can_survey() -> None:
+    folders: dict[Path, int] = {}
+    for path in (*FILES.values(), *(REPO / "benchmarks").rglob("*.py")):
+        if path.name != "__init__.py":
+            folders[path.parent] = folders.get(path.parent, 0) + 1
+    folders[REPO / "pipelines"] -= len(COMMANDS)
+    assert {str(path.relative_to(REPO)): count for path, count in folders.items() if count > MAX_FILES} == {}
 
 
 def test_the_data_room_uses_no_keras() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 
 from pipelines.config import EvaluateConfig
-from pipelines.evaluation import label_metrics as ranking_head
 from pipelines.evaluation.baselines import fit_baselines, interaction_matrix
-from pipelines.evaluation.beyond_accuracy import BEYOND_CUTOFF, beyond_accuracy
-from pipelines.evaluation.diversity_curve import accuracy_diversity_curve
-from pipelines.evaluation.exposure import exposure, item_categories, popularity_groups, weight_groups
+from pipelines.evaluation.beyond_accuracy import BEYOND_CUTOFF, accuracy_diversity_curve, beyond_accuracy
+from pipelines.evaluation.exposure import exposure, item_categories, modality_weights_by_group, popularity_groups
 from pipelines.evaluation.missing_modalities import missing_patterns
+from pipelines.evaluation.ranking_head import measure_labels, predict_labels
 from pipelines.evaluation.text_slices import text_slices, with_text
 from pipelines.hybrid.scorer import WithContent, trained_scorer, with_content
 from pipelines.model.session import Session, load_trained, validation_requests
-from pipelines.reporting.plots_style import MODEL, ORACLE
+from pipelines.reporting.formatting import MODEL, ORACLE
 from pipelines.reporting.report import JSON_FILE, MARKDOWN_FILE, Report, summary_table, write_report
 from pipelines.runs.progress import console, progress, say
 from pipelines.runs.run_folder import RunFolder
@@ -31,23 +30,29 @@ from tfrecs.demo.world import oracle_scores
 from tfrecs.errors import DataError
 from tfrecs.reading.reader import load_histories, load_labelled_events
 
+Metrics = dict[str, float]
+
 
 @dataclass(frozen=True)
 class EvaluateJob:
+    """Arguments of `triptych evaluate`: the folder of a trained run."""
+
     run: Path
 
 
 @dataclass(frozen=True)
 class EvaluateResult:
+    """The report, and the folder that it was written to."""
+
     report: Report
     folder: Path
 
 
 def run(job: EvaluateJob) -> EvaluateResult:
-    """Evaluates the best epoch of a run and writes `reports/`.
+    """Evaluate the best epoch of a run and write `reports/`.
 
     Raises:
-      TriptychError: the run or its records are not there.
+      TriptychError: the run or its records do not exist, or the test split is empty.
     """
     folder = RunFolder(job.run)
     session = load_trained(folder)
@@ -59,7 +64,11 @@ def run(job: EvaluateJob) -> EvaluateResult:
 
 
 def held_out_requests(session: Session) -> Requests:
-    """The requests of the test split. Raises DataError where there is none."""
+    """Return the requests of the test split.
+
+    Raises:
+      DataError: there is none.
+    """
     histories = load_histories(session.records, session.manifest, "test", session.catalogue.ids)
     requests = make_requests(histories, session.manifest.schema_)
     if not len(requests):
@@ -67,19 +76,70 @@ def held_out_requests(session: Session) -> Requests:
     return requests
 
 
-def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[str, Any]]) -> Report:
-    """Measures a model and the baselines on the same requests."""
-    settings = session.config.evaluate
+def evaluate(session: Session, *, commands: Mapping[str, str], curve: Sequence[Mapping[str, Any]]) -> Report:
+    """Measure a trained model and the baselines on the requests of the test split.
+
+    Args:
+      session: of a trained run.
+      commands: name -> command line that produces the report again.
+      curve: the lines of `metrics.jsonl`.
+    """
+    settings, schema = session.config.evaluate, session.manifest.schema_
     requests = held_out_requests(session)
     queries = with_targets(requests.queries)
-    count = len(session.catalogue)
-    events = session.events
-    names, rows = np.unique(events.users, return_inverse=True)
-    train = interaction_matrix(rows, events.items, num_users=len(names), num_items=count)
-    counts = session.catalogue.counts(session.manifest)
-    table, weights = (value.numpy() for value in session.model.item_embeddings())
+    train_counts = session.catalogue.counts(session.manifest)
+    item_embeddings, modality_weights = (value.numpy() for value in session.model.item_embeddings())
     variant = with_content(session)
     scorer = trained_scorer(session, requests, variant)
+
+    rankings = _rank_systems(session, scorer, queries)
+    measured = {
+        name: metrics.accuracy(ranking, queries)
+        | beyond_accuracy(ranking, queries, features=item_embeddings, train_counts=train_counts)
+        for name, ranking in rankings.items()
+    }
+    rankings.pop(ORACLE, None)
+    parts = _parts(queries, train_counts, set(session.events.users.tolist())) | with_text(scorer, queries)
+    part_slices = {name: _slices(ranking, queries, parts) for name, ranking in rankings.items()}
+    text_part, text_baselines = text_slices(session, scorer, queries)
+    groups = popularity_groups(train_counts)
+    return Report(
+        dataset=session.manifest.name,
+        protocol=session.manifest.protocol,
+        model=measured.pop(MODEL),
+        oracle=measured.pop(ORACLE, None),
+        baselines=measured,
+        slices=part_slices.pop(MODEL)
+        | _without_modalities(session, scorer, queries, variant)
+        | text_part
+        | _towers_alone(session, scorer, queries),
+        baseline_slices=part_slices | text_baselines,
+        ranking=_ranking_head(session, scorer, train_counts),
+        tradeoff=accuracy_diversity_curve(
+            scorer,
+            queries,
+            item_embeddings,
+            levels=settings.diversities,
+            pool=session.config.export.pool,
+            batch=settings.batch,
+        ),
+        patterns=missing_patterns(scorer, queries, variant, settings, session.config.seed),
+        exposure={"groups": list(groups), "systems": exposure(rankings, queries, groups, BEYOND_CUTOFF)},
+        modality_weights=modality_weights_by_group(
+            modality_weights, schema.modalities, groups, item_categories(schema, session.catalogue), settings.groups
+        ),
+        hybrid=() if session.blend is None else session.blend.steps,
+        commands=commands,
+        versions=session.manifest.versions,
+        curve=curve,
+    )
+
+
+def _rank_systems(session: Session, scorer: ModelScorer, queries: Queries) -> dict[str, Ranking]:
+    """Rank the queries with the model, the baselines and, for generated data, the true preferences."""
+    settings, num_items = session.config.evaluate, len(session.catalogue)
+    users, rows = np.unique(session.events.users, return_inverse=True)
+    train = interaction_matrix(rows, session.events.items, num_users=len(users), num_items=num_items)
     scorers: dict[str, Scorer] = {MODEL: scorer}
     scorers |= fit_baselines(
         train,
@@ -88,85 +148,23 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: list[dict[
         neighbours=settings.neighbours,
         last=settings.last,
     )
-    oracle = _oracle(session)
-    if oracle is not None:
-        scorers[ORACLE] = oracle
-    rankings, measured = {}, {}
+    if session.manifest.oracle is not None:
+        scorers[ORACLE] = _oracle(session.records / session.manifest.oracle, session.catalogue.ids)
+    rankings = {}
     with progress("ranking the test split", "systems") as advance:
         for done, (name, score) in enumerate(scorers.items()):
             advance(done, len(scorers))
-            ranking = _rank(score, queries, count, settings)
-            rankings[name] = ranking
-            measured[name] = metrics.accuracy(ranking, queries) | beyond_accuracy(
-                ranking, queries, features=table, train_counts=counts
-            )
-    parts = _parts(queries, counts, set(names.tolist())) | with_text(scorer, queries)
-    slices, baseline_slices = _slices(queries, rankings, parts)
-    slices |= _without_modalities(session, scorer, queries, variant)
-    asked, asked_baselines = text_slices(session, scorer, queries)
-    slices |= asked
-    baseline_slices |= asked_baselines
-    if scorer.hybrid is not None:
-        alone = _rank(ModelScorer(session.model, requests), queries, count, settings)
-        slices["towers_alone"] = metrics.accuracy(alone, queries) | {"queries": float(len(queries))}
-    groups = popularity_groups(counts)
-    return Report(
-        dataset=session.manifest.name,
-        protocol=session.manifest.protocol,
-        model=measured.pop(MODEL),
-        oracle=measured.pop(ORACLE, None),
-        baselines=measured,
-        slices=slices,
-        ranking=_ranking_head(session, scorer, counts),
-        commands=commands,
-        tradeoff=accuracy_diversity_curve(
-            scorer,
-            queries,
-            table,
-            levels=settings.diversities,
-            pool=session.config.export.pool,
-            batch=settings.batch,
-        ),
-        baseline_slices=baseline_slices,
-        patterns=missing_patterns(
-            scorer,
-            queries,
-            variant,
-            limit=settings.patterns,
-            max_queries=settings.pattern_queries,
-            seed=session.config.seed,
-            depth=settings.depth,
-            batch=settings.batch,
-        ),
-        exposure={
-            "groups": list(groups),
-            "systems": exposure(
-                {name: rankings[name] for name in rankings if name != ORACLE}, queries, groups, BEYOND_CUTOFF
-            ),
-        },
-        modality_weights=weight_groups(
-            weights,
-            session.manifest.schema_.modalities,
-            groups,
-            item_categories(session.manifest.schema_, session.catalogue),
-            settings.groups,
-        ),
-        hybrid=() if session.blend is None else session.blend.steps,
-        versions=session.manifest.versions,
-        curve=curve,
-    )
+            rankings[name] = _rank(score, queries, num_items, settings)
+    return rankings
 
 
-def _rank(scorer: Scorer, queries: Queries, count: int, settings: EvaluateConfig) -> Ranking:
-    return metrics.rank(scorer, queries, num_items=count, depth=settings.depth, batch=settings.batch)
+def _rank(scorer: Scorer, queries: Queries, num_items: int, settings: EvaluateConfig) -> Ranking:
+    return metrics.rank(scorer, queries, num_items=num_items, depth=settings.depth, batch=settings.batch)
 
 
-def _oracle(session: Session) -> Scorer | None:
-    """Ranks by the true preferences, which only the generator of a data set can know."""
-    if session.manifest.oracle is None:
-        return None
-    path = session.records / session.manifest.oracle
-    position = {item: index for index, item in enumerate(session.catalogue.ids)}
+def _oracle(path: Path, item_ids: np.ndarray) -> Scorer:
+    """Return a scorer by the true preferences, which only the generator of a data set knows."""
+    position = {item: index for index, item in enumerate(item_ids)}
 
     def score(queries: Queries) -> np.ndarray:
         ids, utility = oracle_scores(path, list(queries.user_ids), queries.times)
@@ -177,52 +175,54 @@ def _oracle(session: Session) -> Scorer | None:
     return score
 
 
-def _parts(queries: Queries, counts: np.ndarray, training_users: set[str]) -> dict[str, np.ndarray]:
-    """Parts of the test split, bool [Q]: by whether the targets, or the user, were seen in training."""
+def _parts(queries: Queries, train_counts: np.ndarray, training_users: set[str]) -> dict[str, np.ndarray]:
+    """Return parts of the queries, bool [Q]: by whether the targets, or the user, have a training event."""
     return {
-        "cold_items": np.array([bool((counts[targets] == 0).all()) for targets in queries.targets]),
-        "warm_items": np.array([bool((counts[targets] > 0).all()) for targets in queries.targets]),
+        "cold_items": np.array([bool((train_counts[targets] == 0).all()) for targets in queries.targets]),
+        "warm_items": np.array([bool((train_counts[targets] > 0).all()) for targets in queries.targets]),
         "cold_users": np.array([user not in training_users for user in queries.user_ids]),
     }
 
 
-def _slices(
-    queries: Queries, rankings: Mapping[str, Ranking], parts: Mapping[str, np.ndarray]
-) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, dict[str, float]]]]:
-    """Part -> metrics of the model; the same for each of the baselines."""
-    found = {
-        system: {
-            name: metrics.accuracy(ranking.take(mask), queries.take(mask)) | {"queries": float(mask.sum())}
-            for name, mask in parts.items()
-        }
-        for system, ranking in rankings.items()
-        if system != ORACLE
-    }
-    return found.pop(MODEL), found
+def _accuracy(ranking: Ranking, queries: Queries) -> Metrics:
+    return metrics.accuracy(ranking, queries) | {"queries": float(len(queries))}
+
+
+def _slices(ranking: Ranking, queries: Queries, parts: Mapping[str, np.ndarray]) -> dict[str, Metrics]:
+    """Return the metrics of a system on each part of the queries."""
+    return {name: _accuracy(ranking.take(mask), queries.take(mask)) for name, mask in parts.items()}
 
 
 def _without_modalities(
-    session: Session, trained: ModelScorer, queries: Queries, variant: WithContent
-) -> dict[str, dict[str, float]]:
-    """The same requests where no item has a given modality: what each contributes to the trained model."""
+    session: Session, scorer: ModelScorer, queries: Queries, variant: WithContent
+) -> dict[str, Metrics]:
+    """Measure the model where no item has a given modality, for each modality."""
     slices = {}
     for column, name in enumerate(session.manifest.schema_.modalities):
         presence = session.items.presence.copy()
         presence[:, column] = False
-        words = None if trained.words is None else trained.words.with_content(presence, None)
-        scorer = ModelScorer(session.model, trained.requests, *variant(presence, None), words)
-        ranking = _rank(scorer, queries, len(session.catalogue), session.config.evaluate)
-        slices[f"without_{name}"] = metrics.accuracy(ranking, queries) | {"queries": float(len(queries))}
+        words = None if scorer.words is None else scorer.words.with_content(presence, None)
+        without = scorer.with_items(*variant(presence, None), words)
+        ranking = _rank(without, queries, len(session.catalogue), session.config.evaluate)
+        slices[f"without_{name}"] = _accuracy(ranking, queries)
     return slices
 
 
-def _ranking_head(session: Session, scorer: ModelScorer, counts: np.ndarray) -> dict[str, dict[str, Any]]:
-    """The labels of every held-out event; see `pipelines.evaluation.label_metrics.measure`."""
+def _towers_alone(session: Session, scorer: ModelScorer, queries: Queries) -> dict[str, Metrics]:
+    """Measure the towers without the rest of the hybrid score; nothing where the run has none."""
+    if scorer.hybrid is None:
+        return {}
+    towers = scorer.with_items(session.model.item_embeddings()[0])
+    return {"towers_alone": _accuracy(_rank(towers, queries, len(session.catalogue), session.config.evaluate), queries)}
+
+
+def _ranking_head(session: Session, scorer: ModelScorer, train_counts: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Measure the predicted labels of every held-out event; nothing where the data set has no labels."""
     if session.model.ranking_head is None:
         return {}
     settings = session.config.evaluate
     validation = ModelScorer(session.model, validation_requests(session), scorer.table, scorer.hybrid, scorer.words)
     training = load_labelled_events(session.records, session.manifest, session.catalogue.ids)
-    return ranking_head.measure(
-        scorer, ranking_head.ask(validation, settings), ranking_head.ask(scorer, settings), training, counts, settings
+    return measure_labels(
+        scorer, predict_labels(validation, settings), predict_labels(scorer, settings), training, train_counts, settings
     )

@@ -1,4 +1,4 @@
-"""What a ranking head must beat: an item's popularity, and the means of user and item."""
+"""Baselines of the ranking head: item popularity, and the biases of item and user."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import linregress
 
 from pipelines.scoring.requests import Requests
 
@@ -18,18 +19,18 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class BiasModel:
-    """mean + item's bias + user's bias (Koren, 2010, "Factor in the neighbors", section 2.1), each shrunk towards 0.
+    """Mean + item bias + user bias (Koren, 2010, "Factor in the neighbors", section 2.1), both shrunk towards 0.
 
     Attributes:
       mean: of the label over the training events.
       items: float64 [N], bias of each item: the sum of its events' deviations from the mean, over their number plus
         the shrinkage. 0 for an item without a known label.
-      shrinkage: of the user's bias, which is taken from the history of the request.
+      user_shrinkage: of the user bias, which is computed from the history of each request.
     """
 
     mean: float
     items: Floats
-    shrinkage: float
+    user_shrinkage: float
 
 
 def fit_bias(
@@ -39,40 +40,49 @@ def fit_bias(
     item_shrinkage: float,
     user_shrinkage: float,
 ) -> BiasModel:
-    """Fits the biases of one label.
+    """Fit the item biases of one label.
 
     Args:
-      items: int [E], position of each training event's item.
+      items: int [E], the item of each training event.
       labels: float [E], NaN = unknown, ignored.
+      num_items: N.
+      item_shrinkage: added to the number of an item's events.
+      user_shrinkage: added to the number of a user's events when predicting.
     """
     known = ~np.isnan(labels)
-    where, values = items[known], labels[known].astype(np.float64)
+    event_items, values = items[known], labels[known].astype(np.float64)
     mean = float(values.mean()) if len(values) else 0.0
-    total = np.bincount(where, weights=values - mean, minlength=num_items)
-    count = np.bincount(where, minlength=num_items)
+    total = np.bincount(event_items, weights=values - mean, minlength=num_items)
+    count = np.bincount(event_items, minlength=num_items)
     divisor = count + item_shrinkage
     biases = np.divide(total, divisor, out=np.zeros(num_items), where=divisor > 0)
     return BiasModel(mean, biases, user_shrinkage)
 
 
 def predict_bias(model: BiasModel, requests: Requests, column: int, low: float, high: float) -> Floats:
-    """float64 [E]: predictions for the requests' held-out events, in [low, high].
+    """Predict one label of the requests' held-out events.
 
-    The user's bias is the sum of the deviations of the labels in the history of the request (all that the user had
-    done by then, as the model itself knows it) from mean + item's bias, over their number plus the shrinkage.
+    The user bias is the sum of the deviations of the labels in the request's history from mean + item bias, over their
+    number plus the shrinkage.
 
     Args:
-      column: which label.
+      model: of this label.
+      requests: with E held-out events.
+      column: of the label.
+      low: smallest prediction.
+      high: largest prediction.
+
+    Returns:
+      float64 [E], in [low, high].
     """
     users = np.zeros(len(requests))
     for row, (items, labels) in enumerate(zip(requests.queries.histories, requests.labels, strict=True)):
         values = labels[:, column]
         known = ~np.isnan(values)
-        divisor = known.sum() + model.shrinkage
+        divisor = known.sum() + model.user_shrinkage
         if known.any():
             users[row] = (values[known] - model.mean - model.items[items[known]]).sum() / divisor
-    said = model.mean + users[requests.pair_rows] + model.items[requests.pair_items]
-    return np.clip(said, low, high)
+    return np.clip(model.mean + users[requests.pair_rows] + model.items[requests.pair_items], low, high)
 
 
 def choose_bias(
@@ -84,7 +94,17 @@ def choose_bias(
     bounds: tuple[float, float],
     shrinkages: Sequence[float],
 ) -> BiasModel:
-    """The pair of shrinkages with the smallest squared error on the validation split; the first of equals."""
+    """Fit a model with the pair of shrinkages that has the smallest squared error on validation requests.
+
+    Args:
+      items: int [E], the item of each training event.
+      labels: float [E], NaN = unknown, ignored.
+      num_items: N.
+      validation: requests of the validation split.
+      column: of the label.
+      bounds: smallest and largest prediction.
+      shrinkages: to choose from, for items and for users; of equally good pairs the first.
+    """
     truth = validation.pair_labels[:, column].astype(np.float64)
     best: tuple[float, BiasModel] | None = None
     for item_shrinkage, user_shrinkage in itertools.product(shrinkages, repeat=2):
@@ -101,7 +121,7 @@ def choose_bias(
 def popularity_line(
     popularity: Floats, items: NDArray[np.integer], labels: NDArray[np.floating]
 ) -> tuple[float, float]:
-    """Slope and offset of the least-squares line from an item's popularity to the label of its training events.
+    """Fit the least-squares line from an item's popularity to the label of its training events.
 
     Args:
       popularity: float64 [N].
@@ -109,12 +129,13 @@ def popularity_line(
       labels: float [E], NaN = unknown, ignored.
 
     Returns:
-      (0, mean) where all items are equally popular, (0, 0) without a known label.
+      (slope, offset): (0, mean) where all items are equally popular, (0, 0) without a known label.
     """
     known = ~np.isnan(labels)
     if not known.any():
         return 0.0, 0.0
     x, y = popularity[items[known]], labels[known].astype(np.float64)
-    spread = np.square(x - x.mean()).sum()
-    slope = float(((x - x.mean()) * (y - y.mean())).sum() / spread) if spread > 0 else 0.0
-    return slope, float(y.mean() - slope * x.mean())
+    if np.ptp(x) == 0:
+        return 0.0, float(y.mean())
+    line = linregress(x, y)
+    return float(line.slope), float(line.intercept)

@@ -1,167 +1,151 @@
-"""The ranking head measured: beside its baselines, its calibration, and as a help to retrieval."""
+"""Metrics and calibration of predicted labels. A NaN label is unknown and ignored everywhere."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
 from scipy.special import expit
+from scipy.stats import binned_statistic
+from sklearn.metrics import brier_score_loss, roc_auc_score
+from sklearn.metrics import log_loss as binary_cross_entropy
 
-from pipelines.config import EvaluateConfig
-from pipelines.evaluation import rerank
-from pipelines.evaluation.calibration import brier, expected_calibration_error, logit, platt, reliability
-from pipelines.evaluation.label_baselines import choose_bias, popularity_line, predict_bias
-from pipelines.evaluation.rerank import Retrieved
-from pipelines.scoring import metrics
-from pipelines.scoring.metrics import Ranking
-from pipelines.scoring.model_scorer import ModelScorer
-from pipelines.scoring.requests import Requests, Scorer, with_targets
-from tfrecs.reading.reader import LabelledEvents
-from tfrecs.schema import LabelSchema
+__all__ = ["IDENTITY", "Reliability", "auc", "brier_score", "expected_calibration_error", "log_loss", "platt_scaling"]
+__all__ += ["probability_metrics", "reliability_curve", "rmse"]
 
-_CLIP = 0.01  # a bias model is not sure of anything beyond this, before it is calibrated
+Floats = NDArray[np.float64]
+
+IDENTITY = (1.0, 0.0)
+"""Slope and offset that change nothing."""
+
+_CLIP = 1e-7  # a float32 sigmoid saturates near here; without a limit one certain mistake makes the mean infinite
+_MIN_SLOPE = 1e-3  # calibration may make a head less sure, but never turn its order around
+
+
+def _known(labels: ArrayLike, predictions: ArrayLike) -> tuple[Floats, Floats]:
+    """Return the pairs whose label is known."""
+    truth, predicted = np.asarray(labels, np.float64), np.asarray(predictions, np.float64)
+    if truth.shape != predicted.shape:
+        raise ValueError(f"labels {truth.shape} and predictions {predicted.shape} differ in shape")
+    known = ~np.isnan(truth)
+    return truth[known], predicted[known]
+
+
+def auc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Return the area under the ROC curve: the chance that a positive scores above a negative, a tie counting half.
+
+    Args:
+      labels: 0, 1 or NaN.
+      scores: any monotone score, same shape.
+
+    Returns:
+      NaN where the known labels are of one class only.
+    """
+    truth, predicted = _known(labels, scores)
+    return float(roc_auc_score(truth, predicted)) if len(np.unique(truth)) == 2 else np.nan
+
+
+def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Return the mean binary cross-entropy in nats, probabilities clipped to [1e-7, 1 - 1e-7]; NaN without a label."""
+    truth, predicted = _known(labels, probabilities)
+    if not len(truth):
+        return np.nan
+    return float(binary_cross_entropy(truth, np.clip(predicted, _CLIP, 1.0 - _CLIP), labels=[0.0, 1.0]))
+
+
+def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Return the mean squared error of probabilities (Brier, 1950); NaN without a label."""
+    truth, predicted = _known(labels, probabilities)
+    return float(brier_score_loss(truth, predicted, pos_label=1)) if len(truth) else np.nan
+
+
+def rmse(labels: ArrayLike, predictions: ArrayLike) -> float:
+    """Return the root mean squared error in the label's unit; NaN without a label."""
+    truth, predicted = _known(labels, predictions)
+    return float(np.sqrt(np.square(predicted - truth).mean())) if len(truth) else np.nan
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A split as the head sees it: its requests, and label -> logits float32 [E] of their held-out events."""
+class Reliability:
+    """A reliability diagram: bins of equal width over [0, 1], a probability of 1 in the last one.
 
-    requests: Requests
-    logits: dict[str, np.ndarray]
-    retrieved: Retrieved
-
-
-def ask(scorer: ModelScorer, settings: EvaluateConfig) -> Asked:
-    """Everything of the scorer's requests that is measured below: one pass over the user tower."""
-    requests, count = scorer.requests, len(scorer.table)
-    states = scorer.all_states(settings.batch)
-    queries = with_targets(requests.queries)
-    items = np.full([len(queries), settings.depth], -1, np.int32)
-    scores = np.zeros(items.shape, np.float32)
-    for start in range(0, len(queries), settings.batch):
-        some = queries.slice(start, start + settings.batch)
-        part = slice(start, start + len(some))
-        catalogue = scorer(some)
-        ranking = metrics.rank(_known(catalogue), some, num_items=count, depth=settings.depth, batch=len(some))
-        items[part] = ranking.items
-        scores[part] = np.take_along_axis(catalogue, np.maximum(ranking.items, 0), axis=1)
-    retrieved = Retrieved(
-        queries,
-        Ranking(items, count),
-        scores,
-        scorer.logits(states[queries.rows], np.maximum(items, 0), settings.batch),
-    )
-    return Asked(requests, scorer.pair_logits(states, settings.batch), retrieved)
-
-
-def _known(scores: np.ndarray) -> Scorer:
-    return lambda queries: scores
-
-
-def measure(
-    scorer: ModelScorer,
-    validation: Asked,
-    test: Asked,
-    training: LabelledEvents,
-    train_counts: np.ndarray,
-    settings: EvaluateConfig,
-) -> dict[str, dict[str, Any]]:
-    """Label -> metrics on the test split.
-
-    Args:
-      scorer: of the test split's requests.
-      training: every training event with its labels.
-      train_counts: int [N], positive training events of each item: its popularity.
-
-    Returns:
-      Of a binary label `auc logloss brier ece` of the calibrated head, `uncalibrated` (the same of the logits as they
-      are), `baselines` (`popularity`, `bias`; each Platt-scaled on the validation split as the head is) and
-      `reliability`: before and after. Of a regression label `rmse` and `baselines`. Of each, `reranking`.
+    Attributes:
+      count: int64 [bins], events in each bin.
+      predicted: float64 [bins], mean probability of the bin's events; NaN where the bin is empty.
+      observed: float64 [bins], share of ones among them; NaN where the bin is empty.
     """
-    popularity = np.log1p(train_counts.astype(np.float64))
-    result = {}
-    head = scorer.model.ranking_head
-    assert head is not None
-    for column, label in enumerate(scorer.model.schema.labels):
-        bounds = label.range if label.range is not None else (0.0, 1.0)
-        labels = training.labels[:, column]
-        bias = choose_bias(
-            training.items, labels, len(train_counts), validation.requests, column, bounds, settings.shrinkages
-        )
-        biases = [predict_bias(bias, split.requests, column, *bounds) for split in (validation, test)]
-        truths = [split.requests.pair_labels[:, column] for split in (validation, test)]
-        shown = [popularity[split.requests.pair_items] for split in (validation, test)]
-        if label.task == "binary":
-            slope, offset = float(head.slope[column]), float(head.offset[column])
-            result[label.name] = _binary(
-                label, truths, test, (slope, offset),
-                {"popularity": shown, "bias": [logit(values, _CLIP) for values in biases]}, settings.bins,
-            )  # fmt: skip
-        else:
-            slope, offset = popularity_line(popularity, training.items, labels)
-            low, high = bounds
-            said = low + expit(test.logits[label.name].astype(np.float64)) * (high - low)
-            result[label.name] = {
-                "rmse": metrics.rmse(truths[1], said),
-                "baselines": {
-                    "popularity": {"rmse": metrics.rmse(truths[1], np.clip(slope * shown[1] + offset, low, high))},
-                    "bias": {"rmse": metrics.rmse(truths[1], biases[1])},
-                },
-            }
-        result[label.name]["reranking"] = _reranking(label.name, validation.retrieved, test.retrieved, settings)
-    return result
+
+    count: NDArray[np.int64]
+    predicted: Floats
+    observed: Floats
 
 
-def probability_metrics(truth: np.ndarray, said: np.ndarray, bins: int) -> dict[str, float]:
-    """`auc logloss brier ece` of probabilities [E]; labels 0, 1 or NaN (ignored)."""
+def reliability_curve(labels: ArrayLike, probabilities: ArrayLike, bins: int) -> Reliability:
+    """Compare predicted probabilities with observed frequencies (DeGroot and Fienberg, 1983).
+
+    Raises:
+      ValueError: shapes differ, or there is no bin.
+    """
+    truth, predicted = _known(labels, probabilities)
+    means, _, numbers = binned_statistic(predicted, [predicted, truth], "mean", bins, range=(0.0, 1.0))
+    return Reliability(np.bincount(numbers - 1, minlength=bins), *means)
+
+
+def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int) -> float:
+    """Return the mean over events of |share of ones - mean probability| of their bin; NaN without a label.
+
+    Naeini et al., AAAI 2015; Guo et al., ICML 2017.
+    """
+    curve = reliability_curve(labels, probabilities, bins)
+    total = curve.count.sum()
+    gaps = np.abs(curve.observed - curve.predicted) * curve.count
+    return float(np.nansum(gaps) / total) if total else np.nan
+
+
+def probability_metrics(labels: ArrayLike, probabilities: ArrayLike, bins: int) -> dict[str, float]:
+    """Return `auc logloss brier ece` of probabilities [E]; `bins` of the calibration error."""
     return {
-        "auc": metrics.auc(truth, said),
-        "logloss": metrics.logloss(truth, said),
-        "brier": brier(truth, said),
-        "ece": expected_calibration_error(truth, said, bins),
+        "auc": auc(labels, probabilities),
+        "logloss": log_loss(labels, probabilities),
+        "brier": brier_score(labels, probabilities),
+        "ece": expected_calibration_error(labels, probabilities, bins),
     }
 
 
-def _binary(
-    label: LabelSchema,
-    truths: list[np.ndarray],
-    test: Asked,
-    calibration: tuple[float, float],
-    baselines: dict[str, list[np.ndarray]],
-    bins: int,
-) -> dict[str, Any]:
-    raw = test.logits[label.name].astype(np.float64)
-    said = {"uncalibrated": expit(raw), "calibrated": expit(calibration[0] * raw + calibration[1])}
-    measured: dict[str, Any] = probability_metrics(truths[1], said["calibrated"], bins)
-    measured["uncalibrated"] = probability_metrics(truths[1], said["uncalibrated"], bins)
-    measured["calibration"] = {"slope": calibration[0], "offset": calibration[1]}
-    measured["baselines"] = {}
-    for name, (valid_logits, test_logits) in baselines.items():
-        slope, offset = platt(truths[0], valid_logits)
-        probabilities = expit(slope * test_logits + offset)
-        measured["baselines"][name] = probability_metrics(truths[1], probabilities, bins)
-    measured["reliability"] = {}
-    for name, values in said.items():
-        found = reliability(truths[1], values, bins)
-        measured["reliability"][name] = {
-            "count": found.count.tolist(), "predicted": found.predicted.tolist(), "observed": found.observed.tolist()
-        }  # fmt: skip
-    return measured
+def platt_scaling(labels: ArrayLike, logits: ArrayLike) -> tuple[float, float]:
+    """Fit slope and offset of sigmoid(slope * logit + offset) to labels by maximum likelihood.
 
+    Platt, 1999, "Probabilistic outputs for support vector machines", with his targets (n1 + 1) / (n1 + 2) and
+    1 / (n0 + 2) in place of 1 and 0, so that separable labels do not give an infinite slope.
 
-def _reranking(label: str, validation: Retrieved, test: Retrieved, settings: EvaluateConfig) -> dict[str, float]:
-    """NDCG of retrieval, of the blend whose weight validation chose, and of the label alone within the same lists."""
-    weight = rerank.choose_weight(validation, label, settings.rerank_weights)
-    result = {"weight": weight}
-    for split, retrieved in (("valid", validation), ("test", test)):
-        orders: dict[str, Ranking] = {
-            "retrieval": retrieved.ranking,
-            "blend": rerank.reordered(retrieved.ranking, retrieved.scores + weight * retrieved.logits[label]),
-            "label_alone": rerank.reordered(retrieved.ranking, retrieved.logits[label]),
-        }
-        for name, ranking in orders.items():
-            for metric in ("ndcg@10", "ndcg@20"):
-                values = metrics.per_query(ranking, retrieved.queries, metric)
-                result[f"{split}_{name}_{metric}"] = float(values.mean()) if len(values) else float("nan")
-    return result
+    Args:
+      labels: 0, 1 or NaN, [E].
+      logits: [E], finite.
+
+    Returns:
+      (slope > 0, offset); the identity (1, 0) where the known labels are of one class only.
+    """
+    truth, scores = _known(labels, logits)
+    positive = truth > 0.5
+    ones, zeros = int(positive.sum()), int((~positive).sum())
+    if not ones or not zeros:
+        return IDENTITY
+    target = np.where(positive, (ones + 1.0) / (ones + 2.0), 1.0 / (zeros + 2.0))
+    # In units of the scores' own deviation the two parameters are of one size, whatever the scores are.
+    scale = float(scores.std()) or 1.0
+    scaled = scores / scale
+
+    def loss(parameters: Floats) -> tuple[float, Floats]:
+        z = parameters[0] * scaled + parameters[1]
+        error = (expit(z) - target) / len(z)
+        value = (np.logaddexp(0.0, z) - target * z).mean()
+        return float(value), np.array([error @ scaled, error.sum()])
+
+    start = np.array([1.0, np.log(ones / zeros)])
+    fit = minimize(
+        loss, start, jac=True, method="L-BFGS-B", bounds=[(_MIN_SLOPE * scale, None), (None, None)],
+        options={"ftol": 1e-14, "gtol": 1e-10},
+    )  # fmt: skip
+    return float(fit.x[0] / scale), float(fit.x[1])

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.reporting.plots_style import Metrics
-from pipelines.reporting.report_data import Report, best_baseline, headline, ratio, systems, text, value_of
+from pipelines.reporting.formatting import Metrics, format_number, format_ratio, markdown_table, value_of
+from pipelines.reporting.report_data import Report, best_baseline, headline, systems
 
 CAPTIONS = {
     "accuracy": "Recall and NDCG by length of the list",
@@ -16,8 +16,8 @@ CAPTIONS = {
     "missing_content": "Recall for every pattern of missing content",
     "modality_weights": "Mean modality weights by popularity and by category",
     "beyond_accuracy": "Coverage, diversity, novelty and popularity bias",
-    "exposure": "Share of the places by popularity in training",
-    "reliability": "What was said against what came true, and how often it was said",
+    "exposure": "Share of the first positions by popularity in training",
+    "reliability": "Observed share against predicted probability, and the number of events",
     "tradeoff": "Accuracy against diversity, by the input `diversity` of `recommend`",
     "training": "Losses, validation metrics and learning rate by epoch",
 }
@@ -31,42 +31,39 @@ _ORDERS = {"retrieval": "retrieval", "blend": "retrieval + weight x label", "lab
 
 
 def report_markdown(report: Report, drawn: Sequence[str], folder: str) -> str:
-    """Args:
-    drawn: names of the pictures that are there.
-    folder: where they are, beside `report.md`.
+    """Write the text of `report.md`.
+
+    Args:
+      report: what was measured.
+      drawn: names of the plots that exist.
+      folder: where they are, beside `report.md`.
     """
 
-    def pictures(*names: str) -> list[str]:
+    def images(*names: str) -> list[str]:
         return [f"![{CAPTIONS[name]}]({folder}/{name}.png)" for name in names if name in drawn]
 
     blocks = [f"# {headline(report)}", report.protocol]
-    blocks += ["## Against the baselines", _comparison(report), *pictures("accuracy", "beyond_accuracy", "exposure")]
+    blocks += ["## Against the baselines", _comparison(report), *images("accuracy", "beyond_accuracy", "exposure")]
     if report.slices:
-        blocks += ["## Slices", _slice_table(report), *pictures("slices", "warm_cold")]
+        blocks += ["## Slices", _slice_table(report), *images("slices", "warm_cold")]
     if report.patterns:
-        blocks += ["## Missing content", _pattern_table(report), *pictures("missing_content")]
+        blocks += ["## Missing content", _pattern_table(report), *images("missing_content")]
     if report.modality_weights:
-        blocks += ["## Modality weights", _weight_table(report), *pictures("modality_weights")]
+        blocks += ["## Modality weights", _weight_table(report), *images("modality_weights")]
     if report.ranking:
-        blocks += ["## Ranking head", _ranking_table(report), *pictures("reliability"), *_reranking_table(report)]
+        blocks += ["## Ranking head", _ranking_table(report), *images("reliability"), *_reranking_table(report)]
     if report.hybrid:
-        blocks += ["## What the score is made of", _hybrid_table(report)]
+        blocks += ["## Parts of the hybrid score", _hybrid_table(report)]
     if report.tradeoff:
-        blocks += ["## Accuracy against diversity", _tradeoff_table(report), *pictures("tradeoff")]
+        blocks += ["## Accuracy against diversity", _tradeoff_table(report), *images("tradeoff")]
     if "training" in drawn:
-        blocks += ["## Training", *pictures("training")]
+        blocks += ["## Training", *images("training")]
     if report.commands:
         commands = "\n".join(f"# {name}\n{command}" for name, command in report.commands.items())
         blocks += ["## Again", f"```sh\n{commands}\n```"]
     if report.versions:
         blocks += ["Made with " + ", ".join(f"{name} {version}" for name, version in report.versions.items()) + "."]
     return "\n\n".join(blocks) + "\n"
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The first column to the left, the others, numbers, to the right."""
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" + " ---: |" * (len(header) - 1)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def _comparison(report: Report) -> str:
@@ -77,12 +74,12 @@ def _comparison(report: Report) -> str:
         if not any(metric in metrics for metrics in compared.values()):
             continue
         value, best = value_of(report.model, metric), best_baseline(report, metric)
-        # Of the beyond-accuracy metrics more is not better (random has the best coverage), so no ratio is a verdict.
+        # More is not always better beyond accuracy (random has the best coverage), so there a ratio would say nothing.
         judged = metric in _TABLE_METRICS
-        row = [metric, *(text(value_of(metrics, metric)) for metrics in compared.values())]
-        row.append(ratio(value, best[1]) if judged and best is not None else "")
+        row = [metric, *(format_number(value_of(metrics, metric)) for metrics in compared.values())]
+        row.append(format_ratio(value, best[1]) if judged and best is not None else "")
         if report.oracle is not None:
-            row.append(ratio(value, value_of(report.oracle, metric)) if judged else "")
+            row.append(format_ratio(value, value_of(report.oracle, metric)) if judged else "")
         rows.append(row)
     return markdown_table(header, rows)
 
@@ -94,41 +91,41 @@ def _slice_table(report: Report) -> str:
     rows = []
     for name, metrics in {"all queries": report.model, **report.slices}.items():
         count = value_of(metrics, "queries")
-        values = [text(value_of(metrics, metric)) for metric in _SLICE_METRICS]
-        share = ratio(value_of(metrics, "recall@20"), value_of(report.model, "recall@20"))
+        values = [format_number(value_of(metrics, metric)) for metric in _SLICE_METRICS]
+        share = format_ratio(value_of(metrics, "recall@20"), value_of(report.model, "recall@20"))
         row = [name, f"{count:.0f}" if math.isfinite(count) else "", *values, share]
         for baseline, slices in baselines.items():
-            there = slices.get(name, report.baselines.get(baseline) if name == "all queries" else None)
-            row.append("" if there is None else text(value_of(there, "recall@20")))
+            measured = slices.get(name, report.baselines.get(baseline) if name == "all queries" else None)
+            row.append("" if measured is None else format_number(value_of(measured, "recall@20")))
         rows.append(row)
-    said = "Baselines take no text: in `with_query` the model alone knows what was typed.\n\n"
-    return (said if "with_query" in report.slices else "") + markdown_table(header, rows)
+    note = "Baselines take no text: in `with_query` only the model knows the text query.\n\n"
+    return (note if "with_query" in report.slices else "") + markdown_table(header, rows)
 
 
 def _pattern_table(report: Report) -> str:
     modalities = report.patterns[0]["modalities"]
     subsets = sum(len(row["modalities"]) < len(modalities) for row in report.patterns) + 1
-    said = f"{report.patterns[0]['queries']:,} queries. "
+    note = f"{report.patterns[0]['queries']:,} queries. "
     if subsets < 2 ** len(modalities):
-        said += f"{subsets} of the {2 ** len(modalities):,} subsets of the modalities (`evaluate.patterns`). "
-    said += "Content only: no item has its id embedding, as if all were new."
+        note += f"{subsets} of the {2 ** len(modalities):,} subsets of the modalities (`evaluate.patterns`). "
+    note += "Content only: without id embeddings, as if every item were new."
     complete = value_of(report.patterns[0], "recall@20")
     rows = [
         [
             row["content"],
-            *(text(value_of(row, metric)) for metric in _PATTERN_METRICS),
-            ratio(value_of(row, "recall@20"), complete),
+            *(format_number(value_of(row, metric)) for metric in _PATTERN_METRICS),
+            format_ratio(value_of(row, "recall@20"), complete),
         ]
         for row in report.patterns
     ]
     header = ["items have", *(name.replace("_", " ") for name in _PATTERN_METRICS), "recall@20 against everything"]
-    return said + "\n\n" + markdown_table(header, rows)
+    return note + "\n\n" + markdown_table(header, rows)
 
 
 def _weight_table(report: Report) -> str:
     modalities = list(report.modality_weights[0]["weights"])
     rows = [
-        [row["group"], f"{row['items']:,}", *(text(value_of(row["weights"], name)) for name in modalities)]
+        [row["group"], f"{row['items']:,}", *(format_number(value_of(row["weights"], name)) for name in modalities)]
         for row in report.modality_weights
     ]
     return markdown_table(["items with content", "number", *modalities], rows)
@@ -140,15 +137,19 @@ def _hybrid_table(report: Report) -> str:
     for step in report.hybrid:
         added = step["parts"][before:] or ["weights of new items"]
         weights = [f"{name} {weight:.3g}" for name, weight in step.get("new_weights", step["weights"]).items()]
-        row = [" and ".join(added), text(step["loss"]), *(text(value_of(step, name)) for name in metrics)]
+        row = [
+            " and ".join(added),
+            format_number(step["loss"]),
+            *(format_number(value_of(step, name)) for name in metrics),
+        ]
         rows.append([*row, ", ".join(weights)])
         before = len(step["parts"])
-    said = "On the validation split, whose likelihood chose the weights; a part of weight 0 is left out.\n\n"
-    return said + markdown_table(["added", "cross-entropy", *metrics, "weights"], rows)
+    note = "On the validation split, whose likelihood chose the weights; a part of weight 0 is left out.\n\n"
+    return note + markdown_table(["added", "cross-entropy", *metrics, "weights"], rows)
 
 
 def _ranking_table(report: Report) -> str:
-    """A line for the head and each of its baselines, with a cell only where a metric applies."""
+    """Write a line for the head and for each of its baselines, with a cell only where a metric applies."""
     rows: list[tuple[str, str, Mapping[str, Any]]] = []
     for label, metrics in report.ranking.items():
         lines: dict[str, Mapping[str, Any]] = {"model": metrics}
@@ -158,7 +159,7 @@ def _ranking_table(report: Report) -> str:
         rows += [(label, name, values) for name, values in lines.items()]
     names = [name for name in _LABEL_METRICS if any(name in values for *_, values in rows)]
     cells = [
-        [label, system, *(text(value_of(values, name)) if name in values else "" for name in names)]
+        [label, system, *(format_number(value_of(values, name)) if name in values else "" for name in names)]
         for label, system, values in rows
     ]
     return markdown_table(["label", "", *names], cells)
@@ -167,20 +168,23 @@ def _ranking_table(report: Report) -> str:
 def _reranking_table(report: Report) -> list[str]:
     rows = []
     for label, metrics in report.ranking.items():
-        found: Metrics = metrics.get("reranking", {})
-        for order, said in _ORDERS.items() if found else ():
-            weight = f"{value_of(found, 'weight'):g}" if order == "blend" else ""
-            values = [text(value_of(found, f"test_{order}_{metric}")) for metric in ("ndcg@10", "ndcg@20")]
-            rows.append([label, said, weight, *values])
+        reranking: Metrics = metrics.get("reranking", {})
+        for order, title in _ORDERS.items() if reranking else ():
+            weight = f"{value_of(reranking, 'weight'):g}" if order == "blend" else ""
+            values = [format_number(value_of(reranking, f"test_{order}_{metric}")) for metric in ("ndcg@10", "ndcg@20")]
+            rows.append([label, title, weight, *values])
     if not rows:
         return []
-    said = "Retrieved items ordered again by the head; the weight is the validation split's choice, 0 where it gains nothing."
-    return [said, markdown_table(["label", "order by", "weight", "ndcg@10", "ndcg@20"], rows)]
+    note = "Retrieved items re-ranked by the head; validation chooses the weight, 0 where it gains nothing."
+    return [note, markdown_table(["label", "order by", "weight", "ndcg@10", "ndcg@20"], rows)]
 
 
 def _tradeoff_table(report: Report) -> str:
     names = list(report.tradeoff[0])
     return markdown_table(
         names,
-        [[f"{row['diversity']:g}", *(text(value_of(row, name)) for name in names[1:])] for row in report.tradeoff],
+        [
+            [f"{row['diversity']:g}", *(format_number(value_of(row, name)) for name in names[1:])]
+            for row in report.tradeoff
+        ],
     )

@@ -1,4 +1,4 @@
-"""Pictures of a report about the modalities: what is left when some are missing, and who weighs how much."""
+"""Plots of the modalities: accuracy without some of them, and their weights."""
 
 from __future__ import annotations
 
@@ -10,69 +10,79 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from pipelines.reporting.plots_style import LIGHT_COLOUR, MODEL_COLOUR, PALETTE, clean, new_figure, number
+from pipelines.reporting.formatting import value_of
+from pipelines.reporting.plots_style import LIGHT_COLOUR, MODEL_COLOUR, PALETTE, clean, new_figure, panel_grid
 
 __all__ = ["pattern_bars", "weight_bars"]
 
 
 def pattern_bars(dataset: str, rows: Sequence[Mapping[str, Any]]) -> Figure | None:
-    """Recall@20 for every pattern of missing content, with id embeddings and by content alone; None without rows.
+    """Plot Recall@20 for every pattern of missing content, with id embeddings and by content alone.
 
     Args:
+      dataset: its name.
       rows: each with `content` (its name), `recall@20` and `content_only_recall@20`.
+
+    Returns:
+      None without rows.
     """
     if not rows:
         return None
-    figure = new_figure(9.0, 2.0 + 0.42 * len(rows))
+    figure = new_figure(9.0, 2.0 + 0.42 * len(rows), f"{dataset}: accuracy by the content that items have")
     axes = figure.add_subplot()
-    places = np.arange(len(rows))
+    positions = np.arange(len(rows))
     styles = (
         ("recall@20", "with id embeddings", MODEL_COLOUR, -0.2),
         ("content_only_recall@20", "by content alone, as a new item", LIGHT_COLOUR, 0.2),
     )
     for name, label, colour, shift in styles:
-        drawn = axes.barh(places + shift, [number(row, name) for row in rows], height=0.38, color=colour, label=label)
+        drawn = axes.barh(
+            positions + shift, [value_of(row, name) for row in rows], height=0.38, color=colour, label=label
+        )
         axes.bar_label(drawn, fmt="%.3f", padding=3, fontsize=8)
-    axes.set_yticks(places, [str(row["content"]) for row in rows])
+    axes.set_yticks(positions, [str(row["content"]) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlim(0, 1.12 * max([1e-9, *(number(row, name) for row in rows for name, *_ in styles)]))
+    axes.set_xlim(0, 1.12 * max([1e-9, *(value_of(row, name) for row in rows for name, *_ in styles)]))
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("Recall@20")
     clean(axes, "x")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
-    figure.suptitle(f"{dataset}: what the model knows of the items")
     return figure
 
 
 def weight_bars(dataset: str, rows: Sequence[Mapping[str, Any]]) -> Figure | None:
-    """Mean modality weights by group of items, stacked to 1, one panel a kind of group; None without rows.
+    """Plot mean modality weights by group of items, stacked to 1, a panel for each kind of group.
 
     Args:
+      dataset: its name.
       rows: each with `by` (the kind of group), `group`, `items` (how many) and `weights`, modality -> mean weight.
+
+    Returns:
+      None without rows.
     """
     if not rows:
         return None
     kinds = list(dict.fromkeys(str(row["by"]) for row in rows))
     parts = [[row for row in rows if row["by"] == kind] for kind in kinds]
     longest = max(map(len, parts))
-    figure = new_figure(5.4 * len(parts) + 0.8, 2.4 + 0.34 * longest)
-    panels = figure.subplots(1, len(parts), squeeze=False)[0]
+    title = f"{dataset}: mean modality weights of the items"
+    figure = new_figure(5.4 * len(parts) + 0.8, 2.4 + 0.34 * longest, title)
+    panels = panel_grid(figure, len(parts), len(parts))
     for axes, kind, part in zip(panels, kinds, parts, strict=True):
         _stacked(axes, part)
         axes.set_title(kind, fontsize=11)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False)
-    figure.suptitle(f"{dataset}: mean modality weights of the items")
     return figure
 
 
 def _stacked(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     left = np.zeros(len(rows))
     for index, name in enumerate(rows[0]["weights"]):
-        shares = np.array([number(row["weights"], name) for row in rows])
+        shares = np.array([value_of(row["weights"], name) for row in rows])
         colour = PALETTE[index % len(PALETTE)]
         drawn = axes.barh(range(len(rows)), shares, left=left, color=colour, height=0.72, label=name)
-        # A number in a sliver would lie over its neighbours'.
+        # A number in a narrow bar would overlap its neighbours'.
         texts = [f"{share:.2f}" if share >= 0.09 else "" for share in shares]
         axes.bar_label(drawn, texts, label_type="center", fontsize=8, color="white" if index == 0 else "black")
         left += np.nan_to_num(shares)

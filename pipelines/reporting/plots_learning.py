@@ -1,4 +1,4 @@
-"""Pictures of a report about learning: the curves of the training, and how far probabilities can be trusted."""
+"""Plots of the training and of the calibration of predicted labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipelines.reporting.plots_style import BASELINES, MODEL_COLOUR, QUIET_COLOUR, clean, is_number, new_figure
+from pipelines.reporting.formatting import is_number
+from pipelines.reporting.plots_style import (
+    MODEL_LINE,
+    QUIET_COLOUR,
+    REFERENCE_COLOUR,
+    clean,
+    line_style,
+    new_figure,
+    panel_grid,
+)
 
 __all__ = ["reliability_diagram", "training_curves"]
 
@@ -19,11 +28,11 @@ _COLUMNS = 3
 
 
 def training_curves(dataset: str, curve: Sequence[Mapping[str, Any]]) -> Figure | None:
-    """Each loss in training and on the validation split, validation metrics, learning rate, against the epoch.
+    """Plot each loss in training and validation, validation metrics and the learning rate against the epoch.
 
     Args:
-      curve: the lines of `metrics.jsonl`. Lines without `epoch` are passed over, as is a value that is missing, null
-        or no number.
+      dataset: its name.
+      curve: the lines of `metrics.jsonl`. Lines without `epoch` are skipped, and so are values that are no number.
 
     Returns:
       None where nothing was recorded.
@@ -46,27 +55,19 @@ def training_curves(dataset: str, curve: Sequence[Mapping[str, Any]]) -> Figure 
         return None
     lines = -(-len(drawn) // _COLUMNS)
     columns = min(_COLUMNS, len(drawn))
-    figure = new_figure(4.0 * columns + 0.3, 2.9 * lines + 0.4)
-    grid = figure.subplots(lines, columns, squeeze=False).ravel()
-    for axes, (title, names) in zip(grid, drawn, strict=False):
+    figure = new_figure(4.0 * columns + 0.3, 2.9 * lines + 0.4, f"{dataset}: training, by epoch")
+    for axes, (title, names) in zip(panel_grid(figure, len(drawn), columns), drawn, strict=True):
         _curves(axes, rows, names)
         axes.set_title(title, fontsize=11)
-    for axes in grid[len(drawn) :]:
-        axes.set_visible(False)
-    figure.suptitle(f"{dataset}: training, by epoch")
     return figure
 
 
 def _curves(axes: Axes, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
-    styles = ((MODEL_COLOUR, "o", "-"), *BASELINES)
     for index, name in enumerate(names):
         points = sorted((row["epoch"], row[name]) for row in rows if is_number(row.get(name)))
-        colour, marker, dash = styles[index % len(styles)]
         label = ("validation" if name.startswith(_VALID) else "training") if name.endswith("loss") else name
-        axes.plot(
-            *zip(*points, strict=True), label=label.removeprefix(_VALID), color=colour, marker=marker, linestyle=dash,
-            markersize=3,
-        )  # fmt: skip
+        style = {**(line_style(index - 1) if index else MODEL_LINE), "linewidth": 1.5, "markersize": 3}
+        axes.plot(*zip(*points, strict=True), label=label.removeprefix(_VALID), **style)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     clean(axes, "both")
     if len(names) > 1:
@@ -74,9 +75,12 @@ def _curves(axes: Axes, rows: Sequence[Mapping[str, Any]], names: Sequence[str])
 
 
 def reliability_diagram(dataset: str, ranking: Mapping[str, Mapping[str, Any]]) -> Figure | None:
-    """Share of ones against mean probability of each bin, before and after calibration, with the events in each bin.
+    """Plot the share of ones against the mean probability of each bin, before and after calibration.
+
+    Below it, the number of events in each bin.
 
     Args:
+      dataset: its name.
       ranking: label -> metrics; those with `reliability` (name -> `count`, `predicted`, `observed`, a value a bin) are
         drawn, a column each.
 
@@ -86,27 +90,27 @@ def reliability_diagram(dataset: str, ranking: Mapping[str, Mapping[str, Any]]) 
     labels = {name: metrics["reliability"] for name, metrics in ranking.items() if "reliability" in metrics}
     if not labels:
         return None
-    figure = new_figure(5.2 * len(labels) + 0.3, 6.0)
+    figure = new_figure(5.2 * len(labels) + 0.3, 6.0, f"{dataset}: calibration of the ranking head")
     grid = figure.subplots(2, len(labels), squeeze=False, sharex=True, height_ratios=(3, 1.2))
-    styles = {"uncalibrated": (QUIET_COLOUR, "s", "--"), "calibrated": (MODEL_COLOUR, "o", "-")}
+    styles = {
+        "uncalibrated": {"color": QUIET_COLOUR, "marker": "s", "linestyle": "--", "linewidth": 1.6},
+        "calibrated": {**MODEL_LINE, "linewidth": 1.6},
+    }
     for column, (label, curves) in enumerate(labels.items()):
         above, below = grid[:, column]
-        above.plot([0, 1], [0, 1], color="#444444", linewidth=1.0, linestyle=":")
+        above.plot([0, 1], [0, 1], color=REFERENCE_COLOUR, linewidth=1.0, linestyle=":")
         for name, bins in curves.items():
-            colour, marker, dash = styles[name]
             error = ranking[label].get("ece") if name == "calibrated" else ranking[label].get(name, {}).get("ece")
             text = f"{name} (ECE {error:.3f})" if is_number(error) else name
-            some = [index for index, count in enumerate(bins["count"]) if count]
-            above.plot(
-                [bins["predicted"][index] for index in some], [bins["observed"][index] for index in some],
-                color=colour, marker=marker, linestyle=dash, label=text, linewidth=1.6,
-            )  # fmt: skip
+            filled = np.flatnonzero(bins["count"])
+            predicted, observed = (np.array(bins[key], float)[filled] for key in ("predicted", "observed"))
+            above.plot(predicted, observed, label=text, **styles[name])
             edges = np.linspace(0, 1, len(bins["count"]) + 1)
-            below.stairs(bins["count"], edges, color=colour, fill=name == "uncalibrated", alpha=0.5 if name == "uncalibrated" else 1.0)  # fmt: skip
-        above.set(title=label, ylabel="share that was", xlim=(0, 1), ylim=(0, 1))
-        below.set(xlabel="probability that was said", ylabel="events")
+            fill = name == "uncalibrated"
+            below.stairs(bins["count"], edges, color=styles[name]["color"], fill=fill, alpha=0.5 if fill else 1.0)
+        above.set(title=label, ylabel="observed share", xlim=(0, 1), ylim=(0, 1))
+        below.set(xlabel="predicted probability", ylabel="events")
         above.legend(frameon=False, loc="upper left")
         for axes in (above, below):
             clean(axes, "both")
-    figure.suptitle(f"{dataset}: calibration of the ranking head")
     return figure

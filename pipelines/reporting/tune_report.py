@@ -1,8 +1,7 @@
-"""What a search over the configuration found, and what mattered."""
+"""The report of a search over the configuration: trials, the best one, and which options mattered."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,25 +11,34 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipelines.reporting.markdown import markdown_table
-from pipelines.reporting.plots_style import BASELINES, LIGHT_COLOUR, MODEL_COLOUR, QUIET_COLOUR, bars, clean, new_figure
-from pipelines.reporting.report import JSON_FILE, MARKDOWN_FILE, PLOTS_FOLDER, plain, write_pictures
+from pipelines.reporting.formatting import format_option, markdown_table, to_json
+from pipelines.reporting.plots_style import (
+    BASELINES,
+    LIGHT_COLOUR,
+    MODEL_COLOUR,
+    QUIET_COLOUR,
+    bars,
+    clean,
+    new_figure,
+    panel_grid,
+)
+from pipelines.reporting.report import JSON_FILE, MARKDOWN_FILE, PLOTS_FOLDER, write_plots
 from pipelines.runs.run_folder import write_text
 
-LEAST_TRIALS = 4
-"""Finished trials below which importances are not even estimated."""
+MIN_TRIALS = 4
+"""Finished trials below which importances are not estimated."""
 
 _COLUMNS = 4
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One trial.
+class TrialResult:
+    """A trial of a search.
 
     Attributes:
-      number: from 0 in the order of beginning.
+      number: from 0, in the order in which trials were started.
       state: complete, pruned, fail, running or waiting.
-      value: the best epoch's metric of a complete trial, else None.
+      value: the metric of a complete trial's best epoch; None for others.
       params: option -> value.
       curve: the lines of its `metrics.jsonl`.
     """
@@ -44,18 +52,19 @@ class Outcome:
 
 @dataclass(frozen=True)
 class TuneReport:
-    """What there is to tell of a search.
+    """What a search has found.
 
     Attributes:
+      trials: in the order in which they were started.
       best: one of the trials.
-      importances: option -> share, {} where there are too few trials to tell.
-      metric: that the trials are compared by, a key of their curves.
-      options: in the order of the space.
+      importances: option -> share; {} where there are too few trials.
+      metric: by which trials are compared, a key of their curves.
+      options: in the order of the search space.
       command: that trains with the best configuration.
     """
 
-    trials: Sequence[Outcome]
-    best: Outcome
+    trials: Sequence[TrialResult]
+    best: TrialResult
     importances: Mapping[str, float]
     metric: str
     options: Sequence[str]
@@ -63,32 +72,32 @@ class TuneReport:
 
 
 def write_tune_report(folder: Path, report: TuneReport) -> None:
-    """Writes `report.json`, `report.md` and `plots/*.png`."""
+    """Write `report.json`, `report.md` and `plots/*.png` into a folder."""
     figures = {
         "history": history_figure(report.trials, report.metric),
         "importances": importance_figure(report.importances),
         "options": option_figure(report.trials, report.options, report.metric),
     }
-    drawn = write_pictures(folder / PLOTS_FOLDER, figures)
+    drawn = write_plots(folder / PLOTS_FOLDER, figures)
     content = {
         "metric": report.metric,
         "best": _without_curve(report.best),
         "importances": report.importances,
         "trials": [_without_curve(trial) for trial in report.trials],
     }
-    write_text(folder / JSON_FILE, json.dumps(plain(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(folder / JSON_FILE, to_json(content))
     write_text(folder / MARKDOWN_FILE, tune_markdown(report, drawn))
 
 
-def _without_curve(trial: Outcome) -> dict[str, Any]:
+def _without_curve(trial: TrialResult) -> dict[str, Any]:
     return {key: value for key, value in asdict(trial).items() if key != "curve"}
 
 
 def tune_markdown(report: TuneReport, drawn: Sequence[str]) -> str:
-    """The text of `report.md`. `drawn`: names of the pictures that are there."""
+    """Write the text of `report.md`; `drawn` has the names of the plots that exist."""
     trials, best, metric, options = report.trials, report.best, report.metric, report.options
 
-    def picture(name: str, caption: str) -> list[str]:
+    def image(name: str, caption: str) -> list[str]:
         return [f"![{caption}]({PLOTS_FOLDER}/{name}.png)"] if name in drawn else []
 
     states = [trial.state for trial in trials]
@@ -98,26 +107,25 @@ def tune_markdown(report: TuneReport, drawn: Sequence[str]) -> str:
     blocks = [
         f"# {metric} {best.value:.4f} in trial {best.number + 1}{against}",
         f"{len(trials)} trials ({counted}), all on the validation split; the test split was not read. The first trial is "
-        f"the configuration as it was, where that lies in the space. "
-        f"Being the best of several on one split, the value is too good by what chance adds; "
-        f"`evaluate` tells the rest.",
+        f"the given configuration, where it lies in the space. The best of several values on one split is optimistic; "
+        f"`triptych evaluate` measures on the test split.",
         f"```sh\n{report.command}\n```",
         "## Best options",
-        markdown_table(["option", "value"], [[name, short(best.params.get(name))] for name in options]),
-        "## What mattered",
+        markdown_table(["option", "value"], [[name, format_option(best.params.get(name))] for name in options]),
+        "## Importance of the options",
     ]
     complete = states.count("complete")
     if report.importances:
         shares = sorted(report.importances.items(), key=lambda pair: -pair[1])
         blocks += [
-            f"Shares of what separates the better from the other {complete} finished trials (PED-ANOVA, Watanabe et al., "
-            f"2023, arXiv:2304.10255); with few trials, a rough guess.",
+            f"How much each option separates the better of {complete} finished trials from the others, as a share "
+            f"(PED-ANOVA, Watanabe et al., 2023, arXiv:2304.10255); a rough guess with few trials.",
             markdown_table(["option", "importance"], [[name, f"{share:.2f}"] for name, share in shares]),
-            *picture("importances", "Importance of the options"),
+            *image("importances", "Importance of the options"),
         ]
     else:
-        blocks += [f"{complete} finished trials are too few to tell; it takes {LEAST_TRIALS}, and better dozens."]
-    blocks += [*picture("options", "Value of the metric by option"), *picture("history", "Trials in their order")]
+        blocks += [f"{complete} finished trials are too few to tell; it takes {MIN_TRIALS}, better dozens."]
+    blocks += [*image("options", "Value of the metric by option"), *image("history", "Trials in their order")]
     header = ["trial", "state", metric, "epochs", *options]
     rows = [
         [
@@ -125,7 +133,7 @@ def tune_markdown(report: TuneReport, drawn: Sequence[str]) -> str:
             trial.state,
             "" if trial.value is None else f"{trial.value:.4f}",
             str(len(trial.curve)),
-            *(short(trial.params.get(name)) for name in options),
+            *(format_option(trial.params.get(name)) for name in options),
         ]
         for trial in trials
     ]
@@ -133,18 +141,13 @@ def tune_markdown(report: TuneReport, drawn: Sequence[str]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def short(value: Any) -> str:
-    """An option's value as a reader wants it: floats to four digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def history_figure(trials: Sequence[Outcome], metric: str) -> Figure | None:
-    """Left the value of every finished trial and the best so far, right the validation curves; None without trials."""
+def history_figure(trials: Sequence[TrialResult], metric: str) -> Figure | None:
+    """Plot the values of finished trials (left) and the validation curves (right); None without a curve."""
     curves = [(trial, [(row["epoch"], row[metric]) for row in trial.curve if metric in row]) for trial in trials]
     if not any(points for _, points in curves):
         return None
-    figure = new_figure(10.0, 4.0)
-    left, right = figure.subplots(1, 2)
+    figure = new_figure(10.0, 4.0, "trials")
+    left, right = panel_grid(figure, 2, 2)
     complete = [(trial.number + 1, trial.value) for trial in trials if trial.value is not None]
     if complete:
         left.scatter(*zip(*complete, strict=True), color=LIGHT_COLOUR, zorder=3, label="finished")
@@ -174,43 +177,40 @@ def history_figure(trials: Sequence[Outcome], metric: str) -> Figure | None:
 
 
 def importance_figure(importances: Mapping[str, float]) -> Figure | None:
-    """Bars, the most important option first; None without any."""
+    """Plot the importances, the largest first; None without any."""
     if not importances:
         return None
     ordered = sorted(importances.items(), key=lambda pair: -pair[1])
-    figure = new_figure(7.5, 2.0 + 0.34 * len(ordered))
+    figure = new_figure(7.5, 2.0 + 0.34 * len(ordered), "importance of the options")
     axes = figure.add_subplot()
     bars(axes, [name for name, _ in ordered], [share for _, share in ordered], [MODEL_COLOUR] * len(ordered), digits=2)
     axes.set_xlabel("importance (share)")
     return figure
 
 
-def option_figure(trials: Sequence[Outcome], options: Sequence[str], metric: str) -> Figure | None:
-    """The metric of finished trials against each option's value, a panel each; None without a finished trial."""
+def option_figure(trials: Sequence[TrialResult], options: Sequence[str], metric: str) -> Figure | None:
+    """Plot the metric of finished trials against the value of each option; None without a finished trial."""
     complete = [trial for trial in trials if trial.value is not None]
     if not complete:
         return None
     columns = min(_COLUMNS, len(options))
     lines = math.ceil(len(options) / columns)
-    figure = new_figure(2.9 * columns + 0.4, 2.5 * lines + 0.3)
-    grid = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
-    for axes, name in zip(grid, options, strict=False):
+    figure = new_figure(2.9 * columns + 0.4, 2.5 * lines + 0.3, f"{metric} by option")
+    for axes, name in zip(panel_grid(figure, len(options), columns, sharey=True), options, strict=True):
         known = [(trial.params[name], trial.value) for trial in complete if name in trial.params]
         numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value, _ in known)
-        # In the order of the values, where matplotlib would take that of the trials.
+        # Categories in the order of the values; matplotlib would take that of the trials.
         names = sorted({str(value) for value, _ in known})
-        places = [value if numeric else names.index(str(value)) for value, _ in known]
-        axes.scatter(places, [value for _, value in known], color=BASELINES[0][0], s=18)
+        positions = [value if numeric else names.index(str(value)) for value, _ in known]
+        axes.scatter(positions, [value for _, value in known if value is not None], color=BASELINES[0][0], s=18)
         if not numeric:
             axes.set_xticks(range(len(names)), names, rotation=20, ha="right", fontsize=8)
             axes.set_xlim(-0.5, len(names) - 0.5)
-        elif min(places) > 0 and max(places) >= 10 * min(places):
+        elif min(positions) > 0 and max(positions) >= 10 * min(positions):
             axes.set_xscale("log")
-        elif all(isinstance(place, int) for place in places):
+        elif all(isinstance(position, int) for position in positions):
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.set_title(name, fontsize=9)
         clean(axes, "both")
-    for axes in grid[len(options) :]:
-        axes.set_visible(False)
     figure.supylabel(metric, fontsize=10)
     return figure

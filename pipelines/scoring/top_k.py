@@ -1,4 +1,4 @@
-"""Exact top-k of score rows with ties broken without favour."""
+"""Exact top-k of score rows, ties broken in a fixed random order."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _TIE_SEED = 20170612  # any fixed number: it only has to be the same for every s
 
 
 def tie_order(num_items: int) -> NDArray[np.int64]:
-    """int64 [N]: the place of each item among equally scored ones, a fixed pseudo-random permutation.
+    """Return the rank of each item among equally scored ones, int64 [N]: a fixed pseudo-random permutation.
 
-    Catalogues are often sorted by date or popularity, so breaking ties by item index would lend a system that cannot
-    tell items apart a skill it does not have; breaking them by the target would be worse still.
+    Catalogues are often sorted by date or popularity. Ties broken by item index would therefore credit a system that
+    cannot tell items apart with a skill it does not have.
     """
     return np.random.default_rng(_TIE_SEED).permutation(num_items).astype(np.int64)
 
 
 def top_k(scores: NDArray[np.float32], k: int, ties: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Columns of the k highest scores of each row, best first.
+    """Return the columns of the k highest scores of each row, best first.
 
     Args:
       scores: float [q, N]; -inf is never chosen. Left unchanged.
@@ -36,21 +36,21 @@ def top_k(scores: NDArray[np.float32], k: int, ties: NDArray[np.int64]) -> NDArr
     if np.isnan(scores).any():
         raise ValueError("a scorer returned NaN")
     rows, columns = scores.shape
-    wanted = min(k, columns)
+    count = min(k, columns)
     result = np.full((rows, k), -1, np.int32)
-    if wanted == 0 or rows == 0:
+    if count == 0 or rows == 0:
         return result
     keys = _sort_keys(scores, ties)
     # Every key of a row is distinct, so a partial sort has one possible answer and stays exact at the cut.
-    best = np.argpartition(keys, wanted - 1, axis=1)[:, :wanted]
+    best = np.argpartition(keys, count - 1, axis=1)[:, :count]
     order = np.argsort(np.take_along_axis(keys, best, axis=1), axis=1)
     best = np.take_along_axis(best, order, axis=1)
-    result[:, :wanted] = np.where(np.take_along_axis(scores, best, axis=1) == -np.inf, -1, best)
+    result[:, :count] = np.where(np.take_along_axis(scores, best, axis=1) == -np.inf, -1, best)
     return result
 
 
 def _sort_keys(scores: NDArray[np.float32], ties: NDArray[np.int64]) -> NDArray[np.int64]:
-    """int64 keys that ascend as (score descending, tie order ascending)."""
+    """Return int64 keys that ascend as (score descending, tie order ascending)."""
     # Negated, with + 0.0 so that -0.0 and 0.0 tie. The bits of an IEEE float read as an integer ascend with the float
     # where it is positive; flipping all but the sign bit of the negative ones makes that true everywhere.
     bits = (-scores.astype(np.float32) + np.float32(0.0)).view(np.int32)

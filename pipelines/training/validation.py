@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logsumexp
 
-from pipelines.evaluation.calibration import platt
+from pipelines.evaluation import label_metrics
 from pipelines.scoring import metrics
 from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import Queries, Requests, with_targets
@@ -67,12 +67,12 @@ def _labels(
     for column, label in enumerate(scorer.model.schema.labels):
         truth, said = requests.pair_labels[:, column], logits[label.name].astype(np.float64)
         if label.task == "binary":
-            values[f"{label.name}_loss"] = metrics.logloss(truth, expit(said))
-            values[f"{label.name}_auc"] = metrics.auc(truth, said)
-            calibration[label.name] = platt(truth, said)
+            values[f"{label.name}_loss"] = label_metrics.log_loss(truth, expit(said))
+            values[f"{label.name}_auc"] = label_metrics.auc(truth, said)
+            calibration[label.name] = label_metrics.platt_scaling(truth, said)
         else:
             low, high = label.range or (0.0, 1.0)
-            error = metrics.rmse(truth, low + expit(said) * (high - low))
+            error = label_metrics.rmse(truth, low + expit(said) * (high - low))
             values[f"{label.name}_loss"] = (error / (high - low)) ** 2
             values[f"{label.name}_rmse"] = error
     return values, calibration

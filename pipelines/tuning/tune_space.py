@@ -1,4 +1,4 @@
-"""Search spaces: which options are varied, and between what."""
+"""Search spaces: the options that a search varies, and their values."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ Scalar = bool | int | float | str | None
 
 
 class Dimension(BaseModel):
-    """One option: `choices`, or a range from `low` to `high`, both included; integers where both are.
+    """The values of an option: `choices`, or a range.
 
-    `log`: drawn evenly in the logarithm; `step`: distance of neighbours.
+    Attributes:
+      choices: the values, in any order.
+      low: the smallest value; values are integers where `low` and `high` are.
+      high: the largest value.
+      log: draw evenly in the logarithm.
+      step: distance of neighbouring values; None: any value in the range.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -31,7 +36,7 @@ class Dimension(BaseModel):
     step: int | float | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> Dimension:
+    def _check(self) -> Dimension:
         ends = (self.low, self.high)
         if (self.choices is None) == (ends == (None, None)):
             raise ValueError("give `choices`, or `low` and `high`")
@@ -40,7 +45,7 @@ class Dimension(BaseModel):
                 raise ValueError("`choices` must not be empty, and takes neither `log` nor `step`")
             return self
         if self.low is None or self.high is None or not self.low < self.high:
-            raise ValueError("`low` must be less than `high`, and both be there")
+            raise ValueError("`low` must be less than `high`, and both must be given")
         if self.log and (self.low <= 0 or self.step is not None):
             raise ValueError("`log` needs a `low` above 0 and no `step`")
         if self.step is not None and self.step <= 0:
@@ -51,12 +56,12 @@ class Dimension(BaseModel):
     def integer(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
-    def ends(self) -> list[Scalar]:
-        """Values that show whether the option takes what the dimension says."""
+    def extremes(self) -> list[Scalar]:
+        """Return the values that the option must accept: all choices, or both ends of the range."""
         return list(self.choices) if self.choices is not None else [self.low, self.high]
 
-    def holds(self, value: Any) -> bool:
-        """Whether a value is one that the dimension can give."""
+    def contains(self, value: Any) -> bool:
+        """Return whether a value can be drawn."""
         if self.choices is not None:
             return value in self.choices
         assert self.low is not None
@@ -69,7 +74,7 @@ Space = Mapping[str, Dimension]
 
 
 def read_space(file: Path) -> dict[str, Any]:
-    """A space as plain values. Raises SpecError where the file is no mapping."""
+    """Read a search space from a YAML file. Raises SpecError where it is no mapping."""
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -80,7 +85,12 @@ def read_space(file: Path) -> dict[str, Any]:
 
 
 def make_space(values: Mapping[str, Any], base: Config, source: str) -> dict[str, Dimension]:
-    """Checks a space against the configuration that it varies.
+    """Check a space against the configuration that it varies.
+
+    Args:
+      values: option `section.key` -> fields of a `Dimension`.
+      base: the configuration.
+      source: of the space, for error messages.
 
     Raises:
       SpecError: one line that names the source, the option and what is wrong with it.
@@ -95,14 +105,14 @@ def make_space(values: Mapping[str, Any], base: Config, source: str) -> dict[str
             message = first["msg"].removeprefix("Value error, ")
             raise SpecError(f"{source}: {name}: {part + ': ' if part else ''}{message}") from error
         if name.partition(".")[0] in ("tune", "build", "seed", "serve", "export", "evaluate", "demo", "inspect"):
-            raise SpecError(f"{source}: {name}: not an option of training; a trial would not change by it")
-        for value in space[name].ends():
+            raise SpecError(f"{source}: {name}: not an option of training; it would not change a trial")
+        for value in space[name].extremes():
             changed(base, {name: value}, source)
     return space
 
 
 def changed(base: Config, values: Mapping[str, Any], source: str) -> Config:
-    """The configuration with options `section.key` set. Raises SpecError naming `source`."""
+    """Return the configuration with options `section.key` set. Raises SpecError naming `source`."""
     plain = base.model_dump(mode="json")
     for name, value in values.items():
         *sections, key = current_name(name).split(".")
@@ -116,12 +126,12 @@ def changed(base: Config, values: Mapping[str, Any], source: str) -> Config:
 
 
 def current(base: Config, space: Space) -> dict[str, Any]:
-    """The configuration's own values of the space's options, without those that lie outside."""
-    plain, found = base.model_dump(mode="json"), {}
+    """Return the configuration's own values of the options, without those outside the space."""
+    plain, values = base.model_dump(mode="json"), {}
     for name, dimension in space.items():
         value: Any = plain
         for part in name.split("."):
             value = value.get(part) if isinstance(value, dict) else None
-        if dimension.holds(value):
-            found[name] = value
-    return found
+        if dimension.contains(value):
+            values[name] = value
+    return values

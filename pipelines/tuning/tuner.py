@@ -16,8 +16,9 @@ import tensorflow as tf
 
 from pipelines.config import Config, TuneConfig
 from pipelines.model.session import records_id
+from pipelines.reporting.formatting import format_option
 from pipelines.reporting.report import MARKDOWN_FILE
-from pipelines.reporting.tune_report import LEAST_TRIALS, Outcome, TuneReport, short, write_tune_report
+from pipelines.reporting.tune_report import MIN_TRIALS, TrialResult, TuneReport, write_tune_report
 from pipelines.runs.locks import LOCK_FILE, lock_folder
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import CONFIG_FILE, RunFolder, write_text
@@ -35,7 +36,14 @@ _STUDY = "triptych"
 
 @dataclass(frozen=True)
 class TuneJob:
-    """`space`: a YAML file to take instead of `tune.space`."""
+    """Arguments of `triptych tune`.
+
+    Attributes:
+      records: the records to train on.
+      out: the search's folder; one that exists is continued.
+      config: varied by the search; its section `tune` says how.
+      space: a YAML file in place of `tune.space`.
+    """
 
     records: Path
     out: Path
@@ -45,54 +53,62 @@ class TuneJob:
 
 @dataclass(frozen=True)
 class TuneResult:
-    """`config`: the file with the best configuration, for `train --config`; `trials` in the order they were begun."""
+    """The result of a search.
+
+    Attributes:
+      out: the search's folder.
+      config: the file with the best configuration, for `train --config`.
+      best: one of the trials.
+      trials: in the order in which they were started.
+    """
 
     out: Path
     config: Path
-    best: Outcome
-    trials: list[Outcome]
+    best: TrialResult
+    trials: list[TrialResult]
 
 
 class _PrunedError(Exception):
-    """The validation curve of a trial is worse than that of most others."""
+    """A trial ended early: its validation curve is worse than that of most others."""
 
 
 def run(job: TuneJob) -> TuneResult:
-    """Searches, or goes on with a search that was stopped, and reports.
+    """Search for a better configuration, or continue a search that was stopped, and write its report.
 
-    Every trial is a run of `train` in `<out>/trials/<number>`, so that a trial that was killed goes on from its last
-    epoch. What was tried stands in a SQLite file (Optuna). Trial n is drawn by a tree-structured Parzen estimator
-    (Bergstra et al., 2011) from the trials before it and a seed made of n, so that a search that was stopped draws what
-    one would that was not. Hopeless trials end early, by the median of the others' curves (Golovin et al., 2017).
+    Every trial is a run of `train` in `<out>/trials/<number>`, so a trial that was killed continues from its last
+    epoch. The trials are kept in a SQLite file (Optuna). Trial n is drawn by a tree-structured Parzen estimator
+    (Bergstra et al., 2011) from the trials before it and a seed that depends on n only, so a search that was stopped
+    draws the same trials as one that was not. Trials below the median of the others' curves end early (Golovin et al.,
+    2017).
 
     Raises:
       SpecError: the space does not fit the configuration, or Optuna is not installed.
-      DataError: the folder holds another search, is in use, or no trial came to an end.
+      DataError: the folder holds another search, is in use, or no trial finished.
     """
     optuna = _optuna()
-    base = job.config.model_copy(update={"tune": TuneConfig()})  # a trial is the same whatever the search around it
+    base = job.config.model_copy(update={"tune": TuneConfig()})  # trials do not depend on the search settings
     source = str(job.space) if job.space is not None else "tune.space"
     space = make_space(read_space(job.space) if job.space is not None else job.config.tune.space, base, source)
-    with _alone_in(job.out):
+    with _lock(job.out):
         study = _open_study(optuna, job, base, space)
         try:
-            while (unfinished := _unfinished(optuna, study)) or _begun(study) < job.config.tune.trials:
+            while (unfinished := _unfinished(optuna, study)) or _num_started(study) < job.config.tune.trials:
                 trial = _next_trial(optuna, study, unfinished, job, base, space)
                 _run_trial(optuna, study, trial, job, base, space)
                 _tidy(optuna, study, job.out)
-                _report(optuna, study, job, base, space)  # a kill then leaves the report of all before
+                _report(
+                    optuna, study, job, base, space
+                )  # so that a search that is killed leaves the report of its finished trials
         except KeyboardInterrupt:
-            say(f"Stopped. Nothing is lost: the same command continues in {job.out}.")
+            say(f"Stopped; the same command continues the search in {job.out}.")
             raise
         _tidy(optuna, study, job.out)
         result = _report(optuna, study, job, base, space)
     if result is None:
-        raise DataError(
-            f"{job.out}: no trial came to its end; narrow the space (or raise --trials) and see their failures"
-        )
+        raise DataError(f"{job.out}: no trial finished; narrow the space (or raise --trials) and see their failures")
     say(
         f"\nBest of {len(result.trials)} trials: {result.best.number + 1}, {METRIC} {result.best.value:.4f}. "
-        f"{result.config} is for `train --config`; report: {job.out / MARKDOWN_FILE}"
+        f"Train with --config {result.config}; report: {job.out / MARKDOWN_FILE}"
     )
     return result
 
@@ -107,11 +123,11 @@ def _optuna() -> Any:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Raises DataError where another search is at work in the folder, or it holds something else."""
+def _lock(folder: Path) -> Iterator[None]:
+    """Lock the search's folder. Raises DataError where another search is running there, or it holds something else."""
     if folder.exists() and any(folder.iterdir()) and not (folder / LOCK_FILE).is_file():
         raise DataError(f"{folder}: not empty and not a search of ours; give --out a new folder")
-    with lock_folder(folder, DataError(f"{folder}: another search is at work there; wait for it to end"), keep=True):
+    with lock_folder(folder, DataError(f"{folder}: another search is running there; wait for it to end"), keep=True):
         yield
 
 
@@ -138,19 +154,19 @@ def _open_study(optuna: Any, job: TuneJob, base: Config, space: Space) -> optuna
 
 
 def _unfinished(optuna: Any, study: optuna.Study) -> list[Any]:
-    """Trials that an earlier process began and did not end."""
+    """Return the trials that an earlier process started and did not finish."""
     return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
 
 
-def _begun(study: optuna.Study) -> int:
+def _num_started(study: optuna.Study) -> int:
     return len(study.get_trials(deepcopy=False))
 
 
 def _next_trial(
     optuna: Any, study: optuna.Study, unfinished: list[Any], job: TuneJob, base: Config, space: Space
 ) -> optuna.Trial:
-    number = unfinished[0].number if unfinished else _begun(study)
-    # A sampler with a state of its own would begin anew in every process, and draw the first trials again.
+    number = unfinished[0].number if unfinished else _num_started(study)
+    # A sampler with one seed for all trials would draw the first trials again after a restart.
     study.sampler = optuna.samplers.TPESampler(
         n_startup_trials=job.config.tune.startup, seed=(1_000_003 * job.config.seed + number) % 2**32
     )
@@ -177,8 +193,8 @@ def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> None:
 def _run_trial(optuna: Any, study: optuna.Study, trial: optuna.Trial, job: TuneJob, base: Config, space: Space) -> None:
     states = optuna.trial.TrialState
     folder = _folder(job.out, trial.number)
-    said = ", ".join(f"{name}={short(value)}" for name, value in trial.params.items())
-    say(f"\nTrial {trial.number + 1}/{max(job.config.tune.trials, trial.number + 1)}: {said}")
+    options = ", ".join(f"{name}={format_option(value)}" for name, value in trial.params.items())
+    say(f"\nTrial {trial.number + 1}/{max(job.config.tune.trials, trial.number + 1)}: {options}")
     config = changed(base, trial.params, f"trial {trial.number}")
     reported = dict(study.trials[trial.number].intermediate_values)
 
@@ -189,16 +205,16 @@ def _run_trial(optuna: Any, study: optuna.Study, trial: optuna.Trial, job: TuneJ
         if trial.should_prune():
             raise _PrunedError
 
-    tf.keras.backend.clear_session()  # what earlier trials traced
+    tf.keras.backend.clear_session()  # graphs of earlier trials
     gc.collect()
     try:
         trainer = Trainer(TrainJob(job.records, folder, config))
-        for row in trainer.rows:  # of a process that was killed, perhaps before it could report the last
+        for row in trainer.rows:  # of an earlier process, which may not have reported the last one
             after_epoch(row)
         result = trainer.train(after_epoch)
     except _PrunedError:
         study.tell(trial, state=states.PRUNED)
-        say(f"  pruned after epoch {len(RunFolder(folder).read_metrics())}: most others were better by then")
+        say(f"  pruned after epoch {len(RunFolder(folder).read_metrics())}: below the median of the other trials")
     except DivergedError as error:
         trial.set_user_attr("failed", str(error))
         study.tell(trial, state=states.FAIL)
@@ -213,7 +229,7 @@ def _folder(out: Path, number: int) -> Path:
 
 
 def _tidy(optuna: Any, study: optuna.Study, out: Path) -> None:
-    """Finished trials keep their curves and configuration; of the weights only those of the best are wanted."""
+    """Delete the weights of finished trials, but for those of the best; curves and configurations stay."""
     states = optuna.trial.TrialState
     complete = study.get_trials(deepcopy=False, states=(states.COMPLETE,))
     best = study.best_trial.number if complete else None
@@ -225,24 +241,24 @@ def _tidy(optuna: Any, study: optuna.Study, out: Path) -> None:
 
 
 def _report(optuna: Any, study: optuna.Study, job: TuneJob, base: Config, space: Space) -> TuneResult | None:
-    """Writes the best configuration and the report; None while no trial has come to its end."""
+    """Write the best configuration and the report; None while no trial has finished."""
     states = optuna.trial.TrialState
-    outcomes = []
-    for trial in study.get_trials(deepcopy=False):
-        curve = RunFolder(_folder(job.out, trial.number)).read_metrics()
-        value = trial.value if trial.state == states.COMPLETE else None
-        outcomes.append(Outcome(trial.number, trial.state.name.lower(), value, dict(trial.params), curve))
-    complete = [(outcome.value, -outcome.number, outcome) for outcome in outcomes if outcome.value is not None]
+    trials = []
+    for frozen in study.get_trials(deepcopy=False):
+        curve = RunFolder(_folder(job.out, frozen.number)).read_metrics()
+        value = frozen.value if frozen.state == states.COMPLETE else None
+        trials.append(TrialResult(frozen.number, frozen.state.name.lower(), value, dict(frozen.params), curve))
+    complete = [(trial.value, -trial.number, trial) for trial in trials if trial.value is not None]
     if not complete:
         return None
-    best = max(complete)[-1]  # of equals the first
+    best = max(complete)[-1]  # the first of equals
     config = job.out / CONFIG_FILE
     write_text(config, changed(base, best.params, f"trial {best.number}").to_yaml())
     importances: dict[str, float] = {}
-    if len(complete) >= LEAST_TRIALS:
+    if len(complete) >= MIN_TRIALS:
         importances = optuna.importance.get_param_importances(
             study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
         )
     command = f"triptych train --records {job.records} --config {config} --out RUN"
-    write_tune_report(job.out, TuneReport(outcomes, best, importances, METRIC, list(space), command))
-    return TuneResult(job.out, config, best, outcomes)
+    write_tune_report(job.out, TuneReport(trials, best, importances, METRIC, list(space), command))
+    return TuneResult(job.out, config, best, trials)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.evaluation.label_baselines import choose_bias, fit_bias, popularity_line, predict_bias
-from pipelines.evaluation.rerank import Retrieved, choose_weight, reordered
+from pipelines.evaluation.ranking_head import RetrievedItems, choose_rerank_weight, rerank
 from pipelines.scoring.metrics import Ranking
 from pipelines.scoring.requests import Queries, Requests
 
@@ -81,7 +81,7 @@ def test_the_line_from_popularity_is_the_least_squares_one() -> None:
     assert popularity_line(popularity, items, np.full(5, np.nan)) == (0.0, 0.0)
 
 
-def retrieved(targets: list[int], logits: list[list[float]]) -> Retrieved:
+def retrieved(targets: list[int], logits: list[list[float]]) -> RetrievedItems:
     """Lists of items 0 to 9 with scores 9 to 0 for everyone."""
     count = len(targets)
     ranking = Ranking(np.tile(np.arange(10, dtype=np.int32), [count, 1]), 10)
@@ -90,21 +90,21 @@ def retrieved(targets: list[int], logits: list[list[float]]) -> Retrieved:
         queries.user_ids, queries.times, queries.histories, [np.array([t], np.int32) for t in targets], queries.rows
     )
     scores = np.tile(np.arange(9, -1, -1, dtype=np.float32), [count, 1])
-    return Retrieved(queries, ranking, scores, {"like": np.array(logits, np.float32)})
+    return RetrievedItems(queries, ranking, scores, {"like": np.array(logits, np.float32)})
 
 
 def test_lists_are_reordered_stably_and_padding_stays_last() -> None:
     ranking = Ranking(np.array([[4, 7, 1, -1]], np.int32), 9)
-    assert reordered(ranking, np.array([[0.0, 2.0, 0.0, 9.0]])).items.tolist() == [[7, 4, 1, -1]]
+    assert rerank(ranking, np.array([[0.0, 2.0, 0.0, 9.0]])).items.tolist() == [[7, 4, 1, -1]]
 
 
 def test_the_weight_is_one_that_helps() -> None:
     # The label knows the target: a weight of .5 lifts item 3 (score 6) by 2 to 8, level with item 1; 2 lifts it to 14.
     knows = [[4.0 if item == 3 else 0.0 for item in range(10)]] * 4
-    assert choose_weight(retrieved([3] * 4, knows), "like", (0.5, 2.0)) == 2.0
+    assert choose_rerank_weight(retrieved([3] * 4, knows), "like", (0.5, 2.0)) == 2.0
     # The label would put the target last.
     spoils = [[-9.0 if item == 0 else 0.0 for item in range(10)]] * 4
-    assert choose_weight(retrieved([0] * 4, spoils), "like", (0.5, 2.0)) == 0.0
+    assert choose_rerank_weight(retrieved([0] * 4, spoils), "like", (0.5, 2.0)) == 0.0
 
 
 def test_a_gain_within_two_of_its_standard_errors_is_no_gain() -> None:
@@ -112,17 +112,17 @@ def test_a_gain_within_two_of_its_standard_errors_is_no_gain() -> None:
     # two: a mean gain of 1/5 of that step against a standard error of .45 of it.
     up, down = [0.0, 9.0, *[0.0] * 8], [0.0, 9.0, *[0.0] * 8]
     few = retrieved([1, 1, 1, 0, 0], [up, up, up, down, down])
-    assert choose_weight(few, "like", (1.0,)) == 0.0
+    assert choose_rerank_weight(few, "like", (1.0,)) == 0.0
     many = retrieved([1, 1, 1, 0, 0] * 40, [up, up, up, down, down] * 40)
-    assert choose_weight(many, "like", (1.0,)) == 1.0
+    assert choose_rerank_weight(many, "like", (1.0,)) == 1.0
 
 
 def test_without_queries_the_weight_is_nothing() -> None:
     empty = retrieved([0], [[0.0] * 10])
-    none = Retrieved(
+    none = RetrievedItems(
         empty.queries.slice(0, 0),
         Ranking(empty.ranking.items[:0], 10),
         empty.scores[:0],
         {"like": empty.logits["like"][:0]},
     )
-    assert choose_weight(none, "like", (1.0,)) == 0.0
+    assert choose_rerank_weight(none, "like", (1.0,)) == 0.0

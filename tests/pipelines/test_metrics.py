@@ -223,38 +223,6 @@ def test_metrics_lie_in_0_and_1_and_recall_grows_with_k(problem: tuple[Queries, 
     assert ((metrics.reciprocal_rank(hits) > 0) == (metrics.hit(hits, 50) > 0)).all()
 
 
-def test_auc_counts_a_tie_as_one_half() -> None:
-    # Positives .9 and .5, negatives .5 and .1: won, won, tied, won = 3.5 of 4.
-    assert metrics.auc([1, 0, 1, 0], [0.9, 0.5, 0.5, 0.1]) == pytest.approx(3.5 / 4)
-    assert metrics.auc([1, 0, 0], [0.5, 0.5, 0.5]) == pytest.approx(0.5)
-    assert metrics.auc([1, 0], [0.1, 0.9]) == 0.0
-
-
-def test_unknown_labels_are_ignored() -> None:
-    assert metrics.auc([1, np.nan, 0, np.nan], [0.2, 0.9, 0.1, 0.0]) == 1.0
-    assert metrics.logloss([1, np.nan], [0.5, 0.001]) == pytest.approx(math.log(2))
-    assert metrics.rmse([1, np.nan, 4], [2, 9, 2]) == pytest.approx(math.sqrt(2.5))  # errors 1 and 2
-
-
-def test_auc_of_one_class_is_unknown() -> None:
-    assert math.isnan(metrics.auc([1, 1, np.nan], [0.1, 0.2, 0.3]))
-    assert math.isnan(metrics.auc([0], [0.1]))
-
-
-def test_logloss_by_hand_and_without_infinity() -> None:
-    # -(ln 1/2 + ln 1/4) / 2 = 1.5 ln 2
-    assert metrics.logloss([1, 0], [0.5, 0.75]) == pytest.approx(1.5 * math.log(2))
-    assert metrics.logloss([1, 0], [0.0, 1.0]) == pytest.approx(7 * math.log(10))  # clipped at 1e-7
-    assert metrics.logloss([1, 0], [1.0, 0.0]) == pytest.approx(0.0, abs=1e-6)
-
-
-def test_nothing_known_is_nan_and_shapes_must_agree() -> None:
-    assert math.isnan(metrics.logloss([np.nan], [0.5]))
-    assert math.isnan(metrics.rmse([], []))
-    with pytest.raises(ValueError, match="differ in shape"):
-        metrics.rmse([1, 2], [1])
-
-
 COUNTS = np.array([3, 0, 1, 0])
 PAIR = Ranking(np.array([[0, 1], [0, -1]], np.int32), 4)
 

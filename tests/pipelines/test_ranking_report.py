@@ -10,9 +10,9 @@ import tensorflow as tf
 from tensorflow.python.summary.summary_iterator import summary_iterator
 from whole import Whole
 
-from pipelines.evaluation.calibration import expected_calibration_error
 from pipelines.evaluation.evaluator import held_out_requests
-from pipelines.evaluation.label_metrics import ask
+from pipelines.evaluation.label_metrics import expected_calibration_error
+from pipelines.evaluation.ranking_head import predict_labels
 from pipelines.exporting.sample_requests import recommend_inputs
 from pipelines.hybrid.item_index import trained_index
 from pipelines.model.session import Session, validation_requests
@@ -68,8 +68,8 @@ def test_calibration_was_fitted_on_the_validation_split_and_kept_with_the_best_e
     # Not exactly: the best epoch's cache and averages were the same, threads add in any order.
     assert (float(head.slope[0]), float(head.offset[0])) == pytest.approx(found.calibration["like"], rel=1e-3, abs=1e-3)
     assert (float(head.slope[0]), float(head.offset[0])) != (1.0, 0.0)
-    asked = ask(ModelScorer(session.model, validation), settings)
-    raw, truth = asked.logits["like"].astype(np.float64), validation.pair_labels[:, 0]
+    predictions = predict_labels(ModelScorer(session.model, validation), settings)
+    raw, truth = predictions.logits["like"].astype(np.float64), validation.pair_labels[:, 0]
     said = 1 / (1 + np.exp(-(float(head.slope[0]) * raw + float(head.offset[0]))))
     before = expected_calibration_error(truth, 1 / (1 + np.exp(-raw)), 5)
     assert expected_calibration_error(truth, said, 5) < before
@@ -136,7 +136,6 @@ def test_the_validation_loss_is_the_cross_entropy_over_the_catalogue(whole: Whol
 
 def test_scores_that_are_not_finite_end_a_training_in_one_line(whole: Whole, session: Session) -> None:
     validation = validation_requests(session)
-    scorer = ModelScorer(session.model, validation)
-    scorer.table = scorer.table * float("nan")
+    scorer = ModelScorer(session.model, validation, session.model.items()[0] * float("nan"))
     with pytest.raises(DivergedError, match=r"lower train\.learning_rate$"):
         validate(scorer, validation, depth=50, batch=64)

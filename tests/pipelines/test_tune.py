@@ -19,7 +19,7 @@ from grouped_folder import grouped
 from pipelines.building import builder as build
 from pipelines.cli import main
 from pipelines.config import Config, load_config
-from pipelines.reporting.tune_report import Outcome, TuneReport, tune_markdown
+from pipelines.reporting.tune_report import TrialResult, TuneReport, tune_markdown
 from pipelines.tuning import tuner as tune
 from pipelines.tuning.tune_space import Dimension, changed, current, make_space
 from tfrecs.errors import DataError, DivergedError, SpecError
@@ -211,7 +211,7 @@ def test_a_trial_that_diverges_is_a_failure_and_the_search_goes_on(
     assert [trial.state for trial in result.trials] == ["fail", "complete"]
     assert result.best.number == 1
     fake(monkeypatch, ([DivergedError("scores are not finite")],))
-    with pytest.raises(DataError, match="no trial came to its end"):
+    with pytest.raises(DataError, match="no trial finished"):
         searched(records, tmp_path / "other", space_file, 1)
 
 
@@ -227,8 +227,8 @@ def test_a_folder_of_another_search_is_refused(
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").touch()
     refused("not empty and not a search of ours", tmp_path / "notes")
-    with tune._alone_in(tmp_path / "busy"):
-        refused("another search is at work", tmp_path / "busy")
+    with tune._lock(tmp_path / "busy"):
+        refused("another search is running", tmp_path / "busy")
 
 
 @pytest.mark.parametrize(
@@ -267,8 +267,8 @@ def test_what_a_dimension_holds() -> None:
 
 def test_the_report_sets_the_best_against_the_first() -> None:
     trials = [
-        Outcome(0, "complete", 0.25, {"a.b": 1}, []),
-        Outcome(1, "complete", 0.5, {"a.b": 0.123456}, [{"epoch": 1}]),
+        TrialResult(0, "complete", 0.25, {"a.b": 1}, []),
+        TrialResult(1, "complete", 0.5, {"a.b": 0.123456}, [{"epoch": 1}]),
     ]
     report = TuneReport(trials, trials[1], {"a.b": 1.0}, "valid_ndcg@10", ["a.b"], "train it")
     text = tune_markdown(report, ["importances"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from whole import Whole
 
-from pipelines.evaluation.exposure import exposure, popularity_groups, weight_groups
+from pipelines.evaluation.exposure import exposure, modality_weights_by_group, popularity_groups
 from pipelines.evaluation.missing_modalities import ALL, HALF, NOTHING, SHUFFLED, choose_patterns, shuffled_presence
 from pipelines.scoring.metrics import Ranking
 from pipelines.scoring.requests import Queries
@@ -63,7 +63,9 @@ def test_exposure_is_the_share_of_the_places() -> None:
 def test_weights_are_averaged_over_items_that_have_content() -> None:
     weights = np.array([[0.2, 0.8], [0.6, 0.4], [0.0, 0.0], [1.0, 0.0]])
     categories = [{"noir"}, {"noir", "film"}, {"noir"}, {"film"}]
-    rows = weight_groups(weights, ["text", "image"], {"low": np.array([2]), "high": np.array([1, 3])}, categories, 1)
+    rows = modality_weights_by_group(
+        weights, ["text", "image"], {"low": np.array([2]), "high": np.array([1, 3])}, categories, 1
+    )
     assert [(row["by"], row["group"], row["items"]) for row in rows] == [
         ("by popularity in training", "all items", 3),
         ("by popularity in training", "high", 2),
@@ -71,7 +73,7 @@ def test_weights_are_averaged_over_items_that_have_content() -> None:
     ]
     assert rows[1]["weights"] == pytest.approx({"text": 0.8, "image": 0.2})
     assert rows[2]["weights"] == pytest.approx({"text": 0.4, "image": 0.6})
-    assert weight_groups(np.zeros((4, 0)), [], {}, categories, 3) == []
+    assert modality_weights_by_group(np.zeros((4, 0)), [], {}, categories, 3) == []
 
 
 def test_the_report_has_every_subset_and_both_controls(whole: Whole) -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from pipelines.evaluation.diversity_curve import accuracy_diversity_curve
+from pipelines.evaluation.beyond_accuracy import accuracy_diversity_curve
 from pipelines.reporting.plots import labelled_points
 from pipelines.scoring.requests import Queries
 
