@@ -136,6 +136,6 @@ def test_the_validation_loss_is_the_cross_entropy_over_the_catalogue(whole: Whol
 
 def test_scores_that_are_not_finite_end_a_training_in_one_line(whole: Whole, session: Session) -> None:
     validation = validation_requests(session)
-    scorer = ModelScorer(session.model, validation, session.model.items()[0] * float("nan"))
+    scorer = ModelScorer(session.model, validation, session.model.item_embeddings()[0] * float("nan"))
     with pytest.raises(DivergedError, match=r"lower train\.learning_rate$"):
         validate(scorer, validation, depth=50, batch=64)
