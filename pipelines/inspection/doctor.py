@@ -1,27 +1,33 @@
-"""`triptych doctor`: what this machine has, what will not work on it, and why."""
+"""`triptych doctor`: check versions, accelerators and native libraries of this machine."""
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, requires
 from importlib.metadata import version as installed_version
 
 from pipelines.runs.progress import say
 
-# The versions that setup.py pins, as the installed package declares them.
-PACKAGE = "triptych"
+PACKAGE = "triptych"  # its metadata has the versions that setup.py pins
 
 
 @dataclass(frozen=True)
 class DoctorJob:
-    pass
+    """Arguments of `triptych doctor`: none."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """`remedy` is empty where all is well."""
+class Check:
+    """The result of one check.
+
+    Attributes:
+      subject: what was checked.
+      fact: what it is like.
+      remedy: what to do about it; "" where nothing is wrong.
+    """
 
     subject: str
     fact: str
@@ -30,85 +36,82 @@ class Finding:
 
 @dataclass(frozen=True)
 class DoctorResult:
-    findings: tuple[Finding, ...]
+    """All checks of a machine."""
+
+    checks: tuple[Check, ...]
 
     @property
     def healthy(self) -> bool:
-        return not any(finding.remedy for finding in self.findings)
+        """Whether no check has a remedy."""
+        return not any(check.remedy for check in self.checks)
 
 
 def run(job: DoctorJob) -> DoctorResult:
-    """Looks, prints one line per finding, and returns them."""
-    findings = (_python(), *_packages(), _keras(), *_accelerators(), _native_decoders(), _text_ops())
-    for finding in findings:
-        mark = "  ok  " if not finding.remedy else " FAIL "
-        say(f"[{mark}] {finding.subject}: {finding.fact}" + (f" -> {finding.remedy}" if finding.remedy else ""))
-    return DoctorResult(findings)
+    """Check the machine and print one line for each check."""
+    checks = (_python(), *_packages(), _keras(), *_accelerators(), _native_decoders(), _text_ops())
+    for check in checks:
+        mark = "  ok  " if not check.remedy else " FAIL "
+        say(f"[{mark}] {check.subject}: {check.fact}" + (f" -> {check.remedy}" if check.remedy else ""))
+    return DoctorResult(checks)
 
 
-def _python() -> Finding:
+def _python() -> Check:
     fine = (3, 10) <= sys.version_info[:2] <= (3, 11)
-    return Finding("python", platform.python_version(), "" if fine else "install Python 3.10 or 3.11")
+    return Check("python", platform.python_version(), "" if fine else "install Python 3.10 or 3.11")
 
 
-def _packages() -> list[Finding]:
-    from importlib.metadata import requires
-
+def _packages() -> list[Check]:
     from packaging.requirements import Requirement
 
-    findings = []
+    checks = []
     for line in requires(PACKAGE) or []:
         requirement = Requirement(line)
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
-            there = installed_version(requirement.name)
+            version = installed_version(requirement.name)
         except PackageNotFoundError:
-            findings.append(Finding(requirement.name, "not installed", f"pip install '{requirement}'"))
+            checks.append(Check(requirement.name, "not installed", f"pip install '{requirement}'"))
             continue
-        fine = requirement.specifier.contains(there, prereleases=True)
-        findings.append(Finding(requirement.name, there, "" if fine else f"pip install '{requirement}'"))
-    return findings
+        fine = requirement.specifier.contains(version, prereleases=True)
+        checks.append(Check(requirement.name, version, "" if fine else f"pip install '{requirement}'"))
+    return checks
 
 
-def _keras() -> Finding:
+def _keras() -> Check:
     import tensorflow as tf
 
     module = tf.keras.layers.Layer.__module__
     fine = module.startswith("tf_keras")
-    return Finding("tf.keras", f"is {module.split('.')[0]}", "" if fine else "set TF_USE_LEGACY_KERAS=1")
+    return Check("tf.keras", f"is {module.split('.')[0]}", "" if fine else "set TF_USE_LEGACY_KERAS=1")
 
 
-def _accelerators() -> list[Finding]:
-    import os
-
+def _accelerators() -> list[Check]:
     import tensorflow as tf
 
-    cores = os.cpu_count()
     gpus = tf.config.list_physical_devices("GPU")
-    found = [Finding("cpu", f"{cores} cores")]
-    found.append(Finding("gpu", f"{len(gpus)} visible" if gpus else "none; --strategy auto trains on the CPU"))
-    return found
+    gpu = f"{len(gpus)} visible" if gpus else "none; --strategy auto trains on the CPU"
+    return [Check("cpu", f"{os.cpu_count()} cores"), Check("gpu", gpu)]
 
 
-def _native_decoders() -> Finding:
+def _native_decoders() -> Check:
     try:
         from tensorflow_io.python.ops import core_ops
 
         core_ops.io_audio_readable_init  # noqa: B018  (touching it loads the native library)
     except (ImportError, NotImplementedError, AttributeError) as error:
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
-        return Finding(
+        return Check(
             "tensorflow-io native decoders",
             f"do not load ({reason}); WAV still works, mp3, flac, ogg and WebP do not",
             "pip install tensorflow==2.17.1 tensorflow-io==0.37.1",
         )
-    return Finding("tensorflow-io native decoders", "load: mp3, flac, ogg, wav, WebP")
+    return Check("tensorflow-io native decoders", "load: mp3, flac, ogg, wav, WebP")
 
 
-def _text_ops() -> Finding:
+def _text_ops() -> Check:
     try:
         import tensorflow_text
     except ImportError as error:
-        return Finding("tensorflow-text", str(error).splitlines()[0][:100], "pip install tensorflow-text==2.17.0")
-    return Finding("tensorflow-text ops", f"load ({tensorflow_text.__version__})")
+        return Check("tensorflow-text", str(error).splitlines()[0][:100], "pip install tensorflow-text==2.17.0")
+    return Check("tensorflow-text ops", f"load ({tensorflow_text.__version__})")

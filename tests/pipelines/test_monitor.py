@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from pipelines.cli import main
 from pipelines.config.running import MonitorConfig
-from pipelines.monitoring.drift import embedding_shift, measure, modality_shift
+from pipelines.monitoring.drift import embedding_shift, measure_drift, modality_shift
 from serving.wire.layout import ItemFacts
 
 # Trained on a and b alike.
@@ -42,18 +42,18 @@ def test_click_through_coverage_and_unknown_items_are_shares() -> None:
     shown = [{"list": "1", "items": ["a", "b"]}, {"list": "2", "items": ["a", "x"]}, {"list": "3", "items": []}]
     events = [{"item": "a", "_event": "click", "_list": "1"}, {"item": "b", "_event": "dislike", "_list": "2"},
               {"item": "x", "_event": "like", "_list": ""}, {"item": "a", "_event": "like", "_list": "9"}]  # fmt: skip
-    found = {finding.name: finding for finding in measure(shown, events, "item", FACTS, bounds(most_unknown=0.2))}
-    assert found["click-through"].value == 0.5
-    assert found["coverage"].value == 0.5
-    assert found["unknown items"].value == 0.25
-    assert found["unknown items"].crossed
-    assert not found["click-through"].crossed
+    measures = {measure.name: measure for measure in measure_drift(shown, events, "item", FACTS, bounds(most_unknown=0.2))}
+    assert measures["click-through"].value == 0.5
+    assert measures["coverage"].value == 0.5
+    assert measures["unknown items"].value == 0.25
+    assert measures["unknown items"].crossed
+    assert not measures["click-through"].crossed
 
 
 def test_too_little_to_go_by_is_said_and_crosses_nothing() -> None:
-    found = measure([], [], "item", FACTS, bounds())
-    assert [finding.value for finding in found] == [None] * 5
-    assert not any(finding.crossed for finding in found)
+    measures = measure_drift([], [], "item", FACTS, bounds())
+    assert [measure.value for measure in measures] == [None] * 5
+    assert not any(measure.crossed for measure in measures)
 
 
 def test_the_command_tells_by_its_exit_status(tmp_path: Path) -> None:
