@@ -95,9 +95,7 @@ def run(job: MonitorJob) -> MonitorResult:
     version = layout.latest_version(job.models / job.model)
     facts = layout.item_facts(job.models / job.model / str(version)) if version else None
     if facts is None:
-        raise DataError(
-            f"{job.models / job.model}: no export with its items there; export it (triptych export)"
-        )
+        raise DataError(f"{job.models / job.model}: no export with its items there; export it (triptych export)")
     spec_file = job.state / EVENTS_FOLDER / SPEC_FILE
     if not spec_file.is_file():
         raise DataError(f"{job.state}: nothing of an app there; name the --state folder of triptych app")

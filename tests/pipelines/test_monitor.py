@@ -42,7 +42,9 @@ def test_click_through_coverage_and_unknown_items_are_shares() -> None:
     shown = [{"list": "1", "items": ["a", "b"]}, {"list": "2", "items": ["a", "x"]}, {"list": "3", "items": []}]
     events = [{"item": "a", "_event": "click", "_list": "1"}, {"item": "b", "_event": "dislike", "_list": "2"},
               {"item": "x", "_event": "like", "_list": ""}, {"item": "a", "_event": "like", "_list": "9"}]  # fmt: skip
-    measures = {measure.name: measure for measure in measure_drift(shown, events, "item", FACTS, bounds(most_unknown=0.2))}
+    measures = {
+        measure.name: measure for measure in measure_drift(shown, events, "item", FACTS, bounds(most_unknown=0.2))
+    }
     assert measures["click-through"].value == 0.5
     assert measures["coverage"].value == 0.5
     assert measures["unknown items"].value == 0.25
