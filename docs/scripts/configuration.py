@@ -8,6 +8,7 @@ from docstrings import default_of, kind_of, meaning, split_docstring
 from pydantic import BaseModel
 
 from pipelines.config import Config
+from pipelines.config.renamed import RENAMED
 
 
 def sections(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
@@ -27,6 +28,9 @@ def page() -> str:
         if prose:
             parts.append(prose)
         parts.append(_table(model))
+    parts.append("## Earlier names\n\nThese still work, in files and with `--set`.")
+    rows = [f"| `{old}` | `{new}` |" for old, new in sorted(RENAMED.items())]
+    parts.append("\n".join(["| earlier name | option |", "| --- | --- |", *rows]))
     return "\n\n".join(parts)
 
 

@@ -84,7 +84,11 @@ __all__ = [
 
 
 class Config(BaseModel):
-    """Everything that can be set. A kind of the table without a section of its own takes a free dictionary."""
+    """Everything that can be set. A feature kind without a section of its own takes a free mapping.
+
+    Attributes:
+      seed: of the split, of initial weights and of the order of training.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 

@@ -10,9 +10,16 @@ from pipelines.config.section import Section
 
 
 class CooccurrenceConfig(Section):
-    """The stage before the first epoch (`train.encoders` cooccurrence): encoders learn which items the same users take.
+    """The stage before the first epoch in which encoders learn which items the same users take (`train.encoders:
+    cooccurrence`).
 
-    `num_neighbours`: most frequent others of an item that are its target; `min_events`: items with fewer teach nothing.
+    Attributes:
+      epochs: number of epochs; 0 skips the stage.
+      batch_size: items in a step.
+      learning_rate: largest learning rate.
+      num_neighbours: items that co-occur most often with an item and are its targets.
+      min_events: items with fewer training events are not trained on.
+      clip_norm: largest norm of the gradient over all weights.
     """
 
     epochs: int = Field(12, ge=0)
@@ -24,18 +31,28 @@ class CooccurrenceConfig(Section):
 
 
 class HybridConfig(Section):
-    """The hybrid score: towers, neighbours, successors and popularity, with weights learned on the validation split.
+    """The hybrid score: towers, item-item model, successors and popularity, with weights learned on the validation split.
 
-    Neighbours are the weights of a linear item-item model with one of the `regularizations`, which the validation split
-    chooses, as it does how many common users it is worth that two items are alike (`content_weights`); of more than
-    `linear_items` items they are item-kNN's. `neighbours`: kept of each item; `recent`,
-    `last_successors`: newest items of an ordered history that count, once more and for successors; `window`: events
-    after an item in which something is its successor; `shrinkage`: added to the denominators of successors and of
-    item-kNN. A new item borrows from known ones through a kernel ridge regression on its content with
-    `content_regularization`, or from the `nearest` ones where that is too large; `new_links`: of each item to new ones. The
-    weights are learned on at most `queries` requests and `candidates` items drawn at random. A sum over links x has the part asinh(x / softness) in the score,
-    with the `softness` that validation chooses: nearly linear where it is large. `explore` is added to the
-    score of every new item: the log of how many times likelier it is than the data say.
+    Attributes:
+      enabled: whether there is one; false: the towers alone.
+      regularizations: candidates for the L2 regularisation of EASE; the validation split chooses.
+      softness: candidates for s of asinh(x / s), through which a sum x enters the score: nearly linear where s is
+        large; the validation split chooses.
+      content_weights: candidates for how many common users a content similarity of 1 counts in EASE; the validation
+        split chooses.
+      linear_items: largest catalogue for EASE; larger ones get item-kNN.
+      neighbours: links kept for each item.
+      recent: newest items of an ordered history whose links count once more.
+      last_successors: newest items of an ordered history whose successors count.
+      window: number of following events that are successors of an item.
+      shrinkage: added to the denominators of successors and item-kNN.
+      nearest: known items that a new item borrows from where the catalogue is too large for the regression.
+      new_links: links kept from each item to new items.
+      content_regularization: of the kernel ridge regression from content.
+      explore: added to the score of items without training events: the log of how many times likelier they are taken to
+        be.
+      queries: validation requests that the weights are learned on.
+      candidates: items drawn at random for each of them.
     """
 
     enabled: bool = True
@@ -57,11 +74,22 @@ class HybridConfig(Section):
 
 
 class PretrainConfig(Section):
-    """`triptych pretrain`: encoders learn from the catalogue alone, before any `triptych train`.
+    """`triptych pretrain`: encoders learn from the catalogue alone. The best epoch is kept.
 
-    `projection_dim`: of the space in which modalities meet; `temperature`: of their softmax at the start; `mask_rate`: of a
-    text's tokens; `mask_loss_weight`: of the masked tokens beside the modalities; `held_out`: share of the items that measure
-    and teach nothing; `patience`: epochs without a smaller loss on these before it stops; the best epoch is kept."""
+    Attributes:
+      epochs: largest number of epochs.
+      patience: epochs without a smaller loss on held-out items before it stops.
+      batch_size: items in a step.
+      learning_rate: largest learning rate of AdamW, after the warm-up.
+      warmup: share of the steps in which the learning rate rises.
+      weight_decay: of AdamW.
+      clip_norm: largest norm of the gradient over all weights.
+      projection_dim: dimension of the space in which modalities meet.
+      temperature: initial temperature of the contrastive loss.
+      mask_rate: share of a text's tokens that are masked.
+      mask_loss_weight: weight of the masked-token loss beside the contrastive loss.
+      held_out: share of the items that are measured on and not trained on.
+    """
 
     epochs: int = Field(30, ge=1)
     patience: int = Field(5, ge=1)
@@ -78,20 +106,37 @@ class PretrainConfig(Section):
 
 
 class TrainConfig(Section):
-    """`encoders`: cooccurrence = trained before the towers (section `cooccurrence`), then frozen and cached; finetune =
-    in every step, on `fresh_items` items; lora = the same, of attention projections only a correction of rank
-    `lora_rank`, scaled by `lora_alpha` over it; frozen = never.
+    """`triptych train`.
 
-    `pretrained`: the run folder of `triptych pretrain` whose encoders are the start.
-    `warm_start`: the run folder of `triptych train` whose model is the start, on records that were appended to since; it
-    then learns for `warm_start_epochs` in place of `epochs`, and its encoders have no stage of their own again.
-    `encoder_scale`: the encoders' learning rate as a share of the towers'; `layer_decay`: and each layer's as a share of
-    the one above it (Sun et al., 2019, arXiv:1905.05583).
-    `patience`: epochs without a better validation NDCG before training stops and the best epoch is kept; not before
-    `min_epochs`, because a model first learns what is popular and pauses there.
-    `ema_momentum`: momentum of the moving average of the weights, 0 = none.
-    `data_service`: host:port of a tf.data service that reads the training windows; null: this process.
-    `validation_queries`: at most so many held-out requests are ranked after each epoch."""
+    Attributes:
+      strategy: devices, see `--strategy`.
+      encoders: cooccurrence: trained before the towers (section `cooccurrence`), then frozen and cached; finetune: in
+        every step, on `fresh_items` items; lora: as finetune, but of attention projections only low-rank adapters;
+        frozen: not at all.
+      pretrained: run folder of `triptych pretrain` whose encoders are the start.
+      warm_start: run folder of `triptych train` whose model is the start, on records that were appended to since
+        (`--continue`); encoders then have no stage of their own.
+      warm_start_epochs: largest number of epochs after a warm start, in place of `epochs`.
+      fresh_items: items of a batch that are encoded with gradients in each step.
+      batch_size: windows in a step.
+      epochs: largest number of epochs.
+      patience: epochs without a better validation NDCG before training stops; the best epoch is kept.
+      min_epochs: no stop before this epoch: a model learns what is popular first, and pauses there.
+      learning_rate: largest learning rate of AdamW, after the warm-up.
+      encoder_scale: learning rate of the encoders as a share of the towers'.
+      layer_decay: learning rate of each encoder layer as a share of the one above it (Sun et al., 2019,
+        arXiv:1905.05583).
+      lora_rank: rank of the adapters.
+      lora_alpha: the adapters' output is scaled by this over the rank.
+      warmup: share of the steps in which the learning rate rises.
+      weight_decay: of AdamW.
+      clip_norm: largest norm of the gradient over all weights.
+      ema_momentum: momentum of the moving average of the weights; 0: none.
+      jit_compile: whether the step is compiled by XLA.
+      data_service: host:port of a tf.data service that reads the training windows; null: this process.
+      validation_queries: largest number of held-out requests that are ranked after each epoch.
+      encode_batch_size: items that are encoded at a time when the cache is filled.
+    """
 
     strategy: Literal["auto", "cpu", "mirrored", "multiworker", "tpu"] = "auto"
     encoders: Literal["cooccurrence", "finetune", "lora", "frozen"] = "cooccurrence"
@@ -129,10 +174,24 @@ class TrainConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """`bins`: of the reliability diagram; `shrinkages`: of the bias baseline, and `rerank_weights`: of a label's logit
-    beside the retrieval score, of which the validation split chooses. `patterns`: at most so many subsets of the
-    modalities are tried, on at most `pattern_queries` requests; `groups`: most frequent categories whose modality
-    weights are shown; `bm25`: saturation k1 and length b of that baseline of text search."""
+    """`triptych evaluate`.
+
+    Attributes:
+      depth: length of the ranked lists.
+      batch: requests scored at a time.
+      shrinkage: of item-kNN.
+      neighbours: neighbours of an item in item-kNN.
+      last: newest events that the second item-kNN looks at.
+      bins: of the reliability diagram.
+      shrinkages: candidates for the shrinkage of the bias baseline; the validation split chooses.
+      rerank_weights: candidates for the weight of a label's logit beside the retrieval score; the validation split
+        chooses.
+      patterns: largest number of subsets of the modalities that are ranked with.
+      pattern_queries: requests for these.
+      groups: most frequent categories whose modality weights are shown.
+      diversities: values of `diversity` on the accuracy-diversity curve.
+      bm25: saturation k1 and length normalisation b of the BM25 baseline.
+    """
 
     depth: int = Field(50, ge=50)
     batch: int = Field(512, ge=1)
@@ -150,11 +209,15 @@ class EvaluateConfig(Section):
 
 
 class TuneConfig(Section):
-    """`triptych tune`. `trials`: how many, those of earlier calls included. `startup`: trials drawn at random, and never
-    pruned, before the sampler and the pruner learn from them; `prune_after`: epochs of a trial before it may be pruned.
+    """`triptych tune`.
 
-    `space`: option -> `choices`, or `low` and `high` (integers where both are) with `log` or `step`; the first trial is
-    the configuration as it is, where that lies in the space."""
+    Attributes:
+      trials: number of trials, those of earlier calls included.
+      startup: trials drawn at random, and never pruned, before sampler and pruner learn from them.
+      prune_after: epochs of a trial before it may be pruned.
+      space: option -> `choices`, or `low` and `high` (integers where both are) with `log` or `step`; the first trial is
+        the configuration as it is where that lies in the space.
+    """
 
     trials: int = Field(30, ge=1)
     startup: int = Field(6, ge=1)

@@ -10,10 +10,19 @@ from pipelines.config.section import Section
 
 
 class BuildConfig(Section):
-    """`triptych build`. `kinds`: options of a feature kind where `dataset.yaml` says nothing else.
+    """`triptych build`.
 
-    `workers` encode at a time: threads, or processes from `processes_from` items on (a process takes seconds to start;
-    threads decode pictures side by side, but sounds one after the other).
+    Attributes:
+      max_bad: share of rejected rows and files above which the build ends with an error.
+      window: most events in a training Example.
+      overlap: events that a user's next training Example repeats as history.
+      items_per_shard: items in a file.
+      examples_per_shard: user windows in a file.
+      workers: items encoded at a time.
+      processes_from: items from which on workers are processes; a process takes seconds to start, but threads decode
+        sounds one after the other.
+      vocabulary_size: tokens of the WordPiece vocabulary.
+      kinds: options of each feature kind where `dataset.yaml` gives none.
     """
 
     max_bad: float = Field(0.01, ge=0, le=1)
@@ -34,10 +43,15 @@ class BuildConfig(Section):
 
 
 class ExportConfig(Section):
-    """`pool`: candidates that diversity chooses among, as a multiple of k; `max_k`: the largest k that is answered.
+    """`triptych export`.
 
-    `parity_requests`: held-out requests whose served answers must be Python's; each is also timed alone.
-    `max_removed`: share of the served items above which an update that would drop them is refused."""
+    Attributes:
+      pool: candidates that diversity chooses among, as a multiple of k.
+      max_k: largest k that the model answers.
+      parity_requests: held-out requests whose served answers must equal Python's; each is also timed alone.
+      warmup_requests: requests of each signature in the warm-up file.
+      max_removed: share of the served items above which an update that would drop them is refused.
+    """
 
     pool: int = Field(5, ge=1)
     max_k: int = Field(10_000, ge=1)
@@ -47,9 +61,19 @@ class ExportConfig(Section):
 
 
 class BatchingConfig(Section):
-    """Request batching of `triptych serve`, off unless `enabled`; names and values are TensorFlow Serving's.
+    """Request batching of `triptych serve`; names and values are those of TensorFlow Serving's BatchingParameters.
 
-    `num_batch_threads`: null is one for each processor. `max_execution_batch_size`: null is `max_batch_size`.
+    Attributes:
+      enabled: whether requests are batched.
+      max_batch_size: most rows of a batch.
+      batch_timeout_micros: longest wait for a batch to fill, in microseconds.
+      max_enqueued_batches: batches that may wait.
+      num_batch_threads: batches run at a time; null: one for each processor.
+      thread_pool_name: name of the threads.
+      allowed_batch_sizes: sizes that batches are padded to; none: any.
+      pad_variable_length_inputs: whether inputs of different lengths are padded to share a batch.
+      enable_large_batch_splitting: whether larger requests are split.
+      max_execution_batch_size: most rows of a call of the model; null: `max_batch_size`.
     """
 
     enabled: bool = False
@@ -65,9 +89,15 @@ class BatchingConfig(Section):
 
 
 class LimitsConfig(Section):
-    """What the embedded server takes in one request; null: any. `max_rows`: the batch; `max_length`: events of a
-    history, exclusions, candidates; `max_k`: besides `export.max_k`, which the model holds; `max_results`: k times
-    rows; `max_string_bytes`: of an id, a category, a query."""
+    """What the embedded server accepts in one request; null: anything.
+
+    Attributes:
+      max_rows: rows of a batch.
+      max_length: events of a history, exclusions, candidates.
+      max_k: k, besides `export.max_k`.
+      max_results: k times rows.
+      max_string_bytes: bytes of an id, a category or a query.
+    """
 
     max_rows: int | None = Field(1024, ge=1)
     max_length: int | None = Field(10_000, ge=1)
@@ -77,10 +107,19 @@ class LimitsConfig(Section):
 
 
 class ServeConfig(Section):
-    """`triptych serve` and `triptych query`. Times in seconds.
+    """`triptych serve` and `triptych query`. Times are in seconds.
 
-    `rest_port`: null for no REST. `queue`: predictions that may wait; one more is refused. `rest_timeout`: after which a
-    REST request is given up. `config_poll`: how often a model configuration file is read again; 0 for once.
+    Attributes:
+      port: gRPC port; 0: any free one.
+      rest_port: REST port; 0: any free one; null: no REST.
+      rest_timeout: after which a REST request is given up.
+      poll: between two looks for new versions.
+      config_poll: between two readings of the model configuration file; 0: read once.
+      threads: calls of the model at a time.
+      queue: predictions that may wait; one more is refused.
+      max_message_bytes: largest request.
+      grace: for requests under way when the server stops.
+      timeout: of `triptych query` and of the demo's client.
     """
 
     port: int = Field(8500, ge=0, le=65535)
@@ -98,28 +137,43 @@ class ServeConfig(Section):
 
 
 class AppConfig(Section):
-    """`triptych app`. Times in seconds where nothing else is said.
+    """`triptych app`. Times are in seconds where nothing else is said.
 
     Attributes:
-      host, port, hosts: where it listens, and the names that it answers to besides.
-      behind_proxy: addresses of clients are what a proxy on this machine says.
-      rate, max_body_bytes: limits of one address, of one request.
-      token_on_reads: with --token-file, lists and profiles need a token too.
-      store: sqlite:PATH or redis://...; null for a SQLite file in the state folder. `store_timeout`: after which it is away.
-      events_per_user, keep_days: what is kept of a user. `most_events`: in one write.
-      log_bytes: of a file of the log. `log_kinds`: events that are interactions. `served_files`: of shown lists, kept.
-      timeout: of the model server. `poll`: between two looks for a new version.
-      short_term: items of the history that the model is sent.
-      worth: kind of event -> the event value that it stands for, as a share of the value's range.
-      strength: kind of event -> how much it says about taste, -1 to 1 (of a rating: at the end of its range).
+      host: address to listen at.
+      port: port; 0: any free one.
+      hosts: host names that it answers to.
+      behind_proxy: whether client addresses are those that a proxy on this machine reports.
+      rate: most requests of one address.
+      max_body_bytes: largest request.
+      token_on_reads: whether lists and profiles need a token too (with --token-file).
+      store: sqlite:PATH or redis://...; null: a SQLite file in the state folder.
+      store_timeout: after which the store counts as unavailable.
+      events_per_user: events kept of a user.
+      keep_days: days that events are kept.
+      most_events: events in one request.
+      log_bytes: size at which a file of the event log is rotated.
+      log_kinds: kinds of events that are logged as interactions.
+      served_files: files of shown lists that are kept.
+      timeout: of the model server.
+      poll: between two looks for a new version.
+      short_term: newest items of the history that the model gets.
+      worth: kind of event -> its event value, as a share of the value's range.
+      strength: kind of event -> its weight in the long-term taste, -1 to 1 (of a rating: at the end of its range).
       taste_rate: a of P <- a h + (1 - a) P.
-      taste_weight, unwanted_weight: logits for a cosine of 1 with the taste, with what less is wanted of.
-      least_cosine: below which no reason speaks of nearness.
+      taste_weight: logits for a cosine of 1 with the long-term taste.
+      unwanted_weight: logits taken for a cosine of 1 with what the user wants less of.
+      least_cosine: smallest cosine that is given as a reason.
       pool: candidates that taste, rules and diversity order, as a multiple of k.
-      max_k, max_excluded, max_results: the largest k; ids left out by the model; the most that it is asked for.
-      picker_candidates, picker_demand: items that may be asked about, and that the answers should tell about.
-      rating_words: words that verdicts are put into. `shown_events`, `shown_categories`: in a profile, in `/about`.
-      examples: questions that the page suggests; none: made of the catalogue.
+      max_k: largest k.
+      max_excluded: most ids that the model is asked to exclude.
+      max_results: most results that the model is asked for.
+      picker_candidates: items that the taste picker may show.
+      picker_demand: items that its choice should represent.
+      rating_words: words that describe a user's ratings.
+      shown_events: events in a profile.
+      shown_categories: categories in `/about`.
+      examples: questions that the page suggests; none: made from the catalogue.
     """
 
     host: str = "127.0.0.1"
@@ -159,8 +213,20 @@ class AppConfig(Section):
 
 
 class MonitorConfig(Section):
-    """`triptych monitor`. `days`: looked at. `least_lists`, `least_events`: below which nothing is said. The others are
-    bounds of what `pipelines.monitoring.drift.measure` finds; beyond one of them the command exits with 1."""
+    """`triptych monitor`. Beyond one of the bounds the command exits with status 1.
+
+    Attributes:
+      days: days that are compared with the training events.
+      least_lists: lists below which nothing is reported.
+      least_events: events below which nothing is reported.
+      least_click_through: smallest share of lists with a click, like or rating.
+      least_coverage: smallest share of the catalogue that is recommended.
+      most_embedding_shift: largest distance of the mean embedding of the events from that of the training events:
+        squared, over the variance of these.
+      most_modality_shift: largest total variation distance between the mean modality weights of events and training
+        events.
+      most_unknown: largest share of events on items that the model does not know.
+    """
 
     days: float = Field(7.0, gt=0)
     least_lists: int = Field(200, ge=1)
@@ -185,7 +251,13 @@ class InspectConfig(Section):
 
 
 class DemoConfig(Section):
-    """Size of the generated catalogue."""
+    """Size of the generated catalogue.
+
+    Attributes:
+      items: items.
+      users: users.
+      interactions: interactions.
+    """
 
     items: int = Field(600, ge=50)
     users: int = Field(800, ge=20)

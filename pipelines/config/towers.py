@@ -28,12 +28,32 @@ class TextConfig(Section):
 
 
 class ImageConfig(Section):
+    """The image encoder.
+
+    Attributes:
+      backbone: small, a residual convolutional network, or the name of a class in tf.keras.applications.
+      weights: a weights file of a tf.keras.applications backbone; null: random initial weights.
+      filters: channels of each stage of the small backbone.
+    """
+
     backbone: str = "small"
     weights: str | None = None
     filters: tuple[int, ...] = (32, 64, 128)
 
 
 class AudioConfig(Section):
+    """The audio encoder: a log-mel spectrogram and a residual convolutional network.
+
+    Attributes:
+      mels: mel bands.
+      window: length of a frame in samples.
+      hop: step between frames in samples.
+      fmin: lower edge of the bands in Hz.
+      fmax: upper edge of the bands in Hz.
+      mask: largest share of bands, and of frames, that SpecAugment hides in training.
+      filters: channels of each stage.
+    """
+
     mels: int = Field(64, ge=8)
     window: int = Field(512, ge=64)
     hop: int = Field(256, ge=32)
@@ -44,21 +64,47 @@ class AudioConfig(Section):
 
 
 class VectorConfig(Section):
+    """The encoder of precomputed vectors, a perceptron.
+
+    Attributes:
+      hidden_dim: dimension of the encoding.
+      dropout: dropout rate.
+    """
+
     hidden_dim: int = Field(128, ge=8)
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
 class CategoriesConfig(Section):
+    """The encoder of categories: the mean of their embeddings.
+
+    Attributes:
+      hidden_dim: dimension of the embeddings.
+      dropout: dropout rate.
+    """
+
     hidden_dim: int = Field(64, ge=8)
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
 class NumberConfig(Section):
+    """The encoder of numbers.
+
+    Attributes:
+      hidden_dim: dimension of the encoding.
+    """
+
     hidden_dim: int = Field(16, ge=8)
 
 
 class ItemConfig(Section):
-    """`id_dropout`: share of items whose id embedding is hidden in a step."""
+    """The item tower.
+
+    Attributes:
+      fusion: how the encodings of the modalities become one vector.
+      modality_dropout: probability that a modality of an item is hidden in a training step; never all of them.
+      id_dropout: probability that the id embedding of an item is hidden in a training step.
+    """
 
     fusion: Literal["attention", "concat", "gated", "transformer"] = "attention"
     modality_dropout: float = Field(0.3, ge=0, lt=1)
@@ -66,8 +112,19 @@ class ItemConfig(Section):
 
 
 class UserConfig(Section):
-    """`max_history`: events the Transformer sees; `stride`: new targets per training window of that length; `use_values`, `use_time_gaps`:
-    whether it looks at event values, and at the time since each event."""
+    """The user tower, a causal Transformer over the history.
+
+    Attributes:
+      hidden_dim: dimension D of query and item embeddings.
+      num_layers: Transformer layers.
+      num_heads: attention heads.
+      intermediate_dim: dimension of the feed-forward layers.
+      dropout: dropout rate.
+      max_history: newest events of a history that the Transformer sees.
+      stride: new targets in each training window of that length.
+      use_values: whether event values are an input.
+      use_time_gaps: whether the time between events is an input.
+    """
 
     hidden_dim: int = Field(64, ge=8)
     num_layers: int = Field(2, ge=1)
@@ -81,6 +138,15 @@ class UserConfig(Section):
 
 
 class RankingConfig(Section):
+    """The ranking head, DCN-v2.
+
+    Attributes:
+      weight: weight of its loss beside the retrieval loss.
+      num_cross_layers: cross layers.
+      hidden_dim: dimension of the deep layer.
+      dropout: dropout rate.
+    """
+
     weight: float = Field(0.1, ge=0)
     num_cross_layers: int = Field(2, ge=1)
     hidden_dim: int = Field(64, ge=1)
@@ -88,11 +154,19 @@ class RankingConfig(Section):
 
 
 class RetrievalConfig(Section):
-    """`softmax` auto: full where the catalogue has at most `full_limit` items, else in_batch with logQ.
+    """The retrieval loss, and the training of text queries.
 
-    `temperature` divides the inner product; `search_weight` weighs the text-query loss; `query_rate` is the share of
-    positions that get a text query in training. Of events that have a query of their own, `queries_per_batch` are
-    encoded in a step, and `own_query_rate` of these go to the user tower too."""
+    Attributes:
+      softmax: full over the whole catalogue, in_batch over the batch's items with logQ correction; auto: full up to
+        `full_limit` items.
+      full_limit: largest catalogue for which auto chooses full.
+      temperature: divides the inner product of query and item embeddings.
+      label_smoothing: of the full softmax.
+      search_weight: weight of the loss of text queries beside the retrieval loss.
+      query_rate: share of positions that get a text query made from the target's text in training.
+      queries_per_batch: typed queries that are encoded in a training step.
+      own_query_rate: share of these that go to the user tower too.
+    """
 
     softmax: Literal["auto", "full", "in_batch"] = "auto"
     full_limit: int = Field(20_000, ge=1)
@@ -105,10 +179,19 @@ class RetrievalConfig(Section):
 
 
 class SearchConfig(Section):
-    """The lexical part of text queries. `buckets`: of the hash of each kind of term; `prefix`, `gram`: letters.
+    """The lexical part of text queries.
 
-    `k1`, `b`: BM25's saturation and length; `prior`: sentences' worth of what is usual in a term's weight; `sharpness`: power
-    of the weights. `queries` made from the catalogue, each against at most `candidates` items, balance the parts."""
+    Attributes:
+      buckets: hash buckets for each kind of term.
+      prefix: letters of a prefix term.
+      gram: letters of a term within a word.
+      k1: saturation of BM25.
+      b: length normalisation of BM25.
+      prior: strength of the prior of a term's weight, in sentences.
+      sharpness: power to which term weights are raised.
+      queries: queries made from the catalogue that balance words and encoder.
+      candidates: items that each of these is scored against.
+    """
 
     buckets: int = Field(131_072, ge=1024)
     prefix: int = Field(5, ge=2)
