@@ -38,7 +38,9 @@ class Place:
     def here(self, text: str) -> str:
         """Text of a page with the ports of this server."""
         for name in ("127.0.0.1", "localhost"):
-            text = text.replace(f"{name}:8500", f"127.0.0.1:{self.grpc}").replace(f"{name}:8501", f"127.0.0.1:{self.rest}")
+            text = text.replace(f"{name}:8500", f"127.0.0.1:{self.grpc}").replace(
+                f"{name}:8501", f"127.0.0.1:{self.rest}"
+            )
         return text
 
 

@@ -24,7 +24,9 @@ def test_figures_are_those_of_their_script() -> None:
     import figures
 
     for name, draw in figures.FIGURES.items():
-        assert (figures.IMAGES / name).read_text(encoding="utf-8") == draw().svg(), f"run docs/scripts/figures.py ({name})"
+        assert (figures.IMAGES / name).read_text(encoding="utf-8") == draw().svg(), (
+            f"run docs/scripts/figures.py ({name})"
+        )
 
 
 def test_every_option_has_a_meaning() -> None:

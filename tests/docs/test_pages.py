@@ -36,7 +36,9 @@ def option_names(command: str) -> set[str]:
 
 def commands_in(page: str) -> list[str]:
     """Shell lines and inline code of a page that call something."""
-    lines = [line for block in BLOCKS if block.page == page and block.language == "sh" for line in shell_lines(block.text)]
+    lines = [
+        line for block in BLOCKS if block.page == page and block.language == "sh" for line in shell_lines(block.text)
+    ]
     return lines + code_spans(PAGES[page])
 
 
@@ -63,7 +65,9 @@ def benchmark_source(module: str) -> str:
     spec = importlib.util.find_spec(module)
     assert spec is not None and spec.origin is not None, f"no module {module}"
     path = Path(spec.origin)
-    return "".join(p.read_text(encoding="utf-8") for p in (path.parent.glob("*.py") if path.name == "__init__.py" else [path]))
+    return "".join(
+        p.read_text(encoding="utf-8") for p in (path.parent.glob("*.py") if path.name == "__init__.py" else [path])
+    )
 
 
 def test_the_readme_is_one_page() -> None:
@@ -92,7 +96,9 @@ def test_commands_and_their_flags_exist(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_flags_named_alone_belong_to_a_command(page: str) -> None:
     known = FOREIGN_FLAGS.union(*(option_names(command) for command in COMMANDS))
-    flags = {flag for span in code_spans(PAGES[page]) if span.startswith("--") for flag in re.findall(r"--\w[\w-]*", span)}
+    flags = {
+        flag for span in code_spans(PAGES[page]) if span.startswith("--") for flag in re.findall(r"--\w[\w-]*", span)
+    }
     if page == "docs/benchmarks.md" or "benchmark" in page:
         return
     assert not flags - known
@@ -190,7 +196,9 @@ def test_every_message_of_the_troubleshooting_page_is_in_the_code() -> None:
     source = "".join(path.read_text(encoding="utf-8") for room in ROOMS[:4] for path in (REPO / room).rglob("*.py"))
     source += (REPO / "Makefile").read_text(encoding="utf-8")
     text = PAGES["docs/troubleshooting.md"].read_text(encoding="utf-8")
-    headlines = [line for line, after in zip(text.splitlines(), text.splitlines()[1:], strict=False) if after.startswith(":   ")]
+    headlines = [
+        line for line, after in zip(text.splitlines(), text.splitlines()[1:], strict=False) if after.startswith(":   ")
+    ]
     messages = [message for line in headlines for message in re.findall(r"`([^`]+)`", line)]
     assert len(messages) > 8
     assert not [message for message in messages if message not in source and not message.startswith("Op type")]

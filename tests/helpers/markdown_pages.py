@@ -30,7 +30,13 @@ class Block:
 
 def pages() -> list[Path]:
     """Every page of the repository but the changelog, which names what is no more."""
-    single = ["README.md", "CONTRIBUTING.md", "saved_models/README.md", "serving/app/API.md", "serving/deploy/README.md"]
+    single = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "saved_models/README.md",
+        "serving/app/API.md",
+        "serving/deploy/README.md",
+    ]
     return [*(REPO / name for name in single), *sorted((REPO / "docs").rglob("*.md"))]
 
 
