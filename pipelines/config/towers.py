@@ -76,11 +76,11 @@ class VectorConfig(Section):
 
 
 class CategoriesConfig(Section):
-    """The encoder of categories: the mean of their embeddings.
+    """The encoder of categories: the sum of their embeddings over the square root of their number.
 
     Attributes:
       hidden_dim: dimension of the embeddings.
-      dropout: dropout rate.
+      dropout: share of an item's categories that is hidden in training.
     """
 
     hidden_dim: int = Field(64, ge=8)

@@ -62,12 +62,13 @@ def words_of(line: str) -> list[str]:
 
 
 def benchmark_source(module: str) -> str:
+    """The source of a module, or of all modules of a package that is run."""
     spec = importlib.util.find_spec(module)
-    assert spec is not None and spec.origin is not None, f"no module {module}"
-    path = Path(spec.origin)
-    return "".join(
-        p.read_text(encoding="utf-8") for p in (path.parent.glob("*.py") if path.name == "__init__.py" else [path])
-    )
+    origin = spec.origin if spec is not None else None
+    assert origin is not None, f"no module {module}"
+    path = Path(origin)
+    files = path.parent.glob("*.py") if path.name == "__init__.py" else [path]
+    return "".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def test_the_readme_is_one_page() -> None:
