@@ -78,7 +78,8 @@ def run(job: ExportJob) -> ExportResult:
             lexicon = run_lexicon(folder.lexicon, session.model, session.catalogue, session.config)
             index = replace(index, words=item_texts(session.model, index.catalogue), lexicon=lexicon)
         module = make_module(session, index, statistics)
-        tf.saved_model.save(module, str(temporary), signatures=module.signatures())
+        signatures = module.signatures()
+        tf.saved_model.save(module, str(temporary), signatures=signatures)
         requests = held_out_requests(session)
         rows = spread(len(requests), session.config.export.parity_requests)
         schema = session.manifest.schema_
@@ -88,7 +89,7 @@ def run(job: ExportJob) -> ExportResult:
         asked |= other_requests(index, asked[contract.RECOMMEND], session.model.query_encoder is not None)
         if schema.items:
             asked[contract.EMBED_ITEMS] = missing_item(schema.items)
-        extra = _write_extras(session, index, module, temporary, job.to.name, asked)
+        extra = _write_extras(session, index, list(signatures), temporary, job.to.name, asked)
         if rejects is not None:
             rejects.write(extra)
         known = reindexed(requests, index.positions(len(session.catalogue)))
@@ -181,14 +182,13 @@ def _categories(session: Session, index: Index) -> list[list[str]]:
 
 
 def _write_extras(
-    session: Session, index: Index, module: ServingModule, folder: Path, name: str, asked: Mapping[str, Arrays]
+    session: Session, index: Index, signatures: list[str], folder: Path, name: str, asked: Mapping[str, Arrays]
 ) -> Path:
     """What lies beside the graph: description, titles, and warm-up requests from real histories."""
     extra = folder / layout.EXTRA_FOLDER
     extra.mkdir(parents=True)
-    names = list(module.signatures())
     versions = {**session.manifest.versions, "triptych": package_version("triptych")}
-    description = contract.describe(session.manifest.schema_, names, len(index), versions)
+    description = contract.describe(session.manifest.schema_, signatures, len(index), versions)
     (extra / layout.DESCRIPTION_FILE).write_text(description, encoding="utf-8")
     titles = dict(zip(index.catalogue.ids.tolist(), index.catalogue.titles.tolist(), strict=True))
     (extra / layout.TITLES_FILE).write_text(json.dumps(titles, ensure_ascii=False) + "\n", encoding="utf-8")
