@@ -5,15 +5,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(EXTRAS)
 EXTRAS ?= dev
+# Tests share what is made within a group, and a group stays in one process: see tests/conftest.py.
+WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 # The first interpreter that the stack has wheels for (tensorflow-text 2.17 has none for 3.12); PYTHON=... overrides.
 PYTHON ?= $(shell for p in python3 python3.11 python3.10; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup demo test check lint types docs clean
+.PHONY: help setup demo test test-fast coverage check lint types docs clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(STAMP)  ## make .venv with the pinned stack
 
@@ -28,8 +31,19 @@ $(STAMP): setup.py constraints.txt
 demo: $(STAMP)  ## the whole way on a generated catalogue, about 8 minutes on two cores
 	@$(BIN)/triptych demo
 
-test: $(STAMP)  ## the tests
-	@$(BIN)/python -m pytest
+test: $(STAMP)  ## all tests, WORKERS processes at a time
+	@$(BIN)/python -m pytest $(PARALLEL)
+
+test-fast: $(STAMP)  ## the tests of a second or less, for the inner loop
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+
+coverage: $(STAMP)  ## all tests; prints what share of lines and branches they run
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest $(PARALLEL)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --skip-covered
+	@for room in tfrecs towers serving pipelines; do \
+		echo "$$room $$($(BIN)/coverage report --include="$$room/*" --format=total) %"; done
 
 check: $(STAMP) lint types test  ## lint, types and tests
 
@@ -45,4 +59,4 @@ docs: $(STAMP)  ## the documentation, into site/
 	@echo "Documentation: site/index.html"
 
 clean:  ## remove what the demo and the tests made, not .venv
-	@rm -rf work runs records build site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf work runs records build site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

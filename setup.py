@@ -78,7 +78,7 @@ setup(
             *APP,
             *BEAM,
             *DOCS,
-            "coverage>=7",
+            "coverage>=7.10",  # patch = subprocess
             # What the test client of starlette is built on; the first has no wheel for Python 3.10.
             "httpx2>=2; python_version >= '3.11'",
             "httpx>=0.27; python_version < '3.11'",

@@ -1,4 +1,4 @@
-"""Fixtures that every test may use."""
+"""Fixtures that every test may use, and the order in which test files run."""
 
 from __future__ import annotations
 
@@ -21,12 +21,32 @@ if TYPE_CHECKING:
 REPO = Path(__file__).resolve().parent.parent
 
 
-def pytest_configure() -> None:
-    """Two logical CPUs, so that a MirroredStrategy of two replicas runs where there is no GPU."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Make two logical CPUs, so that a MirroredStrategy of two replicas runs where there is no GPU."""
+    if getattr(config.option, "tx", None):  # the process that only hands tests to the workers of pytest-xdist
+        return
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the tests and group them for the workers of pytest-xdist.
+
+    A group runs in one worker, so that what its tests share is made once: the tests that use `whole` (and are slow by
+    that) are one group, which begins at once; else a file is a group, those with slow tests first, so that the quick
+    ones at the end even out what the workers have left.
+    """
+    for item in items:
+        if "whole" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.xdist_group("whole"))
+        else:
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(REPO).as_posix()))
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: ("whole" not in getattr(item, "fixturenames", ()), item.path not in slow))
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +70,7 @@ def two_replicas() -> Any:
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    """A small data set with everything that was made of it."""
+    """A small data set with everything that was made of it. Leave it as it is."""
     from whole import make  # seconds to import, a minute to make: only for who asks
 
     return make(tmp_path_factory.mktemp("whole"))
