@@ -48,7 +48,7 @@ from pipelines.config.towers import (
     VectorConfig,
 )
 from tfrecs.errors import SpecError
-from tfrecs.modalities import KINDS
+from tfrecs.modalities import kinds
 
 __all__ = [
     "AppConfig",
@@ -162,7 +162,7 @@ def load_config(file: Path | None = None, changes: Sequence[str] = ()) -> Config
 def validate(values: dict[str, Any], source: str) -> Config:
     """A configuration from plain values. Raises SpecError naming `source`."""
     values = with_current_names(values, source)
-    known = (*Config.model_fields, *KINDS)
+    known = (*Config.model_fields, *kinds())
     for name in values:
         if name not in known:
             raise SpecError(f"{source}: no section {name!r}; {_nearest(name, known)}")

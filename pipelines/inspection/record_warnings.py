@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.config import InspectConfig
-from pipelines.inspection.item_page import descriptors
 from tfrecs.reading import record_checks
+from tfrecs.reading.features import features_for
 from tfrecs.reading.reader import item_features, shard_paths
 from tfrecs.reading.stored_records import stored_events
 from tfrecs.records import is_missing
@@ -66,7 +66,8 @@ def look(records: Path, manifest: Manifest, sample: Sample, settings: InspectCon
     says = record_checks.from_manifest(manifest)
     for name, payloads in sample.payloads.items():
         says += record_checks.one_valued(name, payloads)
-    vectors = {feature.name: descriptors(feature, sample.values[feature.name]) for feature in manifest.schema_.items}
+    features = features_for(manifest.schema_.items)
+    vectors = {feature.name: feature.descriptor(sample.values[feature.name]) for feature in features}
     says += record_checks.shifted(vectors, sample.presence, settings.reach)
     pairs = record_checks.near_duplicates(vectors, sample.presence, settings.likeness)
     if pairs:

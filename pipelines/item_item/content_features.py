@@ -66,7 +66,7 @@ def contents(schema: Schema, catalogue: Catalogue) -> dict[str, sp.csr_matrix]:
         values, presence = item_features(schema, catalogue.serialized[start : start + _BATCH])
         there.append(presence.numpy())
         for name, feature in features.items():
-            found[name].append(feature.plain(values[name].numpy()))
+            found[name].append(feature.content(values[name].numpy()))
     presence = np.concatenate(there) if there else np.zeros([0, len(features)], bool)
     described = {}
     for column, (name, parts) in enumerate(found.items()):

@@ -1,4 +1,7 @@
-"""The item table as people read it: titles, texts, numbers, paths of media. No TensorFlow."""
+"""The item table as the app shows it: titles, texts, numbers, paths of media files.
+
+Runs without TensorFlow: what the app must know of a feature kind is in its row of the table of modalities.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import numpy as np
 
 from serving.app.catalogue import ItemRow
 from tfrecs.errors import DataError
-from tfrecs.modalities import MODALITIES
+from tfrecs.modalities import row
 from tfrecs.rejects import Rejects
 from tfrecs.spec.dataset_yaml import DatasetSpec, ItemsSpec
 from tfrecs.tables.cells import joined
@@ -19,17 +22,21 @@ from tfrecs.tables.table import Table, as_ids, as_numbers, read_table
 
 YEAR = "year"
 _YEAR_IN_TITLE = re.compile(r"\((1[89]\d\d|20\d\d)\)\s*$")
-_LEAST_SHARE = 0.5  # of the items that have a number, for it to be one that people would ask for
+_LEAST_SHARE = 0.5  # Of the items must have a number for people to be able to ask for it.
 
 
 def media_features(spec: DatasetSpec) -> dict[str, str]:
-    """Feature -> its kind, of those that are files."""
-    media = {row.kind for row in MODALITIES if row.from_file}
-    return {name: one.kind for name, one in spec.items.features.items() if one.kind in media and one.column}
+    """Map each item feature that is a file to how a page shows it: "image", "audio", or its kind for neither."""
+    files = {name: feature for name, feature in spec.items.features.items() if feature.column}
+    rows = {name: row(feature.kind) for name, feature in files.items()}
+    return {name: modality.shown_as or modality.kind for name, modality in rows.items() if modality.from_file}
 
 
 def read_rows(data: Path, spec: DatasetSpec) -> dict[str, ItemRow]:
-    """Item id -> what its row says; the first row of an id counts, as in a build.
+    """Read the item table.
+
+    Returns:
+      Item id -> its row; of several rows with the same id the first, as in a build.
 
     Raises:
       DataError: the table cannot be read.
@@ -41,36 +48,41 @@ def read_rows(data: Path, spec: DatasetSpec) -> dict[str, ItemRow]:
     numbers = _numbers(table, source, titles)
     media = {name: _strings(table, [str(source.features[name].column)]) for name in media_features(spec)}
     result: dict[str, ItemRow] = {}
-    for row, item in enumerate(as_ids(table.column(source.id)).tolist()):
+    for position, item in enumerate(as_ids(table.column(source.id)).tolist()):
         if isinstance(item, str) and item not in result:
-            own = {name: float(values[row]) for name, values in numbers.items() if not np.isnan(values[row])}
-            files = {name: paths[row] for name, paths in media.items() if paths[row]}
-            result[item] = ItemRow(titles[row], texts[row], own, files)
+            own = {name: float(values[position]) for name, values in numbers.items() if not np.isnan(values[position])}
+            files = {name: paths[position] for name, paths in media.items() if paths[position]}
+            result[item] = ItemRow(titles[position], texts[position], own, files)
     return result
 
 
 def _text_columns(source: ItemsSpec) -> list[str]:
-    texts = [one for one in source.features.values() if one.kind == "text"]
-    return list(dict.fromkeys(column for one in texts for column in one.table_columns))
+    texts = [feature for feature in source.features.values() if row(feature.kind).shown_as == "text"]
+    return list(dict.fromkeys(column for feature in texts for column in feature.table_columns))
 
 
 def _strings(table: Table, columns: Iterable[str]) -> list[str]:
-    """The columns of each row as one text, as a build joins them."""
+    """Join the columns of each row to one text, as a build does."""
     series = [table.column(name) for name in columns if name in table.frame.columns]
-    return [_text([column.iloc[row] for column in series]) for row in range(len(table))]
+    return [_text([column.iloc[position] for column in series]) for position in range(len(table))]
 
 
 def _text(cells: list[Any]) -> str:
     try:
         return joined(cells)
     except DataError:
-        return ""  # the build has listed this row in rejected.jsonl; the item is there without its text
+        return ""  # The build has listed this row in rejected.jsonl and kept the item without its text.
 
 
 def _numbers(table: Table, source: ItemsSpec, titles: list[str]) -> dict[str, np.ndarray]:
-    """Columns of numbers that people may ask for: not ids, not row numbers, not flags; and the year that a title ends
-    with, as film catalogues have it."""
-    used = {one.row for one in source.features.values()} | {source.id, source.title}
+    """Find the columns of numbers that people may ask for: not ids, row numbers or flags.
+
+    A year in parentheses at the end of a title, as in catalogues of films, counts as a column.
+
+    Returns:
+      Column -> float64 [rows], NaN where unknown.
+    """
+    used = {feature.row for feature in source.features.values()} | {source.id, source.title}
     result: dict[str, np.ndarray] = {}
     for column in map(str, table.frame.columns):
         if column in used or column.lower().endswith("id") or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", column):
@@ -78,11 +90,11 @@ def _numbers(table: Table, source: ItemsSpec, titles: list[str]) -> dict[str, np
         if any(isinstance(value, (list, tuple, dict, np.ndarray)) for value in table.frame[column].head(100)):
             continue
         values, bad = as_numbers(table.frame[column])
-        there = ~np.isnan(values)
-        if not bad.any() and there.mean() >= _LEAST_SHARE and len(np.unique(values[there])) > 2:
+        known = ~np.isnan(values)
+        if not bad.any() and known.mean() >= _LEAST_SHARE and len(np.unique(values[known])) > 2:
             result[column] = values
-    found = [_YEAR_IN_TITLE.search(title) for title in titles]
-    years = np.array([float(match.group(1)) if match else np.nan for match in found])
+    matches = [_YEAR_IN_TITLE.search(title) for title in titles]
+    years = np.array([float(match.group(1)) if match else np.nan for match in matches])
     if YEAR not in result and (~np.isnan(years)).mean() >= _LEAST_SHARE:
         result[YEAR] = years
     return result

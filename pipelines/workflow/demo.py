@@ -22,6 +22,9 @@ from serving.client.queries import Embeddings
 from serving.server.model_manager import folder
 from serving.server.server import Server
 from tfrecs import demo as generator
+from tfrecs.kinds.base import Feature
+from tfrecs.modalities import row
+from tfrecs.reading.features import feature_for
 from tfrecs.reading.reader import UserHistory, load_catalogue, load_histories
 from tfrecs.schema import Manifest
 from tfrecs.spec.dataset_yaml import load_spec
@@ -153,16 +156,17 @@ def _embed(client: Client, manifest: Manifest, data: Path, items: list[dict[str,
     raw: dict[str, list[Any]] = {}
     for feature in manifest.schema_.items:
         columns = spec[feature.name].columns or [spec[feature.name].column]
-        raw[feature.name] = [_raw(data, feature.kind, [item.get(str(column)) for column in columns]) for item in items]
+        cells = [[item.get(str(column)) for column in columns] for item in items]
+        raw[feature.name] = [_raw(data, feature_for(feature), several) for several in cells]
     return client.embed_items(**raw)
 
 
-def _raw(data: Path, kind: str, values: list[Any]) -> Any:
-    if kind in ("image", "audio"):
-        return (data / values[0]).read_bytes() if values[0] else None
-    if kind == "categories":
-        return values[0] if isinstance(values[0], list) else [values[0]]
-    return " ".join(value for value in values if value)
+def _raw(data: Path, feature: Feature, cells: list[Any]) -> Any:
+    if row(feature.kind).from_file:
+        return (data / cells[0]).read_bytes() if cells[0] else None
+    if feature.raw_spec.shape.rank == 2:
+        return cells[0] if isinstance(cells[0], list) else [cells[0]]
+    return " ".join(cell for cell in cells if cell)
 
 
 def _regular(histories: list[UserHistory]) -> UserHistory:

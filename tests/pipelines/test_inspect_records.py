@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from small_folder import event_rows, item_rows, make_folder, run, write_events, write_items
 
 from pipelines.cli import main
-from pipelines.inspection.item_page import descriptors, rendered
 from tfrecs.reading import record_checks
+from tfrecs.reading.features import feature_for
 from tfrecs.schema import FeatureSchema
 
 NOW = 1_700_000_000
@@ -82,17 +82,15 @@ def test_odd_times_and_heavy_users_are_named() -> None:
 
 def test_sounds_of_different_pitch_differ_and_a_louder_copy_does_not() -> None:
     clip = np.sin(np.arange(16_000) * 0.05)
-    vectors = descriptors(
-        FeatureSchema(name="clip", kind="audio"), np.stack([clip, 0.9 * clip, np.sin(np.arange(16_000) * 1.5)])
-    )
+    feature = feature_for(FeatureSchema(name="clip", kind="audio", params={"seconds": 1.0, "rate": 16_000}))
+    vectors = feature.descriptor(np.stack([clip, 0.9 * clip, np.sin(np.arange(16_000) * 1.5)]))
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     assert unit[0] @ unit[1] > 0.99 > unit[0] @ unit[2]
 
 
 def test_text_of_an_item_cannot_write_into_the_page() -> None:
-    shown = rendered(
-        FeatureSchema(name="text", kind="text"), np.array(b"<script>alert(1)</script> & caf\xc3\xa9", object)
-    )
+    feature = feature_for(FeatureSchema(name="text", kind="text"))
+    shown = feature.render(np.array(b"<script>alert(1)</script> & caf\xc3\xa9", object))
     assert shown == "<p>&lt;script&gt;alert(1)&lt;/script&gt; &amp; café</p>"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import tensorflow as tf
 from feature_cases import CASES, Case, example, examples, feature_of, strings
 
 from tfrecs.errors import DataError, SpecError
-from tfrecs.modalities import KINDS, resolve, row
+from tfrecs.modalities import kinds, resolve, row
 from tfrecs.reading.features import feature_for, features_for, parse_batch, raw_specs, specs
 from tfrecs.schema import FeatureSchema
 
@@ -27,8 +28,8 @@ def assert_is(values: tf.Tensor, expected: np.ndarray, tolerance: float) -> None
 
 
 def test_every_kind_has_a_case() -> None:
-    assert sorted(case.kind for case in CASES) == sorted(KINDS)
-    assert [resolve(row(kind).feature).kind for kind in KINDS] == list(KINDS)
+    assert sorted(case.kind for case in CASES) == sorted(kinds())
+    assert [resolve(row(kind).feature).kind for kind in kinds()] == list(kinds())
 
 
 @by_kind
@@ -180,7 +181,7 @@ def test_an_unknown_kind_names_the_feature_and_those_there_are() -> None:
 def test_plain_content_is_terms_or_finite_numbers_of_each_value(case: Case, tmp_path: Path) -> None:
     feature = feature_of(case, tmp_path)
     values, presence = parse_batch([feature], tf.constant(examples(feature, case.values(tmp_path))), "items")
-    plain = feature.plain(values["it"].numpy())
+    plain = feature.content(values["it"].numpy())
     if isinstance(plain, np.ndarray):
         assert plain.ndim == 2
         assert np.isfinite(plain).all()
@@ -190,3 +191,26 @@ def test_plain_content_is_terms_or_finite_numbers_of_each_value(case: Case, tmp_
         assert all(there or not terms for terms, there in zip(plain, presence.numpy()[:, 0], strict=True))
         assert any(plain)
     assert len(plain) == len(case.presence)
+
+
+@by_kind
+def test_descriptors_are_finite_and_equal_for_equal_values(case: Case, tmp_path: Path) -> None:
+    feature = feature_of(case, tmp_path)
+    values, _ = parse_batch([feature], tf.constant(examples(feature, case.values(tmp_path)) * 2), "items")
+    descriptors = feature.descriptor(values["it"].numpy())
+    count = len(case.presence)
+    assert descriptors.dtype == np.float32
+    assert descriptors.ndim == 2
+    assert np.isfinite(descriptors).all()
+    np.testing.assert_array_equal(descriptors[:count], descriptors[count:])
+    assert len(np.unique(descriptors[:count], axis=0)) > 1
+
+
+@by_kind
+def test_a_value_is_rendered_as_one_html_element(case: Case, tmp_path: Path) -> None:
+    feature = feature_of(case, tmp_path)
+    values, presence = parse_batch([feature], tf.constant(examples(feature, case.values(tmp_path))), "items")
+    for value, present in zip(values["it"].numpy(), presence.numpy()[:, 0], strict=True):
+        if present:
+            snippet = feature.render(value)
+            assert re.fullmatch(r"<(\w+).*</\1>|<img [^<>]*>", snippet)

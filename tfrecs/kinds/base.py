@@ -1,4 +1,4 @@
-"""The interface that every feature kind implements."""
+"""The interface that every feature kind implements, and what kinds share."""
 
 from __future__ import annotations
 
@@ -94,10 +94,38 @@ class Feature(abc.ABC):
         """Raw form of a batch -> (values, presence), as `decode`. Only ops that a stock server has:
         no tensorflow-io."""
 
-    def plain(self, values: np.ndarray) -> np.ndarray | list[list[str]] | None:
-        """What decoded values [B, ...] say with nothing learned: numbers float [B, d], or terms, a list a value; None of a
-        kind that has nothing to show. From it a new item is told which known ones it is like."""
+    def content(self, values: np.ndarray) -> np.ndarray | list[list[str]] | None:
+        """Describe decoded values without anything learned; the similarity of items by content rests on it.
+
+        Args:
+          values: decoded values [B, *spec.shape].
+
+        Returns:
+          Numbers, float [B, d]; or terms, one list per value; or None where the kind has no such description.
+        """
         return None
+
+    def descriptor(self, values: np.ndarray) -> np.ndarray:
+        """Reduce decoded values to short vectors, whose cosine says how near two values are to being the same.
+
+        The checks for near-duplicates and for shifted rows compare them. By default the numbers of a value as they are.
+
+        Args:
+          values: decoded values [N, *spec.shape], all of the sample: a descriptor may depend on what is common in it.
+
+        Returns:
+          float32 [N, d].
+        """
+        return values.reshape(len(values), -1).astype(np.float32)
+
+    def render(self, value: np.ndarray) -> str:
+        """Render one decoded value, which is not missing, as an HTML snippet for the page of `triptych inspect`.
+
+        By default its first eight numbers.
+        """
+        numbers = np.asarray(value).reshape(-1)
+        shown = ", ".join(f"{number:.3g}" for number in numbers[:8])
+        return f"<p>{shown}{f', ... ({len(numbers)} numbers)' if len(numbers) > 8 else ''}</p>"
 
 
 def decode_each(

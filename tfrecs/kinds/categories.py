@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,7 @@ from pydantic import Field
 
 from tfrecs.errors import DataError
 from tfrecs.kinds.base import Feature, Note, Options, bytes_payload, validated
-from tfrecs.kinds.text import strip
+from tfrecs.kinds.text import hashed_words, strip
 from tfrecs.schema import FeatureSchema
 from tfrecs.tables.cells import cells, clean, is_missing
 
@@ -108,8 +109,15 @@ class CategoriesFeature(Feature):
         kept = tf.ragged.boolean_mask(stripped, (tf.strings.length(stripped) > 0) & ~repeated)
         return self.decode(kept.to_tensor(default_value=""))
 
-    def plain(self, values: np.ndarray) -> list[list[str]]:
-        return [[one.decode() for one in row if one] for row in values]
+    def content(self, values: np.ndarray) -> list[list[str]]:
+        return [[category.decode() for category in row if category] for row in values]
+
+    def descriptor(self, values: np.ndarray) -> np.ndarray:
+        return hashed_words(values)
+
+    def render(self, value: np.ndarray) -> str:
+        words = (html.escape(category.decode("utf-8", "replace")) for category in value.tolist() if category)
+        return "<p>" + "".join(f"<span>{word}</span>" for word in words) + "</p>"
 
 
 def split(value: Any, separator: str | None) -> list[str]:

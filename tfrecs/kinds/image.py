@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import io
+import itertools
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -102,8 +105,25 @@ class ImageFeature(Feature):
         resized = tf.image.resize(pixels, size, tf.image.ResizeMethod.BILINEAR, antialias=True)
         return tf.saturate_cast(tf.round(resized), tf.uint8)
 
-    def plain(self, values: np.ndarray) -> np.ndarray:
+    def content(self, values: np.ndarray) -> np.ndarray:
         return colours_and_edges(values)
+
+    def descriptor(self, values: np.ndarray) -> np.ndarray:
+        """Centred thumbnails of 8 x 8."""
+        small = _mean_pooled(_mean_pooled(values.astype(np.float32), 8, 1), 8, 2).reshape(len(values), -1)
+        return small - small.mean(axis=1, keepdims=True)
+
+    def render(self, value: np.ndarray) -> str:
+        buffer = io.BytesIO()
+        Image.fromarray(value).save(buffer, "PNG")
+        data = base64.b64encode(buffer.getvalue()).decode()
+        return f'<img alt="{html.escape(self.name)}" src="data:image/png;base64,{data}">'
+
+
+def _mean_pooled(values: np.ndarray, size: int, axis: int) -> np.ndarray:
+    edges = np.linspace(0, values.shape[axis], size + 1).astype(int)
+    parts = [values.take(range(low, high), axis=axis).mean(axis=axis) for low, high in itertools.pairwise(edges)]
+    return np.stack(parts, axis=axis)
 
 
 def _over_white(pixels: tf.Tensor) -> tf.Tensor:

@@ -73,7 +73,7 @@ class NumberFeature(Feature):
         """NaN is missing."""
         return self.decode(raw)
 
-    def plain(self, values: np.ndarray) -> np.ndarray:
+    def content(self, values: np.ndarray) -> np.ndarray:
         return values[:, None]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +17,7 @@ from tfrecs.tables.cells import joined
 
 # The characters that `str.strip` takes away, in RE2's notation: RE2's own `\s` knows those of ASCII only.
 _SPACE = r"[\s\p{Z}\x0b\x1c-\x1f\x{85}]"
+_BUCKETS = 512  # Of the hash in a text's descriptor.
 _WORD = re.compile(r"\w\w+")
 
 
@@ -61,9 +64,24 @@ class TextFeature(Feature):
     def decode_raw(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return self.decode(strip(raw))
 
-    def plain(self, values: np.ndarray) -> list[list[str]]:
+    def content(self, values: np.ndarray) -> list[list[str]]:
         """Words of two letters and more, in lower case."""
         return [_WORD.findall(text.decode().lower()) for text in values]
+
+    def descriptor(self, values: np.ndarray) -> np.ndarray:
+        return hashed_words(values)
+
+    def render(self, value: np.ndarray) -> str:
+        return f"<p>{html.escape(bytes(np.asarray(value).item()).decode('utf-8', 'replace'))}</p>"
+
+
+def hashed_words(values: np.ndarray) -> np.ndarray:
+    """Count words in hashed buckets, common words less: bytes [N, ...] -> float32 [N, 512]."""
+    counts = np.zeros([len(values), _BUCKETS], np.float32)
+    for row, value in enumerate(values.reshape(len(values), -1)):
+        for word in b" ".join(value).lower().split():
+            counts[row, zlib.crc32(word) % _BUCKETS] += 1
+    return counts * np.log((1 + len(counts)) / (1 + (counts > 0).sum(axis=0)))
 
 
 def strip(strings: tf.Tensor) -> tf.Tensor:

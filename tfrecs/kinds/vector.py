@@ -94,7 +94,7 @@ class VectorFeature(Feature):
         """A row of NaN is missing."""
         return self.decode(raw)
 
-    def plain(self, values: np.ndarray) -> np.ndarray:
+    def content(self, values: np.ndarray) -> np.ndarray:
         return values
 
 

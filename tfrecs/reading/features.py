@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrecs.errors import SpecError
 from tfrecs.kinds.base import Feature
-from tfrecs.modalities import KINDS, resolve, row
+from tfrecs.modalities import kinds, resolve, row
 from tfrecs.schema import FeatureSchema
 
 
@@ -19,8 +19,8 @@ def feature_for(schema: FeatureSchema) -> Feature:
     Raises:
       SpecError: there is no such kind, or `params` are not what the kind needs.
     """
-    if schema.kind not in KINDS:
-        raise SpecError(f"feature {schema.name!r}: unknown kind {schema.kind!r}; there are {', '.join(KINDS)}")
+    if schema.kind not in kinds():
+        raise SpecError(f"feature {schema.name!r}: unknown kind {schema.kind!r}; there are {', '.join(kinds())}")
     return resolve(row(schema.kind).feature)(schema)
 
 

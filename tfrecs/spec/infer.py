@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tfrecs import modalities
 from tfrecs.errors import DataError, SpecError
 from tfrecs.rejects import Rejects
 from tfrecs.spec.models import RESERVED_INPUTS, DatasetSpec, ItemsSpec
@@ -41,10 +42,6 @@ _COLUMNS = {
     "query": ("query", "search_query", "query_text"),
     "title": ("title", "item_name", "name", "movie_title"),
 }
-_TEXT = ("title", "name", "description", "plot", "overview", "abstract", "summary", "text", "movie_title")
-_PEOPLE = ("brand", "artist", "song", "director", "author", "authors")
-_IMAGE = ("image", "image_path", "picture", "poster", "cover", "photo")
-_AUDIO = ("audio", "audio_path", "clip", "sound")
 _CATEGORIES = ("genres", "genre", "categories", "category", "tags", "class")
 _FEW = 100  # Different values up to which a column of words reads as a category.
 _LIKED = 0.75  # A like is the upper quarter of the scale: 4 and more of 1 to 5.
@@ -153,14 +150,13 @@ def _items(data: Path, file: str) -> dict[str, Any]:
     id_column = _id_column(table, "item")
     rest = [column for column in table.frame.columns if column != id_column]
     features: dict[str, Any] = {}
-    text = [column for column in rest if _plain(column) in map(_plain, _TEXT + _PEOPLE)]
-    if text:
-        features["text"] = {"kind": "text", "columns": text}
-    for kind, names in (("image", _IMAGE), ("audio", _AUDIO)):
-        column = next((column for column in rest if _plain(column) in map(_plain, names)), None)
-        if column is not None:
-            features[kind] = {"kind": kind, "column": column}
-    features |= _others(table, [column for column in rest if column not in text], features)
+    for modality in modalities.MODALITIES:
+        named = [column for column in rest if _plain(column) in map(_plain, modality.columns)]
+        if named and modality.all_columns:
+            features[modality.kind] = {"kind": modality.kind, "columns": named}
+        elif named:
+            features[modality.kind] = {"kind": modality.kind, "column": named[0]}
+    features |= _others(table, rest, features)
     if not features:
         raise SpecError(f"{file}: no column looks like a feature; there are {', '.join(rest)}; write a dataset.yaml")
     title = _find(rest, "title")
@@ -184,7 +180,7 @@ def _is_short_list(table: Table, column: str) -> bool:
 
 def _others(table: Table, columns: Iterable[str], taken: dict[str, Any]) -> dict[str, Any]:
     """Categories, vectors and numbers: by RecBole's types where the header has them, else by name and value."""
-    used = {feature["column"] for feature in taken.values() if "column" in feature}
+    used = {column for feature in taken.values() for column in feature.get("columns", [feature.get("column")])}
     found: dict[str, Any] = {}
     for column in columns:
         if column in used:

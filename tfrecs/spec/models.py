@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from typing_extensions import Self
 
-from tfrecs.modalities import KINDS
+from tfrecs.modalities import kinds
 
 TIME_CONTEXT = ("hour", "weekday")
 # Inputs and outputs of the serving signatures that every model has; a data set's own names stand beside them.
@@ -56,10 +56,10 @@ class FeatureSpec(BaseModel):
     @field_validator("kind")
     @classmethod
     def _known_kind(cls, kind: str) -> str:
-        if kind not in KINDS:
-            near = difflib.get_close_matches(kind, KINDS, n=1)
+        if kind not in kinds():
+            near = difflib.get_close_matches(kind, kinds(), n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"unknown kind {kind!r}; {hint}there are {', '.join(KINDS)}")
+            raise ValueError(f"unknown kind {kind!r}; {hint}there are {', '.join(kinds())}")
         return kind
 
     @model_validator(mode="after")
