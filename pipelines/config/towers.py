@@ -10,10 +10,13 @@ from pipelines.config.section import Section
 
 
 class TextConfig(Section):
-    """`checkpoint`: pretrained weights, a folder with a Hugging Face BERT or a keras-nlp preset; the layers, heads, widths,
-    activation and lowercase of it then stand in place of these. Records must hold its vocabulary: build them with the
-    same option. `pooling`: mean over the tokens, or the state of [CLS]."""
+    """The text encoder.
 
+    `backbone`: the keras-nlp model. `checkpoint`: pretrained weights of "bert", a folder with a Hugging Face BERT or a
+    keras-nlp preset; its shape, activation and lowercase then take the place of these. Records must hold its vocabulary:
+    build them with the same option. `pooling`: mean over the tokens, or the state of [CLS]."""
+
+    backbone: Literal["bert", "distil_bert"] = "bert"
     checkpoint: str | None = None
     pooling: Literal["mean", "cls"] = "mean"
     num_layers: int = Field(2, ge=1)

@@ -38,6 +38,7 @@ TEXT_OPTIONS: dict[str, Any] = {
     "activation": "gelu_approximate",
     "lowercase": True,
     "checkpoint": None,
+    "backbone": "bert",
 }
 LABELS = [
     {"name": "like", "task": "binary"},
@@ -74,6 +75,13 @@ CASES: dict[str, LayerCase] = {
     "TextEncoder": LayerCase(
         TextEncoder,
         {"schema": TEXT_SCHEMA, "vocabulary": VOCABULARY, **TEXT_OPTIONS, "activation": "gelu"},
+        lambda rng: {"inputs": tf.constant([[2, 5, 6, 3, 0, 0, 0, 0, 0, 0], [2, 7, 3, 0, 0, 0, 0, 0, 0, 0]])},
+        lambda: tf.constant(["abba cafe", "", "gag"]),
+        (2, 8),
+    ),
+    "TextEncoder of DistilBERT": LayerCase(
+        TextEncoder,
+        {"schema": TEXT_SCHEMA, "vocabulary": VOCABULARY, **TEXT_OPTIONS, "backbone": "distil_bert"},
         lambda rng: {"inputs": tf.constant([[2, 5, 6, 3, 0, 0, 0, 0, 0, 0], [2, 7, 3, 0, 0, 0, 0, 0, 0, 0]])},
         lambda: tf.constant(["abba cafe", "", "gag"]),
         (2, 8),

@@ -19,9 +19,10 @@ from pipelines.model.encoder_weights import encoder_scales
 from pipelines.model.session import load_trained
 from pipelines.runs.run_folder import RunFolder
 from pipelines.training import trainer as train
-from towers.encoders.bert_checkpoint import open_checkpoint, transformer_layers
+from towers.encoders.bert_checkpoint import open_checkpoint
 from towers.encoders.lora import LowRankDense
 from towers.encoders.text import TextEncoder
+from towers.encoders.text_backbones import transformer_layers
 from towers.two_tower import TwoTower
 
 MODES = ("frozen", "finetune", "lora")

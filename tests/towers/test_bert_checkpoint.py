@@ -126,3 +126,9 @@ def test_a_preset_that_cannot_be_fetched_is_one_line(monkeypatch: pytest.MonkeyP
     ) as error:
         open_checkpoint("bert_tiny_en_uncased")
     assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_does_not_go_with_another_backbone(tmp_path: Path) -> None:
+    options = {**TEXT_OPTIONS, "checkpoint": str(hugging_face(tmp_path)), "backbone": "distil_bert"}
+    with pytest.raises(DataError, match=r"checkpoints are of BERT; --set text.backbone=bert"):
+        TextEncoder.resolve_options(options)

@@ -23,6 +23,15 @@ def test_a_step_compiled_by_xla_is_the_same_step(softmax: str) -> None:
     assert_same_weights(plain, compiled, 1e-4)
 
 
+def test_another_backbone_of_keras_nlp_trains_through_its_adapter() -> None:
+    model = small_model.model(small_model.config(text={"backbone": "distil_bert"}))
+    before = dict(weights(model))
+    sgd_step(model, small_model.batch(4, 6), jit=True)
+    changed = {name for name, value in weights(model) if not np.array_equal(value, before[name])}
+    assert any("token_and_position_embedding" in name for name in changed)
+    assert any("transformer_layer_0" in name for name in changed)
+
+
 def test_two_replicas_and_one_with_the_same_global_batch_end_at_the_same_weights(
     two_replicas: tf.distribute.Strategy,
 ) -> None:

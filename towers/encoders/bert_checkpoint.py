@@ -19,6 +19,7 @@ with contextlib.redirect_stdout(io.StringIO()):  # a dependency prints the backe
     import keras_nlp
 
 from tfrecs.errors import DataError
+from towers.encoders.text_backbones import transformer_layers
 
 CONFIG_FILE, VOCABULARY_FILE, WEIGHTS_FILE = "config.json", "vocab.txt", "model.safetensors"
 _PRESET_VOCABULARY = "assets/tokenizer/vocabulary.txt"
@@ -114,11 +115,6 @@ def bert_variables(model: tf.keras.Model) -> dict[str, tf.Variable]:
     return variables
 
 
-def transformer_layers(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
-    """The Transformer layers of a model made of `BertBackbone`'s, the one next to the embeddings first."""
-    return [layer for layer in model.layers if isinstance(layer, keras_nlp.layers.TransformerEncoder)]
-
-
 def assign(model: tf.keras.Model, weights: Mapping[str, np.ndarray], source: str) -> None:
     """Puts weights into a model of the same shape; of positions and segments it takes as many as it has.
 
@@ -188,7 +184,7 @@ def _pooling(folder: Path) -> str | None:
     return known[modes[0]]
 
 
-def _hugging_face_weights(path: Path, layers: int, heads: int) -> dict[str, np.ndarray]:
+def _hugging_face_weights(path: Path, num_layers: int, num_heads: int) -> dict[str, np.ndarray]:
     try:
         tensors = safetensors.numpy.load_file(path)
     except FileNotFoundError as error:
@@ -213,15 +209,15 @@ def _hugging_face_weights(path: Path, layers: int, heads: int) -> dict[str, np.n
 
     weights = {f"{part}_embedding": tensor(f"embeddings.{key}_embeddings.weight") for part, key in _EMBEDDINGS.items()}
     weights |= norm("embedding_norm", "embeddings.LayerNorm")
-    for number in range(layers):
+    for number in range(num_layers):
         source = f"encoder.layer.{number}"
         for part, key in _DENSE.items():
             # A torch layer keeps [out, in].
             kernel, bias = tensor(f"{source}.{key}.weight").T, tensor(f"{source}.{key}.bias")
             if part in ("query", "key", "value"):
-                kernel, bias = kernel.reshape(len(kernel), heads, -1), bias.reshape(heads, -1)
+                kernel, bias = kernel.reshape(len(kernel), num_heads, -1), bias.reshape(num_heads, -1)
             elif part == "attention_output":
-                kernel = kernel.reshape(heads, -1, len(bias))
+                kernel = kernel.reshape(num_heads, -1, len(bias))
             weights |= {f"{number}/{part}/kernel": kernel, f"{number}/{part}/bias": bias}
         weights |= norm(f"{number}/attention_norm", f"{source}.attention.output.LayerNorm")
         weights |= norm(f"{number}/output_norm", f"{source}.output.LayerNorm")

@@ -1,4 +1,4 @@
-"""Text: in-graph WordPiece and a keras-nlp BERT."""
+"""Text: an in-graph tokenizer and a Transformer of keras-nlp."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ with contextlib.redirect_stdout(io.StringIO()):  # a dependency prints the backe
 
 from tfrecs.errors import DataError
 from towers.encoders.base import TextQueryEncoder
-from towers.encoders.bert_checkpoint import assign, open_checkpoint, transformer_layers
+from towers.encoders.bert_checkpoint import assign, open_checkpoint
 from towers.encoders.lora import LowRankDense
+from towers.encoders.text_backbones import BACKBONES, transformer_layers
 
 # tf-keras lists a backbone's attributes when it saves a checkpoint, and warns of two that it itself deprecates.
 warnings.filterwarnings("ignore", r"`(Model\.state_updates|layer\.updates)` will be removed", UserWarning)
@@ -63,22 +64,23 @@ def train_vocabulary(texts: Iterable[str], size: int) -> list[str]:
 
 
 class TextEncoder(TextQueryEncoder):
-    """BERT encoder (Devlin et al., 2019, arXiv:1810.04805), trained from scratch or started from a checkpoint.
+    """A Transformer encoder of keras-nlp, trained from scratch or started from a checkpoint.
 
-    `preprocess`: strings [B] -> token_ids int32 [B, max_tokens], `[CLS] ... [SEP]` and padding 0; the padding mask is
+    `preprocess`: strings [B] -> token_ids int32 [B, max_tokens], start and end token and padding; the padding mask is
     `token_ids != 0`. `call`: token_ids int32 [B, T] -> float [B, hidden_dim]; padding more changes nothing.
 
     Args:
       schema: the feature's row in the manifest.
-      vocabulary: WordPiece tokens, `[PAD]` first.
-      num_layers, num_heads, hidden_dim, intermediate_dim, dropout: the Transformer's shape.
+      vocabulary: lines of the records' vocabulary file; what they mean is the backbone's business. `[PAD]` is the first.
+      backbone: a row of `towers.encoders.text_backbones.BACKBONES`.
+      num_layers, num_heads, hidden_dim, intermediate_dim, dropout: the Transformer's shape, named as by keras-nlp.
       max_tokens: T of an item's text; longer text is cut.
       query_tokens: T of a query.
-      pooling: "mean" over all tokens, `[CLS]` and `[SEP]` too (Reimers and Gurevych, 2019, arXiv:1908.10084), or
-        "cls", the state of `[CLS]`.
-      activation: "gelu", or "gelu_approximate" (by tanh).
+      pooling: "mean" over the tokens that are not padding, or "cls", the state of the first.
+      activation: of the feed-forward layers: "gelu" (exact) or "gelu_approximate" (by tanh).
       lowercase: whether the vocabulary is uncased; then accents are stripped too.
-      checkpoint: whose weights `load_pretrained` reads (see `towers.encoders.bert_checkpoint.open_checkpoint`); None: no one's.
+      checkpoint: whose weights `load_pretrained` reads (see `towers.encoders.bert_checkpoint.open_checkpoint`), for
+        "bert" only; None: random initial weights.
     """
 
     def __init__(
@@ -96,42 +98,37 @@ class TextEncoder(TextQueryEncoder):
         activation: str,
         lowercase: bool,
         checkpoint: str | None,
+        backbone: str = "bert",
         **kwargs: Any,
     ):
         super().__init__(schema, **kwargs)
         self.vocabulary = list(vocabulary)
-        self.options: dict[str, Any] = {
+        shape = {
             "num_layers": num_layers,
             "num_heads": num_heads,
             "hidden_dim": hidden_dim,
             "intermediate_dim": intermediate_dim,
             "dropout": dropout,
+        }
+        self.options: dict[str, Any] = {
+            **shape,
             "max_tokens": max_tokens,
             "query_tokens": query_tokens,
             "pooling": pooling,
             "activation": activation,
             "lowercase": lowercase,
             "checkpoint": checkpoint,
+            "backbone": backbone,
         }
         self.max_tokens = max_tokens
         self.query_tokens = query_tokens
         self.lowercase = lowercase
-        # Lower-cased already (`normalised`), and without its accents where it is.
-        self.tokenizer = keras_nlp.models.BertTokenizer(vocabulary=self.vocabulary, strip_accents=lowercase)
-        backbone = keras_nlp.models.BertBackbone(
-            vocabulary_size=len(self.vocabulary),
-            num_layers=num_layers,
-            num_heads=num_heads,
-            hidden_dim=hidden_dim,
-            intermediate_dim=intermediate_dim,
-            dropout=dropout,
-            max_sequence_length=max(max_tokens, query_tokens),
-            num_segments=1,
+        self.tokenizer = BACKBONES[backbone].tokenizer(self.vocabulary, lowercase)
+        self.backbone = BACKBONES[backbone].model(
+            vocabulary_size=len(self.vocabulary), max_sequence_length=max(max_tokens, query_tokens), **shape
         )
-        for layer in transformer_layers(backbone):  # keras-nlp knows the approximation alone
+        for layer in transformer_layers(self.backbone):  # keras-nlp's models offer one activation each.
             layer._feedforward_intermediate_dense.activation = _ACTIVATIONS[activation]
-        # Without keras-nlp's pooler on [CLS], which was made for pairs of sentences.
-        self.backbone = tf.keras.Model(backbone.input, backbone.output["sequence_output"])
 
     @property
     def output_dim(self) -> int:
@@ -179,9 +176,8 @@ class TextEncoder(TextQueryEncoder):
         return tf.concat([tf.fill([batch, 1], self.tokenizer.cls_token_id), body, last], axis=1)
 
     def states(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        return self.backbone(
-            {"token_ids": inputs, "segment_ids": tf.zeros_like(inputs), "padding_mask": inputs != 0}, training=training
-        )
+        adapter = BACKBONES[self.options["backbone"]]
+        return self.backbone(adapter.inputs(inputs, inputs != 0), training=training)
 
     def pool(self, states: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
         if self.options["pooling"] == "cls":
@@ -204,17 +200,22 @@ class TextEncoder(TextQueryEncoder):
 
     @property
     def token_embedding(self) -> tf.keras.layers.Layer:
-        return self.backbone.get_layer("token_embedding")
+        return BACKBONES[self.options["backbone"]].token_embedding(self.backbone)
 
     @classmethod
     def resolve_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The shape is the checkpoint's.
+        """Take the shape of the checkpoint, where one is named.
 
         Raises:
-          DataError: there is no such checkpoint, or `max_tokens` or `pooling` does not go with it.
+          DataError: there is no such checkpoint, or `backbone`, `max_tokens` or `pooling` does not go with it.
         """
         if options["checkpoint"] is None:
             return dict(options)
+        if options["backbone"] != "bert":
+            raise DataError(
+                f"text.checkpoint={options['checkpoint']}: checkpoints are of BERT; --set text.backbone=bert, or leave "
+                "text.checkpoint away"
+            )
         checkpoint = open_checkpoint(options["checkpoint"])
         longest = max(options["max_tokens"], options["query_tokens"])
         if longest > checkpoint.positions:
