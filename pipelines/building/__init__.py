@@ -1,1 +1,1 @@
-"""building: `triptych build`, with progress and a summary of what went in."""
+"""Builds records: `triptych build`, with progress and a summary."""

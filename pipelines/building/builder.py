@@ -1,4 +1,4 @@
-"""`triptych build`: a data folder -> records."""
+"""`triptych build`: builds records from a data folder, or appends to them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,19 @@ from tfrecs.spec.models import DatasetSpec
 
 @dataclass(frozen=True)
 class BuildJob:
-    """`spec`: a dataset.yaml elsewhere; None: the one in `data`, or what its files suggest. `vocabulary`: a WordPiece
-    vocabulary to take instead of training one. `append`: add what is new to the records at `out`; `resplit`: and split all events anew. `runner`: a
-    Beam runner that makes the shards, with its own `runner_options`; None: this machine makes them."""
+    """What to build.
+
+    Attributes:
+      data: the data folder.
+      out: folder of the records.
+      config: its sections `build` and `text`, and `seed`, are read.
+      spec: a dataset.yaml elsewhere; None: the one in `data`, or what its files suggest.
+      vocabulary: a WordPiece vocabulary to copy instead of training one.
+      append: whether to add what is new to the records at `out`.
+      resplit: whether an append splits all events anew.
+      runner: a Beam runner that writes the shards; None: this machine writes them.
+      runner_options: options of the runner.
+    """
 
     data: Path
     out: Path
@@ -46,10 +56,10 @@ class BuildResult:
 
 
 def run(job: BuildJob) -> BuildResult:
-    """Builds records, or adds to them.
+    """Build records, or append to them.
 
     Raises:
-      TriptychError: what stands in the data folder or its spec cannot be built from.
+      TriptychError: the data folder or its spec cannot be built from.
     """
     if job.resplit and not job.append:
         raise SpecError("--resplit goes with --append; a build without it splits anew anyway")
@@ -95,7 +105,7 @@ def _build(job: BuildJob, spec: DatasetSpec) -> BuildResult:
 
 
 def _vocabulary(job: BuildJob) -> Path | None:
-    """The WordPiece vocabulary to take over: the one given, or that of the pretrained checkpoint to be trained with."""
+    """Return the vocabulary to copy: the one given, or that of the checkpoint that training will start from."""
     checkpoint = job.config.text.checkpoint
     if checkpoint is None:
         return job.vocabulary
@@ -120,7 +130,7 @@ def _append(job: BuildJob, spec: DatasetSpec) -> BuildResult:
             resplit=job.resplit,
             **_settings(job.config.build),
         )
-    say(told(appended, job.out))
+    say(append_summary(appended, job.out))
     return BuildResult(job.out, appended.manifest)
 
 
@@ -137,8 +147,8 @@ def _settings(settings: BuildConfig) -> dict[str, Any]:
     }
 
 
-def told(appended: Appended, out: Path) -> str:
-    """What was added and what was not, in a few lines."""
+def append_summary(appended: Appended, out: Path) -> str:
+    """Describe what was added and what was not, in a few lines."""
     known = (
         f"{appended.known_items:,} items and {appended.known_events:,} interactions were there already and stay as "
         "they are."
@@ -171,21 +181,21 @@ def told(appended: Appended, out: Path) -> str:
 
 
 def _stages(stack: ExitStack) -> Callable[[str, int, int], None]:
-    """One progress bar after another, as the builder goes from stage to stage."""
+    """Return a callback that shows one progress bar after another, as the builder goes from stage to stage."""
     current: dict[str, Advance] = {}
 
-    def tell(stage: str, done: int, total: int) -> None:
+    def report(stage: str, done: int, total: int) -> None:
         if stage not in current:
             stack.close()
             current.clear()
             current[stage] = stack.enter_context(progress(stage, "records", done))
         current[stage](done, total)
 
-    return tell
+    return report
 
 
 def summary(manifest: Manifest, out: Path) -> str:
-    """What was built, and what was not, in a few lines."""
+    """Describe what was built and what was rejected, in a few lines."""
     coverage = ", ".join(f"{name} {share:.1%}" for name, share in manifest.coverage.items()) or "no features"
     splits = ", ".join(f"{name} {split.events:,}" for name, split in manifest.splits.items())
     rejected = sum(manifest.rejected.values())

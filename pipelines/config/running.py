@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -239,13 +239,15 @@ class MonitorConfig(Section):
 
 
 class InspectConfig(Section):
-    """`triptych inspect RECORDS`. `sample`: items that are compared, the first ones; `shown`: items on the page;
-    `likeness`: least cosine of two items in every feature that makes them near-duplicates; `reach`: rows by which a
-    feature may be out of line; `heavy`: events from which on a user is named."""
+    """`triptych inspect RECORDS`. `sample`: number of items that are compared, the first ones; `shown`: items on the page;
+    `min_cosine`: of near-duplicates, in every feature; `reach`: largest shift between features that is looked for, in rows;
+    `heavy`: events above which a user is named."""
+
+    renamed: ClassVar = {"likeness": "min_cosine"}
 
     sample: int = Field(2000, ge=1)
     shown: int = Field(60, ge=0)
-    likeness: float = Field(0.98, gt=0, le=1)
+    min_cosine: float = Field(0.98, gt=0, le=1)
     reach: int = Field(3, ge=1)
     heavy: int = Field(2000, ge=1)
 

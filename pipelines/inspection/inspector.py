@@ -1,4 +1,4 @@
-"""`triptych inspect`: what is in records or in a SavedModel, readable."""
+"""`triptych inspect`: prints what records or a SavedModel hold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ from tfrecs.schema import MANIFEST_FILE, Manifest
 
 @dataclass(frozen=True)
 class InspectJob:
-    """`html`: where the page goes, None: none; for records only."""
+    """What to inspect.
+
+    Attributes:
+      what: folder of records, of a model or of one version of it.
+      config: its section `inspect` is read.
+      html: where to write the page, for records only; None: no page.
+    """
 
     what: Path
     config: Config
@@ -27,10 +33,10 @@ class InspectJob:
 
 
 def run(job: InspectJob) -> None:
-    """Prints a folder of records, a model's folder or one version of it.
+    """Print what a folder of records, a model's folder or one version of it holds.
 
     Raises:
-      DataError: it is none of these.
+      DataError: the path is none of these.
     """
     if (job.what / MANIFEST_FILE).is_file():
         _records(job)
@@ -45,12 +51,15 @@ def run(job: InspectJob) -> None:
 
 def _records(job: InspectJob) -> None:
     from pipelines.inspection.item_page import page
-    from pipelines.inspection.record_warnings import look, read_sample  # TensorFlow, which a SavedModel is told without
+    from pipelines.inspection.record_warnings import (  # TensorFlow, not needed for a SavedModel
+        find_warnings,
+        read_sample,
+    )
 
     manifest = Manifest.load(job.what)
     _counts(manifest, job.what)
     sample = read_sample(job.what, manifest, job.config.inspect.sample)
-    warnings = look(job.what, manifest, sample, job.config.inspect)
+    warnings = find_warnings(job.what, manifest, sample, job.config.inspect)
     for line in warnings:
         say(f"warning: {line}")
     if not warnings:
@@ -79,8 +88,8 @@ def _counts(manifest: Manifest, folder: Path) -> None:
             features.add_row(row.name, row.kind, owner, "" if share is None else f"{share:.1%}", json.dumps(shown))
     console.print(features)
     splits = Table(box=None, header_style="dim")
-    asked = ["with query"] if schema.has_queries else []
-    for header in ("split", "users", "events", *asked, "examples", "shards"):
+    query_header = ["with query"] if schema.has_queries else []
+    for header in ("split", "users", "events", *query_header, "examples", "shards"):
         splits.add_column(header, justify="left" if header == "split" else "right")
     for name, split in manifest.splits.items():
         queries = [f"{split.queries:,}"] if schema.has_queries else []

@@ -1,4 +1,4 @@
-"""Reads what `tfrecs.reading.record_checks` judges out of records, and a sample of items decoded."""
+"""Reads a sample of items and the events of records, and runs `tfrecs.reading.record_checks` over them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,14 @@ from tfrecs.schema import REJECTED_FILE, Manifest
 
 @dataclass(frozen=True)
 class Sample:
-    """The first N items: `ids`, `titles` str; `payloads` serialized feature payloads; decoded `values` [N, ...] and
-    `presence` bool [N, M]."""
+    """The first N items.
+
+    Attributes:
+      ids, titles: of the items.
+      payloads: feature -> serialized payloads of the items that have it.
+      values: feature -> decoded values [N, ...].
+      presence: bool [N, M].
+    """
 
     ids: list[str]
     titles: list[str]
@@ -34,13 +40,14 @@ class Sample:
     presence: np.ndarray
 
     def item(self, row: int) -> tuple[str, str, dict[str, Any]]:
-        """Id, title, and the values that are there."""
-        there = {name: values[row] for at, (name, values) in enumerate(self.values.items()) if self.presence[row, at]}
-        return self.ids[row], self.titles[row], there
+        """Return id, title, and the values that are not missing."""
+        columns = enumerate(self.values.items())
+        present = {name: values[row] for column, (name, values) in columns if self.presence[row, column]}
+        return self.ids[row], self.titles[row], present
 
 
 def read_sample(records: Path, manifest: Manifest, count: int) -> Sample:
-    """Consecutive items, because rows that are out of line show only beside their neighbours."""
+    """Read the first `count` items. They are consecutive, because shifted rows show only beside their neighbours."""
     ids, titles, presences = [], [], []
     payloads: dict[str, list[bytes]] = {name: [] for name in manifest.schema_.modalities}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in manifest.schema_.modalities}
@@ -61,34 +68,34 @@ def read_sample(records: Path, manifest: Manifest, count: int) -> Sample:
     return Sample(ids, titles, payloads, values, np.concatenate(presences))
 
 
-def look(records: Path, manifest: Manifest, sample: Sample, settings: InspectConfig) -> list[str]:
-    """All warnings about records."""
-    says = record_checks.from_manifest(manifest)
+def find_warnings(records: Path, manifest: Manifest, sample: Sample, settings: InspectConfig) -> list[str]:
+    """Run all checks over records and return their warnings, one line each."""
+    warnings = record_checks.from_manifest(manifest)
     for name, payloads in sample.payloads.items():
-        says += record_checks.one_valued(name, payloads)
+        warnings += record_checks.one_valued(name, payloads)
     features = features_for(manifest.schema_.items)
     vectors = {feature.name: feature.descriptor(sample.values[feature.name]) for feature in features}
-    says += record_checks.shifted(vectors, sample.presence, settings.reach)
-    pairs = record_checks.near_duplicates(vectors, sample.presence, settings.likeness)
+    warnings += record_checks.shifted(vectors, sample.presence, settings.reach)
+    pairs = record_checks.near_duplicates(vectors, sample.presence, settings.min_cosine)
     if pairs:
         first = ", ".join(f"{sample.ids[i]} and {sample.ids[j]}" for i, j in pairs[:3])
-        says.append(f"items: near-duplicates, {len(pairs):,} in pairs ({first}); the same item twice?")
+        warnings.append(f"items: near-duplicates, {len(pairs):,} in pairs ({first}); the same item twice?")
     events = stored_events(records, manifest)
-    says += record_checks.heavy_users(Counter(events["user"]), settings.heavy)
-    says += record_checks.ids_off_by_one(sample.ids, list(events["item"].unique()), _unknown_items(records))
+    warnings += record_checks.heavy_users(Counter(events["user"]), settings.heavy)
+    warnings += record_checks.ids_off_by_one(sample.ids, list(events["item"].unique()), _unknown_items(records))
     if manifest.schema_.has_time:
-        says += record_checks.odd_times(events["time"].to_numpy(), int(time.time()))
-    return says
+        warnings += record_checks.odd_times(events["time"].to_numpy(), int(time.time()))
+    return warnings
 
 
 def _unknown_items(records: Path) -> list[str]:
     path = records / REJECTED_FILE
     if not path.is_file():
         return []
-    found = []
+    unknown = []
     for line in path.read_text(encoding="utf-8").split("\n"):
         reject = json.loads(line) if line else {}
         if reject.get("reason") == "interaction with an unknown item":
-            said = re.search(r" is '(.*)'$", reject.get("detail", ""))
-            found.append(said[1] if said else "")
-    return found
+            match = re.search(r" is '(.*)'$", reject.get("detail", ""))
+            unknown.append(match[1] if match else "")
+    return unknown

@@ -1,4 +1,4 @@
-"""New items and new interactions into records that are there, without touching what is there."""
+"""Appends new items and interactions to existing records without changing what they hold."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ from tfrecs.tables.table import is_there
 
 @dataclass(frozen=True)
 class Appended:
-    """`addition` is None where there was nothing new, and then nothing was written.
+    """The result of an append.
 
-    `known_items` and `known_events` of the folder were in the records already and stay as they are; `late` of the new
-    events are older than an event of the same user that the records hold.
+    Attributes:
+      manifest: of the records, afterwards.
+      addition: None where nothing was new; then nothing was written.
+      known_items, known_events: how many of the folder the records held already; these stay as they are.
+      late: how many new events are older than an event of the same user in the records.
     """
 
     manifest: Manifest
@@ -57,23 +60,23 @@ def append(
     progress: Progress | None,
     resplit: bool = False,
 ) -> Appended:
-    """Adds what is new in a data folder: items whose ids the records do not know, and interactions they do not hold.
+    """Add what is new in a data folder: items with unknown ids, and interactions that the records do not hold.
 
-    The folder may be the one the records were built from, grown, or one with the new rows alone; either of the tables
-    of items and interactions may be absent. Existing shards, the positions of their items, the vocabulary and every
-    parameter of the schema stay as they are.
+    The folder may be the grown one that the records were built from, or one with the new rows only; the table of items
+    or of interactions may be absent. Existing shards, the positions of their items, the vocabulary and all parameters of
+    the schema stay as they are.
 
-    A new event goes to the split that the records' own split times give it, so that train stays before valid and
-    valid before test: what is newer than the first test event is test. Its Example holds the user's earlier events, old
-    and new, as history (`is_target` 0). Existing Examples are not changed, so they lack events that arrive late. An
-    event is known if the records hold one of the same user, item and time.
+    A new event goes to the split that the split times of the records give it: an event newer than the first test event is
+    test. Its Example holds the user's earlier events, old and new, as history (`is_target` 0). Existing Examples are not
+    changed and so lack events that arrive late. An event is known if the records hold one of the same user, item and time.
 
-    With `resplit` all events, old and new, are split as a build of all of them would: what was test becomes training.
-    The interactions' shards are then written anew and the old ones removed, so nothing may read them meanwhile; items,
-    their positions, vocabulary and schema stay, and a model that was trained on the records can be continued.
+    With `resplit` all events, old and new, are split as a build of all of them would split them: former test events become
+    training events. The shards of interactions are then written anew and the old ones removed, so nothing may read them
+    meanwhile; items, their positions, vocabulary and schema stay, and training can continue from a model of the records.
 
     Args:
-      now: UTC, ISO-8601, for the history.
+      now: UTC, ISO-8601, for the history of the manifest.
+      resplit: whether to split all events anew.
       Others: as of `tfrecs.build.builder.build`.
 
     Raises:
@@ -81,14 +84,14 @@ def append(
         `resplit` of a split that is a column of the table.
       TooManyRejectsError: more than `max_bad` of what is new was rejected; nothing was added.
     """
-    tell = progress or (lambda stage, done, total: None)
+    report = progress or (lambda stage, done, total: None)
     out = Path(os.path.abspath(out))
     Manifest.load(out)
     with work_folder(out) as work:
-        manifest = Manifest.load(out)  # Again: another append may have ended before this one got its turn.
+        manifest = Manifest.load(out)  # Again: another append may have finished in between.
         shard_paths(out, _all_shards(manifest))
         check_spec(spec, manifest, kind_options)
-        tell("read", 0, 1)
+        report("read", 0, 1)
         rejects, known = Rejects(), Counter[str]()
         old_ids = stored_item_ids(out, manifest)
         items = new_items(spec, data, manifest, old_ids, rejects, known)
@@ -97,7 +100,7 @@ def append(
         old = stored_events(out, manifest)
         new = new_events(spec, data, manifest, old, ids, rejects, known)
         users = _users(spec, data, manifest, kind_options, rejects)
-        tell("read", 1, 1)
+        report("read", 1, 1)
         counted = (known_items, known.total() - known_items, count_late(old, new))
         if items is None and not len(new) and not resplit:
             return Appended(manifest, None, *counted)
@@ -107,7 +110,7 @@ def append(
         finished: list[FinishedShard] = []
         if items is not None:
             shards = item_shards(items, f"items-{prefix}", items_per_shard)
-            finished = make_items(work, shards, workers, len(items.ids) >= processes_from, rejects, tell)
+            finished = make_items(work, shards, workers, len(items.ids) >= processes_from, rejects, report)
         payloads = UserPayloads(features_for(manifest.schema_.users), users, workers, rejects)
         payloads.add(stored_user_payloads(out, manifest, {user for user in merged.user_ids if user not in payloads}))
         columns = example_columns(merged.frame, manifest.schema_)
@@ -116,7 +119,7 @@ def append(
             pending = window_shards(
                 f"{split}-{prefix}", windows, merged.user_ids, columns, payloads, examples_per_shard, merged.new
             )
-            made[split] = make_windows(work, split, pending, len(windows), tell) if windows else []
+            made[split] = make_windows(work, split, pending, len(windows), report) if windows else []
         listed = _listed(out, manifest)
         fresh = _unlisted(rejects, set(listed), known)
         fresh.enforce(max_bad)
@@ -126,7 +129,7 @@ def append(
             (work.records / name).replace(out / name)
         lines = [*listed, *(reject.line_of_json() for reject in fresh)]
         replace_file(out / REJECTED_FILE, "".join(f"{line}\n" for line in lines))
-        replace_file(out / MANIFEST_FILE, grown.to_json())  # Last: until then, readers see what was there before.
+        replace_file(out / MANIFEST_FILE, grown.to_json())  # Last: until then, readers see the former state.
         for name in files_of(manifest) - files_of(grown):
             (out / name).unlink()
     return Appended(grown, grown.history[-1], *counted)
@@ -146,13 +149,13 @@ def _users(
 
 
 def _listed(out: Path, manifest: Manifest) -> list[str]:
-    """The lines of `rejected.jsonl` that the manifest counts; an append that was killed may have added others."""
+    """Return the lines of `rejected.jsonl` that the manifest counts; a killed append may have added others."""
     count = sum(manifest.rejected.values()) + sum(manifest.used_in_part.values())
     return (out / REJECTED_FILE).read_text(encoding="utf-8").split("\n")[:count] if count else []
 
 
 def _unlisted(rejects: Rejects, listed: set[str], known: Mapping[str, int]) -> Rejects:
-    """What is new among the rejects, beside how many new rows and values were looked at."""
+    """Return the rejects that are not listed yet, with the number of new rows and values examined."""
     fresh, repeated = [], Counter[str]()
     for reject in rejects:
         if reject.line_of_json() in listed:

@@ -1,4 +1,4 @@
-"""The manifest of records that something is appended to: what may be, and what it says afterwards."""
+"""Checks whether records can be appended to with a spec, and computes their manifest afterwards."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ KindOptions = Mapping[str, Mapping[str, Any]]
 
 
 def check_spec(spec: DatasetSpec, manifest: Manifest, kind_options: KindOptions) -> None:
-    """Raises DataError where the spec would make other records than these."""
+    """Refuse a spec that would make records of another form. Raises DataError."""
     schema = manifest.schema_
 
-    def refuse(what: str, there: object, given: object) -> None:
-        if there != given:
+    def refuse(what: str, stored: object, given: object) -> None:
+        if stored != given:
             raise DataError(
-                f"append: {what} of the records: {there}; of the spec: {given}; make them equal or build anew"
+                f"append: {what} of the records: {stored}; of the spec: {given}; make them equal or build anew"
             )
 
     refuse("name", manifest.name, spec.name)
@@ -59,7 +59,7 @@ def check_spec(spec: DatasetSpec, manifest: Manifest, kind_options: KindOptions)
 
 
 def _check_options(feature: FeatureSchema, spec: FeatureSpec, kind_options: KindOptions, refuse: Any) -> None:
-    """Media kinds are what their options say; other kinds keep what they once collected from all values."""
+    """Compare the options of file kinds; other kinds keep the parameters that the build collected from all values."""
     if row(feature.kind).from_file:
         given = {**kind_options.get(spec.kind, {}), **spec.options}
         refuse(f"options of feature {feature.name}", feature.params, given)
@@ -76,10 +76,18 @@ def updated_manifest(
     now: str,
     action: Action,
 ) -> Manifest:
-    """Args:
-    ids: of all items.
-    events: all of them, each with its split.
-    made: split -> shards that come to those that are there or, of a resplit, take their place.
+    """Compute the manifest after an append.
+
+    Args:
+      manifest: before.
+      out: the records.
+      ids: of all items.
+      items: the new shards of items.
+      events: all events, each with its split.
+      made: split -> new shards, which are added to the existing ones or, in a resplit, replace them.
+      rejects: of the append.
+      now: UTC, ISO-8601.
+      action: "append" or "resplit".
     """
     present = Counter({name: round(share * manifest.items) for name, share in manifest.coverage.items()})
     for shard in items:
@@ -101,7 +109,7 @@ def updated_manifest(
         users=events["user"].nunique() - manifest.users,
         events={name: split.events - manifest.splits[name].events for name, split in splits.items()},
         shards=tuple(
-            info.name for info in (*(one.info for one in items), *(i for part in made.values() for i in part))
+            info.name for info in (*(shard.info for shard in items), *(i for part in made.values() for i in part))
         ),
         versions=versions(),
     )
@@ -138,7 +146,7 @@ def _updated_split(
 
 
 def _dated(manifest: Manifest, out: Path) -> tuple[Addition, ...]:
-    """The history so far; the build's own entry gets the time at which its manifest was written."""
+    """Return the history so far. The entry of the build gets the time at which its manifest was written."""
     written = datetime.fromtimestamp(int((out / MANIFEST_FILE).stat().st_mtime), timezone.utc).isoformat()
     first = Addition(
         action="build",

@@ -1,4 +1,4 @@
-"""What is new in a data folder beside records that are there: items, events, and the windows these come in."""
+"""Finds what is new in a data folder compared with existing records: items, events, and the windows for them."""
 
 from __future__ import annotations
 
@@ -25,16 +25,31 @@ from tfrecs.tables.table import is_there, read_table
 def new_items(
     spec: DatasetSpec, data: Path, manifest: Manifest, old_ids: Sequence[str], rejects: Rejects, known: Counter[str]
 ) -> Entities | None:
+    """Read the items that the records do not hold.
+
+    Args:
+      spec, data: of the data set.
+      manifest: of the records.
+      old_ids: item ids of the records.
+      rejects: takes rows and values that cannot be used.
+      known: counts, per file, the rows that the records hold already.
+
+    Returns:
+      None where there are none, or no table of items.
+
+    Raises:
+      DataError: `data` has neither items nor interactions, or its table cannot be read.
+    """
     source = spec.items
     if not is_there(data, source.file):
         if not is_there(data, spec.interactions.file):
             raise DataError(f"{data}: neither {source.file} nor {spec.interactions.file} is there; name a data folder")
         return None
-    found = read_entities(data, "item", source, source.title, {}, rejects, manifest.schema_.items)
-    there = set(old_ids)
-    known.update(str(file) for file, item in zip(found.table.files, found.ids, strict=True) if item in there)
-    new = [position for position, item in enumerate(found.ids) if item not in there]
-    return found.part(new) if new else None
+    entities = read_entities(data, "item", source, source.title, {}, rejects, manifest.schema_.items)
+    old = set(old_ids)
+    known.update(str(file) for file, item in zip(entities.table.files, entities.ids, strict=True) if item in old)
+    new = [position for position, item in enumerate(entities.ids) if item not in old]
+    return entities.part(new) if new else None
 
 
 def new_events(
@@ -46,7 +61,13 @@ def new_events(
     rejects: Rejects,
     known: Counter[str],
 ) -> pd.DataFrame:
-    """Those that the records do not hold, oldest first; with their split where the table gives it."""
+    """Return the events that the records do not hold, oldest first; with their split where the table gives it.
+
+    Arguments as of `new_items`; `old`: events of the records, `ids`: all item ids, old and new.
+
+    Raises:
+      DataError: the events have no times.
+    """
     if not is_there(data, spec.interactions.file):
         return old.iloc[:0]
     table = read_table(data, spec.interactions.file, interaction_columns(spec), rejects, spec.interactions.encoding)
@@ -59,29 +80,33 @@ def new_events(
         return old.iloc[:0]
     if not manifest.schema_.has_time:
         raise DataError(
-            f"{_told(spec, frame)} without times: their place in a history is unknown; build anew, or append items alone"
+            f"{_describe(spec, frame)} without times: their place in a history is unknown; build anew, or append items alone"
         )
     return frame.sort_values("time", kind="stable").reset_index(drop=True)
 
 
 def with_splits(new: pd.DataFrame, spec: DatasetSpec, manifest: Manifest) -> pd.DataFrame:
-    """New events with the split that the records' own split times give them, where no column of theirs says it."""
+    """Assign new events to splits by the split times of the records, unless a column of the table says the split.
+
+    Raises:
+      DataError: the split is leave-last-out.
+    """
     if not len(new) or isinstance(spec.effective_split, ColumnSplit):
         return new
     if isinstance(spec.effective_split, LeaveLastSplit):
         raise DataError(
-            f"{_told(spec, new)}, but the records' split is leave-last-out: a user's new last event would make the former "
+            f"{_describe(spec, new)}, but the records' split is leave-last-out: a user's new last event would make the former "
             "one a training event, in a shard that must not change; add --resplit, build anew, or append items alone"
         )
     return new.assign(split=_by_split_times(new["time"].to_numpy(), manifest))
 
 
-def _told(spec: DatasetSpec, new: pd.DataFrame) -> str:
+def _describe(spec: DatasetSpec, new: pd.DataFrame) -> str:
     return f"{spec.interactions.file}: {len(new):,} new interactions"
 
 
 def _contained(frame: pd.DataFrame, old: pd.DataFrame) -> np.ndarray:
-    """bool [n]: an equal event is in `old`; an event that occurs twice is known only if it was there twice."""
+    """Mark the events that `old` holds, bool [n]. An event that occurs twice is known only if `old` has it twice."""
     keys = ["user", "item", "time"]
     left, right = (part[keys].assign(n=part.groupby(keys, sort=False).cumcount()) for part in (frame, old))
     return pd.MultiIndex.from_frame(left.astype({"user": object, "item": object})).isin(
@@ -90,7 +115,7 @@ def _contained(frame: pd.DataFrame, old: pd.DataFrame) -> np.ndarray:
 
 
 def _by_split_times(times: np.ndarray, manifest: Manifest) -> np.ndarray:
-    """Splits int8 [n] by the first moments of the records' valid and test."""
+    """Return splits, int8 [n], by the first times of valid and test in the records."""
     splits = np.full(len(times), TRAIN, np.int8)
     for code in (VALID, TEST):
         first = manifest.splits[SPLITS[code]].first_time
@@ -100,13 +125,14 @@ def _by_split_times(times: np.ndarray, manifest: Manifest) -> np.ndarray:
 
 
 def count_late(old: pd.DataFrame, new: pd.DataFrame) -> int:
+    """Count the new events that are older than the last old event of their user."""
     last = old.groupby("user")["time"].max()
     return int((new["time"] < new["user"].map(last)).sum())
 
 
 @dataclass(frozen=True)
 class Merged:
-    """Events sorted as in a build, all those of every user who has new ones; `new` bool [n] says which are new."""
+    """Old and new events of every user who has new ones, sorted as in a build; `new` bool [n] marks the new ones."""
 
     frame: pd.DataFrame
     user_ids: tuple[str, ...]
@@ -114,20 +140,22 @@ class Merged:
     new: np.ndarray
 
     def windows(self, window: int, overlap: int) -> dict[str, list[Window]]:
-        """The windows that have a new target, cut behind the last one."""
+        """Plan the windows that have a new target, each cut after its last one."""
         planned = plan_windows(self.users, self.frame["split"].to_numpy(), window=window, overlap=overlap)
         result: dict[str, list[Window]] = {}
         for split, windows in planned.items():
             result[split] = []
-            for one in windows:
-                targets = one.targets + np.flatnonzero(self.new[one.targets : one.stop])
+            for planned_window in windows:
+                first, stop = planned_window.targets, planned_window.stop
+                targets = first + np.flatnonzero(self.new[first:stop])
                 if len(targets):
-                    result[split].append(Window(one.user, one.start, int(targets[0]), int(targets[-1]) + 1))
+                    new_window = (planned_window.start, int(targets[0]), int(targets[-1]) + 1)
+                    result[split].append(Window(planned_window.user, *new_window))
         return result
 
 
 def split_anew(old: pd.DataFrame, new: pd.DataFrame, spec: DatasetSpec, ids: Sequence[str]) -> Merged:
-    """All events, split as a build of all of them would; each of them is a new target.
+    """Split all events as a build of all of them would; every event counts as new.
 
     Raises:
       DataError: the split is a column of the table, so that there is nothing to split anew.
@@ -144,6 +172,7 @@ def split_anew(old: pd.DataFrame, new: pd.DataFrame, spec: DatasetSpec, ids: Seq
 
 
 def merge(old: pd.DataFrame, new: pd.DataFrame) -> Merged:
+    """Join new events with the old events of the same users."""
     old = old[old["user"].isin(set(new["user"]))]
     frame = pd.concat([old, new], ignore_index=True) if len(new) else old
     is_new = np.arange(len(frame)) >= len(old)

@@ -1,8 +1,8 @@
-"""Shards made by an Apache Beam pipeline: the same shards, on as many machines as its runner has.
+"""Writes shards with an Apache Beam pipeline, on as many machines as its runner has.
 
-What each shard is made of lies as a file in the work folder, and only the names of these files go through the pipeline:
-a pipeline's own graph must stay small (Dataflow takes 10 MB). Workers therefore must see the data folder and the
-records under the same paths, on a file system that they share.
+The content of each shard is pickled to a file in the work folder, and only the names of these files go through the
+pipeline, because a pipeline's own graph must stay small (Dataflow takes 10 MB). Workers therefore must see the data
+folder and the records under the same paths, on a shared file system.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from tfrecs.build.encoding import encoder
-from tfrecs.errors import DataError, SpecError
 from tfrecs.build.shards import ItemShard, WindowShard
 from tfrecs.build.work_folder import WorkFolder
+from tfrecs.errors import DataError, SpecError
 
 _REMEDY = "pip install 'apache-beam' as README says, or leave --runner away to build on this machine"
 
@@ -25,17 +25,17 @@ _REMEDY = "pip install 'apache-beam' as README says, or leave --runner away to b
 def make_with_beam(
     work: WorkFolder, shards: Sequence[ItemShard | WindowShard], *, runner: str, options: Sequence[str]
 ) -> None:
-    """Makes those of the shards that are not finished yet; afterwards all are.
+    """Write the shards that are not complete yet.
 
     Args:
       work: of the build.
-      shards: what to make.
-      runner: name of a Beam runner, say DirectRunner, FlinkRunner, DataflowRunner.
-      options: the runner's own, as on a command line.
+      shards: of the build.
+      runner: name of a Beam runner, such as DirectRunner, FlinkRunner or DataflowRunner.
+      options: options of the runner, as on a command line.
 
     Raises:
-      SpecError: Beam is not installed, or knows no such runner.
-      DataError: the pipeline ended, but shards are missing where this process looks for them.
+      SpecError: Beam is not installed, or has no such runner.
+      DataError: the pipeline ended, but this process cannot see all shards.
     """
     try:
         import apache_beam as beam
@@ -69,7 +69,7 @@ def make_with_beam(
 
 
 def make_task(folder: str, name: str) -> str:
-    """What a worker does: makes one shard, in one thread. Doing it twice at a time, as runners may, does no harm."""
+    """Write one shard, in one thread; runs on a worker. Runners may run a task twice at a time, which does no harm."""
     work = WorkFolder(Path(folder))
     shard, key = pickle.loads((work.folder / "tasks" / name).read_bytes())
     with tempfile.TemporaryDirectory(dir=folder) as apart:

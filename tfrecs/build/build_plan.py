@@ -1,4 +1,4 @@
-"""What a build will write, decided from the tables alone."""
+"""Plan of a build: everything that the tables alone decide, before a media file is opened."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from tfrecs.build.feature_table import Entities, media_path, read_entities
 from tfrecs.build.events import SplitEvents, arrange, example_columns
+from tfrecs.build.feature_table import Entities, media_path, read_entities
 from tfrecs.build.interactions import clean_events, context_schemas, interaction_columns, label_schemas, mean_and_std
+from tfrecs.build.windows import Window, plan_windows
 from tfrecs.rejects import Rejects
 from tfrecs.schema import Schema
 from tfrecs.spec.models import DatasetSpec
 from tfrecs.tables.table import read_table
-from tfrecs.build.windows import Window, plan_windows
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class BuildPlan:
 
     @property
     def entities(self) -> list[Entities]:
-        """Items and users."""
+        """Items, and users where they have features."""
         return [part for part in (self.items, self.users) if part is not None]
 
     @cached_property
@@ -63,8 +63,7 @@ def plan_build(
     kind_options: Mapping[str, Mapping[str, Any]],
     rejects: Rejects,
 ) -> BuildPlan:
-    """Reads the tables and decides what goes where; media files are not opened. Arguments and errors:
-    see `tfrecs.build.builder.build`."""
+    """Read the tables and plan the records. Arguments and errors as of `tfrecs.build.builder.build`."""
     oracle = media_path(data, spec.oracle) if spec.oracle else None
     items = read_entities(data, "item", spec.items, spec.items.title, kind_options, rejects)
     users = read_entities(data, "user", spec.users, None, kind_options, rejects) if spec.users else None

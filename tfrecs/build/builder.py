@@ -1,4 +1,4 @@
-"""From a data folder and its spec to records: the whole of it, or nothing."""
+"""Builds records from a data folder and its spec, completely or not at all."""
 
 from __future__ import annotations
 
@@ -10,10 +10,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfrecs.errors import DataError
-from tfrecs.build.events import protocol, split_facts, train_counts
-from tfrecs.build.shard_writer import Progress, UserPayloads, item_shards, make_items, make_windows, window_shards, write_vocabulary
 from tfrecs.build.build_plan import BuildPlan, plan_build
+from tfrecs.build.events import protocol, split_facts, train_counts
+from tfrecs.build.shard_writer import (
+    Progress,
+    UserPayloads,
+    item_shards,
+    make_items,
+    make_windows,
+    window_shards,
+    write_vocabulary,
+)
+from tfrecs.build.shards import ItemShard, WindowShard, versions
+from tfrecs.build.work_folder import FinishedShard, WorkFolder, replace_folder, work_folder
+from tfrecs.errors import DataError
 from tfrecs.rejects import Rejects
 from tfrecs.schema import (
     MANIFEST_FILE,
@@ -23,9 +33,7 @@ from tfrecs.schema import (
     SplitInfo,
     files_of,
 )
-from tfrecs.build.shards import ItemShard, WindowShard, versions
 from tfrecs.spec.models import DatasetSpec
-from tfrecs.build.work_folder import FinishedShard, WorkFolder, replace_folder, work_folder
 
 Elsewhere = Callable[[WorkFolder, Sequence[ItemShard | WindowShard]], None]
 
@@ -50,53 +58,53 @@ def build(
     progress: Progress | None,
     elsewhere: Elsewhere | None = None,
 ) -> Manifest:
-    """Builds the records of a data folder.
+    """Build the records of a data folder.
 
-    Everything is written to a hidden folder beside `out` that takes its place when it is whole; whatever ends the
-    build earlier leaves `out` as it was. Same input, spec and seed: byte-identical files, for any number of workers.
+    Everything is written to a hidden folder beside `out`, which replaces `out` when it is complete; a build that ends
+    earlier leaves `out` unchanged. The same input, spec and seed give byte-identical files, for any number of workers.
 
-    After a mistake in the data nothing is left of the hidden folder. After a kill it stays, and the next build to `out`
-    keeps each of its shards that is whole and that it would itself make of the same things.
+    After a mistake in the data the hidden folder is removed. After a kill it stays, and the next build to `out` keeps
+    each of its complete shards that it would itself write with the same content.
 
     Args:
-      spec: what is where in `data`.
+      spec: of the data set.
       data: the data folder; never written to.
-      out: the records. Replaced if it already holds records, refused if it holds anything else.
-      seed: chooses the cold items.
+      out: folder of the records. Replaced if it holds records, refused if it holds anything else.
+      seed: of the choice of cold items.
       max_bad: share of rows and values, in [0, 1], above which rejects end the build.
-      window: most events in a training Example.
-      overlap: events that a user's next training Example repeats as history.
+      window: largest number of events in a training Example.
+      overlap: number of events that a user's next training Example repeats as history.
       items_per_shard: items in one file.
       examples_per_shard: user windows in one file.
-      kind_options: kind -> its options where the spec gives none.
-      train_vocabulary: texts of all items and users -> WordPiece vocabulary, one token each.
-      vocabulary_key: names what else than the texts that depends on; a build that goes on trusts it.
-      vocabulary_file: a vocabulary to take instead.
-      workers: processes or threads that encode.
-      processes_from: items from which on they are processes, which take seconds to start, and not threads.
-      progress: called with (stage, done, total); the first word of a stage says what an earlier build has done.
-      elsewhere: makes shards on other machines (see `tfrecs.build.beam`); None: all are made here.
+      kind_options: kind -> default options.
+      train_vocabulary: texts of all items and users -> tokens of the vocabulary; None: write none.
+      vocabulary_key: names what else than the texts the vocabulary depends on, so that a resumed build can keep it.
+      vocabulary_file: a vocabulary to copy instead of training one.
+      workers: number of processes or threads that encode.
+      processes_from: number of items from which on workers are processes, which take seconds to start.
+      progress: called with (stage, done, total); the first `done` of a stage counts what an earlier build has completed.
+      elsewhere: writes shards on other machines (see `tfrecs.build.beam`); None: all are written here.
 
     Raises:
-      DataError: a table, column or file that must be there is not, or nothing is left to learn from.
-      SpecError: an option of a kind is not understood.
+      DataError: a required table, column or file does not exist, or no training event is left.
+      SpecError: an option of a kind is unknown or wrong.
       TooManyRejectsError: more than `max_bad` was rejected.
     """
-    tell = progress or (lambda stage, done, total: None)
+    report = progress or (lambda stage, done, total: None)
     out = Path(os.path.abspath(out))
     check_out(out)
     rejects = Rejects()
-    tell("read", 0, 1)
+    report("read", 0, 1)
     check_vocabulary(vocabulary_file)
     plan = plan_build(spec, data, seed=seed, window=window, overlap=overlap, kind_options=kind_options, rejects=rejects)
-    tell("read", 1, 1)
+    report("read", 1, 1)
     with work_folder(out) as work:
-        write_vocabulary(work, plan.entities, train_vocabulary, vocabulary_key, vocabulary_file, tell)
+        write_vocabulary(work, plan.entities, train_vocabulary, vocabulary_key, vocabulary_file, report)
         processes = len(plan.items.ids) >= processes_from
         shards = item_shards(plan.items, "items", items_per_shard)
         if elsewhere is not None:
             elsewhere(work, shards)
-        items = make_items(work, shards, workers, processes, rejects, tell)
+        items = make_items(work, shards, workers, processes, rejects, report)
         payloads = UserPayloads(plan.users.features if plan.users else (), plan.users, workers, rejects)
         pending = {
             split: window_shards(split, several, plan.events.user_ids, plan.columns, payloads, examples_per_shard)
@@ -107,7 +115,7 @@ def build(
             elsewhere(work, [shard for several in listed.values() for shard in several])
             pending = {split: iter(several) for split, several in listed.items()}
         splits = {
-            split: make_windows(work, split, several, len(plan.windows[split]), tell)
+            split: make_windows(work, split, several, len(plan.windows[split]), report)
             for split, several in pending.items()
         }
         manifest = complete(work.records, plan, items, splits, rejects, seed=seed, max_bad=max_bad)
@@ -117,7 +125,7 @@ def build(
 
 
 def check_out(out: Path) -> None:
-    """Raises DataError where records may not be written to `out`."""
+    """Refuse a path to which records may not be written. Raises DataError."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file; name a folder for the records")
     if out.is_dir() and any(out.iterdir()) and not _is_manifest(out / MANIFEST_FILE):
@@ -125,16 +133,16 @@ def check_out(out: Path) -> None:
 
 
 def _is_manifest(path: Path) -> bool:
-    """Of any version of ours: older records may be built anew."""
+    """Whether a file is a manifest of any version: records of an older version may be replaced."""
     try:
-        said = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return False
-    return isinstance(said, dict) and {"format_version", "item_shards", "splits"} <= said.keys()
+    return isinstance(content, dict) and {"format_version", "item_shards", "splits"} <= content.keys()
 
 
 def check_vocabulary(file: Path | None) -> None:
-    """Raises DataError where the vocabulary that was named is not there."""
+    """Refuse a vocabulary file that does not exist. Raises DataError."""
     if file is not None and not file.is_file():
         raise DataError(f"{file}: no such vocabulary file")
 
@@ -149,7 +157,7 @@ def complete(
     seed: int,
     max_bad: float,
 ) -> Manifest:
-    """Writes everything but the shards and the vocabulary, once these are there.
+    """Write everything except the shards and the vocabulary: rejects, oracle and manifest.
 
     Raises:
       TooManyRejectsError: more than `max_bad` was rejected.

@@ -1,4 +1,4 @@
-"""Encoding the features of items or users on several processes or threads, in order and with bounded memory."""
+"""Encodes the features of items or users on several processes or threads, in order and with bounded memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,13 @@ Rows = list[list[Any]]
 
 @dataclass(frozen=True)
 class Encoded:
-    """`payload` None: the value is missing, or was refused for the reason in `fault`; `notes`: it was used in part."""
+    """The result for one value.
+
+    Attributes:
+      payload: None where the value is missing or was refused.
+      fault: why it was refused, or None.
+      notes: in what respect it could be used in part only.
+    """
 
     payload: tf.train.Feature | None
     fault: str | None = None
@@ -46,16 +52,16 @@ Encode = Callable[[Entities, Rejects], Iterator[dict[str, tf.train.Feature]]]
 
 @contextmanager
 def encoder(features: Sequence[Feature], *, workers: int, processes: bool) -> Iterator[Encode]:
-    """Yields a function that encodes entities with those features: payloads by feature name, in order.
+    """Provide a function that encodes entities: (entities, rejects) -> payloads by feature name, in order.
 
-    A value that its kind refuses is rejected, and its payload is that of a missing one. Equal values in, equal
-    bytes out, for any number of workers of either sort.
+    A value that its kind refuses is rejected and gets the payload of a missing one. The bytes do not depend on the
+    number or sort of the workers.
 
     Args:
-      features: of all entities that will be given.
-      workers: how many encode at a time.
-      processes: processes, which take seconds to start, or else threads, of which one at a time runs Python. The
-        processes are spawned, not forked, because TensorFlow's threads do not survive a fork.
+      features: of all entities that will be encoded.
+      workers: number of workers.
+      processes: whether workers are processes, which take seconds to start, instead of threads, of which only one at a
+        time runs Python. Processes are spawned, because TensorFlow's threads do not survive a fork.
 
     Raises:
       DataError: (from the function) a process was ended from outside.
@@ -81,7 +87,7 @@ def _ended(pool: Executor) -> Iterator[Executor]:
 
 
 def encode_rows(features: Sequence[Feature], rows: Rows) -> list[list[Encoded]]:
-    """Raw values [rows][features] -> what became of each."""
+    """Encode raw values [rows][features]."""
     return [[_encode(feature, value) for feature, value in zip(features, row, strict=True)] for row in rows]
 
 
@@ -98,7 +104,7 @@ def _start_process(features: tuple[Feature, ...]) -> None:
 
 
 def _end_with(sentinel: int) -> None:
-    """A parent that is killed cannot end its workers, which would wait for work for ever."""
+    """End this worker with its parent: a parent that is killed cannot end its workers, which would wait for ever."""
     wait([sentinel])
     os._exit(1)
 
@@ -133,11 +139,13 @@ def _encode_all(
     )
     position = 0
     try:
-        for several in _in_order(function, batches, pool, workers):
-            for row in several:
-                named = {feature.name: one for feature, one in zip(features, row, strict=True)}
-                _tell(entities, position, named, rejects)
-                yield {name: missing[name] if one.payload is None else one.payload for name, one in named.items()}
+        for rows in _in_order(function, batches, pool, workers):
+            for row in rows:
+                encoded = {feature.name: value for feature, value in zip(features, row, strict=True)}
+                _report(entities, position, encoded, rejects)
+                yield {
+                    name: missing[name] if value.payload is None else value.payload for name, value in encoded.items()
+                }
                 position += 1
     except BrokenProcessPool as error:
         raise DataError(
@@ -147,27 +155,27 @@ def _encode_all(
 
 
 def _plain(value: Any) -> Any:
-    """A row of a memory-mapped matrix as an array of its own, so that it can be sent."""
+    """Copy a row of a memory-mapped matrix, so that it can be sent to another process."""
     return np.array(value) if isinstance(value, np.memmap) else value
 
 
-def _tell(entities: Entities, position: int, several: Mapping[str, Encoded], rejects: Rejects) -> None:
-    for name, one in several.items():
-        place: dict[str, Any] = {"id": entities.ids[position], "feature": name}
-        if one.payload is not None or one.fault is not None:
+def _report(entities: Entities, position: int, encoded: Mapping[str, Encoded], rejects: Rejects) -> None:
+    for name, value in encoded.items():
+        source: dict[str, Any] = {"id": entities.ids[position], "feature": name}
+        if value.payload is not None or value.fault is not None:
             rejects.seen(f"{entities.table.files[position]} {name}", 1)
-        if one.fault is not None:
+        if value.fault is not None:
             reason = f"{name}: cannot be encoded"
-            rejects.add(entities.table.rejected(position, reason, detail=one.fault, **place))
-        for note in one.notes:
+            rejects.add(entities.table.rejected(position, reason, detail=value.fault, **source))
+        for note in value.notes:
             reason = f"{name}: used in part"
-            rejects.add(entities.table.rejected(position, reason, detail=note, kept=True, **place))
+            rejects.add(entities.table.rejected(position, reason, detail=note, kept=True, **source))
 
 
 def _in_order(
     function: Callable[[Rows], list[list[Encoded]]], batches: Iterator[Rows], pool: Executor | None, workers: int
 ) -> Iterator[list[list[Encoded]]]:
-    """`function(batch)` in the order of the batches, with a bounded number of results waiting."""
+    """Yield `function(batch)` in the order of the batches, with a bounded number of results in memory."""
     if pool is None:
         yield from map(function, batches)
         return

@@ -1,4 +1,4 @@
-"""Clean events, sorted and split: what the windows are cut from and what the manifest counts."""
+"""Sorts and splits clean events, and derives from them what Examples and manifest hold."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tfrecs.build.splits import TRAIN, choose_cold_items, chronological, split_by_time, split_leave_last
+from tfrecs.build.windows import Window
 from tfrecs.errors import DataError
 from tfrecs.schema import SPLITS, Schema
 from tfrecs.spec.models import ColumnSplit, DatasetSpec, TimeSplit
-from tfrecs.build.splits import TRAIN, choose_cold_items, chronological, split_by_time, split_leave_last
-from tfrecs.build.windows import Window
 
 
 @dataclass(frozen=True)
 class SplitEvents:
-    """Attributes:
-    frame: the columns of `clean_events` and `split` (int8): users in the order of their ids, splits ascending within
-      a user, events of a split oldest first.
-    user_ids: code -> user id, ascending.
-    users: user codes [n].
-    cold_items: items whose training events were taken out.
-    dropped: how many events that were.
+    """Sorted events with their splits.
+
+    Attributes:
+      frame: the columns of `clean_events` and `split` (int8): users in the order of their ids, splits ascending within
+        a user, events of a split oldest first.
+      user_ids: user code -> user id, ascending.
+      users: user code of each event, int [n].
+      cold_items: number of items whose training events were removed.
+      dropped: number of training events removed with them.
     """
 
     frame: pd.DataFrame
@@ -40,13 +42,13 @@ class SplitEvents:
 
 
 def arrange(frame: pd.DataFrame, spec: DatasetSpec, item_ids: Sequence[str], seed: int) -> SplitEvents:
-    """Sorts and splits clean events, and takes the training events of the cold items out.
+    """Sort and split clean events, and remove the training events of the cold items.
 
     Args:
       frame: of `clean_events`, in the order of the file.
-      spec: says how to split.
-      item_ids: the catalogue, of which the cold items are chosen.
-      seed: for that choice.
+      spec: of the data set, with its split.
+      item_ids: the catalogue, from which the cold items are drawn.
+      seed: of that draw.
 
     Raises:
       DataError: no training event is left.
@@ -71,16 +73,15 @@ def arrange(frame: pd.DataFrame, spec: DatasetSpec, item_ids: Sequence[str], see
 
 
 def group_users(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """-> the ids, ascending, and each row's position among them."""
+    """Return the ids, ascending, and the position of each row's id among them."""
     codes, ids = pd.factorize(column.to_numpy(object), sort=True)
     return ids, codes
 
 
 def example_columns(frame: pd.DataFrame, schema: Schema) -> dict[str, np.ndarray]:
-    """Example key -> array over all events.
+    """Arrange the events as arrays by Example key, each over all events.
 
-    An unknown event value becomes the mean of the schema, neither liked nor disliked; so does an unknown number of the
-    context.
+    Unknown event values and unknown numbers of the context become the means in the schema, which are neutral.
     """
     means = {f"context/{row.name}": row.mean for row in schema.context}
     columns = {
@@ -107,18 +108,18 @@ def _bytes(column: pd.Series) -> np.ndarray:
 
 
 def train_counts(train: pd.DataFrame) -> dict[str, int]:
-    """Item id -> positive training events, for items that have any; ids ascending."""
+    """Count the positive training events of each item that has any; ids ascending."""
     counts = train.loc[train["positive"].to_numpy(bool), "item"].value_counts()
     return {item: int(counts[item]) for item in sorted(counts.index)}
 
 
 def count_queries(frame: pd.DataFrame) -> int:
-    """How many of the events have a text query."""
+    """Count the events with a text query."""
     return int((frame["query"] != "").sum()) if "query" in frame.columns else 0
 
 
 def split_facts(events: SplitEvents, split: str, windows: Sequence[Window], *, has_time: bool) -> dict[str, Any]:
-    """What `SplitInfo` says of a split beside its shards; events and times are of the targets."""
+    """Return the fields of `SplitInfo` other than its shards. Events and times are those of the targets."""
     chosen = (events.frame["split"] == SPLITS.index(split)).to_numpy()
     times = events.frame["time"].to_numpy()[chosen]
     known = has_time and len(times) > 0
@@ -133,21 +134,23 @@ def split_facts(events: SplitEvents, split: str, windows: Sequence[Window], *, h
 
 
 def protocol(events: SplitEvents, spec: DatasetSpec) -> str:
-    """How train and test were made, in one line."""
-    said = protocol_of(spec)
+    """Describe in one line how train and test were made."""
+    line = protocol_of(spec)
     if events.cold_items:
-        said += f", {events.cold_items:,} items made cold ({events.dropped:,} training interactions taken out)"
-    return said
+        line += f", {events.cold_items:,} items made cold ({events.dropped:,} training interactions taken out)"
+    return line
 
 
 def protocol_of(spec: DatasetSpec) -> str:
-    """What the spec alone says of it."""
+    """Describe the split and the positives as far as the spec alone says."""
     split, positive = spec.effective_split, spec.interactions.positive
     if isinstance(split, TimeSplit):
-        said = f"global time split {'/'.join(f'{share * 100:g}' for share in split.fractions)}"
+        how_split = f"global time split {'/'.join(f'{share * 100:g}' for share in split.fractions)}"
     elif isinstance(split, ColumnSplit):
-        said = f"split by column {split.column}"
+        how_split = f"split by column {split.column}"
     else:
-        said = "leave-last-out split"
-    how = f"positives with {positive.column} >= {positive.at_least:g}" if positive else "every interaction a positive"
-    return f"{said}, {how}"
+        how_split = "leave-last-out split"
+    positives = (
+        f"positives with {positive.column} >= {positive.at_least:g}" if positive else "every interaction a positive"
+    )
+    return f"{how_split}, {positives}"

@@ -1,4 +1,4 @@
-"""Items or users: their table -> features ready to be encoded."""
+"""Reads the table of items or users into features that are ready to be encoded."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from tfrecs.errors import DataError, SpecError, shorten
-from tfrecs.reading.features import feature_for
 from tfrecs.kinds.base import Feature
 from tfrecs.modalities import resolve, row
+from tfrecs.reading.features import feature_for
 from tfrecs.rejects import Rejects
 from tfrecs.schema import FeatureSchema
 from tfrecs.spec.models import FeatureSpec, ItemsSpec, UsersSpec
@@ -26,11 +26,11 @@ class Entities:
     """Items or users in the order of their table.
 
     Attributes:
-      table: their rows, for the places in messages.
-      ids: one each, all different.
-      titles: what people see, "" where there is none.
+      table: their rows, which give file and line in messages.
+      ids: unique.
+      titles: for people, "" where there is none.
       features: in the order of the spec.
-      values: feature -> raw value of each entity, None where missing; media are paths, never bytes.
+      values: feature -> raw value of each entity, None where missing; of media the path.
     """
 
     table: Table
@@ -44,7 +44,7 @@ class Entities:
         return tuple(feature.schema for feature in self.features)
 
     def part(self, positions: Sequence[int] | range) -> Entities:
-        """Those at these positions, in this order."""
+        """Return the entities at these positions, in this order."""
         rows = list(positions)
         return Entities(
             self.table.take(np.asarray(rows, np.int64)),
@@ -64,23 +64,23 @@ def read_entities(
     rejects: Rejects,
     schemas: Sequence[FeatureSchema] | None = None,
 ) -> Entities:
-    """Reads a table of items or users.
+    """Read a table of items or users.
 
-    Rows without an id, and second and later rows of an id, are rejected; a value that cannot be used (a path that
-    is not there, a row number outside the matrix) is rejected and its entity kept without it.
+    Rows without an id and repeated ids are rejected. A value that cannot be used (a file that does not exist, a row number
+    outside the matrix) is rejected, and its entity kept without it.
 
     Args:
       data: the data folder.
       role: "item" or "user", for messages.
-      source: the table, the column of the ids, and where the values of each feature are.
-      title: column of what people see, or none.
-      kind_options: kind -> options where the user gave none.
+      source: table, column of the ids, and the features.
+      title: column of the titles, or None.
+      kind_options: kind -> default options.
       rejects: takes what cannot be used.
-      schemas: the features as records have them already; None: from what the values are.
+      schemas: features as existing records have them; None: their parameters are collected from the values.
 
     Raises:
-      DataError: the table, a column or a matrix is not there, or no row is left.
-      SpecError: an option of a kind is not understood.
+      DataError: the table, a column or a matrix does not exist, or no row is left.
+      SpecError: an option of a kind is unknown or wrong.
     """
     specs = source.features
     wanted = [source.id, *([title] if title else []), *(name for spec in specs.values() for name in spec.table_columns)]
@@ -146,9 +146,10 @@ def _raw_values(
 
 
 def media_path(data: Path, relative: str) -> Path:
-    """The file of that path relative to the data folder; a DataError `reason: path` where it is none or not inside.
+    """Return the path of a file in the data folder. Links are followed: the owner of the folder has put them there.
 
-    Links are followed: what lies behind a link in the data folder was put there by the folder's owner.
+    Raises:
+      DataError: no such file, or a path that leads out of the folder; `reason: path`.
     """
     normal = os.path.normpath(relative)
     if os.path.isabs(normal) or normal.split(os.sep, 1)[0] == os.pardir:

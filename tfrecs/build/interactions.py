@@ -1,4 +1,4 @@
-"""The raw interaction table -> clean events, labels and context."""
+"""Turns the raw interaction table into clean events, labels and context."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tfrecs.tables.delimited import STRINGS
-from tfrecs.errors import DataError, shorten
+from tfrecs.build.splits import split_by_column
 from tfrecs.build.typed_queries import query_texts
+from tfrecs.errors import DataError, shorten
 from tfrecs.rejects import Rejects
 from tfrecs.schema import ContextSchema, LabelSchema
 from tfrecs.spec.models import ColumnSplit, DatasetSpec, InteractionsSpec
-from tfrecs.build.splits import split_by_column
+from tfrecs.tables.delimited import STRINGS
 from tfrecs.tables.table import Table, as_ids, as_numbers, is_null
 
 # Unix seconds beyond this are the year 5138; what people have there is milliseconds.
@@ -24,7 +24,7 @@ _TIME_VOCABULARY = {"hour": tuple(map(str, range(24))), "weekday": tuple(map(str
 
 
 def interaction_columns(spec: DatasetSpec) -> list[str]:
-    """The columns of the interaction table that the spec names, each once."""
+    """List the columns of the interaction table that the spec names, each once."""
     events = spec.interactions
     names = [events.user, events.item, events.time, events.order, events.value_column, events.query]
     names += [label.column for label in events.labels.values()]
@@ -35,7 +35,7 @@ def interaction_columns(spec: DatasetSpec) -> list[str]:
 
 
 def clean_events(table: Table, spec: DatasetSpec, item_ids: Collection[str], rejects: Rejects) -> pd.DataFrame:
-    """The usable events in the order of the file; the others go to `rejects`, each with its first fault.
+    """Return the usable events in the order of the file; the others go to `rejects`, each with its first fault.
 
     Returns:
       Columns `user`, `item` (strings), `time` (int64 unix seconds, 0 = unknown), `order` (float64), `value` (float64,
@@ -55,10 +55,11 @@ def clean_events(table: Table, spec: DatasetSpec, item_ids: Collection[str], rej
 def usable_events(
     table: Table, spec: DatasetSpec, item_ids: Collection[str], rejects: Rejects, kinds: Mapping[str, str]
 ) -> pd.DataFrame:
-    """`clean_events`, perhaps none, with the position in `table` as index.
+    """Return the events as `clean_events` does, possibly none, with the position in `table` as index.
 
     Args:
-      kinds: column context -> "number" or "categories" where that is settled; the others go by what the column holds.
+      table, spec, item_ids, rejects: as of `clean_events`.
+      kinds: context column -> "number" or "categories", where existing records decide it; otherwise the values do.
     """
     source = spec.interactions
     users, items = as_ids(table.column(source.user)), as_ids(table.column(source.item))
@@ -93,7 +94,7 @@ def usable_events(
 
 
 class _Faults:
-    """The first fault of each row."""
+    """Collects the first fault of each row."""
 
     def __init__(self, table: Table):
         self._table = table
@@ -116,14 +117,14 @@ class _Faults:
 
 
 def _times(column: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """-> unix seconds int64 [n], unreadable or missing bool [n], readable but out of range bool [n]."""
+    """Return unix seconds int64 [n], unreadable or missing bool [n], readable but out of range bool [n]."""
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         seconds = _seconds(column.dt.tz_localize("UTC") if column.dt.tz is None else column)
     else:
         seconds, bad = as_numbers(column)
         if bad.any():
-            words = column[bad].astype(STRINGS).str.strip()
-            seconds[bad] = _seconds(pd.to_datetime(words, format="ISO8601", utc=True, errors="coerce"))
+            texts = column[bad].astype(STRINGS).str.strip()
+            seconds[bad] = _seconds(pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce"))
     unreadable = np.isnan(seconds)
     strange = ~unreadable & ((seconds < 0) | (seconds > _LATEST))
     return np.where(unreadable | strange, 0, np.floor(seconds)).astype(np.int64), unreadable, strange
@@ -167,7 +168,7 @@ def _context_column(column: pd.Series, name: str, kind: str | None, faults: _Fau
 
 
 def label_schemas(source: InteractionsSpec) -> tuple[LabelSchema, ...]:
-    """The ranking head's tasks, in the order of the spec."""
+    """Return the tasks of the ranking head, in the order of the spec."""
     return tuple(
         LabelSchema(name=name, task="regression" if label.range else "binary", range=label.range)
         for name, label in source.labels.items()
@@ -175,7 +176,7 @@ def label_schemas(source: InteractionsSpec) -> tuple[LabelSchema, ...]:
 
 
 def context_schemas(events: pd.DataFrame, source: InteractionsSpec) -> tuple[ContextSchema, ...]:
-    """The context of a request, its vocabularies and scales taken from `events`, which are to be training alone."""
+    """Return the context of a request, with vocabularies and scales from `events`, which must be training events only."""
     return tuple(_context_schema(name, events, source) for name in source.context)
 
 
@@ -192,7 +193,7 @@ def _context_schema(name: str, events: pd.DataFrame, source: InteractionsSpec) -
 
 
 def mean_and_std(values: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of what is not NaN; (0, 1) of nothing, deviation 1 of a constant."""
+    """Return mean and standard deviation of the values that are not NaN; (0, 1) if there are none, and 1 for a constant."""
     known = values[~np.isnan(values)]
     if not len(known):
         return 0.0, 1.0

@@ -1,4 +1,4 @@
-"""The making of all shards of a build, one after the other, and of the vocabulary."""
+"""Writes the shards of a build, one after the other, and the vocabulary."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfrecs.build.feature_table import Entities
 from tfrecs.build.encoding import encoder
+from tfrecs.build.feature_table import Entities
+from tfrecs.build.shards import ItemShard, WindowShard, versions, window_shard
+from tfrecs.build.windows import Window
+from tfrecs.build.work_folder import FinishedShard, WorkFolder
 from tfrecs.errors import DataError
 from tfrecs.kinds.base import Feature
 from tfrecs.records import Payloads, shard_ranges
 from tfrecs.rejects import Rejects
 from tfrecs.schema import VOCABULARY_FILE, ShardInfo
-from tfrecs.build.shards import ItemShard, WindowShard, versions, window_shard
-from tfrecs.build.windows import Window
-from tfrecs.build.work_folder import FinishedShard, WorkFolder
 
 Progress = Callable[[str, int, int], None]
 
@@ -31,9 +31,18 @@ def write_vocabulary(
     train: Callable[[Iterable[str]], list[str]] | None,
     train_key: str,
     given: Path | None,
-    tell: Progress,
+    report: Progress,
 ) -> None:
-    """Writes `vocab.txt`: the one given, or one trained on all texts; none where there is nothing to train."""
+    """Write `vocab.txt`: a copy of `given`, else what `train` makes of all texts, else no file.
+
+    Args:
+      work: of the build.
+      entities: items, and users where they have features.
+      train: texts -> tokens; None: train nothing.
+      train_key: names what else than the texts the vocabulary depends on.
+      given: a vocabulary file to copy.
+      report: called with (stage, done, total).
+    """
     if given is not None:
         shutil.copyfile(given, work.records / VOCABULARY_FILE)
         return
@@ -44,16 +53,16 @@ def write_vocabulary(
     learn = train
 
     def trained() -> str:
-        tell("vocabulary", 0, len(texts))
+        report("vocabulary", 0, len(texts))
         return "".join(f"{token}\n" for token in learn(texts))
 
     key = hashlib.sha256(repr((train_key, sorted(versions().items()), texts)).encode()).hexdigest()
     work.text_file(VOCABULARY_FILE, key, trained)
-    tell("vocabulary", len(texts), len(texts))
+    report("vocabulary", len(texts), len(texts))
 
 
 def _texts(entities: Entities) -> Iterator[str]:
-    """What the vocabulary is made of: the features of which a value is one string, as they are encoded."""
+    """Yield the texts for the vocabulary: encoded values of the features whose value is a single string."""
     for feature in entities.features:
         if feature.spec.dtype == tf.string and feature.spec.shape.rank == 0:
             for value in entities.values[feature.name]:
@@ -65,26 +74,38 @@ def _texts(entities: Entities) -> Iterator[str]:
 
 
 def item_shards(items: Entities, prefix: str, per_shard: int) -> list[ItemShard]:
-    """All shards of the catalogue, in order; raw values are shared, not copied."""
+    """Cut the catalogue into shards, in order. Raw values are shared, not copied."""
     return [ItemShard(name, items.part(rows)) for name, rows in shard_ranges(prefix, len(items.ids), per_shard)]
 
 
 def make_items(
-    work: WorkFolder, shards: Sequence[ItemShard], workers: int, processes: bool, rejects: Rejects, tell: Progress
+    work: WorkFolder, shards: Sequence[ItemShard], workers: int, processes: bool, rejects: Rejects, report: Progress
 ) -> list[FinishedShard]:
-    """Makes the shards that an earlier build has not finished; rejects are in the order of the items either way."""
+    """Write the item shards that an earlier build has not completed.
+
+    Args:
+      work: of the build.
+      shards: all of them, in order.
+      workers: how many encode at a time.
+      processes: whether workers are processes instead of threads.
+      rejects: takes the refused values of all shards, in the order of the items.
+      report: called with (stage, done, total).
+
+    Returns:
+      All shards, in order.
+    """
     total = sum(len(shard.items.ids) for shard in shards)
     keys = [shard.key() for shard in shards]
     found = [work.finished(shard.name, key) for shard, key in zip(shards, keys, strict=True)]
     done = sum(one.info.records for one in found if one)
-    tell("items", done, total)
+    report("items", done, total)
     with ExitStack() as stack:
 
         def counted(items: Entities, local: Rejects) -> Iterator[dict[str, tf.train.Feature]]:
             nonlocal done
             for payloads in encode(items, local):
                 done += 1
-                tell("items", done, total)
+                report("items", done, total)
                 yield payloads
 
         if not all(found):  # Else no process is started.
@@ -99,7 +120,7 @@ def make_items(
 
 
 class UserPayloads:
-    """User id -> payload of each user feature; that of a missing one for users that have no row."""
+    """Mapping from user id to payloads of the user features; users without a row have missing ones."""
 
     def __init__(self, features: Sequence[Feature], users: Entities | None, workers: int, rejects: Rejects):
         self._known: dict[str, Payloads] = {}
@@ -112,7 +133,7 @@ class UserPayloads:
         return self._known.get(user_id, self._unknown)
 
     def add(self, known: Mapping[str, Payloads]) -> None:
-        """Takes over payloads of users that have no row."""
+        """Add payloads of users that have no row in the table."""
         self._known.update(known)
 
     def __contains__(self, user_id: str) -> bool:
@@ -128,7 +149,7 @@ def window_shards(
     per_shard: int,
     new: np.ndarray | None = None,
 ) -> Iterator[WindowShard]:
-    """All shards of one split, in order. Arguments: see `tfrecs.build.shards.window_shard`."""
+    """Yield the shards of one split, in order. Arguments as of `tfrecs.build.shards.window_shard`."""
     for name, rows in shard_ranges(prefix, len(windows), per_shard):
         several = windows[rows.start : rows.stop]
         users = [payloads[user_ids[window.user]] for window in several]
@@ -136,9 +157,9 @@ def window_shards(
 
 
 def make_windows(
-    work: WorkFolder, split: str, shards: Iterable[WindowShard], total: int, tell: Progress
+    work: WorkFolder, split: str, shards: Iterable[WindowShard], total: int, report: Progress
 ) -> list[ShardInfo]:
-    """Makes the shards of one split that an earlier build has not finished."""
+    """Write the shards of one split that an earlier build has not completed; `total` counts their Examples."""
     infos: list[ShardInfo] = []
     done = 0
     for shard in shards:
@@ -146,5 +167,5 @@ def make_windows(
         finished = work.finished(shard.name, key) or work.finish(shard.make(work.records, key))
         infos.append(finished.info)
         done += finished.info.records
-        tell(split, done, total)
+        report(split, done, total)
     return infos

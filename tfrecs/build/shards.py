@@ -1,7 +1,7 @@
-"""One shard of items or of user windows: what it is made of, a digest of that, and the making.
+"""One shard of items or of user windows: its content, a digest of the content, and how to write it.
 
-Everything a shard needs is in one object that can be sent to another process or machine, and whoever makes it gets the
-same bytes: the local build, an append and the Beam runner all come here.
+A shard object is self-contained and can be sent to another process or machine; it gives the same bytes everywhere. The
+local build, an append and the Beam runner all use it.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfrecs.build.feature_table import Entities
 from tfrecs.build.encoding import Encode
+from tfrecs.build.feature_table import Entities
+from tfrecs.build.windows import Window
+from tfrecs.build.work_folder import FinishedShard
 from tfrecs.records import Payloads, is_missing, item_example, window_example, write_shard
 from tfrecs.rejects import Rejects
 from tfrecs.version import VERSION
-from tfrecs.build.windows import Window
-from tfrecs.build.work_folder import FinishedShard
 
 
 def versions() -> dict[str, str]:
-    """What the bytes of a record depend on beside the input."""
+    """Versions of the packages on which the bytes of a record depend."""
     return {"tensorflow": tf.__version__, "numpy": np.__version__, "pandas": pd.__version__, "triptych": VERSION}
 
 
@@ -39,7 +39,7 @@ class ItemShard:
     items: Entities
 
     def key(self) -> str:
-        """Digest of ids, titles, raw values, places and parameters; of a media file its path, size and mtime."""
+        """Return a digest of ids, titles, raw values, lines and parameters; of media files path, size and mtime."""
         digest = _digest()
         for feature in self.items.features:
             digest.update(feature.schema.model_dump_json().encode())
@@ -52,7 +52,7 @@ class ItemShard:
         return digest.hexdigest()
 
     def make(self, folder: Path, key: str, encode: Encode) -> FinishedShard:
-        """Writes the shard into `folder`."""
+        """Write the shard into `folder`; `key` is its digest."""
         rejects, present = Rejects(), Counter[str]()
 
         def examples() -> Iterator[tf.train.Example]:
@@ -87,7 +87,7 @@ class WindowShard:
     new: np.ndarray | None = None
 
     def key(self) -> str:
-        """Digest of all of it."""
+        """Return a digest of the content."""
         digest = _digest()
         digest.update(repr((list(self.user_ids), list(self.windows))).encode())
         for name, values in self.columns.items():
@@ -100,7 +100,7 @@ class WindowShard:
         return digest.hexdigest()
 
     def make(self, folder: Path, key: str) -> FinishedShard:
-        """Writes the shard into `folder`."""
+        """Write the shard into `folder`; `key` is its digest."""
         rows = zip(self.user_ids, self.windows, self.payloads, strict=True)
         examples = (window_example(user, window, self.columns, payloads, self.new) for user, window, payloads in rows)
         return FinishedShard(key=key, info=write_shard(folder / self.name, examples))
@@ -114,7 +114,7 @@ def window_shard(
     payloads: Sequence[Payloads],
     new: np.ndarray | None = None,
 ) -> WindowShard:
-    """The shard of some windows over all events: it takes along the events that they reach and no others.
+    """Make the shard of some windows, with no more than the events that these windows cover.
 
     Args:
       name: of the file.
@@ -141,7 +141,7 @@ def _digest() -> Any:
 
 
 def _add(digest: Any, value: Any) -> None:
-    """Adds a raw value in a form that no other value shares."""
+    """Add a raw value in a form that is different for different values."""
     if isinstance(value, Path):
         facts = value.stat()
         digest.update(repr((str(value), facts.st_size, facts.st_mtime_ns)).encode())

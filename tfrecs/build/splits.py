@@ -1,4 +1,4 @@
-"""Which events are train, valid and test. Pure functions over arrays; an event is in one split only."""
+"""Assigns events to train, valid and test. Pure functions over arrays; an event is in one split only."""
 
 from __future__ import annotations
 
@@ -14,40 +14,46 @@ TRAIN, VALID, TEST = range(len(SPLITS))
 
 
 def chronological(users: np.ndarray, *keys: np.ndarray) -> np.ndarray:
-    """The order [n] that puts each user's events together, oldest first.
+    """Return the order [n] that puts each user's events together, oldest first.
 
     Args:
       users: integer user codes [n].
-      *keys: [n] each, the most significant first (time, then an order column). Where all are equal, and where there
-        are none, the order of the file stays.
+      *keys: [n] each, the most significant first (time, then an order column). Events with equal keys stay in the
+        order of the file.
     """
     return np.lexsort((*reversed(keys), users))
 
 
 def split_by_time(times: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
-    """Splits int8 [n], global in time: no train event is as late as any valid event, no valid event as any test event.
+    """Split globally in time: train events are earlier than all valid events, and these than all test events.
 
     Args:
       times: unix seconds [n], in any order.
-      fractions: shares of train, valid and test, sum 1. Where a boundary falls inside equal times, all of those go
-        to the later split, because what happens in the same second as the future must not be learned from.
+      fractions: shares of train, valid and test, of sum 1. Where a boundary falls inside equal times, all of those
+        events go to the later split, so that nothing from the second of a held-out event is learned from.
+
+    Returns:
+      Splits, int8 [n].
     """
     splits = np.full(len(times), TRAIN, np.int8)
     ordered = np.sort(times)
     for split, share in ((VALID, fractions[0]), (TEST, fractions[0] + fractions[1])):
-        first = int(np.floor(share * len(times) + 1e-9))  # 0.8 + 0.1 is a hair below 0.9
+        first = int(np.floor(share * len(times) + 1e-9))  # 0.8 + 0.1 is slightly below 0.9.
         if first < len(times):
             splits[times >= ordered[first]] = split
     return splits
 
 
 def split_leave_last(users: np.ndarray) -> np.ndarray:
-    """Splits int8 [n] of events in `chronological` order: each user's last is test, the one before it valid.
+    """Split events in `chronological` order: each user's last event is test, the one before it valid.
 
-    Users with fewer than three events are all train: nothing would be left to learn from.
+    Users with fewer than three events are entirely train, since nothing would be left to learn from.
 
     Args:
       users: user codes [n], equal ones together.
+
+    Returns:
+      Splits, int8 [n].
     """
     splits = np.full(len(users), TRAIN, np.int8)
     if len(users):
@@ -60,13 +66,13 @@ def split_leave_last(users: np.ndarray) -> np.ndarray:
 
 
 def split_by_column(values: Iterable[Any]) -> np.ndarray:
-    """Splits int8 [n] from the words train, valid (val, validation) and test in any case; -1 for any other."""
+    """Return splits, int8 [n], from the words train, valid (val, validation) and test in any case; -1 for any other."""
     codes = {word: SPLITS.index(split) for word, split in SPLIT_VALUES.items()}
     return np.fromiter((codes.get(str(value).strip().lower(), -1) for value in values), np.int8)
 
 
 def choose_cold_items(item_ids: Iterable[str], fraction: float, seed: int) -> frozenset[str]:
-    """A random share of the items, whose training interactions are then left out. The same for any order of ids."""
+    """Draw the items whose training interactions are left out. The draw does not depend on the order of the ids."""
     ordered = sorted(set(item_ids))
     chosen = np.random.default_rng(seed).choice(len(ordered), size=round(fraction * len(ordered)), replace=False)
     return frozenset(ordered[index] for index in chosen)

@@ -1,4 +1,4 @@
-"""Which events of a user go into which Example. Pure, and planned before anything is written."""
+"""Plans which events of a user go into which Example, before anything is written."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfrecs.schema import SPLITS
 from tfrecs.build.splits import TRAIN
+from tfrecs.schema import SPLITS
 
 
 @dataclass(frozen=True)
 class Window:
-    """One Example: events [start, stop) of the sorted events, of which [targets, stop) are to be predicted."""
+    """One Example: events [start, stop) of the sorted events, of which [targets, stop) are prediction targets."""
 
     user: int
     start: int
@@ -22,17 +22,17 @@ class Window:
 
 
 def plan_windows(users: np.ndarray, splits: np.ndarray, *, window: int, overlap: int) -> dict[str, list[Window]]:
-    """All windows of all users.
+    """Plan the windows of all users.
 
     Args:
       users: user codes [n], equal ones together.
       splits: splits [n], ascending within a user; events of a split oldest first.
-      window: most events in a train window.
-      overlap: how many of its events, at the start, a further window of the same user takes over as history.
+      window: largest number of events in a train window.
+      overlap: number of events at the start of a further window of the same user that are history, not targets.
 
     Returns:
-      Split name -> its windows in the order of the users. A train window holds train events alone; a valid or test
-      window holds everything of the user that is earlier, then the events of the split.
+      Split name -> its windows in the order of the users. A train window holds train events only; a valid or test
+      window holds all earlier events of the user, then the events of the split.
     """
     if not 0 <= overlap < window:
         raise ValueError(f"overlap must be at least 0 and below window, not {overlap} of {window}")

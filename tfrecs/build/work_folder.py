@@ -1,4 +1,4 @@
-"""Where a build works until its records are whole: a hidden folder beside them, which a killed build leaves behind."""
+"""The hidden folder in which a build writes its records, so that a killed build can be taken up again."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tfrecs.schema import ShardInfo
 
 
 class FinishedShard(BaseModel):
-    """A shard that is whole, and what the manifest and the list of rejects want to know of it.
+    """A shard that is completely written, with what the manifest and the list of rejects need of it.
 
     Attributes:
       key: digest of everything that the shard was made of.
-      info: its name, size and checksum.
-      present: item feature -> how many of the shard's items have it.
-      seen: source -> values looked at (see `Rejects.seen`).
-      rejects: what was refused while it was made, in order.
+      info: name, size and checksum.
+      present: item feature -> number of the shard's items that have it.
+      seen: source -> number of values examined (see `Rejects.seen`).
+      rejects: what was refused while the shard was made, in order.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,7 +39,10 @@ class FinishedShard(BaseModel):
 
 
 class WorkFolder:
-    """The folder of a build under way: `records/` grows, `journal/` says which of its shards are whole."""
+    """The folder of a build under way.
+
+    `records/` holds the shards, `journal/` one note for each shard that is complete.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -48,7 +51,7 @@ class WorkFolder:
             part.mkdir(parents=True, exist_ok=True)
 
     def finished(self, name: str, key: str) -> FinishedShard | None:
-        """The shard of that name if it is whole, was made of the same things, and still is what it was."""
+        """Return a complete shard of that name if it was made of the same input (`key`) and is unchanged since; else None."""
         path, entry = self.records / name, self._journal / f"{name}.json"
         if not path.is_file() or not entry.is_file():
             return None
@@ -60,20 +63,20 @@ class WorkFolder:
         return shard if same else None
 
     def finish(self, shard: FinishedShard) -> FinishedShard:
-        """Notes that a shard is whole; the note appears at once or not at all."""
+        """Note that a shard is complete. The note is written atomically."""
         entry = self._journal / f"{shard.info.name}.json"
         replace_file(entry, shard.model_dump_json())
         return shard
 
     def text_file(self, name: str, key: str, make: Callable[[], str]) -> None:
-        """Writes a text file among the records, or keeps the one that was made of the same things."""
+        """Write a text file among the records, or keep the one that was made of the same input (`key`)."""
         path, entry = self.records / name, self._journal / f"{name}.key"
         if not (path.is_file() and entry.is_file() and entry.read_text(encoding="utf-8") == f"{key} {sha256(path)}"):
             path.write_text(make(), encoding="utf-8")
             replace_file(entry, f"{key} {sha256(path)}")
 
     def keep_only(self, names: Collection[str]) -> None:
-        """Removes what an earlier build with other input left among the records."""
+        """Remove files that an earlier build with other input left among the records."""
         for path in self.records.iterdir():
             if path.name not in names:
                 path.unlink()
@@ -81,13 +84,13 @@ class WorkFolder:
 
 @contextmanager
 def work_folder(out: Path) -> Iterator[WorkFolder]:
-    """Where records that will lie at `out` are made; one that a killed build left is taken up again.
+    """Open the work folder of the records at `out`, taking up one that a killed build has left.
 
-    After a user's mistake (TriptychError) nothing is left. After anything else (a kill, Ctrl-C, a full disk) the folder
-    stays, so that the same build goes on where it stopped.
+    After a TriptychError (a mistake in the input) the folder is removed. After anything else (a kill, Ctrl-C, a full disk)
+    it stays, so that the same build continues where it stopped.
 
     Raises:
-      DataError: another build works there.
+      DataError: another build is writing the same records.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     folder, former = _beside(out, "partial"), _beside(out, "former")
@@ -109,7 +112,7 @@ def work_folder(out: Path) -> Iterator[WorkFolder]:
 
 
 def replace_folder(out: Path, whole: Path) -> None:
-    """`whole` takes the place of `out`; `work_folder` mends what a kill in between leaves."""
+    """Move the folder `whole` to `out`. `work_folder` repairs what a kill between the two renames leaves."""
     former = _beside(out, "former")
     shutil.rmtree(former, ignore_errors=True)
     if out.exists():
@@ -118,7 +121,7 @@ def replace_folder(out: Path, whole: Path) -> None:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Writes a file that appears whole or not at all."""
+    """Write a file atomically."""
     partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -1,4 +1,4 @@
-"""Reading pieces of files, with errors that say what is wrong with the file."""
+"""Reads parts of files, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tfrecs.errors import DataError
 
 
 def read_piece(path: Path, start: int, count: int) -> bytes:
-    """At most `count` bytes from byte `start` on (from the end where negative).
+    """Read at most `count` bytes from byte `start` on (counted from the end where negative).
 
     Raises:
-      DataError: there is no such file, it cannot be read, or it is empty.
+      DataError: no such file, unreadable, or empty.
     """
     try:
         with path.open("rb") as file:

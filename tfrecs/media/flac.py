@@ -1,9 +1,9 @@
-"""A guard against FLAC files that would never end.
+"""Guard against FLAC files on which the decoder would never return.
 
-tensorflow-io (0.37.1) decodes frames until it has as many samples as the header announces, and libFLAC reports
-success again and again once it is at the end of its input: a file whose last frames are broken or missing is decoded
-for ever. Frames behind the last whose number is none that can follow turn that into an error: a sound file is complete
-before the decoder gets there, and in a broken one the number does not fit.
+tensorflow-io (0.37.1) decodes frames until it has as many samples as the header announces, and libFLAC keeps reporting
+success at the end of its input, so a file whose last frames are broken or missing is decoded for ever. No library guards
+against that. Appended frames with an impossible number turn it into an error: a sound file is complete before the decoder
+reaches them, and in a broken one the number does not fit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-# A frame that is cut off swallows what follows up to its own length, at most this: samples, channels, bytes of each.
+# A truncated frame swallows what follows up to its own length, at most samples x channels x bytes of a sample.
 _LONGEST_FRAME = 65_536 * 8 * 4
 
 
@@ -31,7 +31,7 @@ def _crc(data: bytes, polynomial: int, bits: int) -> int:
 
 @lru_cache(maxsize=1)
 def stop_frame() -> bytes:
-    """A valid frame of 16 silent 8-bit samples, with the highest number there is (RFC 9639, section 9)."""
+    """Make a valid frame of 16 silent 8-bit samples, with the highest frame number (RFC 9639, section 9)."""
     number = (1 << 36) - 1
     coded = bytes([0xFE, *(0x80 | number >> shift & 0x3F for shift in range(30, -1, -6))])
     # Sync with variable block size; block size in 8 bits behind the number, rate of the stream; mono, 8 bits.
@@ -43,7 +43,7 @@ def stop_frame() -> bytes:
 
 @contextmanager
 def guarded_copy(path: Path) -> Iterator[Path]:
-    """A temporary copy of a FLAC file with as many of `stop_frame` behind it that one of them is seen."""
+    """Provide a temporary copy of a FLAC file, followed by enough of `stop_frame` for the decoder to see one."""
     with tempfile.NamedTemporaryFile(suffix=".flac") as copy:
         with path.open("rb") as file:
             shutil.copyfileobj(file, copy)

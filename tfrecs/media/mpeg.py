@@ -1,7 +1,7 @@
-"""Whether bytes are MPEG audio (MP3): by several frames in a row, because any two bytes of noise look like the start of one.
+"""Recognises MPEG audio (MP3) by several consecutive frames, because any two bytes of noise look like the start of one.
 
-tensorflow-io takes for MP3 whatever has something like a frame in it anywhere, a WAV file without its first byte too,
-and gives noise.
+tensorflow-io takes for MP3 any file with something like a frame in it, such as a WAV file without its first byte, and
+returns noise.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ _KBITS = {
 _RATES = (44_100, 48_000, 32_000)
 _DIVIDED = {3: 1, 2: 2, 0: 4}  # Version bits: MPEG 1, 2, 2.5.
 _IN_A_ROW = 3
-# Some writers leave padding or the rest of another frame before the first one.
+# Bytes. Some writers leave padding or the rest of another frame before the first one.
 _SEARCHED = 1 << 16
 
 
 def first_frame(magic: bytes) -> int:
-    """Byte behind the ID3v2 tag of a file that begins with `magic`; 0 where there is none."""
+    """Return the offset after the ID3v2 tag of a file that begins with `magic`; 0 without a tag."""
     if not magic.startswith(b"ID3"):
         return 0
-    return 10 + sum((byte & 0x7F) << 7 * (3 - place) for place, byte in enumerate(magic[6:10]))  # Seven bits a byte.
+    return 10 + sum(
+        (byte & 0x7F) << 7 * (3 - position) for position, byte in enumerate(magic[6:10])
+    )  # Seven bits a byte.
 
 
 def is_mpeg_audio(path: Path, magic: bytes) -> bool:
-    """Whether three frames of one kind follow each other within the first 64 KiB (behind a tag)."""
+    """Whether three frames of one kind follow each other within the first 64 KiB after a tag."""
     data = read_piece(path, first_frame(magic), _SEARCHED)
     at = data.find(b"\xff")
     while at >= 0:
@@ -56,7 +58,7 @@ def _frames_at(data: bytes, at: int) -> bool:
 
 
 def _frame(header: bytes) -> tuple[tuple[int, int, int], int] | None:
-    """Version, layer and rate, which are the same in all frames of a file, and the bytes of this one."""
+    """Return (version, layer, rate), which all frames of a file share, and the length of this frame in bytes."""
     if len(header) < 4 or header[0] != 0xFF or header[1] < 0xE0:
         return None
     version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)

@@ -1,4 +1,4 @@
-"""Picture files -> RGB pixels, with Pillow."""
+"""Reads picture files with Pillow, and describes pictures by colours and edges."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 
 
 def read_rgb(path: Path, side: int) -> Image.Image:
-    """The picture in a file, upright, as RGB; the first frame of an animation; what is transparent shows white.
+    """Read a picture, upright, as RGB; of an animation the first frame; transparent parts become white.
 
     Args:
       path: JPEG, PNG, GIF, BMP or WebP, by content whatever the name says.
-      side: pixels that are wanted of each side. JPEG is decoded at a half, quarter or eighth of its size where twice
-        as many are left: several times faster, and not told apart after the resize.
+      side: pixels of each side after the caller's resize. JPEG is decoded at a half, quarter or eighth of its size
+        where at least twice as many pixels are left, which is several times faster and makes no visible difference.
 
     Raises:
       DataError: no such file, not a picture of these formats, broken, cut short, or of more pixels than
@@ -59,10 +59,16 @@ def _line(error: Exception) -> str:
 
 
 def colours_and_edges(pixels: np.ndarray) -> np.ndarray:
-    """float [B, 4 * 4 * 4 + 4 * 4 * 9]: colours and edges of pictures [B, S, S, 3] with values of 0 to 255.
+    """Describe pictures by a histogram of colours and histograms of oriented gradients.
 
-    A histogram of colours, four steps a channel, and histograms of oriented gradients over a grid of 4 x 4 cells, nine
-    directions each (Dalal and Triggs, CVPR 2005), both of sum 1.
+    Colours have four steps per channel; gradients nine directions in each of 4 x 4 cells (Dalal and Triggs, CVPR 2005).
+    Both parts have sum 1.
+
+    Args:
+      pixels: [B, S, S, 3], 0 to 255.
+
+    Returns:
+      float [B, 4 * 4 * 4 + 4 * 4 * 9].
     """
     pixels = np.asarray(pixels, np.float64)
     count, side = pixels.shape[:2]

@@ -1,4 +1,8 @@
-"""Band-limited resampling with TensorFlow's own ops: the same numbers in `encode`, in tf.data and on a server."""
+"""Band-limited resampling in TensorFlow ops.
+
+Own code, because the served graph may contain TensorFlow's own ops only, and `encode`, tf.data and the server must give
+the same numbers.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,17 @@ from functools import lru_cache
 
 import tensorflow as tf
 
-# Up to this share of the lower of the two Nyquist frequencies all passes; from there it falls, to nothing at that one.
+# The gain is 1 up to this share of the lower of the two Nyquist frequencies, and falls from there to 0 at that frequency.
 _ROLL_OFF = 0.95
-# Silence behind the clip, so that what rings before its beginning does not come out at its end: s.
+# Seconds of silence after the clip, so that ringing before its beginning does not wrap around to its end.
 _GAP = 0.05
 
 
 def resample(samples: tf.Tensor, source: tf.Tensor, rate: int, seconds: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Resamples one clip by its spectrum: the transform of the zero-padded clip is cut at (or padded to) the new rate.
+    """Resample one clip by cutting or padding the spectrum of the zero-padded clip.
 
-    The padded length is a whole number of seconds, so that a bin is the same frequency at either rate whatever the
-    rates are. A raised cosine below the lower Nyquist frequency keeps the kernel short where a sharp edge would ring.
+    The padded length is a whole number of seconds, so that a bin is the same frequency at both rates. A raised cosine
+    below the lower Nyquist frequency avoids the ringing of a sharp edge.
     J. O. Smith, "Mathematics of the Discrete Fourier Transform", "Ideal spectral interpolation".
 
     Args:
@@ -50,7 +54,7 @@ def resample(samples: tf.Tensor, source: tf.Tensor, rate: int, seconds: float) -
 
 @lru_cache
 def compiled_resample(rate: int, seconds: float) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """`resample` to that rate and length, traced once: eager ops would hold the interpreter's lock between them."""
+    """Return `resample` for a rate and length as a traced function; eager ops would hold the interpreter's lock."""
 
     def call(samples: tf.Tensor, source: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.device("/CPU:0"):
@@ -60,14 +64,14 @@ def compiled_resample(rate: int, seconds: float) -> Callable[[tf.Tensor, tf.Tens
 
 
 def _response(bins: tf.Tensor, span: int, source: tf.Tensor, rate: int) -> tf.Tensor:
-    """Gain of each bin, float32 [bins]; bin k is k / span Hz."""
+    """Return the gain of each bin, float32 [bins]; bin k is k / span Hz."""
     frequency = tf.range(tf.cast(bins, tf.float32)) / span
     edge = tf.cast(tf.minimum(source, rate), tf.float32) / 2
-    place = tf.clip_by_value((frequency / edge - _ROLL_OFF) / (1 - _ROLL_OFF), 0.0, 1.0)
-    return 0.5 * (1.0 + tf.cos(math.pi * place))
+    fall = tf.clip_by_value((frequency / edge - _ROLL_OFF) / (1 - _ROLL_OFF), 0.0, 1.0)
+    return 0.5 * (1.0 + tf.cos(math.pi * fall))
 
 
 def _fit(values: tf.Tensor, length: int | tf.Tensor) -> tf.Tensor:
-    """[n] -> [length], cut off or padded with zeros."""
+    """Cut or zero-pad [n] to [length]."""
     values = values[:length]
     return tf.pad(values, [[0, length - tf.shape(values)[0]]])

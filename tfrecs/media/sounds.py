@@ -1,4 +1,4 @@
-"""Sound files -> samples: WAV by ourselves, MP3, FLAC and Ogg Vorbis through tensorflow-io."""
+"""Reads sound files: WAV with `tfrecs.media.wav`, MP3, FLAC and Ogg Vorbis with tensorflow-io."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tfrecs.media import flac, wav
 from tfrecs.media.files import read_piece
 from tfrecs.media.mpeg import first_frame, is_mpeg_audio
 
-# What a clip must have at least: one window of the usual spectrogram (25 ms); in less there is no pitch to hear.
+# The shortest usable clip: one window of the usual spectrogram (25 ms).
 LEAST_SECONDS = 0.025
-# Rates outside are those of broken headers: telephones have 8 kHz, the fastest converters 768 kHz.
+# Hz. Rates outside come from broken headers: telephones have 8 kHz, the fastest converters 768 kHz.
 RATES = (1_000, 768_000)
-# tensorflow-io (0.37.1) keeps one open file per process: to open another, in any thread, changes what is read from the
-# first one. Without the lock items get the sound of others, and a FLAC beside an Ogg ends the process.
+# tensorflow-io (0.37.1) keeps one open file per process: opening another one, in any thread, changes what is read from
+# the first. Without the lock items get the sound of others, and a FLAC beside an Ogg crashes the process.
 _ONE_AT_A_TIME = threading.Lock()
 _LONGEST_OGG_PAGE = 65_307
 _REMEDY = "install tensorflow 2.17.1 with tensorflow-io 0.37.1, or convert the clips to WAV"
@@ -30,31 +30,36 @@ _REMEDY = "install tensorflow 2.17.1 with tensorflow-io 0.37.1, or convert the c
 
 @dataclass(frozen=True)
 class Sound:
-    """`samples` float32 [n, channels], full scale is 1.0; `rate` in Hz, as in the file."""
+    """A decoded clip.
+
+    Attributes:
+      samples: float32 [n, channels], full scale is 1.0.
+      rate: Hz, as in the file.
+    """
 
     samples: np.ndarray
     rate: int
 
 
 def middle(length: int, wanted: int) -> tuple[int, int]:
-    """First frame and number of frames of the middle part of a clip; all of it where it is no longer than `wanted`."""
+    """Return first frame and number of frames of the middle `wanted` frames of a clip, or of all of a shorter one."""
     return max(0, (length - wanted) // 2), min(length, wanted)
 
 
 def read_middle(path: Path, seconds: float, note: Callable[[str], None]) -> Sound:
-    """The middle `seconds` of a sound file, or all of it where it is shorter.
+    """Read the middle `seconds` of a sound file, or all of a shorter one.
 
-    The middle, because recordings begin with silence, applause, a fade or an introduction that says little of them.
-    No more than that part is held in memory (tensorflow-io seeks to it).
+    The middle, because recordings begin with silence, applause, a fade or an introduction. Only that part is held in
+    memory.
 
     Args:
       path: WAV, MP3, FLAC or Ogg Vorbis, by content whatever the name says.
-      seconds: the longest part that is wanted.
-      note: called with one line where the file is cut short and what is there is taken.
+      seconds: length of the part.
+      note: called with one line where the file is truncated and its remaining part is used.
 
     Raises:
       DataError: no such file, empty, broken, of an unknown codec or container, without sound.
-      TriptychError: tensorflow-io is not there, or its decoders do not load on this TensorFlow.
+      TriptychError: tensorflow-io is not installed, or its decoders do not load with this TensorFlow.
     """
     magic = read_piece(path, 0, 64)
     try:
@@ -71,14 +76,17 @@ def read_middle(path: Path, seconds: float, note: Callable[[str], None]) -> Soun
 
 
 def _cut_short(path: Path, magic: bytes) -> str | None:
-    """What is missing of an MP3 or Ogg file, or None; its first bytes are `magic`. (FLAC fails to decode instead.)"""
+    """Describe how an MP3 or Ogg file with the first bytes `magic` is truncated; None if it is not.
+
+    No decoder reports that. (A truncated FLAC file fails to decode.)
+    """
     if magic.startswith(b"OggS"):
         return _ogg_cut_short(path)
     return _mp3_cut_short(path, magic)
 
 
 def _mp3_cut_short(path: Path, magic: bytes) -> str | None:
-    """Compares the file's size with what the Xing or Info tag of its first frame says, if it has one."""
+    """Compare the file's size with that in the Xing or Info tag of its first frame, if it has one."""
     start = first_frame(magic)
     frame = read_piece(path, start, 200)
     at = max(frame.find(b"Xing"), frame.find(b"Info"))
@@ -90,7 +98,7 @@ def _mp3_cut_short(path: Path, magic: bytes) -> str | None:
 
 
 def _ogg_cut_short(path: Path) -> str | None:
-    """The last page of a stream has a flag that says so (RFC 3533, section 6)."""
+    """Look for the flag of a stream's last page (RFC 3533, section 6)."""
     tail = read_piece(path, -_LONGEST_OGG_PAGE, _LONGEST_OGG_PAGE)
     flags = tail[tail.rfind(b"OggS") + 5 :][:1]
     return None if flags and flags[0] & 4 else "cut short (its last page is missing)"
@@ -165,12 +173,12 @@ def _checked(path: Path, sound: Sound) -> Sound:
 
 
 def _reason(error: tf.errors.OpError) -> str:
-    """The message without TensorFlow's brackets around it."""
+    """Return the message without the brackets that TensorFlow puts around it."""
     return " ".join(error.message.split("}} ")[-1].split(" [Op:")[0].split())
 
 
 def band_levels(waves: np.ndarray) -> np.ndarray:
-    """float [B, 64]: mean and deviation over time of the log power in 32 bands, log-spaced, of waves [B, samples]."""
+    """Describe waves [B, samples] by mean and deviation over time of the log power in 32 log-spaced bands: float [B, 64]."""
     window, hop, bands = 1024, 512, 32
     frames = np.lib.stride_tricks.sliding_window_view(np.asarray(waves, np.float32), window, axis=1)[:, ::hop]
     power = np.abs(np.fft.rfft(frames * np.hanning(window))) ** 2

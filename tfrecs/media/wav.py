@@ -1,8 +1,8 @@
-"""WAV files -> samples, without a decoder of anybody's.
+"""Reads WAV files.
 
-`tf.audio.decode_wav` reads 16-bit PCM alone and stumbles over chunks of odd length, tensorflow-io takes 32-bit PCM for
-floats and fails on a file that is cut short, and `scipy.io.wavfile` reads whole files and warns through global state.
-The format is a walk over chunks: "Multimedia Programming Interface and Data Specifications 1.0" (IBM and Microsoft,
+Own code, because `tf.audio.decode_wav` reads 16-bit PCM only and fails on chunks of odd length, tensorflow-io takes
+32-bit PCM for floats and fails on truncated files, and `scipy.io.wavfile` reads whole files and warns through global
+state. The format is a sequence of chunks: "Multimedia Programming Interface and Data Specifications 1.0" (IBM and Microsoft,
 1991) and, for WAVE_FORMAT_EXTENSIBLE and RF64, EBU Tech 3306.
 """
 
@@ -22,21 +22,21 @@ _CODECS = {2: "ADPCM", 6: "A-law", 7: "mu-law", 0x11: "IMA ADPCM", 0x31: "GSM", 
 # A writer that cannot seek back (a pipe) leaves a length that no file has.
 _UNKNOWN_LENGTH = 0x7FFFF000
 _MOST_CHANNELS = 64
-# A file that is full of zeros behind its beginning is full of empty chunks.
+# A file whose rest is zeros would otherwise be walked through as empty chunks.
 _MOST_CHUNKS = 1000
 
 
 @dataclass(frozen=True)
 class WavHeader:
-    """Where the samples are and how they are coded.
+    """Position and coding of the samples.
 
     Attributes:
-      coding: numpy's code of one sample (`<i2`, `<f4`, ...); `i3` for 24 bits, which numpy has not.
-      channels: interleaved, one sample each is a frame.
-      rate: frames a second.
-      start: byte at which the samples begin.
-      frames: frames that the file holds.
-      promised: frames that its header announces; None where the header does not know.
+      coding: numpy's code of a sample (`<i2`, `<f4`, ...), or `i3` for 24 bits, which numpy lacks.
+      channels: interleaved; a frame has one sample of each.
+      rate: frames per second.
+      start: offset of the samples in bytes.
+      frames: number of frames in the file.
+      promised: number of frames that the header announces; None where it does not say.
     """
 
     coding: str
@@ -52,10 +52,10 @@ class WavHeader:
 
 
 def read_header(path: Path) -> WavHeader:
-    """The header of a WAV file (RIFF or RF64).
+    """Read the header of a WAV file (RIFF or RF64).
 
     Raises:
-      DataError: broken, or of a codec other than integer PCM of 8, 16, 24, 32 bits and floats of 32, 64.
+      DataError: broken, or of a codec other than integer PCM of 8, 16, 24 or 32 bits and floats of 32 or 64 bits.
     """
     with path.open("rb") as file:
         size = file.seek(0, 2)
@@ -103,14 +103,14 @@ def _layout(path: Path, file: BinaryIO, length: int) -> tuple[str, int, int]:
 def _with_data(layout: tuple[str, int, int], *, start: int, length: int, size: int) -> WavHeader:
     coding, channels, rate = layout
     frame = int(coding[-1]) * channels
-    there = size - start
+    available = size - start
     known = 0 < length < _UNKNOWN_LENGTH
-    frames = (min(length, there) if known else there) // frame
+    frames = (min(length, available) if known else available) // frame
     return WavHeader(coding, channels, rate, start, frames, length // frame if known else None)
 
 
 def read_frames(path: Path, header: WavHeader, first: int, count: int) -> np.ndarray:
-    """float32 [count, channels] in [-1, 1] (floats as they are), from frame `first` on; fewer where the file ends."""
+    """Read frames `first` to `first + count`, fewer at the end of the file: float32 [count, channels], full scale is 1.0."""
     with path.open("rb") as file:
         file.seek(header.start + first * header.frame_bytes)
         data = file.read(min(count, header.frames - first) * header.frame_bytes)
@@ -127,7 +127,7 @@ def _samples(data: bytes, coding: str) -> np.ndarray:
 
 
 def unit_scale(samples: np.ndarray) -> np.ndarray:
-    """Integers of full scale -> float32 in [-1, 1), unsigned ones centred on 128; floats -> float32 as they are."""
+    """Convert samples to float32: integers to [-1, 1), unsigned ones centred on 128; floats keep their values."""
     if samples.dtype.kind == "u":
         return (samples.astype(np.float32) - 128.0) / 128.0
     if samples.dtype.kind == "i":

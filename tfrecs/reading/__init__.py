@@ -1,1 +1,1 @@
-"""reading: records -> tensors and arrays."""
+"""Reads records into tensors and arrays."""

@@ -11,18 +11,25 @@ import tensorflow as tf
 
 from tfrecs.errors import DataError
 
-_SENT = 256  # Windows that a data service sends at a time: one by one, the calls would cost more than the reading.
-_SERVICE_TIMEOUT = 5.0  # s
+_BATCH = 256  # Windows that the service sends at a time; one by one, the calls would cost more than the reading.
+_TIMEOUT = 5.0  # s
 
 
 def served(windows: tf.data.Dataset, service: str) -> tf.data.Dataset:
-    """The same windows in the same order, made by the workers of a tf.data service.
+    """Let the workers of a tf.data service make the windows; they are the same, in the same order.
 
-    Dynamic sharding deals the files out, so that each window comes once; when it comes depends on the workers, so the
-    order is put back. That needs all windows of an epoch in memory, as shuffling them does anyway.
+    Dynamic sharding distributes the files, so that each window comes once, but in an order that depends on the workers.
+    Restoring the order needs all windows of an epoch in memory, as shuffling them does anyway.
+
+    Args:
+      windows: with `number` int64 [2], the position of each.
+      service: address of the dispatcher, host:port.
+
+    Raises:
+      DataError: nothing listens there.
     """
     check_service(service)
-    parts = windows.batch(_SENT).apply(
+    parts = windows.batch(_BATCH).apply(
         tf.data.experimental.service.distribute(
             tf.data.experimental.service.ShardingPolicy.DYNAMIC, f"grpc://{service.removeprefix('grpc://')}"
         )
@@ -43,12 +50,12 @@ def served(windows: tf.data.Dataset, service: str) -> tf.data.Dataset:
 
 
 def check_service(address: str) -> None:
-    """Raises DataError where nothing listens at `host:port`: TensorFlow itself would wait for ever."""
+    """Raise DataError where nothing listens at `host:port`; TensorFlow itself would wait for ever."""
     host, colon, port = address.removeprefix("grpc://").rpartition(":")
     if not colon or not port.isdigit():
         raise DataError(f"data service {address!r}: write it as host:port")
     try:
-        socket.create_connection((host, int(port)), timeout=_SERVICE_TIMEOUT).close()
+        socket.create_connection((host, int(port)), timeout=_TIMEOUT).close()
     except OSError as error:
         raise DataError(
             f"data service {address!r}: no dispatcher answers ({error.strerror or error}); start it, or leave the option away"

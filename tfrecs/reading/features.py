@@ -1,4 +1,4 @@
-"""Features of a schema together: their objects, one parse of a batch for all of them, their tensor specs."""
+"""The features of a schema together: their objects, one parse of a batch for all, their tensor specs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tfrecs.schema import FeatureSchema
 
 
 def feature_for(schema: FeatureSchema) -> Feature:
-    """The feature object of a row of the schema.
+    """Make the feature object of a row of the schema.
 
     Raises:
-      SpecError: there is no such kind, or `params` are not what the kind needs.
+      SpecError: no such kind, or wrong `params`.
     """
     if schema.kind not in kinds():
         raise SpecError(f"feature {schema.name!r}: unknown kind {schema.kind!r}; there are {', '.join(kinds())}")
@@ -25,21 +25,27 @@ def feature_for(schema: FeatureSchema) -> Feature:
 
 
 def features_for(schemas: Iterable[FeatureSchema]) -> tuple[Feature, ...]:
-    """`feature_for` each, in order."""
+    """Make the feature objects of rows of the schema, in order."""
     return tuple(feature_for(schema) for schema in schemas)
 
 
 def parse_spec(features: Sequence[Feature], prefix: str) -> dict[str, Any]:
-    """Example key -> spec of its payload, for `tf.io.parse_example`; a reader adds what else it wants to it."""
+    """Return Example key -> spec of the payload, for `tf.io.parse_example`; readers add other keys to it."""
     return {f"{prefix}/{feature.name}": feature.parse_spec for feature in features}
 
 
 def decode_parsed(
     features: Sequence[Feature], parsed: Mapping[str, tf.Tensor], prefix: str
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """What `tf.io.parse_example` gave for `parse_spec`, of a batch -> (name -> values [B, ...], presence bool [B, M]).
+    """Decode what `tf.io.parse_example` returned for `parse_spec`.
 
-    `features` must not be empty: without any there is nothing to tell B by.
+    Args:
+      features: at least one; without any, B would be unknown.
+      parsed: Example key -> parsed payloads of a batch.
+      prefix: "items" or "users".
+
+    Returns:
+      Name -> values [B, *spec.shape], and presence bool [B, M] in the order of `features`.
     """
     decoded = {feature.name: feature.decode(parsed[f"{prefix}/{feature.name}"]) for feature in features}
     values = {name: value for name, (value, _) in decoded.items()}
@@ -49,9 +55,10 @@ def decode_parsed(
 def parse_batch(
     features: Sequence[Feature], serialized: tf.Tensor, prefix: str
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Serialized Examples string [B] -> (name -> values [B, *spec.shape], presence bool [B, M]).
+    """Parse serialized Examples, string [B], with one op for all features, and decode them. Graph ops only.
 
-    One batched `tf.io.parse_example` for all M features; graph ops only. M is in the order of `features`, and may be 0.
+    Returns:
+      Name -> values [B, *spec.shape], and presence bool [B, M] in the order of `features`; M may be 0.
     """
     if not features:
         return {}, tf.zeros([tf.shape(serialized)[0], 0], tf.bool)
@@ -59,10 +66,10 @@ def parse_batch(
 
 
 def specs(features: Iterable[Feature]) -> dict[str, tf.TensorSpec]:
-    """Name -> shape and dtype of one decoded value."""
+    """Return name -> shape and dtype of one decoded value."""
     return {feature.name: feature.spec for feature in features}
 
 
 def raw_specs(features: Iterable[Feature]) -> dict[str, tf.TensorSpec]:
-    """Name -> shape (with the batch axis) and dtype of the raw form, as the signatures take it."""
+    """Return name -> shape (with the batch axis) and dtype of the raw form that the signatures take."""
     return {feature.name: feature.raw_spec for feature in features}

@@ -17,12 +17,17 @@ from tfrecs.reading.features import feature_for, parse_batch
 from tfrecs.reading.windowing import cut_windows
 from tfrecs.schema import Manifest, Schema, ShardInfo
 
-_PARSED = 256  # Examples that one op parses: one by one, the calls cost several times the parsing.
+_PARSE_BATCH = 256  # Examples that one op parses; one by one, the calls cost several times the parsing.
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All items, in record order. `ids` and `titles` str [N]; `serialized` is one Example an item, string [N]."""
+    """All items, in record order.
+
+    Attributes:
+      ids, titles: str [N].
+      serialized: the Example of each item, string [N].
+    """
 
     ids: np.ndarray
     titles: np.ndarray
@@ -32,18 +37,25 @@ class Catalogue:
         return len(self.ids)
 
     def counts(self, manifest: Manifest) -> np.ndarray:
-        """int64 [N], positive training events of each item."""
+        """Return the number of positive training events of each item, int64 [N]."""
         return np.array([manifest.train_counts.get(item, 0) for item in self.ids], np.int64)
 
 
 @dataclass(frozen=True)
 class UserHistory:
-    """Everything one user did up to the end of a split, oldest first; T events.
+    """All T events of one user up to the end of a split, oldest first.
 
-    `items` int32 [T] (positions in the catalogue), `values` float32 [T], `times` int64 [T], `target` and `positive`
-    bool [T], `labels` float32 [T, labels] (NaN = unknown), `context` name -> [T] (bytes or float32), `user` the
-    serialized Example (the user's features are parsed from it), `queries` bytes [T] (b"" = none), None where the data set
-    has none.
+    Attributes:
+      user_id: of the user.
+      items: positions in the catalogue, int32 [T].
+      values: event values, float32 [T].
+      times: unix seconds, int64 [T].
+      target: whether the event belongs to the split, bool [T].
+      positive: bool [T].
+      labels: float32 [T, labels], NaN = unknown.
+      context: name -> bytes or float32 [T].
+      user: the serialized Example, from which the user's features are parsed.
+      queries: bytes [T], b"" = none; None where the data set has none.
     """
 
     user_id: str
@@ -59,7 +71,7 @@ class UserHistory:
 
 
 def shard_paths(records: str | Path, shards: tuple[ShardInfo, ...]) -> list[str]:
-    """Paths of shards. Raises DataError where one is missing or has another size than the manifest says."""
+    """Return the paths of shards. Raises DataError where one is missing or not of the size in the manifest."""
     paths = []
     for shard in shards:
         path = Path(records) / shard.name
@@ -70,7 +82,7 @@ def shard_paths(records: str | Path, shards: tuple[ShardInfo, ...]) -> list[str]
 
 
 def load_catalogue(records: str | Path, manifest: Manifest) -> Catalogue:
-    """Reads all items. The catalogue is held in memory in its encoded form (JPEG, 16-bit sound, text)."""
+    """Read all items into memory, in their encoded form (JPEG, 16-bit sound, text)."""
     serialized: list[tf.Tensor] = []
     ids: list[str] = []
     titles: list[str] = []
@@ -84,16 +96,17 @@ def load_catalogue(records: str | Path, manifest: Manifest) -> Catalogue:
 
 
 def item_features(schema: Schema, serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Serialized items [B] -> (name -> decoded values [B, ...], presence bool [B, M]). Graph ops."""
+    """Decode serialized items, string [B]: name -> values [B, ...], and presence bool [B, M]. Graph ops only."""
     return parse_batch([feature_for(feature) for feature in schema.items], serialized, "items")
 
 
 def user_features(schema: Schema, serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Serialized user windows [B] -> (name -> decoded values [B, ...], presence bool [B, F])."""
+    """Decode the user features of serialized windows, string [B]: name -> values [B, ...], and presence bool [B, F]."""
     return parse_batch([feature_for(feature) for feature in schema.users], serialized, "users")
 
 
 def event_spec(schema: Schema) -> dict[str, tf.io.RaggedFeature]:
+    """Return the `tf.io.parse_example` spec of the events in a window."""
     dtypes: dict[str, Any] = {
         "item_ids": tf.string,
         "values": tf.float32,
@@ -111,7 +124,7 @@ def event_spec(schema: Schema) -> dict[str, tf.io.RaggedFeature]:
 
 
 def item_lookup(ids: np.ndarray) -> tf.lookup.StaticHashTable:
-    """Item id -> position in the catalogue, int32; -1 for an unknown id."""
+    """Make the lookup from item id to position in the catalogue, int32; -1 for an unknown id."""
     return tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(tf.constant(ids, tf.string), tf.range(len(ids), dtype=tf.int32)),
         default_value=-1,
@@ -128,15 +141,15 @@ def training_windows(
     permutation_seed: int | None,
     service: str | None = None,
 ) -> tf.data.Dataset:
-    """Windows of training events, one element each, in record order.
+    """Make the dataset of training windows, in record order.
 
     Args:
       ids: the catalogue's item ids [N].
       length: L.
       stride: see `tfrecs.reading.windowing.window_slices`.
-      permutation_seed: where the data has no order, the events of an Example are shuffled under it; None: as they are.
-      service: address of a tf.data service whose workers read and cut, each its share of the shards; the windows and
-        their order are the same. Its workers must see the records under the same absolute path. None: this process.
+      permutation_seed: of the shuffling of an Example's events, for data without an order; None: no shuffling.
+      service: address of a tf.data service whose workers read and cut the shards; the windows and their order are the
+        same. Its workers must see the records under the same absolute path. None: this process does it.
 
     Returns:
       A dataset of dictionaries: `item_index` int32 [L], `values` float32 [L], `times` int64 [L], `target`, `positive`
@@ -158,7 +171,9 @@ def training_windows(
         window = dict(window)
         window.pop("number")
         item = window.pop("item")
-        index = tf.where(item == "", 0, lookup.lookup(item))  # Here, because no table can be sent to a service.
+        index = tf.where(
+            item == "", 0, lookup.lookup(item)
+        )  # Here, because a lookup table cannot be sent to a service.
         return _with_shapes({"item_index": index, **window}, length)
 
     shards = manifest.splits["train"].shards
@@ -169,7 +184,7 @@ def training_windows(
         return tf.data.TFRecordDataset(path).enumerate().map(lambda number, serialized: (first + number, serialized))
 
     files = tf.data.Dataset.from_tensor_slices((paths, before.astype(np.int64)))
-    windows = files.flat_map(numbered).batch(_PARSED).flat_map(cut)
+    windows = files.flat_map(numbered).batch(_PARSE_BATCH).flat_map(cut)
     return (windows if service is None else served(windows, service)).map(complete)
 
 
@@ -182,7 +197,7 @@ def _with_shapes(window: dict[str, Any], length: int) -> dict[str, Any]:
 
 
 def empty_windows(spec: Mapping[str, Any], count: int) -> tf.data.Dataset:
-    """`count` windows without a target, of the given element spec: they fill up a last batch to its static shape."""
+    """Return `count` windows without a target, of the given element spec, to fill a last batch to its static shape."""
     zero = tf.nest.map_structure(lambda part: tf.zeros(part.shape, part.dtype), spec)
     return tf.data.Dataset.from_tensors(zero).repeat(count)
 
@@ -190,10 +205,11 @@ def empty_windows(spec: Mapping[str, Any], count: int) -> tf.data.Dataset:
 def load_histories(
     records: str | Path, manifest: Manifest, split: str, ids: np.ndarray, keep: Callable[[str], bool] | None = None
 ) -> list[UserHistory]:
-    """The users of a split ("valid" or "test") with all their events.
+    """Read the users of a split ("valid" or "test") with all their events.
 
     Args:
-      keep: called with a user id, says whether that user is wanted; None: all.
+      ids: the catalogue's item ids [N].
+      keep: whether to read a user, by id; None: all.
     """
     schema = manifest.schema_
     spec = {**event_spec(schema), "user_id": tf.io.FixedLenFeature([], tf.string)}
@@ -226,21 +242,27 @@ def load_histories(
 
 @dataclass(frozen=True)
 class TrainingEvents:
-    """Every positive training event once: `users` str [E], `items` int32 [E] (positions), `times` int64 [E]."""
+    """Every positive training event once.
+
+    Attributes:
+      users: user ids, str [E].
+      items: positions in the catalogue, int32 [E].
+      times: unix seconds, int64 [E].
+    """
 
     users: np.ndarray
     items: np.ndarray
     times: np.ndarray
 
     def first_times(self, count: int) -> np.ndarray:
-        """int64 [count]: time of each item's first event, 0 where it has none."""
+        """Return the time of each item's first event, int64 [count]; 0 where it has none."""
         first = np.full(count, np.iinfo(np.int64).max)
         np.minimum.at(first, self.items, self.times)
         return np.where(first == np.iinfo(np.int64).max, 0, first)
 
 
 def load_training_events(records: str | Path, manifest: Manifest, ids: np.ndarray) -> TrainingEvents:
-    """The positive training events; those that a later window repeats as history are left out."""
+    """Read the positive training events, without those that a later window repeats as history."""
     spec = {**event_spec(manifest.schema_), "user_id": tf.io.FixedLenFeature([], tf.string)}
     position = {item.encode(): index for index, item in enumerate(ids.tolist())}
     parts = []
@@ -255,14 +277,19 @@ def load_training_events(records: str | Path, manifest: Manifest, ids: np.ndarra
 
 @dataclass(frozen=True)
 class LabelledEvents:
-    """Every training event once: `items` int32 [E] (positions), `labels` float32 [E, labels], NaN = unknown."""
+    """Every training event once, positive or not.
+
+    Attributes:
+      items: positions in the catalogue, int32 [E].
+      labels: float32 [E, labels], NaN = unknown.
+    """
 
     items: np.ndarray
     labels: np.ndarray
 
 
 def load_labelled_events(records: str | Path, manifest: Manifest, ids: np.ndarray) -> LabelledEvents:
-    """Reads the training split; events that a later window repeats as history are left out.
+    """Read the labels of the training events, without events that a later window repeats as history.
 
     Args:
       ids: the catalogue's item ids [N].
@@ -277,8 +304,8 @@ def load_labelled_events(records: str | Path, manifest: Manifest, ids: np.ndarra
     for serialized in tf.data.TFRecordDataset(shard_paths(records, manifest.splits["train"].shards)).batch(256):
         events = tf.io.parse_example(serialized, spec)
         kept = events["is_target"].flat_values.numpy() > 0
-        found = [position[item] for item in events["item_ids"].flat_values.numpy()[kept]]
-        items.append(np.array(found, np.int32))
+        positions = [position[item] for item in events["item_ids"].flat_values.numpy()[kept]]
+        items.append(np.array(positions, np.int32))
         columns = [events[f"labels/{label.name}"].flat_values.numpy()[kept] for label in schema.labels]
-        labels.append(np.stack(columns, axis=-1) if columns else np.zeros([len(found), 0], np.float32))
+        labels.append(np.stack(columns, axis=-1) if columns else np.zeros([len(positions), 0], np.float32))
     return LabelledEvents(np.concatenate(items), np.concatenate(labels))

@@ -1,6 +1,6 @@
-"""What a careful engineer would ask about records before training on them: warnings, each one line with its reason.
+"""Checks of records for mistakes in the data; each returns warnings, one line each.
 
-Pure functions over arrays; `pipelines.inspect` reads the records and calls them.
+Pure functions over arrays; `pipelines.inspection.record_warnings` reads the records and calls them.
 """
 
 from __future__ import annotations
@@ -13,38 +13,43 @@ import numpy as np
 
 from tfrecs.schema import Manifest
 
-_FEW, _FEW_OF_ALL = 4, 0.005  # So many items, itself among them, may be alike in a feature that tells items apart.
+# A feature distinguishes an item where at most so many items, itself included, or this share of all are similar in it.
+_FEW, _FEW_OF_ALL = 4, 0.005
 _DAY = 86_400
 _EARLIEST = 631_152_000  # 1990-01-01: recommendation logs are younger.
 
 
 def one_valued(name: str, payloads: Sequence[bytes]) -> list[str]:
-    """A modality whose values are mostly one and the same: a placeholder picture, a default text.
+    """Warn of a modality with mostly one value: a placeholder picture, a default text.
 
     Args:
       name: of the feature.
-      payloads: of the items that have it.
+      payloads: of the items that have the feature.
     """
     if len(payloads) < 3:
         return []
     most = Counter(payloads).most_common(1)[0][1]
     if most == len(payloads):
-        return [f"{name}: all {len(payloads):,} items have the same value; it says nothing and can be left out"]
+        return [
+            f"{name}: all {len(payloads):,} items have the same value; it carries no information and can be left out"
+        ]
     if most > max(0.2 * len(payloads), 2):
         return [f"{name}: {most:,} of {len(payloads):,} items have the same value; a placeholder? Leave it empty there"]
     return []
 
 
-def near_duplicates(vectors: Mapping[str, np.ndarray], presence: np.ndarray, likeness: float) -> list[tuple[int, int]]:
-    """Pairs of items that are alike in every feature that both have, one of these telling items apart.
+def near_duplicates(
+    vectors: Mapping[str, np.ndarray], presence: np.ndarray, min_cosine: float
+) -> list[tuple[int, int]]:
+    """Find pairs of items that are similar in every feature that both have, at least one of them distinctive.
 
-    A feature tells an item apart where few others are alike in it: two items that share a genre and have nothing else
-    are no duplicates.
+    A feature is distinctive for an item where few others are similar in it: two items that share a genre and have nothing
+    else are no duplicates.
 
     Args:
-      vectors: feature -> float32 [N, d], one descriptor an item; what it has no say in is 0.
+      vectors: feature -> descriptors of the items, float32 [N, d].
       presence: bool [N, M], in the order of `vectors`.
-      likeness: least cosine of two descriptors of a feature that counts as alike, in (0, 1].
+      min_cosine: of two descriptors that count as similar, in (0, 1].
 
     Returns:
       Pairs (i, j) with i < j, ascending.
@@ -54,27 +59,27 @@ def near_duplicates(vectors: Mapping[str, np.ndarray], presence: np.ndarray, lik
     pairs: list[tuple[int, int]] = []
     for start in range(0, count, 512):
         rows = slice(start, min(start + 512, count))
-        alike = np.ones([rows.stop - start, count], bool)
-        telling = np.zeros_like(alike)
+        similar = np.ones([rows.stop - start, count], bool)
+        distinctive = np.zeros_like(similar)
         for column, matrix in enumerate(unit.values()):
             both = presence[rows, column, None] & presence[None, :, column]
-            same = both & (matrix[rows] @ matrix.T >= likeness)
-            alike &= ~both | same
-            telling |= same & (same.sum(axis=1, keepdims=True) <= max(_FEW, _FEW_OF_ALL * count))
-        found, others = np.nonzero(alike & telling)
-        pairs.extend((start + int(i), int(j)) for i, j in zip(found, others, strict=True) if start + i < j)
+            same = both & (matrix[rows] @ matrix.T >= min_cosine)
+            similar &= ~both | same
+            distinctive |= same & (same.sum(axis=1, keepdims=True) <= max(_FEW, _FEW_OF_ALL * count))
+        firsts, seconds = np.nonzero(similar & distinctive)
+        pairs.extend((start + int(i), int(j)) for i, j in zip(firsts, seconds, strict=True) if start + i < j)
     return sorted(pairs)
 
 
 def shifted(vectors: Mapping[str, np.ndarray], presence: np.ndarray, reach: int) -> list[str]:
-    """Features that fit the others better when they are moved by a few rows: ids and feature rows out of line.
+    """Warn of features that agree better with others when shifted by a few rows: ids and feature rows out of line.
 
-    How well two features fit is the linear centred kernel alignment of their descriptors over the items that have both
-    (Kornblith et al., 2019, arXiv:1905.00414), with far moves of the same rows as its chance level.
+    The agreement of two features is the linear centred kernel alignment of their descriptors over the items that have
+    both (Kornblith et al., 2019, arXiv:1905.00414); far shifts of the same rows give its chance level.
 
     Args:
       vectors, presence: as of `near_duplicates`, items in the order of their table.
-      reach: moves of up to so many rows either way are tried.
+      reach: largest shift that is tried, in rows, in both directions.
     """
     count = len(presence)
     names = list(vectors)
@@ -83,7 +88,7 @@ def shifted(vectors: Mapping[str, np.ndarray], presence: np.ndarray, reach: int)
     unit = [_unit(vectors[name]) * presence[:, [column]] for column, name in enumerate(names)]
     near = [move for move in range(-reach, reach + 1) if move]
     far = [round(count * share) for share in np.linspace(0.25, 0.75, 20)]
-    says: list[str] = []
+    warnings: list[str] = []
     for column in range(len(names)):
         for other in range(column + 1, len(names)):
             chance = np.array([_alignment(unit[column], np.roll(unit[other], move, axis=0)) for move in far])
@@ -92,15 +97,15 @@ def shifted(vectors: Mapping[str, np.ndarray], presence: np.ndarray, reach: int)
             best = max(fits, key=lambda move: fits[move])
             level, spread = chance.mean(), max(float(chance.std()), 1e-6)
             if (fits[best] - level) > 8 * spread and (fits[best] - level) > 3 * max(here - level, 0.0):
-                says.append(
+                warnings.append(
                     f"{names[column]} and {names[other]} fit better when {names[other]} is moved by {best:+d} rows "
                     f"(alignment {fits[best]:.3f} against {here:.3f} as it stands); are ids and rows out of line?"
                 )
-    return says
+    return warnings
 
 
 def ids_off_by_one(item_ids: Sequence[str], seen: Sequence[str], unknown: Sequence[str]) -> list[str]:
-    """Item ids of the log that are those of the catalogue moved by one: counted from 1 here and from 0 there.
+    """Warn of item ids in the log that are shifted by one against the catalogue: counted from 1 here and from 0 there.
 
     Args:
       item_ids: the catalogue.
@@ -122,32 +127,32 @@ def ids_off_by_one(item_ids: Sequence[str], seen: Sequence[str], unknown: Sequen
 
 
 def odd_times(times: np.ndarray, now: int) -> list[str]:
-    """Times that are no unix seconds of events: too early (milliseconds cut short?), in the future, dates alone.
+    """Warn of times that cannot be unix seconds of events: too early, in the future, or dates only.
 
     Args:
       times: int64 [E], unix seconds; 0 = unknown.
       now: unix seconds.
     """
     known = times[times != 0]
-    says = []
+    warnings = []
     if 0 < len(known) < len(times):
-        says.append(f"times: {len(times) - len(known):,} of {len(times):,} events are at second 0; unknown times?")
+        warnings.append(f"times: {len(times) - len(known):,} of {len(times):,} events are at second 0; unknown times?")
     if not len(known):
-        return says
+        return warnings
     early, future = int((known < _EARLIEST).sum()), int((known > now + _DAY).sum())
     if early:
-        says.append(f"times: {early:,} of {len(times):,} events are before 1990; are they seconds since 1970?")
+        warnings.append(f"times: {early:,} of {len(times):,} events are before 1990; are they seconds since 1970?")
     if future:
-        says.append(f"times: {future:,} of {len(times):,} events are in the future; milliseconds, or another zone?")
+        warnings.append(f"times: {future:,} of {len(times):,} events are in the future; milliseconds, or another zone?")
     if len(known) >= 20 and not (known % _DAY).any():
-        says.append("times: all are at midnight UTC; dates without a time of day make the hour say nothing")
+        warnings.append("times: all are at midnight UTC; dates without a time of day make the hour meaningless")
     if len(known) >= 20 and not (known % 1000).any():
-        says.append("times: all are multiples of 1000 seconds; were they divided or rounded?")
-    return says
+        warnings.append("times: all are multiples of 1000 seconds; were they divided or rounded?")
+    return warnings
 
 
 def heavy_users(events: Mapping[str, int], most: int) -> list[str]:
-    """Users with more than `most` events: crawlers, test accounts, shared logins."""
+    """Warn of users with more than `most` events: crawlers, test accounts, shared logins."""
     heavy = {user: count for user, count in events.items() if count > most}
     if not heavy:
         return []
@@ -160,32 +165,32 @@ def heavy_users(events: Mapping[str, int], most: int) -> list[str]:
 
 
 def from_manifest(manifest: Manifest) -> list[str]:
-    """What the counts alone tell."""
-    says = [
+    """Warn of what the counts in the manifest alone show."""
+    warnings = [
         f"{name}: only {share:.1%} of the items have it" for name, share in manifest.coverage.items() if share < 0.1
     ]
     for name, split in manifest.splits.items():
         if not split.events:
-            says.append(
+            warnings.append(
                 f"split {name}: empty; {'nothing can be trained' if name == 'train' else 'nothing is measured'}"
             )
     schema = manifest.schema_
     if schema.has_queries and not any(feature.kind == "text" for feature in schema.items):
-        says.append("queries: no item feature is a text, so no model will understand them")
+        warnings.append("queries: no item feature is a text, so no model will understand them")
     elif schema.has_queries and not manifest.splits["train"].queries:
-        says.append("queries: no training event has one; is `query` the right column?")
+        warnings.append("queries: no training event has one; is `query` the right column?")
     bad = manifest.rejected.get("time is out of range (milliseconds? unix seconds are read)", 0)
     if bad:
-        says.append(f"times: {bad:,} events were rejected as out of range; milliseconds where seconds are read?")
+        warnings.append(f"times: {bad:,} events were rejected as out of range; milliseconds where seconds are read?")
     unknown = manifest.rejected.get("interaction with an unknown item", 0)
     if unknown > 0.005 * manifest.interactions:
-        says.append(f"ids: {unknown:,} events name an item that is not in the catalogue")
+        warnings.append(f"ids: {unknown:,} events name an item that is not in the catalogue")
     total = sum(manifest.train_counts.values())
     if total and manifest.items > 20:
         top, count = max(manifest.train_counts.items(), key=lambda pair: pair[1])
         if count > 0.2 * total:
-            says.append(f"items: {top!r} has {count / total:.0%} of the training events")
-    return says
+            warnings.append(f"items: {top!r} has {count / total:.0%} of the training events")
+    return warnings
 
 
 def _unit(matrix: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Records read back as what they were made of: item ids, events, payloads of users."""
+"""Reads records back into what they were made of: item ids, events, payloads of users."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BATCH = 256
 
 
 def stored_item_ids(records: Path, manifest: Manifest) -> list[str]:
-    """Ids of all items, in record order."""
+    """Return the ids of all items, in record order."""
     spec = {"item_id": tf.io.FixedLenFeature([], tf.string)}
     ids: list[str] = []
     for batch in tf.data.TFRecordDataset(shard_paths(records, manifest.item_shards)).batch(_BATCH):
@@ -26,9 +26,10 @@ def stored_item_ids(records: Path, manifest: Manifest) -> list[str]:
 
 
 def stored_events(records: Path, manifest: Manifest) -> pd.DataFrame:
-    """Every event once, in the columns of `clean_events` (`order` is the place in the records) and `split` (int8).
+    """Read every event once, with the columns of `clean_events` (`order` is the position in the records) and `split`
+    (int8).
 
-    Values and numbers of the context that were unknown come back as the means that stand for them.
+    Unknown values and numbers of the context come back as the means that replaced them.
     """
     schema = manifest.schema_
     spec = {**event_spec(schema), "user_id": tf.io.FixedLenFeature([], tf.string)}

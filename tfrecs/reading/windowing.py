@@ -1,4 +1,4 @@
-"""Stored training Examples -> windows of static length, a batch at a time. Graph ops only."""
+"""Cuts stored training Examples into windows of static length, a batch at a time. Graph ops only."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from tfrecs.schema import Schema
 
 
 def window_slices(counts: tf.Tensor, length: int, stride: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Cuts sequences of `counts` events, int32 [B], into windows.
+    """Cut sequences into overlapping windows.
 
-    Window k of a sequence covers its events k * stride to k * stride + length - 1. What an earlier window had as targets
-    is history in the next, so that every event is a target once, and but for a sequence's first ones none has less
-    than length - stride events before it.
+    Window k of a sequence covers its events k * stride to k * stride + length - 1. Targets of an earlier window are
+    history in the next one, so that every event is a target once, and all but the first events of a sequence have at
+    least length - stride events before them.
+
+    Args:
+      counts: events of each sequence, int32 [B].
+      length: events of a window.
+      stride: events by which the next window starts later.
 
     Returns:
-      sequence int32 [W] and k int32 [W] of each window, in order; index int32 [W, length] within the sequence (may point
-      past its end); fresh bool [W, length]: not a target of an earlier window.
+      sequence int32 [W] and k int32 [W] of each window, in order; index int32 [W, length] within the sequence, which may
+      point past its end; fresh bool [W, length]: whether an event is not a target of an earlier window.
     """
     windows = 1 + tf.maximum(0, -(-(counts - length) // stride))
     sequence = tf.repeat(tf.range(tf.size(counts)), windows)
@@ -40,10 +45,10 @@ def cut_windows(
     stride: int,
     permutation_seed: int | None,
 ) -> dict[str, Any]:
-    """All windows of a batch of Examples, parsed by one op.
+    """Parse a batch of Examples with one op and cut all their windows.
 
     Args:
-      numbers: int64 [B], place of each Example among all of the split.
+      numbers: int64 [B], position of each Example in the split.
       serialized: string [B].
       spec: see `tfrecs.reading.reader.event_spec`.
       schema: of the records.
@@ -51,8 +56,8 @@ def cut_windows(
       permutation_seed: see `tfrecs.reading.reader.training_windows`.
 
     Returns:
-      The parts of `tfrecs.reading.reader.training_windows`, each with W in front, but item ids (`item`) in place of indices, and
-      `number` int64 [W, 2]: the Example's number and the window's within it.
+      The elements of `tfrecs.reading.reader.training_windows`, batched [W, ...], but with item ids (`item`) instead of
+      indices, and `number` int64 [W, 2]: the Example's number and the window's within it.
     """
     events = tf.io.parse_example(serialized, spec)
     counts = tf.cast(events["item_ids"].row_lengths(), tf.int32)
@@ -88,9 +93,9 @@ def cut_windows(
 
 
 def _orders(counts: tf.Tensor, numbers: tf.Tensor, seed: int) -> tf.Tensor:
-    """int32 [sum of counts]: for each sequence, one behind another, its positions shuffled under its own seed."""
+    """Return int32 [sum of counts]: the positions of each sequence, shuffled with a seed of its own."""
     return tf.map_fn(
-        lambda one: tf.random.experimental.stateless_shuffle(tf.range(one[0]), seed=[seed, one[1]]),
+        lambda pair: tf.random.experimental.stateless_shuffle(tf.range(pair[0]), seed=[seed, pair[1]]),
         (counts, tf.cast(numbers, tf.int32)),
         fn_output_signature=tf.RaggedTensorSpec([None], tf.int32, ragged_rank=0),
     ).flat_values

@@ -1,0 +1,1 @@
+"""Builds records from a data folder."""
