@@ -81,7 +81,8 @@ def hashed_words(values: np.ndarray) -> np.ndarray:
     for row, value in enumerate(values.reshape(len(values), -1)):
         for word in b" ".join(value).lower().split():
             counts[row, zlib.crc32(word) % _BUCKETS] += 1
-    return counts * np.log((1 + len(counts)) / (1 + (counts > 0).sum(axis=0)))
+    rarity = np.log((1 + len(counts)) / (1 + (counts > 0).sum(axis=0)))
+    return (counts * rarity).astype(np.float32)
 
 
 def strip(strings: tf.Tensor) -> tf.Tensor:
