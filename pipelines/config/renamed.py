@@ -36,6 +36,7 @@ RENAMED = {
     "pretrain.width": "pretrain.projection_dim",
     "pretrain.mask_share": "pretrain.mask_rate",
     "pretrain.mask_weight": "pretrain.mask_loss_weight",
+    "inspect.likeness": "inspect.min_cosine",
     "train.batch": "train.batch_size",
     "train.continued": "train.warm_start",
     "train.continued_epochs": "train.warm_start_epochs",

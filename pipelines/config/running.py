@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 
@@ -242,8 +242,6 @@ class InspectConfig(Section):
     """`triptych inspect RECORDS`. `sample`: number of items that are compared, the first ones; `shown`: items on the page;
     `min_cosine`: of near-duplicates, in every feature; `reach`: largest shift between features that is looked for, in rows;
     `heavy`: events above which a user is named."""
-
-    renamed: ClassVar = {"likeness": "min_cosine"}
 
     sample: int = Field(2000, ge=1)
     shown: int = Field(60, ge=0)
