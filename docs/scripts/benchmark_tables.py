@@ -62,7 +62,10 @@ def peers(name: str) -> str:
         if "ours" in values:
             ours = values["ours"]
             rows.insert(0, ["**Triptych**", f"**{ours['recall@20']:.3f}**", f"**{ours['ndcg@20']:.3f}**", "", ""])
-        title = {"all": "All requests", "cold": "Requests for items without training events, each model tuned for them"}[part]
+        title = {
+            "all": "All requests",
+            "cold": "Requests for items without training events, each model tuned for them",
+        }[part]
         head = ["model", "Recall@20", "NDCG@20", "Triptych / peer, Recall@20", "Triptych / peer, NDCG@20"]
         parts.append(
             f"**{title}** ({values['queries']:,} requests of {values['users']:,} users)\n\n{table(head, rows)}"
