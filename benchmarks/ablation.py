@@ -63,7 +63,7 @@ def row(records: Path, work: Path, changes: tuple[str, ...]) -> dict[str, Any]:
     settings = session.config.evaluate
     found: dict[str, Any] = {"set": list(changes)}
     scorers = {
-        "towers": ModelScorer(session.model, requests),
+        "towers": ModelScorer.of_towers(session.model, requests),
         "hybrid": trained_scorer(session, requests, with_content(session)),
     }
     for name, scorer in scorers.items():

@@ -59,7 +59,7 @@ def recalls(run: Path) -> tuple[np.ndarray, np.ndarray]:
     queries = with_targets(requests.queries)
     settings = session.config.evaluate
     ranking = metrics.rank(
-        ModelScorer(session.model, requests),
+        ModelScorer.of_towers(session.model, requests),
         queries,
         num_items=len(session.catalogue),
         depth=settings.depth,

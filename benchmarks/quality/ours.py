@@ -63,7 +63,7 @@ def lists(run: Path, split: Split) -> dict[str, Answers]:
 
     def ranked(name: str, queries: Queries, explore: float) -> np.ndarray:
         hybrid = None if learned is None else learned.exploring(explore)
-        scorer = scorers[name].with_items(scorers[name].table, hybrid, scorers[name].words)
+        scorer = scorers[name].with_items(scorers[name].item_embeddings, hybrid, scorers[name].words)
         return metrics.rank(scorer, queries, num_items=count, depth=DEPTH, batch=batch).items
 
     result = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +221,7 @@ def _ranking_head(session: Session, scorer: ModelScorer, train_counts: np.ndarra
     if session.model.ranking_head is None:
         return {}
     settings = session.config.evaluate
-    validation = ModelScorer(session.model, validation_requests(session), scorer.table, scorer.hybrid, scorer.words)
+    validation = replace(scorer, requests=validation_requests(session))
     training = load_labelled_events(session.records, session.manifest, session.catalogue.ids)
     return measure_labels(
         scorer, predict_labels(validation, settings), predict_labels(scorer, settings), training, train_counts, settings

@@ -99,5 +99,7 @@ def _title(part: Sequence[str], names: Sequence[str]) -> str:
 
 
 def _measure(scorer: ModelScorer, queries: Queries, settings: EvaluateConfig) -> dict[str, float]:
-    ranking = metrics.rank(scorer, queries, num_items=len(scorer.table), depth=settings.depth, batch=settings.batch)
+    ranking = metrics.rank(
+        scorer, queries, num_items=len(scorer.item_embeddings), depth=settings.depth, batch=settings.batch
+    )
     return {name: float(metrics.per_query(ranking, queries, name).mean()) for name in _MEASURED}

@@ -62,8 +62,8 @@ class LabelPredictions:
 
 def predict_labels(scorer: ModelScorer, settings: EvaluateConfig) -> LabelPredictions:
     """Predict the labels of a scorer's held-out events and retrieved items, with one pass over the user tower."""
-    requests, num_items = scorer.requests, len(scorer.table)
-    query_embeddings = scorer.all_states(settings.batch)
+    requests, num_items = scorer.requests, len(scorer.item_embeddings)
+    query_embeddings = scorer.all_query_embeddings(settings.batch)
     queries = with_targets(requests.queries)
     items = np.full([len(queries), settings.depth], -1, np.int32)
     scores = np.zeros(items.shape, np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def text_slices(session: Session, scorer: ModelScorer, queries: Queries) -> tupl
         ranking = metrics.rank(score, queries, num_items=count, depth=settings.depth, batch=settings.batch)
         return metrics.accuracy(ranking, queries) | {"queries": float(len(queries))}
 
-    silent = ModelScorer(session.model, scorer.requests.without_texts(), scorer.table, scorer.hybrid)
+    silent = replace(scorer, requests=scorer.requests.without_texts(), words=None)
     baseline = bm25(item_texts(session.model, session.catalogue), session.config.search, settings.bm25)
     return (
         {WITHOUT: measured(silent), ALONE: measured(scorer.search)},

@@ -21,13 +21,14 @@ from pipelines.exporting.parity import Arrays, GateResult, other_requests, pass_
 from pipelines.exporting.sample_requests import missing_item, recommend_inputs, reindexed, spread
 from pipelines.exporting.serving_adapter import TowerRecommender
 from pipelines.hybrid.item_index import Index, trained_index, updated_index
-from pipelines.hybrid.scorer import hybrid_score, index_statistics, request_words
+from pipelines.hybrid.scorer import hybrid_score, index_statistics
 from pipelines.model.session import Session, load_trained
 from pipelines.runs.locks import lock_folder
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import RunFolder
-from pipelines.scoring.model_scorer import ModelScorer
+from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.search.lexical_index import item_texts, run_lexicon
+from pipelines.search.lexical_scorer import Words, words_of
 from serving.graph import contract
 from serving.graph.lexical import LexicalSearch
 from serving.graph.signatures import ServingModule
@@ -93,8 +94,13 @@ def run(job: ExportJob) -> ExportResult:
         if rejects is not None:
             rejects.write(extra)
         known = reindexed(requests, index.positions(len(session.catalogue)))
-        words = request_words(session, known, index.lexicon, lambda: index.words or [])
-        scorer = ModelScorer(session.model, known, tf.constant(index.table), hybrid_score(session, statistics), words)
+        scorer = ModelScorer(
+            ModelGraphs(session.model),
+            known,
+            tf.constant(index.table),
+            hybrid_score(session, statistics),
+            _lexical_scores(session, index),
+        )
         gate = pass_gate(scorer, index, rows, asked, temporary)
         (extra / layout.GATE_FILE).write_text(json.dumps(asdict(gate), indent=1) + "\n", encoding="utf-8")
         version = layout.latest_version(job.to) + 1
@@ -162,6 +168,14 @@ def make_module(session: Session, index: Index, statistics: Statistics | None) -
         session.config.export.max_k,
         lexical,
     )
+
+
+def _lexical_scores(session: Session, index: Index) -> Words | None:
+    """The lexical part of text queries over the items of the index; None where items have no text."""
+    encoder = session.model.query_encoder
+    if encoder is None or index.lexicon is None or index.words is None:
+        return None
+    return words_of(index.lexicon, index.words, session.manifest.schema_.modalities.index(encoder.schema.name))
 
 
 def _categories(session: Session, index: Index) -> list[list[str]]:

@@ -111,30 +111,27 @@ def compare(
     Raises:
       ExportError: ids that differ, or scores or labels by more than `TOLERANCE` allows.
     """
-    model, requests, table = scorer.model, scorer.requests, scorer.table
+    model, requests, item_embeddings = scorer.model, scorer.requests, scorer.item_embeddings
     queries = requests.queries.take(rows)
-    states, scores = scorer.states(queries), scorer(queries)
+    query_embeddings, scores = scorer.query_embeddings(queries), scorer(queries)
     worst = _recommend(index, scores, requests, rows, asked[contract.RECOMMEND], served[contract.RECOMMEND])
 
-    candidates = table[:FEW]
+    candidates = item_embeddings[:FEW]
     _close("rank scores", served[contract.RANK]["scores"], scores[:, :FEW])
     if model.ranking_head is not None:
         count = min(FEW, len(index))
-        tiled = tf.tile(states[:, None], [1, count, 1]), tf.tile(candidates[None], [len(rows), 1, 1])
+        tiled = tf.tile(query_embeddings[:, None], [1, count, 1]), tf.tile(candidates[None], [len(rows), 1, 1])
         for name, expected in model.ranking_head(*tiled).items():
             _close(f"rank {name}", served[contract.RANK][name], expected.numpy())
     unit = index.table / np.maximum(np.linalg.norm(index.table, axis=1, keepdims=True), 1e-12)
     cosines = unit[:FEW] @ unit.T
     np.fill_diagonal(cosines, -np.inf)
     _close("similar scores", served[contract.SIMILAR]["scores"], _highest(cosines, 5))
-    if contract.SEARCH in asked and model.query_encoder is not None:
-        texts = tf.constant(asked[contract.SEARCH]["query"], tf.string)
-        found = model.scores(model.encode_query(model.query_encoder.preprocess_query(texts)), table).numpy()
-        if index.lexicon is not None and index.words is not None:
-            words = [str(text) for text in asked[contract.SEARCH]["query"]]
-            found = index.lexicon.dense * found + index.lexicon.scores(words, index.words)
-        found[[not str(text).strip() for text in asked[contract.SEARCH]["query"]]] = -np.inf
-        _close("search scores", served[contract.SEARCH]["scores"], _highest(found, 5))
+    if contract.SEARCH in asked:
+        texts = [str(text) for text in asked[contract.SEARCH]["query"]]
+        expected_scores = scorer.search_texts(texts)
+        expected_scores[[not text.strip() for text in texts]] = -np.inf
+        _close("search scores", served[contract.SEARCH]["scores"], _highest(expected_scores, 5))
     return worst
 
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines.model.prepared_items import context_encoder
+from pipelines.model.request_encoder import RequestEncoder
 from serving.graph.top_k import inner_products
 from tfrecs.reading.features import feature_for
 from tfrecs.schema import FeatureSchema, History
-from towers.encoders.base import Encoder
 from towers.hybrid import HybridScore
 from towers.two_tower import TwoTower
 
@@ -24,7 +23,7 @@ class TowerRecommender:
         self.schema = model.schema
         self.history = model.user_tower.max_history
         self.has_text = model.query_encoder is not None
-        self.encode_context, tables = context_encoder(model.schema.context)
+        self.encoder = RequestEncoder(model)
         self.trackables: Sequence[Any] = [
             *model.item_encoders.values(),
             *model.center.values(),
@@ -36,7 +35,7 @@ class TowerRecommender:
             *([model.ranking_head] if model.ranking_head else []),
             *([model.search_head] if model.search_head else []),
             *([hybrid] if hybrid else []),
-            *tables,
+            *self.encoder.tables,
         ]
 
     def request(
@@ -47,27 +46,12 @@ class TowerRecommender:
         query: tf.Tensor,
         extra: Mapping[str, tf.Tensor],
     ) -> tf.Tensor:
-        text = None
-        if self.has_text:
-            some = tf.strings.strip(query) != ""
-            # Most requests have none, and the text encoder costs as much as all the rest.
-            text = tf.cond(
-                tf.reduce_any(some),
-                lambda: tf.where(some[:, None], self.search(query), 0.0),
-                lambda: tf.zeros([tf.shape(query)[0], table.shape[1]]),
-            )
-        context = self.encode_context({name: extra[name] for name in self._columns()})
-        user = None
-        if self.schema.users:
-            values_of, presence = _raw(self.schema.users, extra)
-            user = self.model.encode_user(_preprocess(self.model.user_encoders, values_of), presence)
-        return self.model.query_embeddings(table, history, now, context, user, text)
+        users = _raw(self.schema.users, extra) if self.schema.users else None
+        texts = query if self.has_text else None
+        return self.encoder.query_embeddings(table, history, now, extra, users, texts)
 
     def search(self, query: tf.Tensor) -> tf.Tensor:
-        encoder = self.model.query_encoder
-        if encoder is None:
-            raise ValueError("this model takes no text")
-        return self.model.encode_query(encoder.preprocess_query(query))
+        return self.encoder.text_embeddings(query)
 
     def scores(self, states: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
         # As `TwoTower.scores`, but the temperature costs a pass over the queries instead of one over the scores.
@@ -81,7 +65,8 @@ class TowerRecommender:
 
     def embed(self, raw: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         values, presence = _raw(self.schema.items, raw)
-        embedding, weights = self.model.embed_items(_preprocess(self.model.item_encoders, values), presence)
+        inputs = {name: encoder.preprocess(values[name]) for name, encoder in self.model.item_encoders.items()}
+        embedding, weights = self.model.embed_items(inputs, presence)
         return embedding, weights, _given(self.schema.items, raw) & ~presence
 
     def raw_specs(self) -> dict[str, tf.TensorSpec]:
@@ -93,9 +78,6 @@ class TowerRecommender:
             row.name: tf.TensorSpec([None], dtypes[row.kind]) for row in self.schema.context if row.source == "column"
         }
         return {**context, **{feature.name: feature_for(feature).raw_spec for feature in self.schema.users}}
-
-    def _columns(self) -> list[str]:
-        return [row.name for row in self.schema.context if row.source == "column"]
 
 
 def _raw(features: tuple[FeatureSchema, ...], raw: Mapping[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
@@ -114,7 +96,3 @@ def _given(features: tuple[FeatureSchema, ...], raw: Mapping[str, tf.Tensor]) ->
         there = value != "" if value.dtype == tf.string else ~tf.math.is_nan(value)
         columns.append(tf.reduce_any(there, axis=list(range(1, value.shape.rank))))
     return tf.stack(columns, axis=-1)
-
-
-def _preprocess(encoders: Mapping[str, Encoder], values: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    return {name: encoder.preprocess(values[name]) for name, encoder in encoders.items()}

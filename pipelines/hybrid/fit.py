@@ -16,8 +16,8 @@ from pipelines.item_item.statistics import Linear, neighbour_links, training_mat
 from pipelines.item_item.weights import Blend
 from pipelines.model.session import Session, all_validation
 from pipelines.scoring import metrics
-from pipelines.scoring.model_scorer import ModelScorer, pad_history
-from pipelines.scoring.requests import Queries, Requests, with_targets
+from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer, pad_history
+from pipelines.scoring.requests import Queries, Requests, Scorer, with_targets
 from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore, Statistics, links_of
 
 MEASURED = ("recall@20", "ndcg@10", "ndcg@20")
@@ -43,7 +43,7 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
     if not len(queries):
         return Blend(settings.regularizations[0], {TOWER: 1.0}, {TOWER: 1.0}, [])
     candidates = _some(count, settings.candidates, session.config.seed)
-    scorer = ModelScorer(session.model, requests.without_texts(), tf.constant(index.table))
+    scorer = ModelScorer(ModelGraphs(session.model), requests.without_texts(), tf.constant(index.table))
 
     def parts_of(statistics: Statistics, names: Sequence[str], queries: Queries) -> Shares:
         everything = HybridScore(statistics, dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0), {})
@@ -77,9 +77,9 @@ def learn_blend(session: Session, requests: Requests) -> Blend:
         learned = most_likely(shares, size, apart=apart)
         weights = dict(zip(names, learned.weights, strict=False))
         new_weights = dict(zip(names, learned.new_weights, strict=False)) | ({BIAS: learned.bias} if apart else {})
-        scorer.hybrid = HybridScore(statistics, weights, new_weights, softness)
+        blended = replace(scorer, hybrid=HybridScore(statistics, weights, new_weights, softness))
         ranking = metrics.rank(
-            lambda part: np.where(_absent(first, part.times), -np.inf, scorer(part)),
+            _without_absent(blended, first),
             queries,
             num_items=count,
             depth=evaluate.depth,
@@ -157,6 +157,11 @@ def _absent(first: np.ndarray, times: np.ndarray) -> np.ndarray:
     return (first > times[:, None]) & (times > 0)[:, None]
 
 
+def _without_absent(scorer: Scorer, first: np.ndarray) -> Scorer:
+    """The scorer with -inf for items that were not there yet at the time of the request."""
+    return lambda part: np.where(_absent(first, part.times), -np.inf, scorer(part))
+
+
 def _parts(
     scorer: ModelScorer,
     hybrid: HybridScore,
@@ -182,7 +187,7 @@ def _parts(
         part = queries.slice(start, start + batch)
         index = tf.constant(pad_history(part.histories, length, np.int32))
         count = tf.constant([min(len(history), length) for history in part.histories], tf.int32)
-        values = [scorer.tower(part), *(value.numpy() for value in parts(index, count))]
+        values = [scorer.tower_scores(part), *(value.numpy() for value in parts(index, count))]
         stacked = np.stack([np.broadcast_to(value, values[0].shape) for value in values], axis=-1)
         absent = _absent(first, part.times)
         for row, (history, targets) in enumerate(zip(part.histories, part.targets, strict=True)):

@@ -10,7 +10,7 @@ import tensorflow as tf
 from pipelines.hybrid.item_index import Index, index_with, likeness_with
 from pipelines.item_item.statistics import Linear, completed, count_statistics
 from pipelines.model.session import Session
-from pipelines.scoring.model_scorer import ModelScorer
+from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.scoring.requests import Requests
 from pipelines.search.lexical_index import Lexicon, item_texts
 from pipelines.search.lexical_scorer import Words, words_of
@@ -61,7 +61,7 @@ def trained_scorer(session: Session, requests: Requests, variant: WithContent) -
     was typed. `variant`: `with_content` of the session."""
     table, hybrid = variant(session.items.presence, None)
     words = request_words(session, requests, session.lexicon, lambda: item_texts(session.model, session.catalogue))
-    return ModelScorer(session.model, requests, table, hybrid, words)
+    return ModelScorer(ModelGraphs(session.model), requests, table, hybrid, words)
 
 
 def request_words(

@@ -1,14 +1,14 @@
-"""A trained model as a scorer: the same arithmetic that the exported signatures do, batch by batch."""
+"""A trained model as a scorer of held-out requests: the same arithmetic that the exported signatures do."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
 
-from pipelines.model.prepared_items import context_encoder
+from pipelines.model.request_encoder import RequestEncoder
 from pipelines.scoring.requests import Queries, Requests
 from pipelines.search.lexical_scorer import Words
 from tfrecs.reading.reader import user_features
@@ -26,85 +26,92 @@ def pad_history(sequences: Sequence[np.ndarray], length: int, dtype: type) -> np
     return padded
 
 
-class ModelScorer:
-    """Scores held-out requests with a model.
+class ModelGraphs:
+    """The traced functions of a model. Scorers of the same model share one, so that nothing is traced twice.
 
     Args:
-      model: with its cache refreshed.
-      requests: the requests; scorers are called with slices of `requests.queries`.
-      table: float [N, D], the items' embeddings; None: all that the model knows of the catalogue.
-      hybrid: over the items of the table; None: the towers' scores alone.
-      words: what the words of text queries say of these items; None: what their encodings say, alone.
+      model: the trained towers, with their cache filled.
+
+    Attributes:
+      model: the trained towers.
+      query_embeddings: `RequestEncoder.query_embeddings`, with users as serialized Examples.
+      text_scores: (texts string [q], item embeddings [N, D]) -> float [q, N].
+      label_logits: (query embeddings, item embeddings [E, D]) -> label -> float [E]; {} without a ranking head.
     """
 
-    def __init__(
+    def __init__(self, model: TwoTower):
+        self.model = model
+        self._encoder = RequestEncoder(model)
+        self.query_embeddings = tf.function(self._query_embeddings, reduce_retracing=True)
+        self.text_scores = tf.function(self._text_scores, reduce_retracing=True)
+        self.label_logits = tf.function(self._label_logits, reduce_retracing=True)
+
+    def _query_embeddings(
         self,
-        model: TwoTower,
-        requests: Requests,
-        table: tf.Tensor | None = None,
-        hybrid: HybridScore | None = None,
-        words: Words | None = None,
-    ):
-        self.model, self.requests, self.hybrid, self.words = model, requests, hybrid, words
-        self.texts = None if model.query_encoder is None else requests.texts
-        self.table = model.item_embeddings()[0] if table is None else table
-        self.encode_context, _ = context_encoder(model.schema.context)
-        self._request = tf.function(self._last_states, reduce_retracing=True)
-        self._search = tf.function(self._found, reduce_retracing=True)
-        self._head = tf.function(self._label_logits, reduce_retracing=True)
-
-    def with_items(
-        self, embeddings: tf.Tensor, hybrid: HybridScore | None = None, words: Words | None = None
-    ) -> ModelScorer:
-        """Return a scorer of the same requests over other item embeddings; it shares the graphs that were traced.
-
-        Args:
-          embeddings: float [N, D].
-          hybrid: over these items; None: the towers' scores alone.
-          words: of the texts of these items; None: without lexical scores.
-        """
-        scorer = copy.copy(self)
-        scorer.table, scorer.hybrid, scorer.words = embeddings, hybrid, words
-        return scorer
-
-    def _label_logits(self, states: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {} if self.model.ranking_head is None else self.model.ranking_head.logits(states, items, training=False)
-
-    def _last_states(
-        self,
+        item_embeddings: tf.Tensor,
         history: History,
         now: tf.Tensor,
         context: dict[str, tf.Tensor],
         users: tf.Tensor,
-        table: tf.Tensor,
         texts: tf.Tensor | None,
     ) -> tf.Tensor:
-        user = None
-        if self.model.user_encoders:
-            decoded, presence = user_features(self.model.schema, users)
-            inputs = {name: encoder.preprocess(decoded[name]) for name, encoder in self.model.user_encoders.items()}
-            user = self.model.encode_user(inputs, presence)
-        text = None
-        if texts is not None:
-            text = tf.where((tf.strings.strip(texts) != "")[:, None], self._encoded(texts), 0.0)
-        return self.model.query_embeddings(table, history, now, self.encode_context(context), user, text)
+        decoded = user_features(self.model.schema, users) if self.model.user_encoders else None
+        return self._encoder.query_embeddings(item_embeddings, history, now, context, decoded, texts)
 
-    def _encoded(self, texts: tf.Tensor) -> tf.Tensor:
-        assert self.model.query_encoder is not None
-        return self.model.encode_query(self.model.query_encoder.preprocess_query(texts))
+    def _text_scores(self, texts: tf.Tensor, item_embeddings: tf.Tensor) -> tf.Tensor:
+        return self.model.scores(self._encoder.text_embeddings(texts), item_embeddings)
 
-    def _found(self, texts: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
-        return self.model.scores(self._encoded(texts), table)
+    def _label_logits(self, queries: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {} if self.model.ranking_head is None else self.model.ranking_head.logits(queries, items, training=False)
 
-    def states(self, queries: Queries) -> tf.Tensor:
+
+@dataclass(frozen=True, eq=False)
+class ModelScorer:
+    """Scores held-out requests with a model; see `with_items` for other items, `dataclasses.replace` for other requests.
+
+    Attributes:
+      graphs: the model's traced functions.
+      requests: the requests; the scorer is called with slices of `requests.queries`.
+      item_embeddings: float [N, D] of the catalogue.
+      hybrid: over the same items; None: the towers' scores alone.
+      words: lexical scores of text queries over the same items; None: their encodings alone.
+    """
+
+    graphs: ModelGraphs
+    requests: Requests
+    item_embeddings: tf.Tensor
+    hybrid: HybridScore | None = None
+    words: Words | None = None
+
+    @classmethod
+    def of_towers(cls, model: TwoTower, requests: Requests) -> ModelScorer:
+        """The towers' scores alone, over the whole catalogue of the model."""
+        return cls(ModelGraphs(model), requests, model.item_embeddings()[0])
+
+    def with_items(
+        self, item_embeddings: tf.Tensor, hybrid: HybridScore | None = None, words: Words | None = None
+    ) -> ModelScorer:
+        """A scorer of the same requests over other items; arguments as the attributes."""
+        return replace(self, item_embeddings=item_embeddings, hybrid=hybrid, words=words)
+
+    @property
+    def model(self) -> TwoTower:
+        return self.graphs.model
+
+    @property
+    def texts(self) -> np.ndarray | None:
+        """str [Q], what was typed; None where the model takes no text or the requests have none."""
+        return None if self.model.query_encoder is None else self.requests.texts
+
+    def query_embeddings(self, queries: Queries) -> tf.Tensor:
         """Query embeddings float [q, D] of a slice of the requests."""
         rows = queries.rows
-        return self._request(
+        return self.graphs.query_embeddings(
+            self.item_embeddings,
             self._history(queries),
             tf.constant(queries.times),
             {name: tf.constant(value[rows]) for name, value in self.requests.context.items()},
             tf.constant(self.requests.users[rows], tf.string),
-            self.table,
             None if self.texts is None else tf.constant(self.texts[rows], tf.string),
         )
 
@@ -118,55 +125,59 @@ class ModelScorer:
             tf.constant([min(len(history), length) for history in queries.histories], tf.int32),
         )
 
-    def tower(self, queries: Queries) -> tf.Tensor:
+    def tower_scores(self, queries: Queries) -> tf.Tensor:
         """The towers' own scores, float [q, N]."""
-        return self.model.scores(self.states(queries), self.table)
+        return self.model.scores(self.query_embeddings(queries), self.item_embeddings)
 
     def __call__(self, queries: Queries) -> np.ndarray:
-        tower = self.tower(queries)
+        """Final scores float32 [q, N]: towers, hybrid and words, as the signature `recommend` adds them up."""
+        scores = self.tower_scores(queries)
         if self.hybrid is not None:
             history = self._history(queries)
-            tower = self.hybrid(tower, history.item_index, history.length)
-        scores = tower.numpy()
+            scores = self.hybrid(scores, history.item_index, history.length)
+        scores = scores.numpy()
         if self.texts is None or self.words is None:
             return scores
         return scores + self.words(self.texts[queries.rows].tolist())
 
     def search(self, queries: Queries) -> np.ndarray:
-        """What the texts ask for, whoever asks: float32 [q, N], as the signature `search` scores it. Each has a text."""
+        """Scores float32 [q, N] by the requests' texts alone. Each must have a text."""
         if self.texts is None:
             raise ValueError("these requests have no text, or the model takes none")
-        texts = self.texts[queries.rows]
-        scores = self._search(tf.constant(texts, tf.string), self.table).numpy()
-        return scores if self.words is None else self.words.lexicon.dense * scores + self.words(texts.tolist())
+        return self.search_texts(self.texts[queries.rows].tolist())
 
-    def all_states(self, batch: int) -> np.ndarray:
-        """Query embeddings float32 [Q, D] of all requests."""
+    def search_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Scores float32 [q, N] of text queries, as the signature `search` computes them."""
+        scores = self.graphs.text_scores(tf.constant(texts, tf.string), self.item_embeddings).numpy()
+        return scores if self.words is None else self.words.lexicon.dense * scores + self.words(texts)
+
+    def all_query_embeddings(self, batch: int) -> np.ndarray:
+        """Query embeddings float32 [Q, D] of all requests, `batch` at a time."""
         parts = [
-            self.states(self.requests.queries.slice(start, start + batch)).numpy()
+            self.query_embeddings(self.requests.queries.slice(start, start + batch)).numpy()
             for start in range(0, len(self.requests), batch)
         ]
-        return np.concatenate(parts) if parts else np.zeros([0, self.table.shape[1]], np.float32)
+        return np.concatenate(parts) if parts else np.zeros([0, self.item_embeddings.shape[1]], np.float32)
 
-    def logits(self, states: np.ndarray, items: np.ndarray, batch: int) -> dict[str, np.ndarray]:
-        """Label -> logits float32 of the ranking head, before calibration; none without a head.
+    def logits(self, query_embeddings: np.ndarray, items: np.ndarray, batch: int) -> dict[str, np.ndarray]:
+        """Logits of the ranking head before calibration, label -> float32 of the shape of `items`; zeros without a head.
 
         Args:
-          states: float [E, D].
-          items: int [E] or [E, C], the item, or items, that each state is asked about.
-          batch: states at a time.
+          query_embeddings: float [E, D].
+          items: int [E] or [E, C], the item, or items, to predict for each query.
+          batch: queries at a time.
         """
         parts: dict[str, list[np.ndarray]] = {label.name: [] for label in self.model.schema.labels}
         for start in range(0, len(items), batch) if self.model.ranking_head is not None else ():
-            some = items[start : start + batch]
+            part = items[start : start + batch]
             # As rows of one matrix, so that one graph serves both forms.
-            state = np.repeat(states[start : start + batch], some[0].size, axis=0)
-            found = self._head(tf.constant(state), tf.gather(self.table, tf.constant(some.reshape(-1))))
-            for name, value in found.items():
-                parts[name].append(value.numpy().reshape(some.shape))
+            repeated = np.repeat(query_embeddings[start : start + batch], part[0].size, axis=0)
+            embeddings = tf.gather(self.item_embeddings, tf.constant(part.reshape(-1)))
+            for name, value in self.graphs.label_logits(tf.constant(repeated), embeddings).items():
+                parts[name].append(value.numpy().reshape(part.shape))
         empty = np.zeros(items.shape, np.float32)
         return {name: np.concatenate(values) if values else empty for name, values in parts.items()}
 
-    def pair_logits(self, states: np.ndarray, batch: int) -> dict[str, np.ndarray]:
-        """Label -> logits float32 [E] for the requests' held-out events; `states` from `all_states`."""
-        return self.logits(states[self.requests.pair_rows], self.requests.pair_items, batch)
+    def pair_logits(self, query_embeddings: np.ndarray, batch: int) -> dict[str, np.ndarray]:
+        """Logits float32 [E], by label, of the requests' held-out events; see `all_query_embeddings` and `logits`."""
+        return self.logits(query_embeddings[self.requests.pair_rows], self.requests.pair_items, batch)

@@ -16,7 +16,7 @@ from pipelines.model.session import open_session, records_id, validation_request
 from pipelines.model.strategy import make_strategy
 from pipelines.runs.progress import progress, say
 from pipelines.runs.run_folder import RunFolder
-from pipelines.scoring.model_scorer import ModelScorer
+from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.search.lexical_index import run_lexicon
 from pipelines.training.cooccurrence import CoOccurrenceStage
 from pipelines.training.curves import Curves
@@ -61,7 +61,7 @@ class Trainer:
             with self.session.strategy.scope():
                 take_over(former, self.session)
         self.encode = tf.function(model.encode_items)
-        self.scorer = ModelScorer(model, self.validation)
+        self.graphs = ModelGraphs(model)  # traced once, not at every epoch
         with self.session.strategy.scope():
             scales = encoder_scales(model.item_encoders.values(), train.encoder_scale, train.layer_decay)
             optimizer = ScaledAdamW(
@@ -223,8 +223,8 @@ class Trainer:
     def _validate(self) -> dict[str, float]:
         """Measures the epoch and calibrates the ranking head, before the checkpoint that keeps both."""
         model, evaluate = self.session.model, self.config.evaluate
-        self.scorer.table = model.item_embeddings()[0]
-        found = validate(self.scorer, self.validation, depth=evaluate.depth, batch=evaluate.batch)
+        scorer = ModelScorer(self.graphs, self.validation, model.item_embeddings()[0])
+        found = validate(scorer, self.validation, depth=evaluate.depth, batch=evaluate.batch)
         if model.ranking_head is not None:
             model.ranking_head.calibrate(found.calibration)
         return {f"valid_{name}": value for name, value in found.values.items()}

@@ -33,7 +33,7 @@ class Validation:
 
 
 def validate(scorer: ModelScorer, requests: Requests, *, depth: int, batch: int) -> Validation:
-    """Measures a model on requests with the scorer's table.
+    """Measures a model on requests over the scorer's catalogue.
 
     Raises:
       DivergedError: scores are not finite.
@@ -49,7 +49,7 @@ def validate(scorer: ModelScorer, requests: Requests, *, depth: int, batch: int)
         losses.extend(float(partition[row] - scores[row, targets].mean()) for row, targets in enumerate(part.targets))
         return scores
 
-    ranking = metrics.rank(score, queries, num_items=len(scorer.table), depth=depth, batch=batch)
+    ranking = metrics.rank(score, queries, num_items=len(scorer.item_embeddings), depth=depth, batch=batch)
     accuracy = metrics.accuracy(ranking, queries)
     values = {"retrieval_loss": float(np.mean(losses)) if losses else np.nan}
     labels, calibration = _labels(scorer, requests, batch)
@@ -63,7 +63,7 @@ def _labels(
     calibration: dict[str, tuple[float, float]] = {}
     if scorer.model.ranking_head is None:
         return values, calibration
-    logits = scorer.pair_logits(scorer.all_states(batch), batch)
+    logits = scorer.pair_logits(scorer.all_query_embeddings(batch), batch)
     for column, label in enumerate(scorer.model.schema.labels):
         truth, said = requests.pair_labels[:, column], logits[label.name].astype(np.float64)
         if label.task == "binary":

@@ -17,7 +17,7 @@ from pipelines.exporting.sample_requests import recommend_inputs
 from pipelines.hybrid.item_index import trained_index
 from pipelines.model.session import Session, validation_requests
 from pipelines.runs.run_folder import RunFolder
-from pipelines.scoring.model_scorer import ModelScorer
+from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.training.curves import by_part
 from pipelines.training.validation import validate
 from serving.export_check.gate import ask_fresh_process
@@ -64,11 +64,13 @@ def test_calibration_was_fitted_on_the_validation_split_and_kept_with_the_best_e
     assert head is not None
     validation = validation_requests(session)
     settings = whole.config.evaluate
-    found = validate(ModelScorer(session.model, validation), validation, depth=settings.depth, batch=settings.batch)
+    found = validate(
+        ModelScorer.of_towers(session.model, validation), validation, depth=settings.depth, batch=settings.batch
+    )
     # Not exactly: the best epoch's cache and averages were the same, threads add in any order.
     assert (float(head.slope[0]), float(head.offset[0])) == pytest.approx(found.calibration["like"], rel=1e-3, abs=1e-3)
     assert (float(head.slope[0]), float(head.offset[0])) != (1.0, 0.0)
-    predictions = predict_labels(ModelScorer(session.model, validation), settings)
+    predictions = predict_labels(ModelScorer.of_towers(session.model, validation), settings)
     raw, truth = predictions.logits["like"].astype(np.float64), validation.pair_labels[:, 0]
     said = 1 / (1 + np.exp(-(float(head.slope[0]) * raw + float(head.offset[0]))))
     before = expected_calibration_error(truth, 1 / (1 + np.exp(-raw)), 5)
@@ -86,9 +88,9 @@ def test_the_served_like_is_the_calibrated_one(whole: Whole, session: Session) -
     ids = session.catalogue.ids[:4].astype(object)
     asked = {**{name: value for name, value in inputs.items() if name != "k"}, "candidate_ids": np.tile(ids, [5, 1])}
     served = ask_fresh_process(whole.export.path, {contract.RANK: asked}).outputs[contract.RANK]["like"]
-    scorer = ModelScorer(session.model, requests, tf.constant(trained_index(session).table))
-    states = scorer.states(requests.queries.take(rows)).numpy()
-    raw = scorer.logits(states, np.tile(np.arange(4), [5, 1]), 64)["like"]
+    scorer = ModelScorer(ModelGraphs(session.model), requests, tf.constant(trained_index(session).table))
+    query_embeddings = scorer.query_embeddings(requests.queries.take(rows)).numpy()
+    raw = scorer.logits(query_embeddings, np.tile(np.arange(4), [5, 1]), 64)["like"]
     expected = 1 / (1 + np.exp(-(float(head.slope[0]) * raw + float(head.offset[0]))))
     np.testing.assert_allclose(served, expected, atol=1e-5)
     assert np.abs(served - 1 / (1 + np.exp(-raw))).max() > 1e-3
@@ -124,7 +126,7 @@ def test_both_curves_of_a_loss_have_one_tag_in_tensorboard(whole: Whole) -> None
 
 def test_the_validation_loss_is_the_cross_entropy_over_the_catalogue(whole: Whole, session: Session) -> None:
     validation = validation_requests(session)
-    scorer = ModelScorer(session.model, validation)
+    scorer = ModelScorer.of_towers(session.model, validation)
     settings = whole.config.evaluate
     found = validate(scorer, validation, depth=settings.depth, batch=7).values
     queries = validation.queries
@@ -136,6 +138,6 @@ def test_the_validation_loss_is_the_cross_entropy_over_the_catalogue(whole: Whol
 
 def test_scores_that_are_not_finite_end_a_training_in_one_line(whole: Whole, session: Session) -> None:
     validation = validation_requests(session)
-    scorer = ModelScorer(session.model, validation, session.model.item_embeddings()[0] * float("nan"))
+    scorer = ModelScorer(ModelGraphs(session.model), validation, session.model.item_embeddings()[0] * float("nan"))
     with pytest.raises(DivergedError, match=r"lower train\.learning_rate$"):
         validate(scorer, validation, depth=50, batch=64)
