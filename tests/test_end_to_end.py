@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from toy_server import server_options, silent
 from whole import SMALL, Whole
 
 from pipelines.config import load_config
@@ -20,8 +21,8 @@ from pipelines.training import trainer as train
 from serving.client.client import Client
 from serving.export_check.gate import TEXT_OPS, ask_fresh_process, ops_in, unknown_ops
 from serving.graph import contract
-from serving.server.model_manager import folder
 from serving.server.server import Server
+from serving.server.sources import folder_source
 from serving.wire import layout
 from serving.wire.errors import InvalidRequestError
 from tfrecs.errors import DataError
@@ -30,16 +31,7 @@ from tfrecs.schema import Manifest
 
 @pytest.fixture(scope="session")
 def client(whole: Whole):
-    server = Server(
-        folder(whole.models),
-        host=None,
-        port=0,
-        poll_seconds=0,
-        threads=2,
-        max_message_bytes=1 << 24,
-        grace=1.0,
-        report=lambda line: None,
-    )
+    server = Server(folder_source(whole.models), server_options(), silent)
     with server, Client(f"127.0.0.1:{server.port}", "demo", timeout=30.0) as connected:
         yield connected
 

@@ -36,7 +36,7 @@ from benchmarks.serving import catalogue
 from benchmarks.serving import load as serving_load
 from benchmarks.serving import top_k as serving_top_k
 from benchmarks.serving.servers import ECHO, PREDICT, Running, echo, recorded, server
-from serving.server import predict
+from serving.server import predict_util
 from serving.server.batching import batches as batching
 from serving.server.servable import Servable, load
 from serving.wire.layout import latest_version
@@ -147,14 +147,14 @@ def open_model(folder: Path) -> Model:
     if not requests:
         raise SystemExit(f"{folder}: no recorded requests of recommend")
     signature = servable.signatures["recommend"]
-    inputs = [predict.decode_inputs(signature, request.inputs, limit_bytes=LIMIT_BYTES) for request in requests]
+    inputs = [predict_util.decode_inputs(signature, request.inputs, limit_bytes=LIMIT_BYTES) for request in requests]
     bodies = [request.SerializeToString() for request in requests]
-    return Model(folder, servable, signature, predict.select_outputs(signature, ()), requests, bodies, inputs)
+    return Model(folder, servable, signature, predict_util.select_outputs(signature, ()), requests, bodies, inputs)
 
 
 def latencies(model: Model, seconds: float) -> dict[str, Any]:
     """Medians in milliseconds of one client's calls, in turns, and the ratio that must be near 1."""
-    reply = predict.predict(model.servable, model.requests[0], limit_bytes=LIMIT_BYTES).SerializeToString()
+    reply = model.servable.predict(model.requests[0], limit_bytes=LIMIT_BYTES).SerializeToString()
     with echo(reply) as floor, server(model.folder) as running:
         calls: dict[str, Callable[[int], Any]] = {
             "in_process": model.run,
@@ -211,7 +211,7 @@ def _merged(model: Model, rows: int) -> dict[str, np.ndarray]:
     if batched is None:
         raise SystemExit(f"{model.folder}: recommend cannot be batched")
     requests = [model.inputs[turn % len(model.inputs)] for turn in range(rows)]
-    return batching.merge(requests, batched, padded=False, blank=model.servable.blank_inputs, size=rows)
+    return batching.merge(requests, batched, pad_lengths=False, paddable=model.servable.blank_inputs, size=rows)
 
 
 def _rate(model: Model, inputs: Sequence[dict[str, np.ndarray]], rows: int, seconds: float) -> float:
@@ -263,7 +263,7 @@ def swap(folder: Path, clients: int, seconds: float) -> dict[str, Any]:
         requests = [catalogue.request(name, [str(31 * turn + step) for step in range(9)], 10) for turn in range(16)]
         bodies = [request.SerializeToString() for request in requests]
         servable = load(place, name, number)
-        answers = [predict.predict(servable, request, limit_bytes=LIMIT_BYTES) for request in requests]
+        answers = [servable.predict(request, limit_bytes=LIMIT_BYTES) for request in requests]
         expected[number] = [list(answer.outputs["ids"].string_val) for answer in answers]
         servable.close()
 

@@ -12,8 +12,8 @@ from serving.server import sources
 from serving.server.access import read_tls, read_tokens
 from serving.server.batching.batches import BatchingOptions
 from serving.server.config_files import read_batching, read_prometheus_path
-from serving.server.limits import Limits
-from serving.server.server import RestOptions, serve
+from serving.server.limits import RequestLimits
+from serving.server.server import RestOptions, ServerOptions, serve
 from serving.wire.errors import StartError
 
 
@@ -56,28 +56,30 @@ def run(job: ServeJob) -> None:
     settings = job.config.serve
     config_poll = settings.config_poll if job.config_poll is None else job.config_poll
     serve(
-        sources.folder(job.models)
+        sources.folder_source(job.models)
         if job.model_config_file is None
-        else sources.config_file(job.model_config_file, poll_seconds=config_poll),
-        what=str(job.model_config_file or job.models),
-        host=job.host,
-        port=settings.port if job.port is None else job.port,
-        poll_seconds=settings.poll,
-        threads=settings.threads,
-        max_message_bytes=settings.max_message_bytes,
-        grace=settings.grace,
+        else sources.config_file_source(job.model_config_file, poll_seconds=config_poll),
+        ServerOptions(
+            host=job.host,
+            port=settings.port if job.port is None else job.port,
+            poll_seconds=settings.poll,
+            threads=settings.threads,
+            max_message_bytes=settings.max_message_bytes,
+            grace=settings.grace,
+            queue=settings.queue,
+            rest=rest_options(job),
+            batching=batching_options(job),
+            tls=None if job.ssl_config_file is None else read_tls(job.ssl_config_file),
+            tokens=None if job.token_file is None else read_tokens(job.token_file),
+            limits=RequestLimits(**settings.limits.model_dump()),
+        ),
+        source_name=str(job.model_config_file or job.models),
         echo=say,
-        queue=settings.queue,
-        rest=rest_options(job),
-        batching=batching_options(job),
-        tls=None if job.ssl_config_file is None else read_tls(job.ssl_config_file),
-        tokens=None if job.token_file is None else read_tokens(job.token_file),
-        limits=Limits(**settings.limits.model_dump()),
     )
 
 
 def rest_options(job: ServeJob) -> RestOptions | None:
-    """The REST face of a job; None for none. Raises StartError."""
+    """The REST options of a job; None where it has no REST. Raises StartError."""
     settings = job.config.serve
     port = settings.rest_port if job.rest_port is None else job.rest_port
     if job.no_rest or port is None:

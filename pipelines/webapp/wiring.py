@@ -34,8 +34,7 @@ from serving.app.store.event_log import PATTERN, Columns, EventLog
 from serving.app.store.served import ServedLog
 from serving.client.aio import AsyncClient
 from serving.client.client import Client
-from serving.server.rest_api.listening import listening_socket
-from serving.server.signals import until_signal
+from serving.server.process import listening_socket, until_signal
 from serving.wire import layout
 from serving.wire.errors import ServingError, StartError
 from serving.wire.tokens import read_tokens

@@ -19,8 +19,8 @@ from pipelines.serving import query
 from pipelines.workflow import full_run as whole_way
 from serving.client.client import Client
 from serving.client.queries import Embeddings
-from serving.server.model_manager import folder
-from serving.server.server import Server
+from serving.server.server import Server, ServerOptions
+from serving.server.sources import folder_source
 from tfrecs import demo as generator
 from tfrecs.kinds.base import Feature
 from tfrecs.modalities import row
@@ -76,13 +76,15 @@ def run(job: DemoJob) -> DemoResult:
 def _query(job: DemoJob, data: Path, records: Path) -> None:
     settings = job.config.serve
     server = Server(
-        folder(job.models / NAME),
-        host=None,
-        port=0,
-        poll_seconds=0,
-        threads=settings.threads,
-        max_message_bytes=settings.max_message_bytes,
-        grace=settings.grace,
+        folder_source(job.models / NAME),
+        ServerOptions(
+            host=None,
+            port=0,
+            poll_seconds=0,
+            threads=settings.threads,
+            max_message_bytes=settings.max_message_bytes,
+            grace=settings.grace,
+        ),
         report=say,
     )
     with server, Client(f"127.0.0.1:{server.port}", NAME, timeout=settings.timeout) as client:

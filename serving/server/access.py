@@ -1,7 +1,7 @@
-"""Who may ask, and over which wire: TLS, mutual TLS and tokens of the embedded server.
+"""Access control of the embedded server: TLS, mutual TLS and bearer tokens.
 
-TensorFlow Serving's `--ssl_config_file` is an SSLConfig (config/ssl_config.proto) in text form, with the PEM texts
-themselves in it. There it is for gRPC alone; here REST has the same certificate. Tokens (RFC 6750) are our own.
+TensorFlow Serving's `--ssl_config_file` is an SSLConfig (config/ssl_config.proto) in text form that contains the PEM
+texts. It applies to gRPC only there; here REST uses the same certificate. Bearer tokens (RFC 6750) are an addition.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ __all__ = ["ServerTls", "TokenInterceptor", "TokenMiddleware", "Tokens", "read_t
 
 _HEADER = "authorization"
 _REFUSAL = "a token is needed: send the header authorization: Bearer <token>"
-# Probes of orchestrators cannot send a token, and learn nothing here but whether a model is served.
+# Open without a token: the probes of orchestrators cannot send one, and learn only whether a model is served.
 _OPEN_SERVICE = "/grpc.health.v1.Health/"
 
 
 @dataclass(frozen=True)
 class ServerTls:
-    """PEM texts.
+    """Key and certificates of a server, as PEM texts.
 
     Attributes:
-      key, certificate: the server's own.
-      roots: who may vouch for clients; empty: nobody.
-      verify_clients: a client must show a certificate (mutual TLS).
+      key: the server's private key.
+      certificate: the server's certificate chain.
+      roots: root certificates for client certificates; empty for none.
+      verify_clients: require a client certificate (mutual TLS).
     """
 
     key: str = field(repr=False)
@@ -46,20 +47,20 @@ class ServerTls:
     verify_clients: bool
 
     def credentials(self) -> grpc.ServerCredentials:
-        """For gRPC."""
+        """Credentials for gRPC."""
         pair = (self.key.encode(), self.certificate.encode())
         return grpc.ssl_server_credentials([pair], self.roots.encode() or None, self.verify_clients)
 
     def context(self) -> ssl.SSLContext:
-        """For HTTP. Raises ssl.SSLError where the texts are no key, no certificate or no pair."""
+        """Context for HTTP. Raises ssl.SSLError if key and certificate are invalid or do not match."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # OpenSSL takes a chain from files only; the folder is this user's alone and gone at once.
+        # OpenSSL reads a chain from files only; only this user can read the temporary folder.
         with tempfile.TemporaryDirectory() as folder:
             key, certificate = Path(folder, "key.pem"), Path(folder, "certificate.pem")
             key.write_text(self.key, encoding="ascii")
             certificate.write_text(self.certificate, encoding="ascii")
-            # An encrypted key must be an error, not a question at the terminal.
+            # An encrypted key must raise an error, not ask for a password at the terminal.
             context.load_cert_chain(certificate, key, password=lambda: "")
         if self.roots:
             context.load_verify_locations(cadata=self.roots)
@@ -69,10 +70,10 @@ class ServerTls:
 
 
 def read_tls(path: Path) -> ServerTls:
-    """An SSLConfig file.
+    """Read an SSLConfig file.
 
     Raises:
-      StartError: it cannot be read, is no SSLConfig, lacks a part, or the key is not the certificate's.
+      StartError: it cannot be read, is no SSLConfig, lacks a part, or key and certificate do not match.
     """
     config = read_ssl(path)
     tls = ServerTls(config.server_key, config.server_cert, config.custom_ca, config.client_verify)
@@ -92,7 +93,7 @@ def read_tls(path: Path) -> ServerTls:
 
 
 class TokenInterceptor(grpc.ServerInterceptor):
-    """gRPC: UNAUTHENTICATED for every method but the health service's without a token."""
+    """Refuse gRPC calls without a token (UNAUTHENTICATED), except to the health service."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
@@ -109,7 +110,7 @@ class TokenInterceptor(grpc.ServerInterceptor):
 
 
 class AsyncTokenInterceptor(grpc.aio.ServerInterceptor):
-    """The same for a server of `grpc.aio`."""
+    """`TokenInterceptor` for a server of `grpc.aio`."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._allowed = TokenInterceptor(tokens)
@@ -124,7 +125,7 @@ class AsyncTokenInterceptor(grpc.aio.ServerInterceptor):
 
 
 class TokenMiddleware:
-    """REST: 401 for every path, the metrics' too, without a token; the body is not read."""
+    """Refuse HTTP requests without a token (401) on every path, before the body is read."""
 
     def __init__(self, app: ASGIApp, tokens: Tokens) -> None:
         self._app = app

@@ -1,8 +1,8 @@
 """TensorFlow Serving's configuration files: protocol buffers in text form.
 
-tensorflow-serving-api ships the messages of the model configuration; those for batching
+tensorflow-serving-api contains the messages of the model configuration but not those for batching
 (servables/tensorflow/session_bundle_config.proto), monitoring (config/monitoring_config.proto) and TLS
-(config/ssl_config.proto) it does not, so they are described here. In text form a field is known by its name alone.
+(config/ssl_config.proto), so they are declared here. The text form uses field names only, so numbers do not matter.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ _BATCHING_FIELDS = {
 
 
 def read_text_proto(path: Path, message: _M) -> _M:
-    """Fills `message` from a text file and returns it. Raises StartError naming the file, the line and the trouble."""
+    """Fill `message` from a text file and return it.
+
+    Raises:
+      StartError: the file cannot be read or parsed; the message names file, line and reason.
+    """
     try:
         return text_format.Parse(path.read_text(encoding="utf-8"), message)
     except text_format.ParseError as error:
@@ -46,10 +50,10 @@ def read_text_proto(path: Path, message: _M) -> _M:
 
 
 def read_batching(path: Path, defaults: BatchingOptions) -> BatchingOptions:
-    """A BatchingParameters file; what it leaves out is as in `defaults`.
+    """Read a BatchingParameters file; fields that it leaves out are as in `defaults`.
 
     Raises:
-      StartError: the file cannot be read, or a value is not possible.
+      StartError: the file cannot be read, or a value is invalid.
     """
     message: Any = read_text_proto(path, _message("BatchingParameters"))
     values: dict[str, Any] = {name: getattr(message, name).value for name in _BATCHING_FIELDS if message.HasField(name)}
@@ -63,7 +67,7 @@ def read_batching(path: Path, defaults: BatchingOptions) -> BatchingOptions:
 
 
 def read_prometheus_path(path: Path) -> str | None:
-    """The path of the metrics by a MonitoringConfig file; None where it does not turn them on. Raises StartError."""
+    """Read the path of the metrics from a MonitoringConfig file; None if it does not enable them. Raises StartError."""
     config: Any = read_text_proto(path, _message("MonitoringConfig"))
     if not config.prometheus_config.enable:
         return None
@@ -71,7 +75,7 @@ def read_prometheus_path(path: Path) -> str | None:
 
 
 def read_ssl(path: Path) -> Any:
-    """An SSLConfig file as a message: `server_key`, `server_cert`, `custom_ca`, `client_verify`. Raises StartError."""
+    """Read an SSLConfig file: `server_key`, `server_cert`, `custom_ca`, `client_verify`. Raises StartError."""
     return read_text_proto(path, _message("SSLConfig"))
 
 
@@ -97,7 +101,7 @@ def _definitions() -> descriptor_pool.DescriptorPool:
     for number, name in enumerate(("server_key", "server_cert", "custom_ca"), 1):
         _add(tls, name, number, _Field.TYPE_STRING)
     _add(tls, "client_verify", 4, _Field.TYPE_BOOL)
-    # A pool of its own: should tensorflow-serving-api ship these messages one day, nothing clashes.
+    # A separate pool, so that nothing clashes if tensorflow-serving-api adds these messages one day.
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     pool.Add(file)

@@ -1,8 +1,8 @@
 """Prometheus metrics with the names, labels and buckets of TensorFlow Serving.
 
-Names: servables/tensorflow/util.cc, batching/batching_session.cc and batching/batching_util.h of TensorFlow Serving,
-written out as util/prometheus_exporter.cc does (every "/" is a ":"). Prometheus's own Python client is not used for it:
-it appends `_total` to the names of counters, which TensorFlow Serving's do not have.
+The names are those of servables/tensorflow/util.cc, batching/batching_session.cc and batching/batching_util.h, written
+as util/prometheus_exporter.cc writes them (every "/" becomes ":"). Prometheus's Python client cannot be used: it appends
+`_total` to the names of counters, which TensorFlow Serving does not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Labels = tuple[str, ...]
 
 
 class Counter:
-    """Counts by label values; thread-safe."""
+    """A counter by label values; thread-safe."""
 
     def __init__(self, name: str, labels: Sequence[str]) -> None:
         self._name, self._labels = name, tuple(labels)
@@ -24,12 +24,12 @@ class Counter:
         self._lock = threading.Lock()
 
     def add(self, values: Labels) -> None:
-        """One more of these label values."""
+        """Increment the count of these label values."""
         with self._lock:
             self._values[values] = self._values.get(values, 0) + 1
 
     def lines(self) -> list[str]:
-        """In Prometheus's text format."""
+        """The counts in Prometheus's text format."""
         with self._lock:
             points = sorted(self._values.items())
         return [
@@ -45,13 +45,14 @@ class _Distribution:
 
 
 class Histogram:
-    """Distributions by label values, over buckets that grow by a constant factor; thread-safe.
+    """A histogram by label values, with buckets that grow by a constant factor; thread-safe.
 
     Args:
-      name, labels: as Prometheus shows them.
+      name: name in Prometheus.
+      labels: names of the labels.
       first: upper bound of the first bucket.
-      factor: from one bound to the next.
-      buckets: number of bounds; values beyond the last count in the bucket "+Inf".
+      factor: ratio of consecutive bounds.
+      buckets: number of bounds; larger values count in the bucket "+Inf".
     """
 
     def __init__(self, name: str, labels: Sequence[str], *, first: float, factor: float, buckets: int) -> None:
@@ -61,28 +62,28 @@ class Histogram:
         self._lock = threading.Lock()
 
     def add(self, values: Labels, amount: float) -> None:
-        """One more observation."""
+        """Record an observation."""
         with self._lock:
-            found = self._values.get(values)
-            if found is None:
-                found = self._values[values] = _Distribution([0] * (len(self._bounds) + 1))
-            found.counts[bisect_left(self._bounds, amount)] += 1
-            found.total += amount
+            distribution = self._values.get(values)
+            if distribution is None:
+                distribution = self._values[values] = _Distribution([0] * (len(self._bounds) + 1))
+            distribution.counts[bisect_left(self._bounds, amount)] += 1
+            distribution.total += amount
 
     def lines(self) -> list[str]:
-        """In Prometheus's text format; buckets are cumulative."""
+        """The distributions in Prometheus's text format, with cumulative buckets."""
         with self._lock:
-            points = sorted((values, list(found.counts), found.total) for values, found in self._values.items())
+            points = sorted((values, list(point.counts), point.total) for values, point in self._values.items())
         lines = [f"# TYPE {self._name} histogram"]
         names = [f"{bound:g}" for bound in self._bounds] + ["+Inf"]
         for values, counts, total in points:
             labels = _labels(self._labels, values)
-            before = 0
+            cumulated = 0
             for name, count in zip(names, counts, strict=True):
-                before += count
-                lines.append(f'{self._name}_bucket{{{labels}{"," if labels else ""}le="{name}"}} {before}')
+                cumulated += count
+                lines.append(f'{self._name}_bucket{{{labels}{"," if labels else ""}le="{name}"}} {cumulated}')
             lines.append(f"{self._name}_sum{{{labels}}} {total:g}")
-            lines.append(f"{self._name}_count{{{labels}}} {before}")
+            lines.append(f"{self._name}_count{{{labels}}} {cumulated}")
         return lines
 
 
@@ -99,16 +100,17 @@ def _rows(name: str, *labels: str) -> Histogram:
 
 
 @dataclass(frozen=True)
-class Metrics:
-    """All metrics of a server. Times in microseconds.
+class ServerMetrics:
+    """All metrics of a server; times in microseconds.
 
     Attributes:
-      request_count: by model name and status name ("OK", "NOT_FOUND", ...).
-      request_latency: of requests that succeeded, by model name, API ("Predict") and entry point ("GRPC" or "REST").
-      runtime_latency: of the model's call, its waiting included, by model name, API and runtime ("TF1").
-      queuing_latency: of requests in batching queues, by thread pool name.
-      input_batch_size, processed_batch_size: rows of a request and of a batch.
-      padding_size: rows that fill a batch up, by its size.
+      request_count: requests by model name and status name ("OK", "NOT_FOUND", ...).
+      request_latency: time of successful requests, by model name, API ("Predict") and entry point ("GRPC" or "REST").
+      runtime_latency: time of the model's run, waiting included, by model name, API and runtime ("TF1").
+      queuing_latency: time of requests in batching queues, by thread pool name.
+      input_batch_size: rows of a request.
+      processed_batch_size: rows of a batch.
+      padding_size: rows added to fill a batch up, by batch size.
     """
 
     request_count: Counter = field(default_factory=lambda: Counter(_serving("request_count"), ("model_name", "status")))
@@ -128,7 +130,7 @@ class Metrics:
     padding_size: Histogram = field(default_factory=lambda: _rows("padding_size", "execution_batch_size"))
 
     def page(self) -> str:
-        """Everything, as Prometheus reads it."""
+        """All metrics in Prometheus's text format."""
         metrics: tuple[Counter | Histogram, ...] = (
             self.queuing_latency,
             self.input_batch_size,

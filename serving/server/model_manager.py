@@ -1,8 +1,8 @@
-"""Loaded versions of models: kept in step with what shall be served, swapped without a gap.
+"""The loaded model versions, kept in step with a source and swapped without a gap.
 
-A new version is loaded and warmed up beside the old one, takes over in one step, and the old one is freed when the last
-request that uses it has its answer. One that fails to load changes nothing but its own status, and is tried again when
-its files change. Nothing here knows of gRPC or REST.
+A new version is loaded and warmed up beside the old one and takes over in one step; the old one is freed when the last
+request that uses it has its answer. A version that fails to load changes nothing but its own status, and is tried again
+when its files change. This module knows nothing of gRPC or REST.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from pathlib import Path
 import tensorflow as tf
 
 from serving.server.servable import Servable, load
-from serving.server.sources import ModelConfig, Source, folder, version_folders
+from serving.server.sources import ModelConfig, Source, version_folders
 from serving.server.status import failed_precondition, invalid, not_found
 from serving.wire.errors import ServingError
-
-__all__ = ["ModelConfig", "ModelManager", "Report", "Source", "State", "VersionStatus", "folder"]
 
 _log = logging.getLogger(__name__)
 _HEADLINE = "Graph execution error:\n\n"
 
+Report = Callable[[str], None]
+"""Called with one readable line for every change."""
 
-class State(enum.IntEnum):
-    """The life of a version; the numbers are those of `ModelVersionStatus.State`."""
+
+class VersionState(enum.IntEnum):
+    """The states of a version, numbered as in `ModelVersionStatus.State`."""
 
     LOADING = 20
     AVAILABLE = 30
@@ -38,16 +39,12 @@ class State(enum.IntEnum):
     END = 50
 
 
-# Told one readable line for every change.
-Report = Callable[[str], None]
-
-
 @dataclass(frozen=True)
 class VersionStatus:
-    """Where a version stands; `error` is why it is not served, None where nothing went wrong."""
+    """The status of a version; `error` is why it is not served, None if nothing went wrong."""
 
     version: int
-    state: State
+    state: VersionState
     error: tf.errors.OpError | None = None
 
 
@@ -55,18 +52,17 @@ class VersionStatus:
 class _Version:
     status: VersionStatus
     servable: Servable | None = None
-    users: int = 0
-    # What the files looked like when loading failed.
-    failed: tuple = field(default_factory=tuple)
+    leases: int = 0  # requests that use the servable now
+    failed_files: tuple = field(default_factory=tuple)  # fingerprint of the files at a failed load
 
 
 class ModelManager:
-    """Keeps the served versions in step with the folders.
+    """Loads and unloads versions as the source says, and leases them to requests.
 
     Args:
-      source: what to serve.
-      poll_seconds: time between two looks; 0 for one look only, at `start`.
-      report: told of every version that is loaded, freed or failed.
+      source: lists the models to serve.
+      poll_seconds: time between two polls of the source; 0 to look only once, at `start`.
+      report: called for every version that is loaded, unloaded or failed.
     """
 
     def __init__(self, source: Source, *, poll_seconds: float, report: Report) -> None:
@@ -79,34 +75,34 @@ class ModelManager:
         self._polling = threading.Lock()  # one poll at a time
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._troubles: dict[str, str] = {}  # by model; "" is the source
+        self._problems: dict[str, str] = {}  # last reported, by model; "" is the source
 
     def start(self) -> None:
-        """Loads what is there now, then watches in a thread. Raises as the source does where it cannot tell."""
+        """Load the source's models, then poll in a thread. Raises what the source raises."""
         self._poll(self._source())
         if self._poll_seconds > 0:
-            self._thread = threading.Thread(target=self._watch, name="model-poll", daemon=True)
+            self._thread = threading.Thread(target=self._poll_forever, name="model-poll", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """Ends the watching and frees every version, each as soon as no request uses it."""
+        """Stop polling and unload every version as soon as no request uses it."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
         with self._polling:
             for name in list(self._models):
-                self._retire(name, keep=())
+                self._unload(name, keep=())
 
     def poll(self) -> None:
-        """One look at the folders now. Raises as the source does where it cannot tell."""
+        """Poll the source now. Raises what the source raises."""
         self._poll(self._source())
 
     def reload(self, configs: Sequence[ModelConfig]) -> None:
-        """Serves these models from now on, and returns when the new ones are loaded and those left out are gone.
+        """Replace the source by these models; return when the new ones are loaded and the others unloaded.
 
         Raises:
           FailedPreconditionError: a label is for a version that is not available now; nothing has changed.
-          InvalidArgumentError: a model's folder is not there; nothing has changed.
+          InvalidArgumentError: a model's folder does not exist; nothing has changed.
           UnknownError: a new model did not become available.
         """
         available = set(self.available())
@@ -131,53 +127,57 @@ class ModelManager:
 
     @contextmanager
     def servable(self, name: str, version: int | None) -> Iterator[Servable]:
-        """The version that answers, kept loaded until the block ends; None is the newest that is available.
+        """Lease a version: it stays loaded until the block ends.
+
+        Args:
+          name: of the model.
+          version: version number; None for the newest available one.
 
         Raises:
           NotFoundError: it is not served.
         """
         with self._lock:
             entry, servable = self._find(name, version)
-            entry.users += 1
+            entry.leases += 1
         try:
             yield servable
         finally:
             with self._lock:
-                entry.users -= 1
+                entry.leases -= 1
             self._free_if_unused(name, entry)
 
     def version_of(self, name: str, label: str) -> int:
-        """The version that a label stands for. Raises InvalidArgumentError."""
+        """The version number behind a label. Raises InvalidArgumentError for an unknown label."""
         with self._lock:
             if label in self._labels.get(name, {}):
                 return self._labels[name][label]
         raise invalid(f"Unrecognized servable version label: {label}")
 
     def statuses(self, name: str) -> list[VersionStatus]:
-        """Of every version seen so far, newest first; empty for an unknown model."""
+        """The status of every version seen so far, newest first; empty for an unknown model."""
         with self._lock:
             versions = self._models.get(name, {})
             return [versions[version].status for version in sorted(versions, reverse=True)]
 
     def names(self) -> list[str]:
-        """Every model seen so far."""
+        """The names of all models seen so far, sorted."""
         with self._lock:
             return sorted(self._models)
 
     def available(self) -> list[tuple[str, int]]:
-        """Name and version of everything that is served now."""
+        """(name, version) of everything that is served now."""
         return [
             (name, status.version)
             for name in self.names()
             for status in self.statuses(name)
-            if status.state is State.AVAILABLE
+            if status.state is VersionState.AVAILABLE
         ]
 
     def _find(self, name: str, version: int | None) -> tuple[_Version, Servable]:
         available = {
             number: (entry, entry.servable)
             for number, entry in self._models.get(name, {}).items()
-            if entry.servable is not None and entry.status.state is State.AVAILABLE
+            if entry.servable is not None and entry.status.state is VersionState.AVAILABLE
         }
         if version is None and available:
             return available[max(available)]
@@ -186,22 +186,22 @@ class ModelManager:
         request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
         raise not_found(f"Servable not found for request: {request}")
 
-    def _watch(self) -> None:
+    def _poll_forever(self) -> None:
         while not self._stopping.wait(self._poll_seconds):
             try:
                 self.poll()
             except (OSError, ServingError) as error:
-                self._trouble("", f"cannot look for models ({error})")
+                self._report_problem("", f"cannot look for models ({error})")
             except Exception as error:
                 _log.exception("looking for models failed")
-                self._trouble("", f"looking for models failed ({error!r})")
+                self._report_problem("", f"looking for models failed ({error!r})")
             else:
-                self._troubles.pop("", None)
+                self._problems.pop("", None)
 
-    def _trouble(self, name: str, what: str) -> None:
-        if self._troubles.get(name) != what:  # once, not at every poll
-            self._report(f"{what}; what is loaded goes on being served")
-        self._troubles[name] = what
+    def _report_problem(self, name: str, problem: str) -> None:
+        if self._problems.get(name) != problem:  # once, not at every poll
+            self._report(f"{problem}; what is loaded goes on being served")
+        self._problems[name] = problem
 
     def _poll(self, configs: Sequence[ModelConfig]) -> None:
         with self._polling:
@@ -209,13 +209,13 @@ class ModelManager:
                 try:
                     self._update(config)
                 except OSError as error:
-                    self._trouble(config.name, f"cannot look for versions of {config.name} ({error})")
+                    self._report_problem(config.name, f"cannot look for versions of {config.name} ({error})")
                 else:
-                    self._troubles.pop(config.name, None)
+                    self._problems.pop(config.name, None)
             with self._lock:
                 self._labels = {config.name: dict(config.labels) for config in configs}
             for name in set(self._models) - {config.name for config in configs}:
-                self._retire(name, keep=())
+                self._unload(name, keep=())
 
     def _update(self, config: ModelConfig) -> None:
         aspired = config.policy(version_folders(config.base_path))
@@ -225,49 +225,49 @@ class ModelManager:
             if self._stopping.is_set():
                 return
             entry = known.get(version)
-            if entry is None or (entry.status.state is State.END and entry.failed != _fingerprint(path)):
+            if entry is None or (entry.status.state is VersionState.END and entry.failed_files != _fingerprint(path)):
                 self._load(config.name, version, path)
-        served = [version for version in aspired if known[version].status.state is State.AVAILABLE]
-        # As long as no aspired version is available, the old one is better than none.
+        served = [version for version in aspired if known[version].status.state is VersionState.AVAILABLE]
+        # Keep the old version until a new one is available.
         if served or not aspired:
-            self._retire(config.name, keep=served)
+            self._unload(config.name, keep=served)
 
     def _load(self, name: str, version: int, path: Path) -> None:
         with self._lock:
-            entry = self._models[name][version] = _Version(VersionStatus(version, State.LOADING))
+            entry = self._models[name][version] = _Version(VersionStatus(version, VersionState.LOADING))
         fingerprint, started = _fingerprint(path), time.monotonic()
         try:
             servable = load(path, name, version)
         except Exception as error:
-            # Anything at all may be wrong with files that someone else wrote; the status carries it to who asks.
+            # Files that someone else wrote may fail in any way; clients see the reason in the version's status.
             failure = _as_status(error)
             with self._lock:
-                entry.failed = fingerprint
-                entry.status = VersionStatus(version, State.END, failure)
+                entry.failed_files = fingerprint
+                entry.status = VersionStatus(version, VersionState.END, failure)
             self._report(f"{name} version {version} cannot be served: {failure.message.splitlines()[0]}")
             return
         with self._lock:
             entry.servable = servable
-            entry.status = VersionStatus(version, State.AVAILABLE)
+            entry.status = VersionStatus(version, VersionState.AVAILABLE)
         self._report(f"{name} version {version} is served (loaded in {time.monotonic() - started:.1f} s)")
 
-    def _retire(self, name: str, keep: Sequence[int]) -> None:
+    def _unload(self, name: str, keep: Sequence[int]) -> None:
         with self._lock:
             entries = [entry for version, entry in self._models[name].items() if version not in keep]
-            leaving = [entry for entry in entries if entry.status.state is State.AVAILABLE]
+            leaving = [entry for entry in entries if entry.status.state is VersionState.AVAILABLE]
             for entry in leaving:
-                entry.status = VersionStatus(entry.status.version, State.UNLOADING)
+                entry.status = VersionStatus(entry.status.version, VersionState.UNLOADING)
         for entry in leaving:
             self._free_if_unused(name, entry)
 
     def _free_if_unused(self, name: str, entry: _Version) -> None:
         with self._lock:
-            if entry.status.state is not State.UNLOADING or entry.users or entry.servable is None:
+            if entry.status.state is not VersionState.UNLOADING or entry.leases or entry.servable is None:
                 return
             servable, entry.servable = entry.servable, None
         servable.close()
         with self._lock:
-            entry.status = VersionStatus(entry.status.version, State.END)
+            entry.status = VersionStatus(entry.status.version, VersionState.END)
         self._report(f"{name} version {entry.status.version} is no longer served")
 
 
@@ -278,7 +278,7 @@ def _fingerprint(path: Path) -> tuple:
 
 def _as_status(error: Exception) -> tf.errors.OpError:
     if isinstance(error, tf.errors.OpError):
-        # Session.run puts a line of its own before the reason; whoever reads one line wants the reason.
+        # Session.run puts a headline before the reason; messages show the first line only.
         return tf.errors.OpError(None, None, error.message.removeprefix(_HEADLINE), error.error_code)
     if isinstance(error, OSError):
         return not_found(str(error) or type(error).__name__)

@@ -1,7 +1,7 @@
-"""One loaded version of a SavedModel, and how it is loaded: as TensorFlow Serving does.
+"""One loaded version of a SavedModel, loaded as TensorFlow Serving loads it.
 
-The TensorFlow 1 style loader with tag "serve" into a graph and a session of its own, tensors found by the names in
-the signatures. No Keras, none of our own layers: what loads here loads in any TensorFlow Serving.
+The TensorFlow 1 loader with tag "serve" fills a graph and a session of the version's own; tensors are found by the
+names in the signatures. It uses neither Keras nor our layers, so what loads here loads in TensorFlow Serving.
 """
 
 from __future__ import annotations
@@ -21,38 +21,37 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.util import deprecation
-from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from serving.server import predict
-from serving.wire import tensors
+from serving.server import predict_util
+from serving.wire import layout, tensors
 from serving.wire.layout import DESCRIPTION_FILE, EXTRA_FOLDER
 
 TAG = tf.saved_model.SERVING
-# Where TensorFlow Serving looks, and the most records it accepts there.
-WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
+# TensorFlow Serving's path of warm-up requests, and the most records it accepts in it.
+WARMUP_FILE = Path(EXTRA_FOLDER) / layout.WARMUP_FILE
 MAX_WARMUP_RECORDS = 1000
-# Of the contract: what is "" in these, at whatever place, is skipped, and the shape of no output follows theirs.
-BLANK_INPUTS = frozenset({"history_ids", "history_values", "history_times", "exclude_ids", "categories"})
-# Feeds and fetches that are kept, one per combination of signature and output filter.
-_CALLS = 64
+# Inputs of Triptych exports in which "" is skipped at any position, and whose sizes no output depends on.
+PADDABLE_INPUTS = frozenset({"history_ids", "history_values", "history_times", "exclude_ids", "categories"})
+_CACHED_CALLS = 64  # combinations of signature and output filter
 
 
 @dataclass(frozen=True)
 class _Call:
-    """Feeds and fetches of a signature, looked up in the graph once."""
+    """Feeds and fetches of a signature, resolved in the graph."""
 
     feeds: Sequence[Any]
     fetches: Sequence[Any]
 
 
 class Servable:
-    """A version that can answer. Any number of threads may call `run` at the same time, none after `close`.
+    """A loaded version. Any number of threads may call `run` at the same time, none after `close`.
 
     Attributes:
-      name: of the model.
-      version: its number.
-      signatures: name -> SignatureDef, as the SavedModel has them.
-      blank_inputs: inputs that may be padded with "" or 0 behind the batch axis, and the answers stay the same.
+      name: name of the model.
+      version: version number.
+      signatures: name -> SignatureDef of the SavedModel.
+      paddable_inputs: inputs that may be padded with "" or 0 behind the batch axis without changing the outputs.
     """
 
     def __init__(
@@ -61,14 +60,14 @@ class Servable:
         version: int,
         session: tf.compat.v1.Session,
         signatures: Mapping[str, Any],
-        blank_inputs: frozenset[str],
+        paddable_inputs: frozenset[str],
     ) -> None:
         self.name = name
         self.version = version
         self.signatures = signatures
-        self.blank_inputs = blank_inputs
+        self.paddable_inputs = paddable_inputs
         self._session = session
-        self._calls = functools.lru_cache(maxsize=_CALLS)(functools.partial(_look_up, session.graph))
+        self._calls = functools.lru_cache(maxsize=_CACHED_CALLS)(functools.partial(_look_up, session.graph))
 
     def run(
         self,
@@ -78,56 +77,72 @@ class Servable:
         *,
         timeout: float | None = None,
     ) -> dict[str, np.ndarray]:
-        """Computes outputs.
+        """Compute outputs of a signature.
 
         Args:
           signature: one of `signatures`.
-          inputs: input name -> array of the signature's element type and shape; every input of the signature.
+          inputs: every input of the signature, as an array of its element type and shape.
           outputs: names of outputs of the signature.
-          timeout: seconds after which the runtime gives up; None for never. Between two ops, that is: one that has
-            begun is finished.
+          timeout: seconds after which the runtime stops, between two ops; None for never.
 
         Raises:
-          tf.errors.OpError: what the graph raised; DeadlineExceededError after the timeout.
+          tf.errors.OpError: raised by the graph; DeadlineExceededError after the timeout.
         """
         call = self._calls(
             tuple(signature.inputs[alias].name for alias in inputs),
             tuple(signature.outputs[alias].name for alias in outputs),
         )
-        # What Session.run does at its end; the rest of it costs several times as much as a small graph.
+        # The last step of Session.run; its other steps cost several times as much as a small graph.
         with _run_options(timeout) as options:
             values = self._session._call_tf_sessionrun(
                 options, dict(zip(call.feeds, inputs.values(), strict=True)), call.fetches, [], None
             )
-        # The runtime returns scalars bare, and numpy's bytes type would cut a string's trailing NULs.
+        # The runtime returns scalars as plain Python values; numpy's bytes type would cut a string's trailing NULs.
         return {
             alias: value if isinstance(value, np.ndarray) else tensors.as_array(value)
             for alias, value in zip(outputs, values, strict=True)
         }
 
+    def predict(self, request: predict_pb2.PredictRequest, *, limit_bytes: int) -> predict_pb2.PredictResponse:
+        """Answer a request in this thread.
+
+        Args:
+          request: its signature name, inputs and output filter are read; the version that it asks for is ignored.
+          limit_bytes: see `serving.wire.tensors.decode`.
+
+        Raises:
+          tf.errors.OpError: the request is invalid, or raised by the graph.
+        """
+        name = request.model_spec.signature_name or predict_util.DEFAULT_SIGNATURE
+        signature = predict_util.find_signature(self.signatures, name)
+        inputs = predict_util.decode_inputs(signature, request.inputs, limit_bytes=limit_bytes)
+        outputs = self.run(signature, inputs, predict_util.select_outputs(signature, request.output_filter))
+        return predict_util.response(request.model_spec.name, name, self.version, outputs)
+
     def close(self) -> None:
-        """Frees the session; its variables and tables go with it."""
+        """Free the session with its variables and tables."""
         self._calls.cache_clear()
         self._session.close()
 
 
 def load(path: Path, name: str, version: int) -> Servable:
-    """Loads a SavedModel and runs its warm-up requests, if it has any.
+    """Load a SavedModel and run its warm-up requests, if any.
 
     Args:
       path: the folder that holds `saved_model.pb`.
-      name, version: what the servable is called.
+      name: name of the model.
+      version: version number.
 
     Raises:
-      Exception: whatever the loader raises for what is wrong there (OSError, ValueError, tf.errors.OpError, ...).
+      Exception: whatever the loader raises for invalid files (OSError, ValueError, tf.errors.OpError, ...).
       tf.errors.OpError: a warm-up request failed.
     """
-    # Importing it registers the tokenizer ops that a text tower's graph holds; without that, such a graph does not
-    # load. Stock TensorFlow Serving has them linked in. Not at the top, for only loading needs it.
+    # Registers the tokenizer ops in the graph of a text tower, which stock TensorFlow Serving has linked in. Imported
+    # here because only loading needs it.
     import tensorflow_text  # noqa: F401
 
     graph = tf.Graph()
-    # The loader is deprecated for training code; it is what TensorFlow Serving's own loading amounts to.
+    # Deprecated for training code, but equivalent to TensorFlow Serving's own loading.
     with graph.as_default(), deprecation.silence():
         session = tf.compat.v1.Session(graph=graph)
         try:
@@ -136,9 +151,11 @@ def load(path: Path, name: str, version: int) -> Servable:
             session.close()
             raise
     graph.finalize()
-    # Only the contract of Triptych's own exports says what a blank is.
-    ours = (path / EXTRA_FOLDER / DESCRIPTION_FILE).is_file()
-    servable = Servable(name, version, session, meta_graph.signature_def, BLANK_INPUTS if ours else frozenset())
+    # Padding is defined by the signatures of Triptych's own exports only.
+    own_export = (path / EXTRA_FOLDER / DESCRIPTION_FILE).is_file()
+    servable = Servable(
+        name, version, session, meta_graph.signature_def, PADDABLE_INPUTS if own_export else frozenset()
+    )
     try:
         warm_up(servable, path / WARMUP_FILE)
     except BaseException:
@@ -148,27 +165,30 @@ def load(path: Path, name: str, version: int) -> Servable:
 
 
 def warm_up(servable: Servable, file: Path) -> int:
-    """Runs the recorded requests of a TFRecord file of PredictionLog; returns how many. No file: none.
+    """Run the recorded requests of a TFRecord file of PredictionLog.
+
+    Returns:
+      The number of requests; 0 if the file does not exist.
 
     Raises:
-      tf.errors.OpError: the file is not such a file, or a request failed.
+      tf.errors.OpError: the file is invalid, or a request failed.
     """
     if not file.is_file():
         return 0
-    done = 0
+    count = 0
     try:
         for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
-            if done == MAX_WARMUP_RECORDS:
+            if count == MAX_WARMUP_RECORDS:
                 raise tf.errors.InvalidArgumentError(
                     None, None, f"Number of warmup records exceeds the maximum ({MAX_WARMUP_RECORDS}) at {file}"
                 )
             _replay(servable, record, file)
-            done += 1
+            count += 1
     except tf.errors.DataLossError as error:
         raise tf.errors.DataLossError(
             None, None, f"{error.message}. Please verify your warmup data is in TFRecord format ({file})."
         ) from error
-    return done
+    return count
 
 
 def _replay(servable: Servable, record: bytes, file: Path) -> None:
@@ -178,7 +198,7 @@ def _replay(servable: Servable, record: bytes, file: Path) -> None:
         raise tf.errors.InvalidArgumentError(None, None, f"Failed to parse warmup record from {file}") from error
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
-        predict.predict(servable, log.predict_log.request, limit_bytes=sys.maxsize)
+        servable.predict(log.predict_log.request, limit_bytes=sys.maxsize)
     elif kind is not None:
         raise tf.errors.UnimplementedError(None, None, f"Unsupported log_type for warmup: {kind} (in {file})")
 
@@ -192,7 +212,7 @@ def _look_up(graph: tf.Graph, feeds: tuple[str, ...], fetches: tuple[str, ...]) 
 
 @contextmanager
 def _run_options(timeout: float | None) -> Iterator[Any]:
-    """RunOptions as the runtime takes them. Freed here: the buffer belongs to whoever asked for it, not to Python."""
+    """RunOptions as a buffer of the runtime, which Python does not own and so must be freed here."""
     if timeout is None:
         yield None
         return

@@ -1,9 +1,9 @@
-"""The embedded server: SavedModels over gRPC and REST, as TensorFlow Serving would serve them.
+"""The embedded server: SavedModels over gRPC and REST, compatible with TensorFlow Serving.
 
-    with Server(folder(Path("saved_models")), host=None, port=8500, ...) as server:
+    with Server(folder(Path("saved_models")), ServerOptions(host=None, port=8500, ...), report=print) as server:
         print(server.address)
 
-`serve` is the same as one blocking call, for the command line.
+`serve` does the same as one blocking call, for the command line.
 """
 
 from __future__ import annotations
@@ -16,29 +16,30 @@ from types import TracebackType
 from serving.server.access import ServerTls, Tokens
 from serving.server.batching.batches import BatchingOptions
 from serving.server.batching.runners import BatchingRunner, DirectRunner, Runner
-from serving.server.core import Core
-from serving.server.grpc_api.listeners import GrpcFace, LoopFace, ThreadedFace
-from serving.server.limits import UNLIMITED, Limits
-from serving.server.metrics import Metrics
-from serving.server.model_manager import ModelManager, Report, Source, State
+from serving.server.grpc_api.listeners import AsyncGrpcListener, GrpcListener, ThreadedGrpcListener
+from serving.server.limits import UNLIMITED, RequestLimits
+from serving.server.metrics import ServerMetrics
+from serving.server.model_manager import ModelManager, Report, VersionState
+from serving.server.process import until_signal
 from serving.server.rest_api import rest
 from serving.server.rest_api.http_server import HttpServer
-from serving.server.signals import until_signal
+from serving.server.server_core import ServerCore
+from serving.server.sources import Source
 from serving.wire.errors import StartError
 
 _LOOPBACK = "127.0.0.1"
-# Threads beyond those that predictions can hold, so that status, metadata and refusals find one when it is full.
+# Threads beyond those that predictions can occupy, so that status, metadata and refusals find one on a full server.
 _SPARE_THREADS = 8
 
 
 @dataclass(frozen=True)
 class RestOptions:
-    """The REST face.
+    """Options of the REST API.
 
     Attributes:
       port: 0 for any free one.
       timeout: seconds that a request may take.
-      prometheus_path: where the metrics are; None: nowhere.
+      prometheus_path: path of the metrics page; None for none.
     """
 
     port: int
@@ -46,73 +47,88 @@ class RestOptions:
     prometheus_path: str | None
 
 
-class Server:
-    """A gRPC server, and an HTTP server if wanted, over a ModelManager.
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions:
+    """Options of a server.
 
-    Args:
-      source: what to serve, such as `serving.server.sources.folder(path)`.
+    Attributes:
       host: the address to listen at; None is the loopback, which only this machine reaches.
-      port: of gRPC; 0 for any free one.
-      poll_seconds: time between two looks for new versions; 0 for one look only, at the start.
+      port: gRPC port; 0 for any free one.
+      poll_seconds: time between two polls for new versions; 0 to look only once, at the start.
       threads: requests that the models work on at the same time, apart from batches.
       max_message_bytes: the largest request and the largest gRPC response.
       grace: seconds that requests under way get to finish when the server stops.
-      report: told one readable line for every version that is loaded, freed or failed.
-      queue: predictions that may wait for their turn or in a batch; one more is refused with RESOURCE_EXHAUSTED.
-        None: no bound but that of the threads that wait.
-      rest: None for no REST.
-      batching: None for a call of the model for each request.
-      tls: None for plain connections.
-      tokens: one of which requests must have; None: anyone who gets here may ask.
-      limits: what a request may be, besides `max_message_bytes`.
+      queue: predictions that may wait for a thread or in a batch; one more is refused with RESOURCE_EXHAUSTED. None:
+        limited by the number of waiting threads only.
+      rest: options of the REST API; None for gRPC only.
+      batching: how requests are batched; None to run the model once per request.
+      tls: key and certificate; None for plain connections.
+      tokens: requests must carry one of these; None: no authentication.
+      limits: largest request, besides `max_message_bytes`.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        *,
-        host: str | None,
-        port: int,
-        poll_seconds: float,
-        threads: int,
-        max_message_bytes: int,
-        grace: float,
-        report: Report,
-        queue: int | None = None,
-        rest: RestOptions | None = None,
-        batching: BatchingOptions | None = None,
-        tls: ServerTls | None = None,
-        tokens: Tokens | None = None,
-        limits: Limits = UNLIMITED,
-    ) -> None:
+    host: str | None
+    port: int
+    poll_seconds: float
+    threads: int
+    max_message_bytes: int
+    grace: float
+    queue: int | None = None
+    rest: RestOptions | None = None
+    batching: BatchingOptions | None = None
+    tls: ServerTls | None = None
+    tokens: Tokens | None = None
+    limits: RequestLimits = UNLIMITED
+
+
+class Server:
+    """A gRPC server, and optionally an HTTP server, over a `ModelManager`.
+
+    Args:
+      source: the models to serve, such as `serving.server.sources.folder(path)`.
+      options: ports, threads, limits.
+      report: called with one readable line for every version that is loaded, unloaded or failed.
+
+    Attributes:
+      models: the loaded models.
+      core: request handling.
+    """
+
+    def __init__(self, source: Source, options: ServerOptions, report: Report) -> None:
+        self._options = options
         self._report = report
-        self.models = ModelManager(source, poll_seconds=poll_seconds, report=self._changed)
-        self._host = host or _LOOPBACK
-        self._wanted_port = port
+        self.models = ModelManager(source, poll_seconds=options.poll_seconds, report=self._changed)
+        self._host = options.host or _LOOPBACK
         self._port = 0
-        self._grace = grace
-        self._max_message_bytes = max_message_bytes
-        self._rest, self._tls, self._tokens = rest, tls, tokens
         self._http: HttpServer | None = None
         self._answering = False
-        room = None if queue is None else threads + queue
-        self._executor = ThreadPoolExecutor((room or threads) + _SPARE_THREADS, thread_name_prefix="request")
-        metrics, direct = Metrics(), DirectRunner(threads, self._executor)
-        self._runner: Runner = direct if batching is None else BatchingRunner(batching, direct, metrics)
-        self.core = Core(
-            self.models, self._runner, metrics, limit_bytes=max_message_bytes, room=room, request_limits=limits
+        max_in_flight = None if options.queue is None else options.threads + options.queue
+        self._executor = ThreadPoolExecutor(
+            (max_in_flight or options.threads) + _SPARE_THREADS, thread_name_prefix="request"
         )
-        face: type[ThreadedFace] | type[LoopFace] = ThreadedFace if batching is None else LoopFace
-        self._grpc: GrpcFace = face(self.core, self._executor, tokens, max_message_bytes)
+        metrics, direct = ServerMetrics(), DirectRunner(options.threads, self._executor)
+        self._runner: Runner = direct if options.batching is None else BatchingRunner(options.batching, direct, metrics)
+        self.core = ServerCore(
+            self.models,
+            self._runner,
+            metrics,
+            limit_bytes=options.max_message_bytes,
+            max_in_flight=max_in_flight,
+            request_limits=options.limits,
+        )
+        listener: type[ThreadedGrpcListener] | type[AsyncGrpcListener] = (
+            ThreadedGrpcListener if options.batching is None else AsyncGrpcListener
+        )
+        self._grpc: GrpcListener = listener(self.core, self._executor, options.tokens, options.max_message_bytes)
 
     @property
     def port(self) -> int:
-        """The port that was bound; 0 before `start`."""
+        """The bound gRPC port; 0 before `start`."""
         return self._port
 
     @property
     def address(self) -> str:
-        """host:port, as a client takes it."""
+        """host:port of gRPC, as a client takes it."""
         return _address(self._host, self._port)
 
     @property
@@ -122,15 +138,15 @@ class Server:
 
     @property
     def _scheme(self) -> str:
-        return "http://" if self._tls is None else "https://"
+        return "http://" if self._options.tls is None else "https://"
 
     def start(self) -> None:
-        """Binds the ports, loads every model, then answers. A request that comes while models load waits.
+        """Bind the ports, load every model, then answer. Requests that arrive while models load wait.
 
-        A model that fails to load does not stop the others; `models.statuses` tells.
+        A model that fails to load does not stop the others; see `models.statuses`.
 
         Raises:
-          StartError: a port is taken, or what to serve cannot be read.
+          StartError: a port is taken, or the models cannot be read.
         """
         try:
             self._bind()
@@ -139,29 +155,31 @@ class Server:
             self.stop()
             raise
         self._grpc.start()
-        if self._http is not None and self._rest is not None:
+        options = self._options
+        if self._http is not None and options.rest is not None:
             self._http.start(
                 rest.application(
                     self.core,
                     executor=self._executor,
-                    timeout=self._rest.timeout,
-                    max_body_bytes=self._max_message_bytes,
-                    prometheus_path=self._rest.prometheus_path,
-                    tokens=self._tokens,
+                    timeout=options.rest.timeout,
+                    max_body_bytes=options.max_message_bytes,
+                    prometheus_path=options.rest.prometheus_path,
+                    tokens=options.tokens,
                 ),
-                None if self._tls is None else self._tls.context(),
+                None if options.tls is None else options.tls.context(),
             )
         self._answering = True
         self._update_health()
 
     def _bind(self) -> None:
-        wanted = _address(self._host, self._wanted_port)
+        options = self._options
+        wanted = _address(self._host, options.port)
         try:
-            self._port = self._grpc.bind(wanted, None if self._tls is None else self._tls.credentials())
+            self._port = self._grpc.bind(wanted, None if options.tls is None else options.tls.credentials())
         except RuntimeError as error:
             raise StartError(f"cannot listen at {wanted}; is the port taken? give another one (--port)") from error
-        if self._rest is not None:
-            self._http = HttpServer(host=self._host, port=self._rest.port, grace=self._grace)
+        if options.rest is not None:
+            self._http = HttpServer(host=self._host, port=options.rest.port, grace=options.grace)
 
     def _load(self) -> None:
         try:
@@ -177,9 +195,9 @@ class Server:
         self._grpc.update_health(serving=self._answering and bool(self.models.available()))
 
     def stop(self, grace: float | None = None) -> None:
-        """Refuses new requests, lets those under way finish for `grace` seconds (None: as constructed), frees all."""
+        """Refuse new requests, let those under way finish for `grace` seconds (None: the option's), free everything."""
         self._answering = False
-        stopped = self._grpc.stop(self._grace if grace is None else grace)
+        stopped = self._grpc.stop(self._options.grace if grace is None else grace)
         if self._http is not None:
             self._http.stop()
         stopped.wait()
@@ -203,70 +221,39 @@ class Server:
         addresses = self.address if self.rest_address is None else f"{self.address}  {self._scheme}{self.rest_address}"
         for name in self.models.names():
             for status in self.models.statuses(name):
-                if status.state is State.AVAILABLE:
+                if status.state is VersionState.AVAILABLE:
                     lines.append(f"{name}  version {status.version}  {addresses}")
                 elif status.error is not None:
-                    why = status.error.message.splitlines()[0]
-                    lines.append(f"{name}  version {status.version}  not served: {why}")
+                    reason = status.error.message.splitlines()[0]
+                    lines.append(f"{name}  version {status.version}  not served: {reason}")
         return lines
 
 
-def serve(
-    source: Source,
-    *,
-    what: str,
-    host: str | None,
-    port: int,
-    poll_seconds: float,
-    threads: int,
-    max_message_bytes: int,
-    grace: float,
-    echo: Report,
-    queue: int | None = None,
-    rest: RestOptions | None = None,
-    batching: BatchingOptions | None = None,
-    tls: ServerTls | None = None,
-    tokens: Tokens | None = None,
-    limits: Limits = UNLIMITED,
-) -> None:
-    """Serves until SIGTERM or SIGINT, then drains and returns. For the main thread.
+def serve(source: Source, options: ServerOptions, *, source_name: str, echo: Report) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and return. Main thread only.
 
     Args:
-      what: the folder or file that `source` reads, for messages.
+      source: the models to serve.
+      options: ports, threads, limits.
+      source_name: the folder or file that `source` reads, for messages.
       echo: prints one line: one for every model and its addresses, later one for every change.
-      The others: see `Server`.
 
     Raises:
-      StartError: the server cannot start, or there is no model that can be served.
+      StartError: the server cannot start, or there is no model to serve.
     """
     stop = threading.Event()
     started = threading.Event()
 
     def report(line: str) -> None:
-        if started.is_set():  # before, the summary below says it
+        if started.is_set():  # the summary below covers everything before that
             echo(line)
 
-    server = Server(
-        source,
-        host=host,
-        port=port,
-        poll_seconds=poll_seconds,
-        threads=threads,
-        max_message_bytes=max_message_bytes,
-        grace=grace,
-        report=report,
-        queue=queue,
-        rest=rest,
-        batching=batching,
-        tls=tls,
-        tokens=tokens,
-        limits=limits,
-    )
+    server = Server(source, options, report)
     with until_signal(stop), server:
         lines = server.describe()
         if not server.models.available():
-            found = lines[0] if lines else "no <model>/<version>/saved_model.pb there"
-            raise StartError(f"{what}: nothing to serve ({found}); write a model with: triptych export")
+            reason = lines[0] if lines else "no <model>/<version>/saved_model.pb there"
+            raise StartError(f"{source_name}: nothing to serve ({reason}); write a model with: triptych export")
         for line in lines:
             echo(line)
         started.set()

@@ -1,10 +1,10 @@
-"""What to serve: a folder of models, or TensorFlow Serving's own model configuration.
+"""Sources of models to serve: a folder, or TensorFlow Serving's own model configuration.
 
     <base>/<model name>/<integer version>/saved_model.pb
 
 A `ModelServerConfig` (tensorflow_serving/config/model_server_config.proto), from a text file or a reload request, names
-the models with their base paths, version policies and version labels. What is refused, and in which words, is
-TensorFlow Serving's (model_servers/server_core.cc, ValidateModelConfigList).
+the models with their base paths, version policies and version labels. Validation and error messages follow TensorFlow
+Serving (model_servers/server_core.cc, ValidateModelConfigList).
 """
 
 from __future__ import annotations
@@ -22,75 +22,79 @@ from serving.server.config_files import read_text_proto
 from serving.server.status import invalid
 from serving.wire.errors import StartError
 
-# Version number -> folder, of all there are, to those that shall be served.
-Policy = Callable[[Mapping[int, Path]], dict[int, Path]]
+VersionPolicy = Callable[[Mapping[int, Path]], dict[int, Path]]
+"""Chooses the versions to serve: all versions (number -> folder) -> those to serve."""
 
 _PLATFORM = "tensorflow"
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model to serve.
+    """One model to serve.
 
     Attributes:
-      name: what clients call it.
+      name: the name that clients use.
       base_path: the folder that holds its version folders.
-      policy: which of the versions there are served.
+      policy: chooses the versions to serve.
       labels: version label -> version.
     """
 
     name: str
     base_path: Path
-    policy: Policy
+    policy: VersionPolicy
     labels: Mapping[str, int]
 
 
-# What to serve, asked anew at every poll. Raises OSError or ServingError where it cannot tell; then nothing changes.
 Source = Callable[[], Sequence[ModelConfig]]
+"""Lists the models to serve; called at every poll. If it raises OSError or ServingError, what is loaded stays loaded."""
 
 
-def latest(count: int) -> Policy:
-    """The policy of the highest `count` numbers."""
+def latest_versions(count: int) -> VersionPolicy:
+    """The policy that serves the `count` highest version numbers."""
     return partial(_latest, count)
 
 
-def every(versions: Mapping[int, Path]) -> dict[int, Path]:
-    """The policy of all versions."""
+def all_versions(versions: Mapping[int, Path]) -> dict[int, Path]:
+    """The policy that serves every version."""
     return dict(sorted(versions.items()))
 
 
-def specific(numbers: Sequence[int]) -> Policy:
-    """The policy of the listed versions, as far as they are there."""
+def specific_versions(numbers: Sequence[int]) -> VersionPolicy:
+    """The policy that serves the listed versions, those of them that exist."""
     return partial(_specific, tuple(numbers))
 
 
 def version_folders(base_path: Path) -> dict[int, Path]:
-    """The subfolders that are named by an integer. Raises OSError."""
+    """List a model's versions: number -> folder.
+
+    Raises:
+      OSError: the folder cannot be read.
+    """
     names = (child for child in sorted(base_path.iterdir()) if child.name.isascii() and child.name.isdigit())
     return {int(child.name): child for child in names if child.is_dir()}
 
 
-def folder(root: Path) -> Source:
-    """Every model under `root`, newest version; or `root` itself where it holds version folders."""
+def folder_source(root: Path) -> Source:
+    """The newest version of every model under `root`, or of `root` itself if it holds version folders."""
 
     def models() -> list[ModelConfig]:
         if version_folders(root):
-            return [ModelConfig(root.resolve().name, root, latest(1), {})]
+            return [ModelConfig(root.resolve().name, root, latest_versions(1), {})]
         children = sorted(child for child in root.iterdir() if child.is_dir())
-        return [ModelConfig(child.name, child, latest(1), {}) for child in children if version_folders(child)]
+        return [ModelConfig(child.name, child, latest_versions(1), {}) for child in children if version_folders(child)]
 
     return models
 
 
-def config_file(path: Path, *, poll_seconds: float) -> Source:
-    """The models of a text file that holds a ModelServerConfig.
+def config_file_source(path: Path, *, poll_seconds: float) -> Source:
+    """The models of a ModelServerConfig in a text file.
 
     Args:
       path: the file.
-      poll_seconds: how often to read it again (`--model_config_file_poll_wait_seconds`); 0 for once.
+      poll_seconds: how often to read it again (`--model_config_file_poll_wait_seconds`); 0 to read it once.
 
-    The source raises:
-      StartError: the file is not there or not such a configuration; the line says where.
+    Returns:
+      A source that raises StartError, naming the line, if the file is missing or is no such configuration.
     """
     models: list[ModelConfig] = []
     read_at = -float("inf")
@@ -106,7 +110,11 @@ def config_file(path: Path, *, poll_seconds: float) -> Source:
 
 
 def from_proto(config: model_server_config_pb2.ModelServerConfig) -> list[ModelConfig]:
-    """The models of a configuration. Raises InvalidArgumentError for what TensorFlow Serving refuses."""
+    """Convert a configuration to models.
+
+    Raises:
+      InvalidArgumentError: TensorFlow Serving would refuse the configuration.
+    """
     models = [_model(entry) for entry in config.model_config_list.config]
     names = [model.name for model in models]
     for position, name in enumerate(names):
@@ -128,7 +136,7 @@ def _from_file(path: Path) -> list[ModelConfig]:
 def _model(entry: model_server_config_pb2.ModelConfig) -> ModelConfig:
     if not entry.name:
         raise invalid("a model in the configuration has no name")
-    # The deprecated enumeration's number 1 is TensorFlow; that is the only other way to say the platform.
+    # The deprecated field `model_type` is the only other way to name the platform; its value 1 is TensorFlow.
     platform = entry.model_platform or (_PLATFORM if entry.model_type == 1 else "")
     if not platform:
         raise invalid(
@@ -141,15 +149,15 @@ def _model(entry: model_server_config_pb2.ModelConfig) -> ModelConfig:
     return ModelConfig(entry.name, Path(entry.base_path), _policy(entry), dict(entry.version_labels))
 
 
-def _policy(entry: model_server_config_pb2.ModelConfig) -> Policy:
+def _policy(entry: model_server_config_pb2.ModelConfig) -> VersionPolicy:
     policy = entry.model_version_policy
     choice = policy.WhichOneof("policy_choice")
     if choice == "all":
-        return every
+        return all_versions
     if choice == "specific":
-        return specific(policy.specific.versions)
-    # Unset is the newest one, and so is `latest {}`.
-    return latest(max(1, policy.latest.num_versions))
+        return specific_versions(policy.specific.versions)
+    # Without a policy, or with an empty `latest {}`, TensorFlow Serving serves the newest version.
+    return latest_versions(max(1, policy.latest.num_versions))
 
 
 def _latest(count: int, versions: Mapping[int, Path]) -> dict[int, Path]:

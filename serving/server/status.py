@@ -1,7 +1,7 @@
-"""Statuses: `tf.errors.OpError` made in one line, and what the two faces turn one into.
+"""Status codes: constructors of `tf.errors.OpError`, and their mapping to gRPC and HTTP.
 
-Errors inside the server are `tf.errors.OpError`: the canonical codes that the runtime itself raises. gRPC has the
-same numbers; the table for HTTP is TensorFlow Serving's (model_servers/http_server.cc, ToHTTPStatusCode).
+Errors inside the server are `tf.errors.OpError`, the canonical codes that the runtime itself raises. gRPC uses the same
+numbers; the table for HTTP is TensorFlow Serving's (model_servers/http_server.cc, ToHTTPStatusCode).
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _HTTP_CODES = {
 
 
 def code_name(code: int) -> str:
-    """ "NOT_FOUND" for 5, and so on."""
+    """The name of a canonical code, such as "NOT_FOUND" for 5."""
     return GRPC_CODES[code].name
 
 
 def http_code(code: int) -> int:
-    """The HTTP status of a canonical code; 500 for those that are nobody's request's fault."""
+    """The HTTP status of a canonical code; 500 for those without an entry in the table."""
     return _HTTP_CODES.get(code_name(code), 500)
 
 
 def as_op_error(error: Exception) -> tf.errors.OpError:
-    """Any exception as a status: itself, RESOURCE_EXHAUSTED for want of memory, else INTERNAL."""
+    """Convert an exception: an OpError stays, MemoryError becomes RESOURCE_EXHAUSTED, any other INTERNAL."""
     if isinstance(error, tf.errors.OpError):
         return error
     if isinstance(error, MemoryError):

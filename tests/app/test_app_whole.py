@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from toy_server import server_options, silent
 from whole import Whole
 
 from pipelines.building import builder as build
 from pipelines.webapp.wiring import AppJob, make_options, make_parts
 from serving.app.http.service import create_app
-from serving.server.model_manager import folder
 from serving.server.server import Server
+from serving.server.sources import folder_source
 from serving.wire import layout
 from tfrecs.schema import Manifest
 
@@ -34,10 +35,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def target(whole: Whole) -> Iterator[str]:
-    server = Server(
-        folder(whole.models), host=None, port=0, poll_seconds=0, threads=2, max_message_bytes=1 << 24, grace=1.0,
-        report=lambda line: None,
-    )  # fmt: skip
+    server = Server(folder_source(whole.models), server_options(), silent)
     with server:
         yield f"127.0.0.1:{server.port}"
 

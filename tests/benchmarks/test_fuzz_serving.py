@@ -17,13 +17,13 @@ from toy_server import Stubs, batches, connected, predict_request, refused, runn
 from benchmarks.fuzz_serving import base_requests, fuzz
 from benchmarks.serving.mutations import mutant
 from pipelines.config import LimitsConfig
-from serving.server.limits import Limits
+from serving.server.limits import RequestLimits
 from serving.server.server import RestOptions, Server
 
 if TYPE_CHECKING:
     from whole import Whole
 
-LIMITS = Limits(**LimitsConfig().model_dump())
+LIMITS = RequestLimits(**LimitsConfig().model_dump())
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from toy_server import server_options, silent
 from whole import Whole
 
 from pipelines.webapp.wiring import AppJob, make_options, make_parts
 from serving.app.http.service import create_app
-from serving.server.model_manager import folder
 from serving.server.server import Server
+from serving.server.sources import folder_source
 from serving.wire import layout
 
 EVIL = "<script>document.title = 'run'</script><img src=x onerror=\"document.title = 'run'\">"
@@ -52,10 +53,7 @@ def with_evil_title(whole: Whole, root: Path) -> tuple[Path, Path, str]:
 
 def model_server(whole: Whole) -> Server:
     """The embedded server of the small model, not started."""
-    return Server(
-        folder(whole.models), host=None, port=0, poll_seconds=0, threads=2, max_message_bytes=1 << 24, grace=0.1,
-        report=lambda line: None,
-    )  # fmt: skip
+    return Server(folder_source(whole.models), server_options(grace=0.1), silent)
 
 
 def free_port() -> int:

@@ -21,41 +21,32 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server.batching.batches import BatchingOptions
-from serving.server.server import RestOptions, Server
-from serving.server.sources import Source, folder
+from serving.server.server import Server, ServerOptions
+from serving.server.sources import Source, folder_source
 
 MEGABYTE = 1 << 20
 
 
+def server_options(**changes: Any) -> ServerOptions:
+    """Any free port, no polling, gRPC only."""
+    options = {"host": None, "port": 0, "poll_seconds": 0, "threads": 2, "max_message_bytes": 1 << 24, "grace": 1.0}
+    return ServerOptions(**(options | changes))
+
+
+def silent(line: str) -> None:
+    """A report that goes nowhere."""
+
+
 @contextmanager
-def running(
-    models: Path | Source,
-    reports: list[str] | None = None,
-    *,
-    poll_seconds: float = 0.05,
-    port: int = 0,
-    max_message_bytes: int = 4 * MEGABYTE,
-    threads: int = 8,
-    queue: int | None = None,
-    rest: RestOptions | None = None,
-    batching: BatchingOptions | None = None,
-    **options: Any,
-) -> Iterator[Server]:
-    """A server of the models in a folder, or of a source; what it reports goes into `reports`."""
-    with Server(
-        folder(models) if isinstance(models, Path) else models,
-        host=None,
-        port=port,
-        poll_seconds=poll_seconds,
-        threads=threads,
-        max_message_bytes=max_message_bytes,
-        grace=10.0,
-        report=(lambda line: None) if reports is None else reports.append,
-        queue=queue,
-        rest=rest,
-        batching=batching,
-        **options,
-    ) as server:
+def running(models: Path | Source, reports: list[str] | None = None, **changes: Any) -> Iterator[Server]:
+    """A server of the models in a folder, or of a source; what it reports goes into `reports`.
+
+    `changes`: to options under which new versions are found quickly and eight requests run at a time.
+    """
+    defaults = {"poll_seconds": 0.05, "threads": 8, "max_message_bytes": 4 * MEGABYTE, "grace": 10.0}
+    options = server_options(**(defaults | changes))
+    source = folder_source(models) if isinstance(models, Path) else models
+    with Server(source, options, silent if reports is None else reports.append) as server:
         yield server
 
 

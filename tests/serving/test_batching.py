@@ -18,7 +18,7 @@ NONE: frozenset[str] = frozenset()
 
 
 def test_requests_are_put_together_and_taken_apart() -> None:
-    merged = merge([A, B], X, padded=False, blank=NONE, size=3)
+    merged = merge([A, B], X, pad_lengths=False, paddable=NONE, size=3)
     assert merged["x"].tolist() == [[1, 2], [3, 4], [5, 6]]
     assert merged["k"].tolist() == 3
     first, second = split({"y": np.array([10, 20, 30])}, [1, 2], 3)
@@ -29,30 +29,30 @@ def test_requests_are_put_together_and_taken_apart() -> None:
 def test_a_batch_is_filled_up_with_the_last_request_s_first_row() -> None:
     assert rounded_up(3, (2, 4, 8)) == 4
     assert rounded_up(3, ()) == 3
-    assert merge([A, B], X, padded=False, blank=NONE, size=4)["x"].tolist() == [[1, 2], [3, 4], [5, 6], [3, 4]]
+    assert merge([A, B], X, pad_lengths=False, paddable=NONE, size=4)["x"].tolist() == [[1, 2], [3, 4], [5, 6], [3, 4]]
     first, second = split({"y": np.array([10, 20, 30, 20])}, [1, 2], 4)
     assert (first["y"].tolist(), second["y"].tolist()) == ([10], [20, 30])
 
 
 def test_inputs_without_a_batch_axis_must_be_equal() -> None:
     other = {**A, "k": np.array(4)}
-    assert batch_key(A, X, padded=False, blank=NONE) == batch_key(B, X, padded=False, blank=NONE)
-    assert batch_key(A, X, padded=False, blank=NONE) != batch_key(other, X, padded=False, blank=NONE)
+    assert batch_key(A, X, pad_lengths=False, paddable=NONE) == batch_key(B, X, pad_lengths=False, paddable=NONE)
+    assert batch_key(A, X, pad_lengths=False, paddable=NONE) != batch_key(other, X, pad_lengths=False, paddable=NONE)
     word = {**A, "k": np.array(b"three", object)}
-    assert batch_key(word, X, padded=False, blank=NONE) != batch_key(
-        {**A, "k": np.array(b"four", object)}, X, padded=False, blank=NONE
+    assert batch_key(word, X, pad_lengths=False, paddable=NONE) != batch_key(
+        {**A, "k": np.array(b"four", object)}, X, pad_lengths=False, paddable=NONE
     )
 
 
 def test_shapes_behind_the_batch_axis_must_be_equal_unless_they_are_padded() -> None:
     longer = {"x": np.array([[7, 8, 9]]), "k": np.array(3)}
-    assert batch_key(A, X, padded=False, blank=NONE) != batch_key(longer, X, padded=False, blank=NONE)
-    assert batch_key(A, X, padded=True, blank=NONE) == batch_key(longer, X, padded=True, blank=NONE)
+    assert batch_key(A, X, pad_lengths=False, paddable=NONE) != batch_key(longer, X, pad_lengths=False, paddable=NONE)
+    assert batch_key(A, X, pad_lengths=True, paddable=NONE) == batch_key(longer, X, pad_lengths=True, paddable=NONE)
     # As TensorFlow Serving pads: with the first value of the shorter one.
-    assert merge([A, longer], X, padded=True, blank=NONE, size=2)["x"].tolist() == [[1, 2, 1], [7, 8, 9]]
+    assert merge([A, longer], X, pad_lengths=True, paddable=NONE, size=2)["x"].tolist() == [[1, 2, 1], [7, 8, 9]]
     empty = {"x": np.zeros((1, 0)), "k": np.array(3)}
     with pytest.raises(tf.errors.InvalidArgumentError, match="Got empty tensor in batch of non-empty tensors"):
-        merge([empty, longer], X, padded=True, blank=NONE, size=2)
+        merge([empty, longer], X, pad_lengths=True, paddable=NONE, size=2)
 
 
 def test_blank_inputs_are_padded_with_nothing_within_a_power_of_two() -> None:
@@ -60,10 +60,13 @@ def test_blank_inputs_are_padded_with_nothing_within_a_power_of_two() -> None:
         return {"x": np.array([[b"id"] * length], object).reshape(1, length), "t": np.ones((1, length), np.int64)}
 
     both = frozenset({"x", "t"})
-    keys = {length: batch_key(of_length(length), both, padded=False, blank=both) for length in (0, 1, 2, 3, 4, 5, 8, 9)}
+    keys = {
+        length: batch_key(of_length(length), both, pad_lengths=False, paddable=both)
+        for length in (0, 1, 2, 3, 4, 5, 8, 9)
+    }
     assert keys[3] == keys[4] != keys[5] == keys[8] != keys[9]
     assert len({keys[0], keys[1], keys[2], keys[3]}) == 4
-    merged = merge([of_length(3), of_length(4)], both, padded=False, blank=both, size=2)
+    merged = merge([of_length(3), of_length(4)], both, pad_lengths=False, paddable=both, size=2)
     assert merged["x"].tolist() == [[b"id", b"id", b"id", b""], [b"id"] * 4]
     assert merged["t"].tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
 

@@ -72,14 +72,14 @@ def test_a_model_is_freed_only_when_what_clients_gave_up_has_ended(tmp_path: Pat
         call = stubs.prediction.Predict.future(
             predict_request("scale", "slow", turns=np.int32(turns_for(stubs, 3.0))), timeout=30
         )
-        eventually(lambda: server.core._inside == 1)
+        eventually(lambda: server.core._in_flight == 1)
         call.cancel()
         place(version, folder / "scale", 2)
         eventually(lambda: any("version 2 is served" in line for line in reports))
-        assert server.core._inside == 1
+        assert server.core._in_flight == 1
         assert not any("no longer served" in line for line in reports)
         eventually(lambda: any("version 1 is no longer served" in line for line in reports))
-        assert server.core._inside == 0
+        assert server.core._in_flight == 0
         assert tf.make_ndarray(stubs.predict("scale", "", x=X).outputs["y"]).shape == (1, 2)
 
 

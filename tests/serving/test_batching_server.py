@@ -169,10 +169,10 @@ def test_a_full_batching_queue_is_resource_exhausted(models, pool) -> None:
             for task in tasks:
                 task.result.set_result({})
 
-        from serving.server.batching.scheduler import Task
+        from serving.server.batching.shared_batch_scheduler import BatchTask
 
         scheduler = server._runner._scheduler  # type: ignore[attr-defined]
-        scheduler.submit("held", "key", Task({}, 1, None), hold)
+        scheduler.submit("held", "key", BatchTask({}, 1, None), hold)
         assert entered.wait(30)
         ask = lambda: stubs.predict("scale", "strict", size=np.array([1], np.int32))  # noqa: E731
         waiting = pool.submit(ask)
@@ -189,7 +189,7 @@ def test_more_requests_than_may_wait_are_resource_exhausted_and_status_is_still_
     with running(models, threads=1, queue=1) as server, connected(server) as stubs:
         turns = np.int32(turns_for(stubs, 1.5))
         slow = [pool.submit(stubs.predict, "scale", "slow", turns=turns) for _ in range(2)]
-        eventually(lambda: server.core._inside == 2)
+        eventually(lambda: server.core._in_flight == 2)
         code, message = refused(lambda: stubs.predict("scale", x=X))
         assert code == "RESOURCE_EXHAUSTED"
         assert message.startswith("the server is full: 2 requests")
@@ -206,7 +206,7 @@ def test_a_deadline_ends_the_wait_and_what_came_too_late_is_not_computed(models,
             stubs.prediction.Predict(request, timeout=0.1)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert time.monotonic() - begin < 0.5
-        eventually(lambda: server.core._inside == 0)
+        eventually(lambda: server.core._in_flight == 0)
         time.sleep(0.8)
         assert processed(server) == (0, 0)
 
@@ -226,7 +226,7 @@ def test_a_deadline_reaches_the_runtime(models) -> None:
 def test_a_stopping_server_finishes_the_batches_that_wait(models, pool) -> None:
     with running(models, batching=batches(batch_timeout_micros=700_000)) as server, connected(server) as stubs:
         waiting = pool.submit(stubs.predict, "scale", "strict", size=np.array([4], np.int32))
-        eventually(lambda: server.core._inside == 1)
+        eventually(lambda: server.core._in_flight == 1)
         server.stop()
         assert tf.make_ndarray(waiting.result().outputs["size"]).tolist() == [4]
 

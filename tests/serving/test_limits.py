@@ -14,11 +14,11 @@ from curl import curl
 from toy_models import export_scale, export_shop, place
 from toy_server import Stubs, connected, floats, refused, running
 
-from serving.server.limits import Limits
+from serving.server.limits import RequestLimits
 from serving.server.server import RestOptions, Server
 from serving.wire.layout import DESCRIPTION_FILE, EXTRA_FOLDER
 
-LIMITS = Limits(max_rows=3, max_length=4, max_k=5, max_results=10, max_string_bytes=8)
+LIMITS = RequestLimits(max_rows=3, max_length=4, max_k=5, max_results=10, max_string_bytes=8)
 
 
 @pytest.fixture(scope="module")

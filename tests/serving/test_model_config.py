@@ -15,7 +15,7 @@ from toy_models import export_scale, place
 from toy_server import Stubs, X, connected, eventually, predict_request, refused, running
 
 from serving.server import sources
-from serving.server.model_manager import State
+from serving.server.model_manager import VersionState
 from serving.server.server import RestOptions
 from serving.wire.errors import StartError
 
@@ -72,9 +72,9 @@ def test_a_wrong_file_is_one_line_that_says_where(tmp_path: Path) -> None:
     ):
         file.write_text(text)
         with pytest.raises(StartError, match=message):
-            sources.config_file(file, poll_seconds=0)()
+            sources.config_file_source(file, poll_seconds=0)()
     with pytest.raises(StartError, match=r"cannot read .*nowhere"):
-        sources.config_file(tmp_path / "nowhere", poll_seconds=0)()
+        sources.config_file_source(tmp_path / "nowhere", poll_seconds=0)()
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_several_models_with_policies_and_labels_are_served_from_a_file(base: Pa
     second = model("second", base, "model_version_policy { all {} }")
     file.write_text(f"model_config_list {{ {model('first', base, CANARY)} {second} }}")
     rest = RestOptions(0, 30.0, None)
-    source = sources.config_file(file, poll_seconds=0)
+    source = sources.config_file_source(file, poll_seconds=0)
     with running(source, rest=rest) as server, connected(server) as stubs:
         assert server.models.available() == [("first", 3), ("first", 1), ("second", 3), ("second", 2), ("second", 1)]
         assert [factor(stubs, "first"), factor(stubs, "first", version=1)] == [4.0, 2.0]
@@ -125,7 +125,7 @@ def test_a_file_that_changes_is_read_again_and_a_broken_one_changes_nothing(base
     file = tmp_path / "models.config"
     file.write_text(f"model_config_list {{ {model('first', base)} }}")
     reports: list[str] = []
-    with running(sources.config_file(file, poll_seconds=0.01), reports) as server:
+    with running(sources.config_file_source(file, poll_seconds=0.01), reports) as server:
         file.write_text("model_config_list {")
         eventually(lambda: any("models.config: line 1" in line for line in reports))
         assert server.models.available() == [("first", 3)]
@@ -137,7 +137,7 @@ def test_a_model_whose_folder_is_missing_does_not_stop_the_others(base: Path, tm
     file = tmp_path / "models.config"
     file.write_text(f"model_config_list {{ {model('ghost', tmp_path / 'ghost')} {model('real', base)} }}")
     reports: list[str] = []
-    with running(sources.config_file(file, poll_seconds=0), reports) as server:
+    with running(sources.config_file_source(file, poll_seconds=0), reports) as server:
         assert server.models.available() == [("real", 3)]
         eventually(lambda: sum("cannot look for versions of ghost" in line for line in reports) == 1)
 
@@ -155,7 +155,9 @@ def test_a_reload_request_changes_models_versions_and_labels(base: Path) -> None
         assert server.models.available() == [("copy", 3), ("scale", 3), ("scale", 2), ("scale", 1)]
         reload(stubs, model("scale", base, CANARY))
         assert factor(stubs, "scale", label="stable") == 2.0
-        eventually(lambda: stubs.states("scale") == {3: State.AVAILABLE, 2: State.END, 1: State.AVAILABLE})
+        eventually(
+            lambda: stubs.states("scale") == {3: VersionState.AVAILABLE, 2: VersionState.END, 1: VersionState.AVAILABLE}
+        )
         assert refused(lambda: factor(stubs, "copy"))[0] == "NOT_FOUND"
 
 

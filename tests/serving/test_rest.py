@@ -270,7 +270,7 @@ def test_a_stopping_server_finishes_the_request_under_way(tmp_path: Path) -> Non
         asked = {"signature_name": "slow", "inputs": turns}
         asking = threading.Thread(target=lambda: answers.append(answered(server, PREDICT, data=asked)))
         asking.start()
-        eventually(lambda: server.core._inside == 1)
+        eventually(lambda: server.core._in_flight == 1)
         server.stop()
         asking.join()
         assert answers == [{"outputs": 2.0}]

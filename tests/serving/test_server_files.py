@@ -21,9 +21,9 @@ from toy_server import Stubs, X, batches, connected, refused, running
 from pipelines.config import load_config
 from pipelines.serving.model_server import ServeJob, batching_options, rest_options
 from serving.server.config_files import read_batching, read_prometheus_path
-from serving.server.metrics import Histogram, Metrics
+from serving.server.metrics import Histogram, ServerMetrics
 from serving.server.server import RestOptions
-from serving.server.sources import config_file
+from serving.server.sources import config_file_source
 from serving.wire.errors import StartError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -87,7 +87,7 @@ def test_the_files_that_people_copy_are_readable() -> None:
     deploy = REPO / "serving" / "deploy"
     assert read_batching(deploy / "batching.config", batches()).max_batch_size == 8
     assert read_prometheus_path(deploy / "monitoring.config") == "/monitoring/prometheus/metrics"
-    assert [model.name for model in config_file(deploy / "models.config", poll_seconds=0)()] == ["demo"]
+    assert [model.name for model in config_file_source(deploy / "models.config", poll_seconds=0)()] == ["demo"]
 
 
 def test_the_command_line_s_options_go_together(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_prometheus_s_own_parser_reads_the_page_of_a_server_that_served(tmp_path
 
 
 def test_every_metric_has_a_tensorflow_serving_name() -> None:
-    assert re.findall(r"# TYPE (\S+) ", Metrics().page()) == [
+    assert re.findall(r"# TYPE (\S+) ", ServerMetrics().page()) == [
         ":tensorflow:serving:batching_session:queuing_latency",
         ":tensorflow:serving:batching_session:input_batch_size",
         ":tensorflow:serving:batching_session:padding_size",

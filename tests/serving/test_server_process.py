@@ -17,10 +17,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from toy_models import export_scale, place
-from toy_server import MEGABYTE, Stubs, X, connected, eventually, predict_request, refused, running, turns_for
+from toy_server import (
+    Stubs,
+    X,
+    connected,
+    eventually,
+    predict_request,
+    refused,
+    running,
+    server_options,
+    silent,
+    turns_for,
+)
 
-from serving.server import model_manager as models
 from serving.server.server import Server, serve
+from serving.server.sources import ModelConfig, folder_source
 from serving.wire.errors import StartError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -43,11 +54,8 @@ def test_the_server_listens_on_the_loopback_unless_a_host_is_given(doubling, tmp
         assert server.address.endswith(f":{server.port}")
 
 
-def server_at(folder: Path, port: int) -> Server:
-    return Server(
-        models.folder(folder), host=None, port=port, poll_seconds=0, threads=1, max_message_bytes=MEGABYTE, grace=0.0,
-        report=lambda line: None,
-    )  # fmt: skip
+def server_at(models: Path, port: int) -> Server:
+    return Server(folder_source(models), server_options(port=port, grace=0.0), silent)
 
 
 def test_a_taken_port_and_a_missing_folder_are_one_line_with_the_remedy(doubling, tmp_path):
@@ -62,20 +70,11 @@ def test_a_request_that_comes_while_models_load_waits_for_them(doubling, tmp_pat
     place(doubling, tmp_path / "scale", 1)
     loading = threading.Event()
 
-    def slow_source() -> Sequence[models.ModelConfig]:
+    def slow_source() -> Sequence[ModelConfig]:
         assert loading.wait(30)
-        return models.folder(tmp_path)()
+        return folder_source(tmp_path)()
 
-    server = Server(
-        slow_source,
-        host=None,
-        port=0,
-        poll_seconds=0,
-        threads=2,
-        max_message_bytes=MEGABYTE,
-        grace=1.0,
-        report=lambda line: None,
-    )
+    server = Server(slow_source, server_options(), silent)
     starting = threading.Thread(target=server.start)
     starting.start()
     try:
@@ -95,17 +94,7 @@ def test_a_request_that_comes_while_models_load_waits_for_them(doubling, tmp_pat
 def test_serving_a_folder_without_a_model_is_an_error_that_says_what_to_do(tmp_path):
 
     def start() -> None:
-        serve(
-            models.folder(tmp_path),
-            what=str(tmp_path),
-            host=None,
-            port=0,
-            poll_seconds=0,
-            threads=1,
-            max_message_bytes=MEGABYTE,
-            grace=0.0,
-            echo=print,
-        )
+        serve(folder_source(tmp_path), server_options(grace=0.0), source_name=str(tmp_path), echo=print)
 
     with pytest.raises(StartError, match=r"nothing to serve .*triptych export"):
         start()
@@ -118,7 +107,7 @@ def test_stopping_lets_a_request_under_way_finish_and_refuses_new_ones(doubling,
     place(doubling, tmp_path / "scale", 1)
     with running(tmp_path) as server, connected(server) as stubs:
         slow = stubs.prediction.Predict.future(predict_request("scale", "slow", turns=np.int32(turns_for(stubs, 3.0))))
-        eventually(lambda: server.models._models["scale"][1].users == 1)
+        eventually(lambda: server.models._models["scale"][1].leases == 1)
         stopping = threading.Thread(target=server.stop)
         stopping.start()
         eventually(lambda: not slow.done() and refused(lambda: stubs.predict("scale", x=X))[0] == "UNAVAILABLE")
@@ -130,10 +119,10 @@ def test_stopping_lets_a_request_under_way_finish_and_refuses_new_ones(doubling,
 SERVE = """
 import functools, sys
 from pathlib import Path
-from serving.server.server import serve
-from serving.server.sources import folder
-serve(folder(Path(sys.argv[1])), what=sys.argv[1], host=None, port=0, poll_seconds=0.05, threads=2, max_message_bytes=1 << 20, grace=10.0,
-      echo=functools.partial(print, flush=True))
+from serving.server.server import ServerOptions, serve
+from serving.server.sources import folder_source
+options = ServerOptions(host=None, port=0, poll_seconds=0.05, threads=2, max_message_bytes=1 << 20, grace=10.0)
+serve(folder_source(Path(sys.argv[1])), options, source_name=sys.argv[1], echo=functools.partial(print, flush=True))
 names = {name.split(".")[0] for name in sys.modules}
 print("imported:", sorted(names & {"tensorflow_recommenders", "keras_nlp", "towers", "pipelines", "tensorflow_io"}))
 """
@@ -177,17 +166,7 @@ def test_serve_returns_on_sigint_and_gives_the_signals_back(doubling, tmp_path):
         if len(lines) == 1:
             threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
 
-    serve(
-        models.folder(tmp_path),
-        what=str(tmp_path),
-        host=None,
-        port=0,
-        poll_seconds=0,
-        threads=1,
-        max_message_bytes=MEGABYTE,
-        grace=1.0,
-        echo=interrupt_after_the_first,
-    )
+    serve(folder_source(tmp_path), server_options(), source_name=str(tmp_path), echo=interrupt_after_the_first)
     assert [line.split("  127")[0] for line in lines] == [
         "scale  version 1",
         "stopping: requests under way may finish",

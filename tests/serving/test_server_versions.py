@@ -18,8 +18,8 @@ from tensorflow_serving.apis import (
 from toy_models import add_warm_up, export_scale, place
 from toy_server import Stubs, X, connected, eventually, predict_request, refused, running, turns_for
 
-from serving.server import model_manager as models
-from serving.server.model_manager import ModelManager, State
+from serving.server.model_manager import ModelManager, VersionState
+from serving.server.sources import folder_source
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_a_swap_under_load_fails_no_request_and_mixes_no_answer(doubling, tripli
         eventually(lambda: bool(seen))
         place(tripling, tmp_path / "scale", 2)
         eventually(lambda: 2 in seen)
-        eventually(lambda: stubs.states("scale") == {2: State.AVAILABLE, 1: State.END})
+        eventually(lambda: stubs.states("scale") == {2: VersionState.AVAILABLE, 1: VersionState.END})
         enough.set()
         for thread in threads:
             thread.join()
@@ -94,16 +94,16 @@ def test_a_request_under_way_finishes_on_the_version_it_began_with(doubling, tri
         turns = np.int32(turns_for(stubs, 3.0))
         request = predict_request("scale", "slow", turns=turns)
         slow = stubs.prediction.Predict.future(request)
-        eventually(lambda: server.models._models["scale"][1].users == 1)
+        eventually(lambda: server.models._models["scale"][1].leases == 1)
         place(tripling, tmp_path / "scale", 2)
         eventually(lambda: ("scale", 2) in server.models.available())
         assert not slow.done()
-        assert stubs.states("scale") == {2: State.AVAILABLE, 1: State.UNLOADING}
+        assert stubs.states("scale") == {2: VersionState.AVAILABLE, 1: VersionState.UNLOADING}
         assert tf.make_ndarray(stubs.predict("scale", x=X).outputs["y"]).tolist() == [[3, 6]]
         answer = slow.result(timeout=60)
         assert answer.model_spec.version.value == 1
         assert tf.make_ndarray(answer.outputs["factor"]) == 2.0
-        eventually(lambda: stubs.states("scale")[1] == State.END)
+        eventually(lambda: stubs.states("scale")[1] == VersionState.END)
 
 
 def break_saved_model(version: Path) -> None:
@@ -154,8 +154,8 @@ def test_a_broken_new_version_leaves_the_old_one_serving_and_says_why(doubling, 
         broken = place(tripling, tmp_path, 2)
         damage(broken)
         broken.rename(tmp_path / "scale" / "2")
-        eventually(lambda: stubs.states("scale").get(2) == State.END)
-        assert stubs.states("scale")[1] == State.AVAILABLE
+        eventually(lambda: stubs.states("scale").get(2) == VersionState.END)
+        assert stubs.states("scale")[1] == VersionState.AVAILABLE
         assert tf.make_ndarray(stubs.predict("scale", x=X).outputs["y"]).tolist() == [[2, 4]]
         request = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "scale", "version": {"value": 2}})
         (status,) = stubs.model.GetModelStatus(request).model_version_status
@@ -173,7 +173,7 @@ def test_a_broken_version_is_tried_again_once_its_files_change(doubling, triplin
         half = place(tripling, tmp_path, 2)
         break_saved_model(half)
         half.rename(tmp_path / "scale" / "2")
-        eventually(lambda: stubs.states("scale").get(2) == State.END)
+        eventually(lambda: stubs.states("scale").get(2) == VersionState.END)
         (tmp_path / "scale" / "2" / "saved_model.pb").write_bytes(good)
         eventually(lambda: ("scale", 2) in server.models.available())
         assert tf.make_ndarray(stubs.predict("scale", x=X).outputs["y"]).tolist() == [[3, 6]]
@@ -225,12 +225,12 @@ def test_more_warm_up_requests_than_tensorflow_serving_takes_are_an_error(doubli
 
 def test_the_manager_needs_no_grpc(doubling, tmp_path):
     place(doubling, tmp_path / "scale", 1)
-    manager = ModelManager(models.folder(tmp_path), poll_seconds=0, report=lambda line: None)
+    manager = ModelManager(folder_source(tmp_path), poll_seconds=0, report=lambda line: None)
     manager.start()
     with manager.servable("scale", None) as servable:
         signature = servable.signatures["serving_default"]
         assert servable.run(signature, {"x": X}, ["y"])["y"].tolist() == [[2, 4]]
     manager.stop()
-    assert [status.state for status in manager.statuses("scale")] == [State.END]
+    assert [status.state for status in manager.statuses("scale")] == [VersionState.END]
     with pytest.raises(tf.errors.NotFoundError, match=r"Latest\(scale\)"), manager.servable("scale", None):
         pass

@@ -1,16 +1,16 @@
-"""Several requests as one call of the model: what may go together, putting it together, and taking it apart.
+"""Merging several requests into one call of the model, and splitting its outputs.
 
-As TensorFlow Serving's batching session (batching/batching_session.cc), with four differences on purpose:
+As TensorFlow Serving's batching session (batching/batching_session.cc), with four deliberate differences:
 
-- A signature may have inputs without a batch axis, such as a scalar `k`: requests are batched where these are equal.
+- A signature may have inputs without a batch axis, such as a scalar `k`; requests share a batch if these are equal.
   TensorFlow Serving refuses every request that has such an input ("Batching Run() input tensors must have at least one
   dimension"), so its own batching must stay off for such signatures.
-- Requests whose shapes differ behind the batch axis go into different batches instead of failing together.
-- A signature with an output without a batch axis is not batched instead of failing.
-- Models that Triptych exports say that some inputs may be padded with nothing (`serving.server.servable.BLANK_INPUTS`): histories of
-  different lengths then share a batch.
+- Requests whose shapes differ behind the batch axis go into different batches; they do not fail.
+- A signature that has an output without a batch axis is not batched; it does not fail.
+- Some inputs of Triptych exports may be padded (`serving.server.servable.PADDABLE_INPUTS`), so that histories of
+  different lengths share a batch.
 
-Pure functions; `serving.server.batching.scheduler` has the queues and threads.
+Pure functions; queues and threads are in `serving.server.batching.shared_batch_scheduler`.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ class BatchingOptions:
     """TensorFlow Serving's BatchingParameters.
 
     Attributes:
-      max_batch_size: rows of a batch.
+      max_batch_size: largest number of rows of a batch.
       batch_timeout_micros: how long an open batch waits for more rows while a thread is free.
-      max_enqueued_batches: batches that wait for a thread, per model version and signature.
-      num_batch_threads: batches that are worked on at the same time.
-      thread_pool_name: a label of the metrics.
-      allowed_batch_sizes: a batch is filled up to the next of these with copies of a row; empty: any size is allowed.
-      pad_variable_length_inputs: shorter inputs are padded behind the batch axis with their own first value.
-      enable_large_batch_splitting: a request of more rows than a batch is split instead of refused.
-      max_execution_batch_size: rows of the pieces it is split into.
+      max_enqueued_batches: batches that may wait for a thread, per model version and signature.
+      num_batch_threads: batches that run at the same time.
+      thread_pool_name: label of the metrics.
+      allowed_batch_sizes: a batch is filled up to the next of these with copies of a row; empty for any size.
+      pad_variable_length_inputs: pad shorter inputs behind the batch axis with their own first value.
+      enable_large_batch_splitting: split a request of more rows than a batch instead of refusing it.
+      max_execution_batch_size: largest number of rows of its parts.
 
     Raises:
-      ValueError: a value is not possible; one line names it.
+      ValueError: a value is invalid; the message names it.
     """
 
     max_batch_size: int
@@ -74,18 +74,18 @@ class BatchingOptions:
             )
 
     def replaced(self, values: Mapping[str, Any]) -> BatchingOptions:
-        """With other values for some; pieces follow the size of a batch where only that is given. Raises ValueError."""
+        """Replace some values. `max_execution_batch_size` follows `max_batch_size` if only that is given. Raises ValueError."""
         if "max_batch_size" in values and "max_execution_batch_size" not in values:
             values = {**values, "max_execution_batch_size": values["max_batch_size"]}
         return dataclasses.replace(self, **values)
 
 
 def batched_inputs(signature: Any, outputs: Sequence[str]) -> frozenset[str] | None:
-    """The inputs with a batch axis, where requests of the signature can be batched at all; else None.
+    """The names of the inputs with a batch axis; None if requests of the signature cannot be batched.
 
     Args:
-      signature: a SignatureDef.
-      outputs: the outputs that are asked for; each must have a batch axis.
+      signature: the SignatureDef.
+      outputs: the requested outputs; all must have a batch axis.
     """
     inputs = frozenset(alias for alias, info in signature.inputs.items() if _has_batch_axis(info.tensor_shape))
     all_outputs = all(_has_batch_axis(signature.outputs[alias].tensor_shape) for alias in outputs)
@@ -93,41 +93,47 @@ def batched_inputs(signature: Any, outputs: Sequence[str]) -> frozenset[str] | N
 
 
 def row_count(inputs: Arrays, batched: frozenset[str]) -> int:
-    """The rows of a request. Raises InvalidArgumentError where its inputs do not agree."""
+    """The number of rows of a request. Raises InvalidArgumentError if its inputs disagree."""
     counts = {inputs[alias].shape[0] for alias in batched}
     if len(counts) != 1:
         raise invalid("Batching Run() input tensors must have equal 0th-dimension size")
     return counts.pop()
 
 
-def batch_key(inputs: Arrays, batched: frozenset[str], *, padded: bool, blank: frozenset[str]) -> Hashable:
-    """Equal for requests that may share a batch: same values without batch axis, same shapes behind it.
+def batch_key(inputs: Arrays, batched: frozenset[str], *, pad_lengths: bool, paddable: frozenset[str]) -> Hashable:
+    """A key that is equal for requests that may share a batch.
+
+    They have equal inputs without a batch axis, and equal shapes behind the batch axis.
 
     Args:
-      padded: shapes behind the batch axis may differ.
-      blank: inputs that may be padded with nothing: "" or 0. Their sizes may differ within a power of two, so that one
-        long history does not make a thousand short ones long.
+      inputs: the inputs of a request.
+      batched: names of the inputs with a batch axis.
+      pad_lengths: see `BatchingOptions.pad_variable_length_inputs`.
+      paddable: inputs that may be padded with "" or 0. Their sizes may differ up to the next power of two, so that one
+        long history does not lengthen a thousand short ones.
     """
 
     def part(alias: str, array: np.ndarray) -> Hashable:
         if alias not in batched:
             return alias, array.shape, _value(array)
-        if alias in blank:
+        if alias in paddable:
             return alias, tuple(_power_of_two(size) for size in array.shape[1:])
-        return alias, array.ndim if padded else array.shape[1:]
+        return alias, array.ndim if pad_lengths else array.shape[1:]
 
     return tuple(part(alias, array) for alias, array in sorted(inputs.items()))
 
 
 def merge(
-    requests: Sequence[Arrays], batched: frozenset[str], *, padded: bool, blank: frozenset[str], size: int
+    requests: Sequence[Arrays], batched: frozenset[str], *, pad_lengths: bool, paddable: frozenset[str], size: int
 ) -> dict[str, np.ndarray]:
-    """One set of inputs for several requests with the same `batch_key`.
+    """Merge the inputs of several requests with the same `batch_key`.
 
     Args:
-      padded: see `BatchingOptions.pad_variable_length_inputs`.
-      blank: see `batch_key`.
-      size: rows of the result, at least those of the requests; the rest are copies of the last request's first row.
+      requests: the inputs of each.
+      batched: names of the inputs with a batch axis.
+      pad_lengths: see `BatchingOptions.pad_variable_length_inputs`.
+      paddable: see `batch_key`.
+      size: rows of the result; rows beyond those of the requests are copies of the last request's first row.
 
     Raises:
       InvalidArgumentError: an empty input would have to be padded.
@@ -139,9 +145,9 @@ def merge(
             continue
         arrays = [request[alias] for request in requests]
         shapes = {array.shape[1:] for array in arrays}
-        if len(shapes) > 1 and (padded or alias in blank):
+        if len(shapes) > 1 and (pad_lengths or alias in paddable):
             largest = tuple(map(max, zip(*shapes, strict=True)))
-            arrays = [_padded(array, largest, blank=alias in blank) for array in arrays]
+            arrays = [_pad(array, largest, with_blanks=alias in paddable) for array in arrays]
         missing = size - sum(len(array) for array in arrays)
         if missing > 0:
             arrays.append(np.repeat(arrays[-1][:1], missing, axis=0))
@@ -150,10 +156,18 @@ def merge(
 
 
 def split(outputs: Arrays, rows: Sequence[int], size: int) -> list[dict[str, np.ndarray]]:
-    """The outputs of each request, of `rows` rows, from those of a batch of `size` rows.
+    """Split the outputs of a batch.
+
+    Args:
+      outputs: arrays of `size` rows.
+      rows: number of rows of each request.
+      size: rows of the batch.
+
+    Returns:
+      The outputs of each request.
 
     Raises:
-      FailedPreconditionError: an output does not have the batch's rows.
+      FailedPreconditionError: an output does not have `size` rows.
     """
     for array in outputs.values():
         if array.ndim == 0:
@@ -171,7 +185,7 @@ def split(outputs: Arrays, rows: Sequence[int], size: int) -> list[dict[str, np.
 
 
 def rounded_up(rows: int, allowed: Sequence[int]) -> int:
-    """The smallest allowed batch size that holds `rows`; `rows` itself where all are allowed."""
+    """The smallest allowed batch size of at least `rows`; `rows` itself if any size is allowed."""
     return next((size for size in allowed if size >= rows), rows)
 
 
@@ -180,7 +194,7 @@ def _has_batch_axis(shape: Any) -> bool:
 
 
 def _power_of_two(size: int) -> int:
-    """The smallest power of two that is not smaller; 0 for 0."""
+    """The smallest power of two that is at least `size`; 0 for 0."""
     return 1 << (size - 1).bit_length() if size else 0
 
 
@@ -188,10 +202,10 @@ def _value(array: np.ndarray) -> Hashable:
     return tuple(array.ravel().tolist()) if array.dtype == object else array.tobytes()
 
 
-def _padded(array: np.ndarray, largest: tuple[int, ...], *, blank: bool) -> np.ndarray:
+def _pad(array: np.ndarray, largest: tuple[int, ...], *, with_blanks: bool) -> np.ndarray:
     if array.shape[1:] == largest:
         return array
-    if blank:
+    if with_blanks:
         value: Any = b"" if array.dtype == object else 0
     elif array.size:
         value = array.flat[0]

@@ -1,4 +1,4 @@
-"""Results that other threads deliver to an event loop, which is woken once for many of them."""
+"""Results that batch threads deliver to an event loop, which wakes once for many of them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from serving.server.batching.scheduler import Task
+from serving.server.batching.shared_batch_scheduler import BatchTask
 from serving.server.status import deadline_exceeded
 
 
 class Mailbox:
-    """Of one event loop; its coroutines wait here. `asyncio.wrap_future` would wake the loop for each result."""
+    """Where the coroutines of one event loop wait for results.
+
+    `asyncio.wrap_future` would wake the loop once for each result.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._arrived: deque[asyncio.Future[None]] = deque()
-        self._woken = False
+        self._wake_scheduled = False
 
-    async def result(self, task: Task) -> dict[str, Any]:
-        """The task's result, or its error raised. Raises DeadlineExceededError where it is not there in time."""
+    async def result(self, task: BatchTask) -> dict[str, Any]:
+        """Wait for the result of a task. Raises its error, or DeadlineExceededError if it comes too late."""
         arrival = self._arrival(task.result)
         timer = None
         if task.deadline is not None:
@@ -34,8 +37,8 @@ class Mailbox:
                 timer.cancel()
         return task.result.result(timeout=0)
 
-    async def ends(self, results: Sequence[Future[Any]]) -> None:
-        """Returns when all have a result, whoever cancels this meanwhile: what they use must not be freed before."""
+    async def wait_all(self, results: Sequence[Future[Any]]) -> None:
+        """Wait until all have ended, even if cancelled meanwhile: the model that they use must stay loaded until then."""
         arrivals = [self._arrival(result) for result in results if not result.done()]
         while arrivals:
             try:
@@ -51,13 +54,13 @@ class Mailbox:
 
     def _put(self, arrival: asyncio.Future[None]) -> None:
         self._arrived.append(arrival)
-        if not self._woken:
-            self._woken = True
+        if not self._wake_scheduled:
+            self._wake_scheduled = True
             self._loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
-        # First, so that what comes while the letters are handed out wakes the loop again.
-        self._woken = False
+        # Reset first, so that a result that arrives during delivery wakes the loop again.
+        self._wake_scheduled = False
         while self._arrived:
             arrival = self._arrived.popleft()
             if not arrival.done():

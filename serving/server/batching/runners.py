@@ -1,4 +1,4 @@
-"""How a checked request reaches the model: directly, or in a batch with others. Deadlines are kept here."""
+"""Running checked requests: each on its own, or batched with others, within their deadlines."""
 
 from __future__ import annotations
 
@@ -19,95 +19,99 @@ import tensorflow as tf
 from serving.server.batching import batches as batching
 from serving.server.batching.batches import Arrays, BatchingOptions
 from serving.server.batching.mailbox import Mailbox
-from serving.server.batching.scheduler import BatchScheduler, Task
-from serving.server.metrics import Metrics
+from serving.server.batching.shared_batch_scheduler import BatchTask, SharedBatchScheduler
+from serving.server.metrics import ServerMetrics
 from serving.server.servable import Servable
 from serving.server.status import as_op_error, deadline_exceeded
 
 T = TypeVar("T")
-# The inputs with a batch axis; None for requests that are not batched.
-_Plan = frozenset[str] | None
+# Names of the inputs with a batch axis; None for requests that cannot be batched.
+_BatchedInputs = frozenset[str] | None
 
 
 class Runner(Protocol):
-    """Runs a request whose inputs have been checked against its signature."""
+    """Runs requests whose inputs have been checked against their signature."""
 
     def run(
         self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
     ) -> dict[str, np.ndarray]:
-        """Args:
-          servable: kept loaded by the caller until this returns.
-          name: of the signature.
-          inputs: input name -> array, every input of the signature.
+        """Compute outputs of a signature.
+
+        Args:
+          servable: the caller keeps it loaded until this returns.
+          name: name of the signature.
+          inputs: every input of the signature.
           outputs: names of the outputs to compute.
-          deadline: on the monotonic clock, in seconds; None for none.
+          deadline: in seconds on the monotonic clock; None for none.
 
         Raises:
-          tf.errors.OpError: what the graph raised; DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED.
+          tf.errors.OpError: raised by the graph, or DEADLINE_EXCEEDED, or RESOURCE_EXHAUSTED.
         """
 
-    async def run_soon(
+    async def run_async(
         self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
     ) -> dict[str, np.ndarray]:
-        """`run` for an event loop, which stays free meanwhile."""
+        """`run` without blocking the event loop."""
         ...
 
     def close(self) -> None:
-        """Finishes what was begun."""
+        """Finish the requests under way."""
 
 
 class DirectRunner:
-    """Each request is a call of its own.
+    """Runs the model once per request.
 
     Args:
-      threads: how many run at the same time; the others wait for their turn.
-      executor: where those of an event loop wait and run.
+      threads: requests that run at the same time; the others wait.
+      executor: its threads serve `run_async`.
     """
 
     def __init__(self, threads: int, executor: Executor) -> None:
-        self._turns = threading.BoundedSemaphore(threads)
+        self._semaphore = threading.BoundedSemaphore(threads)
         self._executor = executor
 
     def run(
         self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
     ) -> dict[str, np.ndarray]:
-        if not self._turns.acquire(timeout=_remaining(deadline)):
+        if not self._semaphore.acquire(timeout=_remaining(deadline)):
             raise _too_late()
         try:
             return servable.run(servable.signatures[name], inputs, outputs, timeout=_remaining(deadline))
         finally:
-            self._turns.release()
+            self._semaphore.release()
 
-    async def run_soon(
+    async def run_async(
         self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
     ) -> dict[str, np.ndarray]:
         work = asyncio.get_running_loop().run_in_executor(
             self._executor, self.run, servable, name, inputs, outputs, deadline
         )
-        return await _to_its_end(work)
+        return await _wait_to_the_end(work)
 
     def close(self) -> None:
-        """Nothing to finish: every call ends within `run`."""
+        """Do nothing: every call ends within `run`."""
 
 
 class BatchingRunner:
-    """Requests of the same signature share calls; see `serving.server.batching.batches` for which.
+    """Runs requests of the same signature in batches; see `serving.server.batching.batches`.
 
-    A batch that fails is run again request by request, so that a request answers for its own mistakes only.
+    A batch that fails is run again request by request, so that one bad request does not fail the others.
 
     Args:
-      options: of the batches.
-      direct: takes the requests that cannot be batched.
-      metrics: gets queueing times and batch sizes.
+      options: sizes and timeouts of the batches.
+      direct: runs the requests that cannot be batched.
+      metrics: receives queueing times and batch sizes.
     """
 
-    def __init__(self, options: BatchingOptions, direct: DirectRunner, metrics: Metrics) -> None:
+    def __init__(self, options: BatchingOptions, direct: DirectRunner, metrics: ServerMetrics) -> None:
         self._options = options
         self._direct = direct
         self._metrics = metrics
-        self._scheduler = BatchScheduler(options)
+        self._scheduler = SharedBatchScheduler(options)
         self._mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = weakref.WeakKeyDictionary()
-        self._plans: weakref.WeakKeyDictionary[Servable, dict[tuple, _Plan]] = weakref.WeakKeyDictionary()
+        self._batched_inputs: weakref.WeakKeyDictionary[Servable, dict[tuple, _BatchedInputs]] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def run(
         self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
@@ -119,54 +123,54 @@ class BatchingRunner:
             self._submit(servable, name, outputs, tasks)
             results = [_result(task) for task in tasks]
         finally:
-            # Whatever is still being computed needs the model, which the caller keeps loaded only until this returns.
+            # The caller keeps the model loaded only until this returns, so wait for what is still running.
             wait([task.result for task in tasks if not task.result.cancel()])
         return _joined(results)
 
-    async def run_soon(
+    async def run_async(
         self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
     ) -> dict[str, np.ndarray]:
         tasks = self._tasks(servable, name, inputs, outputs, deadline)
         if not tasks:
-            return await self._direct.run_soon(servable, name, inputs, outputs, deadline)
+            return await self._direct.run_async(servable, name, inputs, outputs, deadline)
         mailbox = self._mailbox(asyncio.get_running_loop())
         try:
             self._submit(servable, name, outputs, tasks)
             results = [await mailbox.result(task) for task in tasks]
         finally:
-            await mailbox.ends([task.result for task in tasks if not task.result.cancel()])
+            await mailbox.wait_all([task.result for task in tasks if not task.result.cancel()])
         return _joined(results)
 
     def _tasks(
         self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
-    ) -> list[Task]:
-        """A request as a task, or as several that a batch can hold; none where it cannot be batched."""
-        batched = self._plan(servable, name, tuple(outputs))
+    ) -> list[BatchTask]:
+        """Turn a request into tasks of at most a batch each; [] if it cannot be batched."""
+        batched = self._find_batched_inputs(servable, name, tuple(outputs))
         rows = 0 if batched is None else batching.row_count(inputs, batched)
         if batched is None or rows == 0:
             return []
         self._metrics.input_batch_size.add((), rows)
-        piece = self._options.max_execution_batch_size
-        if not self._options.enable_large_batch_splitting or rows <= piece:
-            return [Task(inputs, rows, deadline)]
+        part = self._options.max_execution_batch_size
+        if not self._options.enable_large_batch_splitting or rows <= part:
+            return [BatchTask(inputs, rows, deadline)]
         return [
-            Task(
-                {alias: a[begin : begin + piece] if alias in batched else a for alias, a in inputs.items()},
-                min(piece, rows - begin),
+            BatchTask(
+                {alias: a[begin : begin + part] if alias in batched else a for alias, a in inputs.items()},
+                min(part, rows - begin),
                 deadline,
             )
-            for begin in range(0, rows, piece)
+            for begin in range(0, rows, part)
         ]
 
-    def _submit(self, servable: Servable, name: str, outputs: Sequence[str], tasks: Sequence[Task]) -> None:
+    def _submit(self, servable: Servable, name: str, outputs: Sequence[str], tasks: Sequence[BatchTask]) -> None:
         queue = (servable, name, tuple(outputs))
-        batched = self._plan(*queue)
+        batched = self._find_batched_inputs(*queue)
         assert batched is not None
-        work = partial(self._work, *queue, batched)
-        padded = self._options.pad_variable_length_inputs
+        process = partial(self._process, *queue, batched)
+        pad_lengths = self._options.pad_variable_length_inputs
         for task in tasks:
-            key = batching.batch_key(task.inputs, batched, padded=padded, blank=servable.blank_inputs)
-            self._scheduler.submit(queue, key, task, work)
+            key = batching.batch_key(task.inputs, batched, pad_lengths=pad_lengths, paddable=servable.paddable_inputs)
+            self._scheduler.submit(queue, key, task, process)
 
     def _mailbox(self, loop: asyncio.AbstractEventLoop) -> Mailbox:
         if loop not in self._mailboxes:
@@ -174,18 +178,18 @@ class BatchingRunner:
         return self._mailboxes[loop]
 
     def close(self) -> None:
-        """Finishes the batches that wait, then ends the threads."""
+        """Finish the waiting batches, then end the threads."""
         self._scheduler.close()
 
-    def _plan(self, servable: Servable, name: str, outputs: tuple[str, ...]) -> _Plan:
-        plans = self._plans.setdefault(servable, {})
+    def _find_batched_inputs(self, servable: Servable, name: str, outputs: tuple[str, ...]) -> _BatchedInputs:
+        cached = self._batched_inputs.setdefault(servable, {})
         key = (name, outputs)
-        if key not in plans:
-            plans[key] = batching.batched_inputs(servable.signatures[name], outputs)
-        return plans[key]
+        if key not in cached:
+            cached[key] = batching.batched_inputs(servable.signatures[name], outputs)
+        return cached[key]
 
-    def _work(
-        self, servable: Servable, name: str, outputs: Sequence[str], batched: frozenset[str], tasks: list[Task]
+    def _process(
+        self, servable: Servable, name: str, outputs: Sequence[str], batched: frozenset[str], tasks: list[BatchTask]
     ) -> None:
         now = time.monotonic()
         ready = []
@@ -200,19 +204,19 @@ class BatchingRunner:
         if not ready:
             return
         try:
-            results = self._together(servable, name, outputs, batched, ready)
+            results = self._run_batch(servable, name, outputs, batched, ready)
         except Exception as error:
             if len(ready) == 1:
                 ready[0].result.set_exception(as_op_error(error))
                 return
             for task in ready:
-                self._alone(servable, name, outputs, batched, task)
+                self._run_single(servable, name, outputs, batched, task)
             return
         for task, result in zip(ready, results, strict=True):
             task.result.set_result(result)
 
-    def _together(
-        self, servable: Servable, name: str, outputs: Sequence[str], batched: frozenset[str], tasks: list[Task]
+    def _run_batch(
+        self, servable: Servable, name: str, outputs: Sequence[str], batched: frozenset[str], tasks: list[BatchTask]
     ) -> list[dict[str, np.ndarray]]:
         rows = [task.rows for task in tasks]
         size = batching.rounded_up(sum(rows), self._options.allowed_batch_sizes)
@@ -221,21 +225,21 @@ class BatchingRunner:
         merged = batching.merge(
             [task.inputs for task in tasks],
             batched,
-            padded=self._options.pad_variable_length_inputs,
-            blank=servable.blank_inputs,
+            pad_lengths=self._options.pad_variable_length_inputs,
+            paddable=servable.paddable_inputs,
             size=size,
         )
         deadlines = [task.deadline for task in tasks if task.deadline is not None]
-        # The batch has as long as the most patient of its requests.
+        # The batch may take as long as the latest deadline of its requests.
         latest = max(deadlines) if len(deadlines) == len(tasks) else None
         computed = servable.run(servable.signatures[name], merged, outputs, timeout=_remaining(latest))
         return batching.split(computed, rows, size)
 
-    def _alone(
-        self, servable: Servable, name: str, outputs: Sequence[str], batched: frozenset[str], task: Task
+    def _run_single(
+        self, servable: Servable, name: str, outputs: Sequence[str], batched: frozenset[str], task: BatchTask
     ) -> None:
         try:
-            task.result.set_result(self._together(servable, name, outputs, batched, [task])[0])
+            task.result.set_result(self._run_batch(servable, name, outputs, batched, [task])[0])
         except Exception as error:
             task.result.set_exception(as_op_error(error))
 
@@ -246,8 +250,8 @@ def _joined(results: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {alias: np.concatenate([result[alias] for result in results]) for alias in results[0]}
 
 
-async def _to_its_end(work: asyncio.Future[T]) -> T:
-    """Waits for a thread's work even where this is cancelled: the model that it uses must not be freed before."""
+async def _wait_to_the_end(work: asyncio.Future[T]) -> T:
+    """Wait for a thread's work even if cancelled: the model that it uses must stay loaded until then."""
     try:
         return await asyncio.shield(work)
     finally:
@@ -256,7 +260,7 @@ async def _to_its_end(work: asyncio.Future[T]) -> T:
                 await asyncio.wait([work])
 
 
-def _result(task: Task) -> dict[str, Any]:
+def _result(task: BatchTask) -> dict[str, Any]:
     try:
         return task.result.result(timeout=_remaining(task.deadline))
     except FutureTimeoutError:
@@ -264,7 +268,7 @@ def _result(task: Task) -> dict[str, Any]:
 
 
 def _remaining(deadline: float | None) -> float | None:
-    """Seconds left; None for no deadline. Raises DeadlineExceededError where none are left."""
+    """Seconds left; None for no deadline. Raises DeadlineExceededError if none are left."""
     if deadline is None:
         return None
     seconds = deadline - time.monotonic()

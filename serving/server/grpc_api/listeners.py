@@ -1,8 +1,8 @@
-"""The two ways in which gRPC is listened to: by threads, or by one event loop.
+"""Two gRPC listeners: one with a thread per request, one with an event loop.
 
-Where every request is a call of the model of its own, a thread each is as good as any: it waits in the runtime. Where
-requests share calls, a thread each would do nothing but wait, and waking eight of them for every batch costs more than
-what they do. Their requests are read, queued and answered by one event loop, which is woken once for a batch.
+Without batching, a thread per request is as good as anything: it waits in the runtime. With batching, such threads
+would only wait, and waking eight of them for every batch costs more than their work. Then one event loop reads, queues
+and answers all requests, and wakes once per batch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from serving.server.access import AsyncTokenInterceptor, TokenInterceptor, Tokens
-from serving.server.core import Core
 from serving.server.grpc_api.services import (
     AsyncHealth,
     AsyncPredictionService,
@@ -26,38 +25,46 @@ from serving.server.grpc_api.services import (
     ModelService,
     PredictionService,
 )
+from serving.server.server_core import ServerCore
 
 T = TypeVar("T")
-# What cancelled requests get to let go of what they use: the length of a call of the model.
-_LAST_SECONDS = 10.0
+# Time for cancelled requests to release their model: about the length of a call of the model.
+_DRAIN_SECONDS = 10.0
 
 
-class GrpcFace(Protocol):
+class GrpcListener(Protocol):
     """A gRPC server of PredictionService, ModelService and the health service."""
 
     def bind(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
-        """Listens at host:port and returns the port; without credentials plainly. Raises RuntimeError if it is taken."""
+        """Listen at host:port, without encryption if there are no credentials, and return the bound port.
+
+        Raises:
+          RuntimeError: the port is taken.
+        """
 
     def start(self) -> None:
-        """Answers from now on."""
+        """Begin to answer."""
 
     def update_health(self, *, serving: bool) -> None:
-        """What the health service says from now on, or soon; nothing once this is closed."""
+        """Change what the health service answers; no effect after `close`."""
 
     def stop(self, grace: float) -> threading.Event:
-        """Refuses new requests; the event is set when those under way have ended, `grace` seconds later at most.
+        """Refuse new requests and cancel those under way after `grace` seconds. May be called again.
 
-        May be called again, as `close` may.
+        Returns:
+          An event that is set when all requests have ended.
         """
 
     def close(self) -> None:
-        """Ends what is left of it, once nothing is under way."""
+        """Free everything, once no request is under way. May be called again."""
 
 
-class ThreadedFace:
-    """A thread of the pool for each request. `executor`: those threads."""
+class ThreadedGrpcListener:
+    """Answers each request in a thread of `executor`."""
 
-    def __init__(self, core: Core, executor: ThreadPoolExecutor, tokens: Tokens | None, max_message_bytes: int) -> None:
+    def __init__(
+        self, core: ServerCore, executor: ThreadPoolExecutor, tokens: Tokens | None, max_message_bytes: int
+    ) -> None:
         self._health = Health()
         self._server = grpc.server(
             executor,
@@ -80,19 +87,19 @@ class ThreadedFace:
         return self._server.stop(grace)
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Do nothing: `stop` has freed everything."""
 
 
-class LoopFace:
-    """One event loop, in a thread of its own, for all requests. `executor`: for what would hold it up."""
+class AsyncGrpcListener:
+    """Answers all requests in one event loop with its own thread; `executor` runs what would block the loop."""
 
-    def __init__(self, core: Core, executor: Executor, tokens: Tokens | None, max_message_bytes: int) -> None:
+    def __init__(self, core: ServerCore, executor: Executor, tokens: Tokens | None, max_message_bytes: int) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpc-loop", daemon=True)
         self._thread.start()
 
         async def build() -> tuple[Any, AsyncHealth]:
-            # The server belongs to the loop in which it is made.
+            # A grpc.aio server belongs to the loop in which it is made.
             health = AsyncHealth()
             server = grpc.aio.server(
                 executor,
@@ -114,7 +121,7 @@ class LoopFace:
         self._run(self._server.start())
 
     def update_health(self, *, serving: bool) -> None:
-        # Not waited for: the loop itself frees the last request's model, which is told from there.
+        # Without waiting: the loop itself may call this, when it frees the last request's model.
         if not self._loop.is_closed():
             asyncio.run_coroutine_threadsafe(self._health.update(serving=serving), self._loop)
 
@@ -137,9 +144,9 @@ class LoopFace:
             return
 
         async def drain() -> None:
-            # Those that the end of the grace cancelled still have to let go of the model.
+            # Requests that were cancelled after the grace period still have to release the model.
             if others := asyncio.all_tasks() - {asyncio.current_task()}:
-                await asyncio.wait(others, timeout=_LAST_SECONDS)
+                await asyncio.wait(others, timeout=_DRAIN_SECONDS)
 
         self._run(drain())
         self._loop.call_soon_threadsafe(self._loop.stop)

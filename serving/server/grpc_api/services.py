@@ -1,6 +1,7 @@
-"""The gRPC face: TensorFlow Serving's PredictionService and ModelService, and the standard health service.
+"""gRPC services: TensorFlow Serving's PredictionService and ModelService, and the standard health service.
 
-Each method hands its request to `serving.server.core`, and turns `tf.errors.OpError` into the status of the same number.
+Each method passes its request to `serving.server.server_core` and turns `tf.errors.OpError` into the status of the same
+number.
 """
 
 # ruff: noqa: N802 (the methods are named by the protocol)
@@ -31,23 +32,23 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.server import predict
-from serving.server.core import Core, ReadInputs
+from serving.server import predict_util
+from serving.server.server_core import InputReader, ServerCore
 from serving.server.status import GRPC_CODES, as_op_error, invalid
 
 _log = logging.getLogger(__name__)
 
-# As TensorFlow Serving cuts them (model_servers/grpc_status_util.cc): a status travels in a header of limited size.
+# TensorFlow Serving's limit (model_servers/grpc_status_util.cc): a status travels in a header of limited size.
 _MESSAGE_LIMIT = 1024
-# Bytes of a request from which on reading it takes longer than handing it to another thread by far.
+# Requests of more bytes are read in another thread: reading them takes far longer than the handover.
 _LARGE = 1 << 18
 _SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
-# From here on a deadline is none: gRPC gives centuries where the client gave nothing, and the runtime takes an int64.
+# Longer deadlines count as none: gRPC reports centuries if the client gave none, and the runtime takes an int64.
 _FOREVER = 10 * 365 * 86400.0
 
 
-def _answers(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A servicer method whose `tf.errors.OpError` becomes the status of the call; nothing ends the server."""
+def _with_status(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a servicer method: any exception becomes the status of the call."""
 
     @functools.wraps(method)
     def handler(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
@@ -61,7 +62,7 @@ def _answers(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _status(method: str, error: Exception) -> tuple[grpc.StatusCode, str]:
-    """What the client is told; the log is told of what should not have happened."""
+    """Code and message for the client; unexpected exceptions are logged."""
     status = as_op_error(error)
     if status is not error:
         _log.error("%s failed", method, exc_info=error)
@@ -72,8 +73,8 @@ def _status(method: str, error: Exception) -> tuple[grpc.StatusCode, str]:
 
 
 @contextmanager
-def _counting(core: Core, name: str, api: str) -> Iterator[None]:
-    """The request of the block is counted by model and status, and timed where it succeeds."""
+def _counting(core: ServerCore, name: str, api: str) -> Iterator[None]:
+    """Count the request of the block by model and status, and record its latency if it succeeds."""
     started = time.monotonic()
     try:
         yield
@@ -104,12 +105,12 @@ def _deadline(context: grpc.ServicerContext | grpc.aio.ServicerContext) -> float
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predict and GetModelMetadata; the tf.Example methods are refused as TensorFlow Serving refuses them."""
+    """Predict and GetModelMetadata. The tf.Example methods are refused with TensorFlow Serving's messages."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: ServerCore) -> None:
         self.core = core
 
-    @_answers
+    @_with_status
     @_counted
     def Predict(
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
@@ -118,49 +119,50 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def _predict(self, request: predict_pb2.PredictRequest, deadline: float | None) -> predict_pb2.PredictResponse:
         _require_spec(request)
-        answer = self.core.predict(request.model_spec, self._reader(request), request.output_filter, deadline)
-        return predict.response(request.model_spec.name, answer.signature, answer.version, answer.outputs)
+        result = self.core.predict(request.model_spec, self._reader(request), request.output_filter, deadline)
+        return predict_util.response(request.model_spec.name, result.signature, result.version, result.outputs)
 
-    def _reader(self, request: predict_pb2.PredictRequest) -> ReadInputs:
+    def _reader(self, request: predict_pb2.PredictRequest) -> InputReader:
         def read(signatures: Mapping[str, Any], name: str) -> tuple[Any, dict[str, np.ndarray]]:
-            signature = predict.find_signature(signatures, name)
-            return signature, predict.decode_inputs(signature, request.inputs, limit_bytes=self.core.limit_bytes)
+            signature = predict_util.find_signature(signatures, name)
+            return signature, predict_util.decode_inputs(signature, request.inputs, limit_bytes=self.core.limit_bytes)
 
         return read
 
-    @_answers
+    @_with_status
     def GetModelMetadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         _require_spec(request)
         return self.core.metadata(request.model_spec, request.metadata_field)
 
-    @_answers
+    @_with_status
     @_counted
     def Classify(self, request: classification_pb2.ClassificationRequest, context: grpc.ServicerContext) -> NoReturn:
         _require_spec(request)
-        self.core.refuse(request.model_spec, predict.CLASSIFY_METHOD)
+        self.core.refuse(request.model_spec, predict_util.CLASSIFY_METHOD)
 
-    @_answers
+    @_with_status
     @_counted
     def Regress(self, request: regression_pb2.RegressionRequest, context: grpc.ServicerContext) -> NoReturn:
         _require_spec(request)
-        self.core.refuse(request.model_spec, predict.REGRESS_METHOD)
+        self.core.refuse(request.model_spec, predict_util.REGRESS_METHOD)
 
-    @_answers
+    @_with_status
     def MultiInference(self, request: inference_pb2.MultiInferenceRequest, context: grpc.ServicerContext) -> NoReturn:
-        # The first task decides: whatever it asks for, there is a reason to refuse it.
+        # Every task is refused, so the first one decides the message.
         self.core.refuse_task(request.tasks[0] if request.tasks else inference_pb2.InferenceTask())
 
 
 class AsyncPredictionService(PredictionService):
-    """The same in an event loop. Predict waits there; the other methods are called in threads of the server's pool.
+    """PredictionService for an event loop: Predict is a coroutine, the other methods run in the server's threads.
 
     Args:
-      executor: for requests so large that reading them would hold up all others.
+      core: request handling.
+      executor: its threads read large requests, which would block the loop.
     """
 
-    def __init__(self, core: Core, executor: Executor) -> None:
+    def __init__(self, core: ServerCore, executor: Executor) -> None:
         super().__init__(core)
         self._executor = executor
 
@@ -175,10 +177,10 @@ class AsyncPredictionService(PredictionService):
                     work = asyncio.get_running_loop().run_in_executor(self._executor, self._predict, request, deadline)
                     return await work
                 _require_spec(request)
-                answer = await self.core.predict_soon(
+                result = await self.core.predict_async(
                     request.model_spec, self._reader(request), request.output_filter, deadline
                 )
-                return predict.response(name, answer.signature, answer.version, answer.outputs)
+                return predict_util.response(name, result.signature, result.version, result.outputs)
         except Exception as error:
             code, message = _status("Predict", error)
         await context.abort(code, message)
@@ -187,17 +189,17 @@ class AsyncPredictionService(PredictionService):
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     """GetModelStatus and HandleReloadConfigRequest."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: ServerCore) -> None:
         self.core = core
 
-    @_answers
+    @_with_status
     def GetModelStatus(
         self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
     ) -> get_model_status_pb2.GetModelStatusResponse:
         _require_spec(request)
         return self.core.status(request.model_spec)
 
-    @_answers
+    @_with_status
     def HandleReloadConfigRequest(
         self, request: model_management_pb2.ReloadConfigRequest, context: grpc.ServicerContext
     ) -> model_management_pb2.ReloadConfigResponse:
@@ -208,14 +210,14 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
 
 class Health(health.HealthServicer):
-    """grpc.health.v1: SERVING as long as at least one model is, for "" and for both services by name."""
+    """grpc.health.v1: SERVING while at least one model is available, for "" and for both services by name."""
 
     def __init__(self) -> None:
         super().__init__()
         self.update(serving=False)
 
     def update(self, *, serving: bool) -> None:
-        """Says from now on that requests can be answered, or that they cannot."""
+        """Set the status of all services."""
         for name in _SERVICES:
             self.set(name, _health(serving))
 
@@ -225,7 +227,7 @@ def _health(serving: bool) -> int:
 
 
 class AsyncHealth(health.aio.HealthServicer):
-    """The same in an event loop."""
+    """The health service for an event loop."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -9,18 +9,19 @@ import threading
 import uvicorn
 from starlette.applications import Starlette
 
-from serving.server.rest_api.listening import listening_socket
+from serving.server.process import listening_socket
 
 
 class HttpServer:
-    """A running HTTP server.
+    """An HTTP server in its own thread.
 
     Args:
-      host, port: where to listen; port 0 for any free one.
+      host: address to listen at.
+      port: port to bind; 0 for any free one.
       grace: seconds that requests under way get to finish when the server stops.
 
     Attributes:
-      port: the one that is bound; connections to it wait until `start`.
+      port: the bound port; connections to it wait until `start`.
 
     Raises:
       StartError: the port is taken.
@@ -34,7 +35,7 @@ class HttpServer:
         self._thread: threading.Thread | None = None
 
     def start(self, application: Starlette, tls: ssl.SSLContext | None = None) -> None:
-        """Answers with the application from now on, over TLS where there is a context for it."""
+        """Begin to answer with the application, over TLS if there is a context."""
         config = uvicorn.Config(
             application,
             lifespan="off",
@@ -44,7 +45,7 @@ class HttpServer:
             timeout_graceful_shutdown=math.ceil(self._grace),
         )
         config.load()
-        # uvicorn makes contexts from files only; this is where it keeps them.
+        # uvicorn itself makes contexts only from files, and keeps the result here.
         config.ssl = tls
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
@@ -53,7 +54,7 @@ class HttpServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Takes no new connections, lets requests under way finish, and returns."""
+        """Refuse new connections, let requests under way finish, and return."""
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
             self._thread.join()

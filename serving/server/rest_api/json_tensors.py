@@ -1,10 +1,10 @@
-"""JSON <-> tensors, as TensorFlow Serving's REST API writes them (util/json_tensor.cc).
+"""JSON requests to tensors and tensors to JSON responses, as in TensorFlow Serving's REST API (util/json_tensor.cc).
 
     {"signature_name": ..., "instances": [...]}   row format: one element a row, answered by {"predictions": [...]}
     {"signature_name": ..., "inputs": ...}        columnar format: one value an input, answered by {"outputs": ...}
 
-Bytes are {"b64": "..."} on the way in, and on the way out for outputs whose names end in "_bytes". Numbers may be NaN,
-Infinity and -Infinity, both ways. Pure functions; errors are InvalidArgumentError in TensorFlow Serving's words.
+Bytes are {"b64": "..."} in requests, and in responses for outputs whose names end in "_bytes". Numbers may be NaN,
+Infinity and -Infinity. Pure functions; errors are InvalidArgumentError with TensorFlow Serving's messages.
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 
-from serving.server.rest_api.json_types import shown, type_name
 from serving.server.status import code_name, invalid, unimplemented
 from serving.wire.tensors import DTYPES, DType
 
 ROW, COLUMNAR = "instances", "inputs"
 _BYTES_SUFFIX = "_bytes"
-_CONTAINERS = (list, dict)
+_TYPE_NAMES = {type(None): "Null", dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """The object in a request's body. Raises InvalidArgumentError."""
+    """Parse the JSON object in a request's body. Raises InvalidArgumentError."""
     if not body:
         raise invalid("JSON Parse error: The document is empty")
     try:
@@ -44,23 +43,26 @@ def parse(body: bytes) -> dict[str, Any]:
     except ValueError as error:  # an integer of thousands of digits
         raise invalid(f"JSON Parse error: {error}") from error
     if not isinstance(document, dict):
-        raise invalid(f"JSON Value: {shown(document)} Is not object")
+        raise invalid(f"JSON Value: {_shown(document)} Is not object")
     if not isinstance(document.get("signature_name", ""), str):
         raise invalid(
-            f"JSON Value: {shown(document)} not formatted correctly. 'signature_name' key must be a string value."
+            f"JSON Value: {_shown(document)} not formatted correctly. 'signature_name' key must be a string value."
         )
     return document
 
 
 def read_inputs(document: Mapping[str, Any], signature: Any) -> tuple[str, dict[str, np.ndarray]]:
-    """The format of a request (ROW or COLUMNAR) and its inputs, of the signature's element types.
+    """Read the inputs of a predict request.
+
+    Returns:
+      The format of the request (ROW or COLUMNAR), and its inputs as arrays of the signature's element types.
 
     Raises:
       InvalidArgumentError: an input is missing or unknown, a value of another type, a list of another length.
     """
     if ROW in document and COLUMNAR in document:
         raise invalid(
-            f"JSON Value: {shown(document)} Not formatted correctly expecting only one of '{COLUMNAR}' or '{ROW}' "
+            f"JSON Value: {_shown(document)} Not formatted correctly expecting only one of '{COLUMNAR}' or '{ROW}' "
             "keys to exist "
         )
     try:
@@ -74,10 +76,10 @@ def read_inputs(document: Mapping[str, Any], signature: Any) -> tuple[str, dict[
 
 
 def write_outputs(outputs: Mapping[str, np.ndarray], layout: str) -> bytes:
-    """The body of an answer in the format of its request (ROW or COLUMNAR).
+    """Encode the body of a response in the format of its request (ROW or COLUMNAR).
 
     Raises:
-      InvalidArgumentError: row format, and an output has no rows, or two have different numbers of them.
+      InvalidArgumentError: in row format, an output has no rows or the outputs differ in their number of rows.
     """
     if layout == COLUMNAR:
         values = {name: _listed(name, array) for name, array in outputs.items()}
@@ -97,11 +99,39 @@ def write_outputs(outputs: Mapping[str, np.ndarray], layout: str) -> bytes:
     return _dump({"predictions": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]})
 
 
+def check_examples(document: Mapping[str, Any]) -> None:
+    """Check the form of a classification or regression request (FillClassifyRegressRequestFromJson).
+
+    The server refuses all of these, but with the message that TensorFlow Serving gives first.
+
+    Raises:
+      InvalidArgumentError: the form is wrong.
+    """
+    if "context" in document:
+        _check_example(document["context"])
+    prefix = f"JSON Value: {_shown(document)}"
+    if "examples" not in document:
+        # TensorFlow Serving's message for both methods.
+        raise invalid(f"{prefix} When method is classify, key 'examples' is expected and was not found")
+    examples = document["examples"]
+    if not isinstance(examples, list):
+        raise invalid(f"{prefix} Expecting 'examples' value to be an list/array")
+    if not examples:
+        raise invalid(f"{prefix} 'examples' value is an empty array")
+    for example in examples:
+        _check_example(example)
+
+
+def _check_example(example: Any) -> None:
+    if not isinstance(example, dict):
+        raise invalid(f"Example must be JSON object but got JSON {_type_name(example)}")
+
+
 def _from_rows(rows: Any, signature: Any) -> dict[str, np.ndarray]:
     if not isinstance(rows, list):
-        raise invalid(f"JSON Value: {shown(rows)} Excepting '{ROW}' to be an list/array")
+        raise invalid(f"JSON Value: {_shown(rows)} Excepting '{ROW}' to be an list/array")
     if not rows:
-        raise invalid(f"JSON Value: {shown(rows)} No values in '{ROW}' array")
+        raise invalid(f"JSON Value: {_shown(rows)} No values in '{ROW}' array")
     infos = signature.inputs
     if not isinstance(rows[0], dict) and len(infos) > 1:
         raise invalid(
@@ -131,7 +161,7 @@ def _from_rows(rows: Any, signature: Any) -> dict[str, np.ndarray]:
                 ) from error
         if not required <= set(items) or set(items) != set(columns):
             raise invalid(
-                f"Failed to process element: {number} of '{ROW}' list. JSON object: {shown(row)} keys must be equal "
+                f"Failed to process element: {number} of '{ROW}' list. JSON object: {_shown(row)} keys must be equal "
                 f"to: {','.join(sorted(infos))}"
             )
     return {name: column.array(len(rows)) for name, column in columns.items()}
@@ -159,7 +189,7 @@ def _from_columns(columns: Any, signature: Any) -> dict[str, np.ndarray]:
 
 
 class _Column:
-    """Collects the values of one input; every value added has the shape of the first."""
+    """Collects the values of one input; all must have the shape of the first."""
 
     def __init__(self, dtype: int) -> None:
         self._number, self._dtype = dtype, DTYPES.get(dtype)
@@ -179,7 +209,7 @@ class _Column:
             raise invalid(f"Expecting shape {_bracketed(self._shape)} but got: {_bracketed(shape)}")
 
     def array(self, rows: int | None) -> np.ndarray:
-        # Of a type that is not in the table there are no values, or `add` would have raised.
+        # Without a known type there are no values: `add` would have raised.
         flat = np.empty(len(self._values), object if self._dtype is None else self._dtype.numpy)
         flat[:] = self._values
         return flat.reshape(self._shape if rows is None else (rows, *self._shape))
@@ -189,12 +219,12 @@ class _Column:
         if not isinstance(value, list):
             if level != rank:
                 raise invalid(
-                    f"JSON Value: {shown(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                    f"JSON Value: {_shown(value)} found at incorrect level: {level + 1} in the JSON DOM. "
                     f"Expected at level: {rank}"
                 )
             if self._dtype is None:
                 name = types_pb2.DataType.Name(self._number).removeprefix("DT_").lower()
-                raise unimplemented(f"Conversion of JSON Value: {shown(value)} to type: {name}")
+                raise unimplemented(f"Conversion of JSON Value: {_shown(value)} to type: {name}")
             self._values.append(_scalar(value, self._dtype))
         elif level >= rank:
             raise invalid(f"Encountered list at unexpected level: {level} expected < {rank}")
@@ -219,7 +249,7 @@ def _scalar(value: Any, dtype: DType) -> Any:
     kind = dtype.numpy.kind
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind == "O" and isinstance(value, str):
-        # A lone surrogate (an escape such as "\ud800") is no character; it must not end the request as a crash.
+        # A lone surrogate (an escape such as "\ud800") cannot be encoded and must not raise an internal error.
         return value.encode("utf-8", "replace")
     if kind == "O" and isinstance(value, dict):
         return _unwrapped(value)
@@ -231,15 +261,15 @@ def _scalar(value: Any, dtype: DType) -> Any:
         bounds = np.iinfo(dtype.numpy)
         if bounds.min <= value <= bounds.max:
             return value
-    raise invalid(f"JSON Value: {shown(value)} Type: {type_name(value)} is not of expected type: {dtype.name}")
+    raise invalid(f"JSON Value: {_shown(value)} Type: {_type_name(value)} is not of expected type: {dtype.name}")
 
 
 def _real(value: int | float, dtype: DType) -> float:
     if isinstance(value, int) and -(2**63) <= value < 2**64:
-        # The largest integers that the type holds without gaps.
+        # Integers up to here are exact in this type.
         exact = abs(value) < 2 ** (np.finfo(dtype.numpy).nmant + 1)
     else:
-        # An integer of more than 64 bits is a decimal number to TensorFlow Serving's parser.
+        # TensorFlow Serving parses integers of more than 64 bits as decimal numbers.
         try:
             value = float(value)
         except OverflowError:
@@ -247,13 +277,13 @@ def _real(value: int | float, dtype: DType) -> float:
         with np.errstate(over="ignore"):
             exact = not math.isfinite(value) or bool(np.isfinite(dtype.numpy.type(value)))
     if not exact:
-        raise invalid(f"Cannot convert JSON value: {shown(value)} to {dtype.name} without loss of precision.")
+        raise invalid(f"Cannot convert JSON value: {_shown(value)} to {dtype.name} without loss of precision.")
     return float(value)
 
 
 def _unwrapped(value: Mapping[str, Any]) -> bytes:
     if not _is_base64(value):
-        raise invalid(f"JSON Value: {shown(value)} not formatted correctly for base64 data")
+        raise invalid(f"JSON Value: {_shown(value)} not formatted correctly for base64 data")
     text = value["b64"]
     try:
         # As TensorFlow Serving, with or without the padding at the end.
@@ -276,7 +306,7 @@ def _listed(name: str, array: np.ndarray) -> Any:
         flat[:] = [_string(name, value) for value in array.ravel().tolist()]
         return flat.reshape(array.shape).tolist()
     if array.dtype.kind == "f" and array.dtype != np.float64:
-        # By way of text: the shortest one of a float is not that of the double with the same value (0.2).
+        # Through text: 0.2 as a float32 must be written as 0.2, not with the digits of the equal float64.
         return array.astype(str).astype(np.float64).tolist()
     return array.tolist()
 
@@ -288,9 +318,20 @@ def _string(name: str, value: bytes) -> Any:
 
 
 def _dump(value: Any) -> bytes:
-    # Bytes that are no text go out as they are, which is what TensorFlow Serving does with them.
+    # Bytes that are not valid text are written unchanged, as TensorFlow Serving does.
     return json.dumps(value, ensure_ascii=False, indent=None).encode("utf-8", "surrogateescape")
 
 
 def _bracketed(shape: tuple[int, ...]) -> str:
     return f"[{','.join(map(str, shape))}]"
+
+
+def _type_name(value: Any) -> str:
+    """The name of a JSON type; "True" and "False" are types to TensorFlow Serving."""
+    return str(value) if isinstance(value, bool) else _TYPE_NAMES[type(value)]
+
+
+def _shown(value: Any) -> str:
+    """A JSON value for a message: on one line, cut if long."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 200 else f"{text[:200]}..."

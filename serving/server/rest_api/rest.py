@@ -1,4 +1,4 @@
-"""The REST face: TensorFlow Serving's HTTP API and its metrics page, as an ASGI application (Starlette).
+"""TensorFlow Serving's REST API and metrics page, as an ASGI application (Starlette).
 
     POST /v1/models/NAME[/versions/N|/labels/L]:predict
     GET  /v1/models/NAME[/versions/N|/labels/L][/metadata]
@@ -30,11 +30,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
 
-from serving.server import predict
+from serving.server import predict_util
 from serving.server.access import TokenMiddleware, Tokens
-from serving.server.core import METADATA_FIELD, Core
 from serving.server.rest_api import json_tensors
-from serving.server.rest_api.json_examples import check_examples
+from serving.server.server_core import METADATA_FIELD, ServerCore
 from serving.server.status import as_op_error, deadline_exceeded, http_code, invalid
 
 _log = logging.getLogger(__name__)
@@ -47,11 +46,11 @@ _LARGEST_VERSION = 2**63 - 1
 
 
 class _TooLargeError(Exception):
-    """The body is larger than the server takes."""
+    """The body is larger than the limit."""
 
 
 def application(
-    core: Core,
+    core: ServerCore,
     *,
     executor: Executor,
     timeout: float,
@@ -59,15 +58,15 @@ def application(
     prometheus_path: str | None,
     tokens: Tokens | None,
 ) -> Starlette:
-    """The application.
+    """Build the ASGI application.
 
     Args:
-      core: what answers.
-      executor: where requests are worked on, so that the event loop stays free.
-      timeout: seconds that a request may take; then 504.
-      max_body_bytes: the largest body, unpacked; a larger one gets 413.
-      prometheus_path: where the metrics are; None: nowhere.
-      tokens: one of which every request must have; None: anyone may ask.
+      core: request handling.
+      executor: its threads handle the requests, so that the event loop stays free.
+      timeout: seconds that a request may take before it is answered with 504.
+      max_body_bytes: the largest body after decompression; a larger one is answered with 413.
+      prometheus_path: path of the metrics page; None for none.
+      tokens: requests must carry one of these; None: no authentication.
     """
     rest = _Rest(core, executor, timeout, max_body_bytes)
     routes = [Route("/{path:path}", rest.answer, methods=["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"])]
@@ -77,19 +76,19 @@ def application(
             return PlainTextResponse(core.metrics.page())
 
         routes.insert(0, Route(prometheus_path, metrics, methods=["GET"]))
-    gate = [] if tokens is None else [Middleware(TokenMiddleware, tokens=tokens)]
-    return Starlette(routes=routes, middleware=gate)
+    middleware = [] if tokens is None else [Middleware(TokenMiddleware, tokens=tokens)]
+    return Starlette(routes=routes, middleware=middleware)
 
 
 class _Rest:
-    def __init__(self, core: Core, executor: Executor, timeout: float, max_body_bytes: int) -> None:
+    def __init__(self, core: ServerCore, executor: Executor, timeout: float, max_body_bytes: int) -> None:
         self._core = core
         self._executor = executor
         self._timeout = timeout
         self._max_body_bytes = max_body_bytes
 
     async def answer(self, request: Request) -> Response:
-        # As it came over the wire: a name may hold an escaped slash or colon.
+        # The undecoded path: a name may contain an escaped slash or colon.
         path = request.scope["raw_path"].decode("latin-1")
         if not path.lower().startswith("/v1/"):
             return PlainTextResponse("Not Found", 404)
@@ -105,7 +104,7 @@ class _Rest:
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._executor, self._handle, request.method, path, body, deadline)
         try:
-            # A little later than the deadline that the work itself keeps, whose words say more.
+            # Slightly later than the deadline that the handler itself keeps, whose message is more precise.
             status, content = await asyncio.wait_for(asyncio.shield(work), self._timeout + 0.1)
         except asyncio.TimeoutError:
             late = deadline_exceeded(f"no answer within {self._timeout:g} s")
@@ -148,8 +147,8 @@ class _Rest:
         document = json_tensors.parse(body)
         spec.signature_name = document.get("signature_name", "")
         if api != "predict":
-            check_examples(document)
-            self._core.refuse(spec, predict.CLASSIFY_METHOD if api == "classify" else predict.REGRESS_METHOD)
+            json_tensors.check_examples(document)
+            self._core.refuse(spec, predict_util.CLASSIFY_METHOD if api == "classify" else predict_util.REGRESS_METHOD)
         layout = json_tensors.ROW
 
         def read(signatures: Mapping[str, Any], name: str) -> tuple[Any, dict[str, np.ndarray]]:
@@ -159,11 +158,11 @@ class _Rest:
             if not signatures[name].inputs:
                 raise invalid(f"Failed to get input map for signature: {document.get('signature_name') or 'DEFAULT'}")
             layout, inputs = json_tensors.read_inputs(document, signatures[name])
-            signature = predict.find_signature(signatures, name)
-            return signature, predict.with_defaults(signature, inputs)
+            signature = predict_util.find_signature(signatures, name)
+            return signature, predict_util.with_defaults(signature, inputs)
 
-        answer = self._core.predict(spec, read, (), deadline)
-        return json_tensors.write_outputs(answer.outputs, layout)
+        result = self._core.predict(spec, read, (), deadline)
+        return json_tensors.write_outputs(result.outputs, layout)
 
     def _status(self, spec: model_pb2.ModelSpec) -> bytes:
         response = self._core.status(spec)
@@ -201,11 +200,11 @@ def _as_dict(message: Any) -> dict[str, Any]:
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """The body, unpacked where it is gzip. Raises _TooLargeError, ClientDisconnect."""
+    """Read the body and decompress gzip. Raises _TooLargeError, ClientDisconnect."""
     unpack = zlib.decompressobj(31) if request.headers.get("content-encoding", "").lower() == "gzip" else None
     body = bytearray()
     async for chunk in request.stream():
-        # One byte more than allowed is enough to know; a small packed body may stand for gigabytes.
+        # Decompress at most one byte beyond the limit: a small body may expand to gigabytes.
         body += chunk if unpack is None else unpack.decompress(chunk, limit + 1 - len(body))
         if len(body) > limit:
             raise _TooLargeError

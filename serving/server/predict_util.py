@@ -1,17 +1,16 @@
-"""A predict request against a signature: what is checked, in which order, and what the answer says.
+"""Checks of predict requests against a signature, and the response message.
 
 The order of the checks, the status codes and the messages are those of TensorFlow Serving
-(tensorflow_serving/servables/tensorflow/predict_util.cc, tensorflow/cc/saved_model/util.cc). Element types and
-shapes it leaves to the graph; here they are checked before, so that the message names the input.
+(tensorflow_serving/servables/tensorflow/predict_util.cc, tensorflow/cc/saved_model/util.cc). It leaves element types
+and shapes to the graph; they are checked here first, so that the message names the input.
 
-Errors are `tf.errors.OpError`: the canonical codes that the runtime itself raises, whichever face (gRPC, REST)
-answers. Pure functions but for `predict`, which runs the model.
+Pure functions. Errors are `tf.errors.OpError`, the canonical codes that the runtime itself raises.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,39 +19,20 @@ from tensorflow_serving.apis import predict_pb2
 from serving.server.status import failed_precondition, invalid, unimplemented
 from serving.wire import tensors
 
-if TYPE_CHECKING:
-    from serving.server.servable import Servable
-
 DEFAULT_SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 CLASSIFY_METHOD = tf.saved_model.CLASSIFY_METHOD_NAME
 PREDICT_METHOD = tf.saved_model.PREDICT_METHOD_NAME
 REGRESS_METHOD = tf.saved_model.REGRESS_METHOD_NAME
 
 
-def predict(
-    servable: Servable, request: predict_pb2.PredictRequest, *, limit_bytes: int
-) -> predict_pb2.PredictResponse:
-    """Runs a request at once, in this thread.
-
-    Args:
-      servable: the version that answers, whatever version the request asks for.
-      request: only its signature name, inputs and output filter are read.
-      limit_bytes: see `serving.wire.tensors.decode`.
-
-    Raises:
-      tf.errors.OpError: what is wrong with the request, or what the graph raised.
-    """
-    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-    signature = find_signature(servable.signatures, name)
-    inputs = decode_inputs(signature, request.inputs, limit_bytes=limit_bytes)
-    outputs = servable.run(signature, inputs, select_outputs(signature, request.output_filter))
-    return response(request.model_spec.name, name, servable.version, outputs)
-
-
 def response(
     model: str, signature: str, version: int, outputs: Mapping[str, np.ndarray]
 ) -> predict_pb2.PredictResponse:
-    """The answer as a message. Raises UnimplementedError for an output of a type that has no place in it."""
+    """Build the response message.
+
+    Raises:
+      UnimplementedError: an output has an element type that a TensorProto cannot hold.
+    """
     message = predict_pb2.PredictResponse()
     message.model_spec.name = model
     message.model_spec.signature_name = signature
@@ -67,10 +47,15 @@ def response(
 
 
 def decode_inputs(signature: Any, protos: Mapping[str, Any], *, limit_bytes: int) -> dict[str, np.ndarray]:
-    """The inputs of a request as arrays of the signature's element types, defaults filled in.
+    """Decode the inputs of a request to arrays of the signature's element types, with defaults filled in.
+
+    Args:
+      signature: the SignatureDef.
+      protos: input name -> TensorProto.
+      limit_bytes: see `serving.wire.tensors.decode`.
 
     Raises:
-      InvalidArgumentError: an input is missing, unknown, of another type or shape, or no tensor at all.
+      InvalidArgumentError: an input is missing, unknown, of another type or shape, or not a valid tensor.
     """
     check_names(signature, protos)
     return {
@@ -80,7 +65,7 @@ def decode_inputs(signature: Any, protos: Mapping[str, Any], *, limit_bytes: int
 
 
 def with_defaults(signature: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """As `decode_inputs`, for inputs that are arrays of the right types already. Raises InvalidArgumentError."""
+    """Check inputs that are already arrays of the right types, and fill in defaults; see `decode_inputs`."""
     check_names(signature, inputs)
     for alias, array in inputs.items():
         check_shape(alias, signature.inputs[alias], array.shape)
@@ -89,7 +74,12 @@ def with_defaults(signature: Any, inputs: Mapping[str, np.ndarray]) -> dict[str,
 
 
 def find_signature(signatures: Mapping[str, Any], name: str) -> Any:
-    """The SignatureDef of that name. Raises FailedPreconditionError, InternalError for one that is no prediction."""
+    """Look up a SignatureDef.
+
+    Raises:
+      FailedPreconditionError: there is none of that name.
+      InternalError: it is no prediction signature.
+    """
     if name not in signatures:
         raise failed_precondition(f'Serving signature key "{name}" not found.')
     signature = signatures[name]
@@ -105,7 +95,7 @@ def find_signature(signatures: Mapping[str, Any], name: str) -> Any:
 
 
 def check_names(signature: Any, given: Collection[str]) -> None:
-    """Every input is given or has a default, and nothing else is given. Raises InvalidArgumentError."""
+    """Raise InvalidArgumentError unless every input is given or has a default, and nothing else is given."""
     sent, expected = set(given), set(signature.inputs)
     if sent == expected:
         return
@@ -120,7 +110,7 @@ def check_names(signature: Any, given: Collection[str]) -> None:
 
 
 def check_shape(alias: str, info: Any, shape: Sequence[int]) -> None:
-    """The sizes that the signature fixes are those of the input. Raises InvalidArgumentError."""
+    """Raise InvalidArgumentError unless the input has the sizes that the signature fixes."""
     declared = info.tensor_shape
     if declared.unknown_rank:
         return
@@ -135,7 +125,7 @@ def check_shape(alias: str, info: Any, shape: Sequence[int]) -> None:
 
 
 def select_outputs(signature: Any, output_filter: Sequence[str]) -> list[str]:
-    """The outputs to compute: those asked for, or all. Raises InvalidArgumentError."""
+    """The sorted names of the outputs to compute; all for an empty filter. Raises InvalidArgumentError."""
     for position, alias in enumerate(output_filter):
         if alias not in signature.outputs:
             raise invalid(
