@@ -29,34 +29,39 @@ class MeanOfHistory:
     """A `serving.graph.contract.RecommenderModel` without towers: a request is the mean of its history's embeddings."""
 
     schema = Schema(items=(), users=(), labels=(), context=(), value_mean=0.0, value_std=1.0)
-    history = HISTORY
+    max_history = HISTORY
     has_text = False
     trackables: Sequence[Any] = ()
 
-    def request(
-        self, table: tf.Tensor, history: History, now: tf.Tensor, query: tf.Tensor, extra: Mapping[str, tf.Tensor]
+    def query_embeddings(
+        self,
+        item_embeddings: tf.Tensor,
+        history: History,
+        now: tf.Tensor,
+        texts: tf.Tensor,
+        extra: Mapping[str, tf.Tensor],
     ) -> tf.Tensor:
         index, length = history.item_index, history.length
         inside = tf.cast(tf.range(tf.shape(index)[1])[None] < length[:, None], tf.float32)
-        total = tf.einsum("bld,bl->bd", tf.gather(table, index), inside)
+        total = tf.einsum("bld,bl->bd", tf.gather(item_embeddings, index), inside)
         return tf.math.divide_no_nan(total, tf.cast(length, tf.float32)[:, None])
 
-    def search(self, query: tf.Tensor) -> tf.Tensor:
+    def text_embeddings(self, texts: tf.Tensor) -> tf.Tensor:
         raise NotImplementedError("this model takes no text")
 
-    def scores(self, states: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        return inner_products(states, tf.convert_to_tensor(items))
+    def scores(self, query_embeddings: tf.Tensor, item_embeddings: tf.Tensor) -> tf.Tensor:
+        return inner_products(query_embeddings, tf.convert_to_tensor(item_embeddings))
 
-    def blend(self, scores: tf.Tensor, history: History) -> tf.Tensor:
+    def hybrid_scores(self, scores: tf.Tensor, history: History) -> tf.Tensor:
         return scores
 
-    def labels(self, states: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
+    def labels(self, query_embeddings: tf.Tensor, item_embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
         return {}
 
-    def embed(self, raw: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def embed_items(self, raw: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         raise NotImplementedError("this model takes no raw items")
 
-    def raw_specs(self) -> dict[str, tf.TensorSpec]:
+    def item_specs(self) -> dict[str, tf.TensorSpec]:
         return {}
 
     def extra_specs(self) -> dict[str, tf.TensorSpec]:
@@ -73,7 +78,9 @@ def write(version: Path, table: np.ndarray, *, seed: int, name: str) -> Path:
     rng, items = np.random.default_rng(seed), len(table)
     categories = [[f"c{number}"] for number in rng.integers(0, CATEGORIES, items).tolist()]
     ids = [str(item) for item in range(items)]
-    module = ServingModule(MeanOfHistory(), ids, table, np.ones([items, 1], np.float32), categories, 5, 10_000)
+    module = ServingModule(
+        MeanOfHistory(), ids, table, np.ones([items, 1], np.float32), categories, pool=5, max_k=10_000
+    )
     signatures = module.signatures()
     tf.saved_model.save(module, str(version), signatures=signatures)
     description = version / layout.EXTRA_FOLDER / layout.DESCRIPTION_FILE

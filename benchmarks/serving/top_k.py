@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from serving.graph.selection import exclude
-from serving.graph.top_k import inner_products, padded_table, top_k
+from serving.graph.top_k import inner_products, padded_embeddings, top_k
 
 K = 100
 
@@ -31,7 +31,7 @@ def measure(table: np.ndarray, seconds: float, rows: int) -> dict[str, Any]:
     """
     queries = tf.constant(np.random.default_rng(1).standard_normal((rows, table.shape[1]), np.float32))
     brute = _graph(tfrs.layers.factorized_top_k.BruteForce(k=K).index(tf.constant(table)), table.shape[1])
-    padded = padded_table(table)
+    padded = padded_embeddings(table)
     variable, padding = tf.Variable(padded, trainable=False), tf.range(len(table), len(padded))
 
     def find(states: tf.Tensor) -> Any:

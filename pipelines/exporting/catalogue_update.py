@@ -1,4 +1,4 @@
-"""The catalogue as it is now, read for `triptych export --update`: raw text, pictures and clips under a run's schema."""
+"""`triptych export --update`: the current catalogue, read from raw tables and media under a run's schema."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from pipelines.hybrid.item_index import Index, updated_index
 from pipelines.model.session import Session
-from pipelines.runs.progress import progress
+from pipelines.runs.progress import progress, say
+from serving.wire import layout
 from tfrecs.build.encoding import encoder
 from tfrecs.build.feature_table import read_entities
-from tfrecs.errors import DataError, SpecError
+from tfrecs.errors import DataError, ExportError, SpecError
 from tfrecs.reading.reader import Catalogue
 from tfrecs.records import item_example
 from tfrecs.rejects import Rejects
@@ -23,13 +25,13 @@ from tfrecs.spec.infer import infer_items
 
 @dataclass(frozen=True)
 class UpdateJob:
-    """The items that the new version shall hold.
+    """The items of the new version.
 
     Attributes:
-      items: folder with the item table and the media, laid out as for `triptych build`. It holds the whole catalogue:
-        what is not in its table is gone.
-      spec: the dataset.yaml that says what is where in it; None: the one in the folder, else what its columns suggest.
-      keep: the table holds additions and changes only; the other items of the run stay.
+      items: folder with the item table and the media, laid out as for `triptych build`. The table lists the whole
+        catalogue; items that it does not list are removed.
+      spec: the dataset.yaml that describes the folder; None: the one in the folder, else inferred from the columns.
+      keep: the table lists additions and changes only; the other items of the run stay.
     """
 
     items: Path
@@ -37,18 +39,49 @@ class UpdateJob:
     keep: bool = False
 
 
-def read_update(job: UpdateJob, session: Session, served: Sequence[str], rejects: Rejects) -> Catalogue:
-    """The catalogue of the next version.
+def update_index(job: UpdateJob, session: Session, model: Path) -> tuple[Index, Rejects]:
+    """Read the items of the next version and embed them.
 
     Args:
+      job: the items.
+      session: the run whose towers embed them.
+      model: the model's folder; its newest version holds the items that are served now.
+
+    Returns:
+      The items, and the rows and values that could not be used.
+
+    Raises:
+      ExportError: more than `export.max_removed` of the served items would be removed.
+      TriptychError: see `read_update`.
+    """
+    newest = layout.latest_version(model)
+    served = list(layout.titles(model / str(newest))) if newest else session.catalogue.ids.tolist()
+    rejects = Rejects()
+    catalogue = read_update(job, session, served, rejects)
+    after, before = set(catalogue.ids.tolist()), set(served)
+    removed, limit = before - after, session.config.export.max_removed
+    if len(removed) > limit * len(before):
+        raise ExportError(
+            f"{job.items}: {len(removed):,} of the {len(before):,} items that are served are not in its table, more "
+            f"than export.max_removed ({limit:g}); list the whole catalogue there, or give --keep to add to it"
+        )
+    say(f"{len(catalogue):,} items: {len(after - before):,} new, {len(removed):,} removed; {rejects.summary()}.")
+    return updated_index(session, catalogue), rejects
+
+
+def read_update(job: UpdateJob, session: Session, served: Sequence[str], rejects: Rejects) -> Catalogue:
+    """Read the catalogue of the next version.
+
+    Args:
+      job: the items.
       session: the run whose towers will embed it.
-      served: ids in the newest version that is there, to tell what is lost.
-      rejects: takes the rows and values that cannot be used.
+      served: item ids of the newest exported version.
+      rejects: receives the rows and values that cannot be used.
 
     Raises:
       SpecError: the spec's features are not those that the model was trained on.
-      DataError: the table is not there, or `keep` would lose items of an earlier update.
-      TooManyRejectsError: more than `build.max_bad` of the configuration cannot be used.
+      DataError: the table does not exist, or `keep` would lose items of an earlier update.
+      TooManyRejectsError: more than `build.max_bad` of the rows cannot be used.
     """
     fresh = _read(job, session, rejects)
     if not job.keep:
@@ -72,18 +105,18 @@ def read_update(job: UpdateJob, session: Session, served: Sequence[str], rejects
 def _read(job: UpdateJob, session: Session, rejects: Rejects) -> Catalogue:
     settings, features = session.config.build, session.manifest.schema_.items
     spec, source = _items_spec(job)
-    said = {name: feature.kind for name, feature in spec.features.items()}
+    given = {name: feature.kind for name, feature in spec.features.items()}
     trained = {feature.name: feature.kind for feature in features}
-    if said != trained:
+    if given != trained:
         raise SpecError(
-            f"{source}: items.features are {_told(said)}, the model was trained on {_told(trained)}; "
+            f"{source}: items.features are {_listed(given)}, the model was trained on {_listed(trained)}; "
             "give --spec the dataset.yaml that its records were built with"
         )
     entities = read_entities(job.items, "item", spec, spec.title, settings.kinds, rejects, features)
     serialized: list[bytes] = []
     with (
         progress("reading items", "items") as advance,
-        # Threads: an update is a few items, and processes take seconds to start.
+        # Threads, because an update is usually a few items and processes take seconds to start.
         encoder(entities.features, workers=settings.workers, processes=False) as encode,
     ):
         for position, payloads in enumerate(encode(entities, rejects)):
@@ -102,5 +135,5 @@ def _items_spec(job: UpdateJob) -> tuple[ItemsSpec, Path]:
     return load_spec(job.items, job.spec).items, job.spec or job.items / SPEC_FILE
 
 
-def _told(kinds: dict[str, str]) -> str:
+def _listed(kinds: dict[str, str]) -> str:
     return ", ".join(f"{name} ({kind})" for name, kind in kinds.items()) or "none"

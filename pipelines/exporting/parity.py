@@ -1,4 +1,4 @@
-"""The export gate: ops that every server has, and the answers that the trained model gives in Python."""
+"""The export gate: only ops that stock servers have, and the same answers as the trained model in Python."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from sklearn.preprocessing import normalize
 
+from pipelines.exporting.sample_requests import FEW, Arrays
 from pipelines.hybrid.item_index import Index
 from pipelines.scoring import metrics
 from pipelines.scoring.model_scorer import ModelScorer
-from pipelines.scoring.requests import Requests
+from pipelines.scoring.requests import Queries
 from serving.export_check.gate import ask_fresh_process, ops_in, unknown_ops
 from serving.graph import contract
 from tfrecs.errors import ExportError
 
-# Of the largest score where that is above 1: float32 holds seven digits, whatever the scores' unit.
+# Relative to the largest score if that is above 1: float32 has seven digits whatever the unit of the scores.
 TOLERANCE = 1e-5
-FEW = 8  # items in the requests that only need to show that a signature answers as Python does
-
-Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """What the gate measured, kept as `assets.extra/gate.json`.
+    """Measurements of the gate, kept as `assets.extra/gate.json`.
 
     Attributes:
-      requests: held-out requests that were answered as in Python.
+      requests: number of held-out requests that were compared.
       worst_difference: largest difference of a served score from Python's.
-      op_kinds: different ops in the graph, all of a stock server.
+      op_kinds: number of different ops in the graph.
       megabytes: size of the version on disk.
-      load_seconds: in a fresh process.
-      p50_ms, p99_ms: time of one request in that process, alone, without any network.
+      load_seconds: time to load it in a fresh process.
+      p50_ms: median time of one request in that process, without any network.
+      p99_ms: 99th percentile of the same.
     """
 
     requests: int
@@ -47,29 +47,30 @@ class GateResult:
 
 
 def pass_gate(
-    scorer: ModelScorer, index: Index, rows: np.ndarray, asked: Mapping[str, Arrays], folder: Path
+    scorer: ModelScorer, index: Index, rows: np.ndarray, samples: Mapping[str, Arrays], folder: Path
 ) -> GateResult:
-    """Loads a SavedModel in a fresh process, asks it, and measures.
+    """Load a SavedModel in a fresh process, compare its answers with Python's, and measure it.
 
     Args:
-      scorer: what the answers must be, of requests over the items of `index`.
-      rows: int64 [B], those of its requests that `asked` holds as inputs of `recommend`.
-      asked: signature -> inputs, a batch each.
-      folder: of the version, not yet where a server looks.
+      scorer: gives the expected scores, of requests over the items of `index`.
+      index: the items of the version.
+      rows: int64 [B], the requests of the scorer that are the inputs of `recommend` in `samples`.
+      samples: signature -> inputs of a batch of requests.
+      folder: folder of the version, still under its temporary name.
 
     Raises:
-      ExportError: it does not load, has an op that a server lacks, or answers otherwise than Python.
+      ExportError: it does not load, has an op that stock servers lack, or its answers differ from Python's.
     """
-    # Before it is asked: an op that this TensorFlow lacks too would only fail there, and say less.
+    # First, because an op that this TensorFlow lacks too would fail on loading with a less helpful message.
     ops = ops_in(folder)
     unknown = unknown_ops(ops)
     if unknown:
         raise ExportError(f"export gate: stock TensorFlow Serving has no op {', '.join(unknown)}; nothing was written")
     try:
-        answers = ask_fresh_process(folder, asked, timed=contract.RECOMMEND)
+        answers = ask_fresh_process(folder, samples, timed=contract.RECOMMEND)
     except RuntimeError as error:
         raise ExportError(f"export gate: {error}; nothing was written") from error
-    worst = compare(scorer, index, rows, asked, answers.outputs)
+    worst = compare(scorer, index, rows, samples, answers.outputs)
     p50, p99 = np.percentile(answers.seconds, [50, 99]) * 1000
     return GateResult(
         requests=len(rows),
@@ -82,39 +83,28 @@ def pass_gate(
     )
 
 
-def other_requests(index: Index, inputs: Arrays, has_text: bool) -> dict[str, Arrays]:
-    """Signature -> inputs, for every signature but `recommend` and `embed_items`."""
-    ids, titles = index.catalogue.ids[:FEW].astype(object), index.catalogue.titles[:FEW].astype(object)
-    shared = {key: value for key, value in inputs.items() if key != "k"}
-    asked: dict[str, Arrays] = {
-        contract.SIMILAR: {"item_ids": ids, "k": np.array(5, np.int32)},
-        contract.RANK: {**shared, "candidate_ids": np.tile(ids, [len(inputs["now"]), 1])},
-    }
-    if has_text:
-        asked[contract.SEARCH] = {"query": titles, "k": np.array(5, np.int32)}
-    return asked
-
-
 def compare(
-    scorer: ModelScorer, index: Index, rows: np.ndarray, asked: Mapping[str, Arrays], served: Mapping[str, Arrays]
+    scorer: ModelScorer, index: Index, rows: np.ndarray, samples: Mapping[str, Arrays], served: Mapping[str, Arrays]
 ) -> float:
-    """Compares answers with Python's.
+    """Compare served outputs with Python's.
 
     Args:
-      scorer: what the answers must be, of requests over the items of `index`.
-      rows: which of its requests were asked.
-      asked, served: signature -> inputs, and outputs.
+      scorer: gives the expected scores, of requests over the items of `index`.
+      index: the items of the version.
+      rows: int64 [B], the requests of the scorer that were sent.
+      samples: signature -> inputs.
+      served: signature -> outputs.
 
     Returns:
       The largest difference of two scores of `recommend`.
 
     Raises:
-      ExportError: ids that differ, or scores or labels by more than `TOLERANCE` allows.
+      ExportError: ids differ, or scores or labels differ by more than `TOLERANCE`.
     """
     model, requests, item_embeddings = scorer.model, scorer.requests, scorer.item_embeddings
     queries = requests.queries.take(rows)
     query_embeddings, scores = scorer.query_embeddings(queries), scorer(queries)
-    worst = _recommend(index, scores, requests, rows, asked[contract.RECOMMEND], served[contract.RECOMMEND])
+    worst = _compare_lists(index, scores, queries, int(samples[contract.RECOMMEND]["k"]), served[contract.RECOMMEND])
 
     candidates = item_embeddings[:FEW]
     _close("rank scores", served[contract.RANK]["scores"], scores[:, :FEW])
@@ -123,48 +113,50 @@ def compare(
         tiled = tf.tile(query_embeddings[:, None], [1, count, 1]), tf.tile(candidates[None], [len(rows), 1, 1])
         for name, expected in model.ranking_head(*tiled).items():
             _close(f"rank {name}", served[contract.RANK][name], expected.numpy())
-    unit = index.table / np.maximum(np.linalg.norm(index.table, axis=1, keepdims=True), 1e-12)
+    unit = normalize(index.table)
     cosines = unit[:FEW] @ unit.T
     np.fill_diagonal(cosines, -np.inf)
     _close("similar scores", served[contract.SIMILAR]["scores"], _highest(cosines, 5))
-    if contract.SEARCH in asked:
-        texts = [str(text) for text in asked[contract.SEARCH]["query"]]
+    if contract.SEARCH in samples:
+        texts = [str(text) for text in samples[contract.SEARCH]["query"]]
         expected_scores = scorer.search_texts(texts)
         expected_scores[[not text.strip() for text in texts]] = -np.inf
         _close("search scores", served[contract.SEARCH]["scores"], _highest(expected_scores, 5))
     return worst
 
 
-def _recommend(
-    index: Index, scores: np.ndarray, requests: Requests, rows: np.ndarray, asked: Arrays, served: Arrays
-) -> float:
-    queries, k = requests.queries.take(rows), int(asked["k"])
+def _compare_lists(index: Index, scores: np.ndarray, queries: Queries, k: int, served: Arrays) -> float:
+    """Compare the outputs of `recommend` with a ranking by `scores` float [B, N]; return the largest difference."""
     ranking = metrics.rank(lambda part: scores, queries, num_items=len(index), depth=k, batch=len(queries))
-    there = ranking.items >= 0
-    expected = np.where(there, np.take_along_axis(scores, np.maximum(ranking.items, 0), axis=1), -np.inf)
+    ids = np.append(index.catalogue.ids, "")  # -1, "no item", reads the last one
+    expected = _scores_of(ranking.items, scores)
     worst = _close("scores", served["scores"], expected)
-    ids = np.where(there, index.catalogue.ids[np.maximum(ranking.items, 0)], "")
-    answered = np.array([[value.decode() for value in row] for row in served["ids"]])
-    # Items whose scores differ by less than float32 can tell may change places, the last with the first left out too:
-    # what was served must be worth, to Python, what Python has in its place.
-    position = {item: at for at, item in enumerate(index.catalogue.ids.tolist())}
-    at = np.array([[position.get(item, -1) for item in row] for row in answered])
-    worth = np.where(at >= 0, np.take_along_axis(scores, np.maximum(at, 0), axis=1), -np.inf)
-    with np.errstate(invalid="ignore"):  # nothing served where there is nothing to serve: -inf against -inf
-        same = (worth == expected) | (np.abs(worth - expected) <= TOLERANCE * _scale(expected))
-    repeated = np.array([[item in row[:place] for place, item in enumerate(row)] for row in answered.tolist()])
-    wrong = (ids != answered) & (~same | repeated)
+    served_ids = np.array([[value.decode() for value in row] for row in served["ids"]])
+    # Items whose scores float32 cannot tell apart may swap places, even the last one with the first one left out: then
+    # the Python score of the served item must equal that of the item expected there.
+    position = {item: number for number, item in enumerate(index.catalogue.ids.tolist())}
+    served_scores = _scores_of(np.array([[position.get(item, -1) for item in row] for row in served_ids]), scores)
+    with np.errstate(invalid="ignore"):  # -inf - -inf where no item is served and none expected
+        equal = (served_scores == expected) | (np.abs(served_scores - expected) <= TOLERANCE * _scale(expected))
+    repeated = np.array([[item in row[:place] for place, item in enumerate(row)] for row in served_ids.tolist()])
+    wrong = (ids[ranking.items] != served_ids) & (~equal | repeated)
     if wrong.any():
         row, place = (int(axis[0]) for axis in np.nonzero(wrong))
         raise ExportError(
             f"export gate: {int(wrong.sum())} of {wrong.size} served ids differ from Python's (request {row}, place "
-            f"{place + 1}: {answered[row, place]!r} where Python has {ids[row, place]!r}); nothing was written"
+            f"{place + 1}: {served_ids[row, place]!r} where Python has {ids[ranking.items[row, place]]!r}); nothing was "
+            "written"
         )
     return worst
 
 
+def _scores_of(items: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """float [B, k], the scores float [B, N] of items int [B, k], -inf for -1."""
+    return np.where(items >= 0, np.take_along_axis(scores, np.maximum(items, 0), axis=1), -np.inf)
+
+
 def _close(what: str, served: np.ndarray, expected: np.ndarray) -> float:
-    """The largest difference. Raises ExportError above the tolerance, or where one side has no value."""
+    """The largest difference. Raises ExportError if it exceeds the tolerance, or only one side has a finite value."""
     if served.shape != expected.shape or (np.isfinite(served) != np.isfinite(expected)).any():
         raise ExportError(f"export gate: served {what} have other gaps than Python's; nothing was written")
     finite = np.isfinite(expected)
@@ -182,6 +174,6 @@ def _scale(values: np.ndarray) -> float:
 
 
 def _highest(scores: np.ndarray, k: int) -> np.ndarray:
-    """The k highest of each row, -inf where there are fewer."""
+    """The k highest values of each row, padded with -inf."""
     padded = np.pad(scores, [[0, 0], [0, k]], constant_values=-np.inf)
     return -np.sort(-padded, axis=1)[:, :k]

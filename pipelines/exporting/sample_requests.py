@@ -1,32 +1,70 @@
-"""Held-out requests in the form that a client sends, and as another catalogue knows them."""
+"""Held-out requests as inputs of the signatures, and over another catalogue."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from pipelines.hybrid.item_index import Index
+from pipelines.model.session import Session
 from pipelines.scoring.requests import Requests
+from serving.graph import contract
 from tfrecs.reading.features import feature_for
 from tfrecs.reading.reader import user_features
 from tfrecs.schema import FeatureSchema, Schema
 
+PARITY_K = 20
+FEW = 8  # items in requests that only need to show that a signature answers as Python does
+
+Arrays = Mapping[str, np.ndarray]
+
 
 def spread(count: int, limit: int) -> np.ndarray:
-    """At most `limit` rows spread evenly over `count`, so that short and long histories are among them."""
+    """At most `limit` row numbers, spread evenly over `count` rows, so that short and long histories are among them."""
     return np.unique(np.linspace(0, count - 1, limit).astype(np.int64))
 
 
-def recommend_inputs(schema: Schema, ids: np.ndarray, requests: Requests, rows: np.ndarray, k: int) -> dict[str, Any]:
-    """Inputs of `recommend` for some requests, whole histories.
+def sample_inputs(session: Session, index: Index, requests: Requests, rows: np.ndarray) -> dict[str, Arrays]:
+    """Inputs of every signature, for the export gate and for warm-up requests.
 
     Args:
-      schema: of the records.
-      ids: str [N], of the catalogue that the requests' histories point into.
-      rows: int64 [B], which requests.
-      k: how many items to ask for.
+      session: the trained run.
+      index: the items of the export.
+      requests: held-out requests over the run's catalogue.
+      rows: int64 [B], the requests to take.
+
+    Returns:
+      Signature -> inputs of a batch.
+    """
+    schema = session.manifest.schema_
+    recommend = recommend_inputs(schema, session.catalogue.ids, requests, rows, PARITY_K)
+    ids, titles = (values[:FEW].astype(object) for values in (index.catalogue.ids, index.catalogue.titles))
+    shared = {key: value for key, value in recommend.items() if key != "k"}
+    samples: dict[str, Arrays] = {
+        contract.RECOMMEND: recommend,
+        contract.SIMILAR: {"item_ids": ids, "k": np.array(5, np.int32)},
+        contract.RANK: {**shared, "candidate_ids": np.tile(ids, [len(rows), 1])},
+    }
+    if session.model.query_encoder is not None:
+        samples[contract.SEARCH] = {"query": titles, "k": np.array(5, np.int32)}
+    if schema.items:
+        samples[contract.EMBED_ITEMS] = _missing_item(schema.items)
+    return samples
+
+
+def recommend_inputs(schema: Schema, ids: np.ndarray, requests: Requests, rows: np.ndarray, k: int) -> dict[str, Any]:
+    """Inputs of `recommend` for some requests, with their whole histories.
+
+    Args:
+      schema: schema of the records.
+      ids: str [N], item ids of the catalogue that the histories point into.
+      requests: the requests.
+      rows: int64 [B], the requests to take.
+      k: number of items to recommend.
     """
     histories = [requests.queries.histories[row] for row in rows]
     longest = max((len(history) for history in histories), default=0)
@@ -54,7 +92,7 @@ def recommend_inputs(schema: Schema, ids: np.ndarray, requests: Requests, rows: 
 
 
 def _raw_users(schema: Schema, requests: Requests, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """User features in the form that a client sends: decoded values, with what is absent as the form's "missing"."""
+    """User features as a client sends them: decoded values, with "" or NaN for missing ones."""
     values, presence = user_features(schema, tf.constant(requests.users[rows], tf.string))
     result = {}
     for column, feature in enumerate(schema.users):
@@ -65,8 +103,8 @@ def _raw_users(schema: Schema, requests: Requests, rows: np.ndarray) -> dict[str
     return result
 
 
-def missing_item(features: tuple[FeatureSchema, ...]) -> dict[str, np.ndarray]:
-    """One item without any modality, as inputs of `embed_items`."""
+def _missing_item(features: tuple[FeatureSchema, ...]) -> dict[str, np.ndarray]:
+    """Inputs of `embed_items` for one item without any modality."""
     result = {}
     for feature in features:
         spec = feature_for(feature).raw_spec
@@ -78,28 +116,29 @@ def missing_item(features: tuple[FeatureSchema, ...]) -> dict[str, np.ndarray]:
 
 
 def reindexed(requests: Requests, positions: np.ndarray) -> Requests:
-    """The same requests over another catalogue; events with items that it lacks are left out of the histories.
+    """The requests over another catalogue, without the events whose items it lacks.
 
     Args:
-      positions: int32 [N], new position of each item that the requests point to, -1 for none.
+      requests: the requests.
+      positions: int32 [N], position of each item in the other catalogue, -1 if it is not there.
 
     Returns:
-      Without targets and labels: those are for measuring, and an item that is gone cannot be one.
+      Requests without targets and labels, since the other catalogue may lack those items.
     """
     queries = requests.queries
     moved = [positions[history] for history in queries.histories]
     kept = [history >= 0 for history in moved]
 
-    def those(columns: list[np.ndarray]) -> list[np.ndarray]:
-        return [column[there] for column, there in zip(columns, kept, strict=True)]
+    def select(columns: list[np.ndarray]) -> list[np.ndarray]:
+        return [column[mask] for column, mask in zip(columns, kept, strict=True)]
 
     empty = np.zeros([0], np.int32)
     return replace(
         requests,
-        queries=replace(queries, histories=those(moved), targets=[empty] * len(queries)),
-        values=those(requests.values),
-        event_times=those(requests.event_times),
-        labels=those(requests.labels),
+        queries=replace(queries, histories=select(moved), targets=[empty] * len(queries)),
+        values=select(requests.values),
+        event_times=select(requests.event_times),
+        labels=select(requests.labels),
         pair_rows=np.zeros([0], np.int64),
         pair_items=empty,
         pair_labels=requests.pair_labels[:0],

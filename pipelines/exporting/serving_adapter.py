@@ -1,4 +1,4 @@
-"""The trained towers as the serving contract's `RecommenderModel`: raw inputs in, embeddings out."""
+"""The trained towers as the `RecommenderModel` of the serving contract: raw inputs in, embeddings out."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ from towers.two_tower import TwoTower
 
 
 class TowerRecommender:
-    """Implements `serving.graph.contract.RecommenderModel` for a `TwoTower`; `hybrid` is over the items of the index."""
+    """Implements `serving.graph.contract.RecommenderModel` for a `TwoTower`.
+
+    Args:
+      model: the trained towers.
+      hybrid: hybrid score over the items of the export; None for the towers' scores alone.
+    """
 
     def __init__(self, model: TwoTower, hybrid: HybridScore | None):
         self.model, self.hybrid = model, hybrid
         self.schema = model.schema
-        self.history = model.user_tower.max_history
+        self.max_history = model.user_tower.max_history
         self.has_text = model.query_encoder is not None
-        self.encoder = RequestEncoder(model)
+        self._encoder = RequestEncoder(model)
         self.trackables: Sequence[Any] = [
             *model.item_encoders.values(),
             *model.center.values(),
@@ -35,41 +40,43 @@ class TowerRecommender:
             *([model.ranking_head] if model.ranking_head else []),
             *([model.search_head] if model.search_head else []),
             *([hybrid] if hybrid else []),
-            *self.encoder.tables,
+            *self._encoder.tables,
         ]
 
-    def request(
+    def query_embeddings(
         self,
-        table: tf.Tensor,
+        item_embeddings: tf.Tensor,
         history: History,
         now: tf.Tensor,
-        query: tf.Tensor,
+        texts: tf.Tensor,
         extra: Mapping[str, tf.Tensor],
     ) -> tf.Tensor:
-        users = _raw(self.schema.users, extra) if self.schema.users else None
-        texts = query if self.has_text else None
-        return self.encoder.query_embeddings(table, history, now, extra, users, texts)
+        users = _decode(self.schema.users, extra) if self.schema.users else None
+        return self._encoder.query_embeddings(
+            item_embeddings, history, now, extra, users, texts if self.has_text else None
+        )
 
-    def search(self, query: tf.Tensor) -> tf.Tensor:
-        return self.encoder.text_embeddings(query)
+    def text_embeddings(self, texts: tf.Tensor) -> tf.Tensor:
+        return self._encoder.text_embeddings(texts)
 
-    def scores(self, states: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        # As `TwoTower.scores`, but the temperature costs a pass over the queries instead of one over the scores.
-        return inner_products(states / self.model.temperature, tf.convert_to_tensor(items))
+    def scores(self, query_embeddings: tf.Tensor, item_embeddings: tf.Tensor) -> tf.Tensor:
+        # As `TwoTower.scores`, but the temperature divides [B, D] values and not [B, N].
+        return inner_products(query_embeddings / self.model.temperature, tf.convert_to_tensor(item_embeddings))
 
-    def blend(self, scores: tf.Tensor, history: History) -> tf.Tensor:
+    def hybrid_scores(self, scores: tf.Tensor, history: History) -> tf.Tensor:
         return scores if self.hybrid is None else self.hybrid(scores, history.item_index, history.length)
 
-    def labels(self, states: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self.model.ranking_head(states, items) if self.model.ranking_head is not None else {}
+    def labels(self, query_embeddings: tf.Tensor, item_embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
+        head = self.model.ranking_head
+        return {} if head is None else head(query_embeddings, item_embeddings)
 
-    def embed(self, raw: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        values, presence = _raw(self.schema.items, raw)
+    def embed_items(self, raw: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        values, presence = _decode(self.schema.items, raw)
         inputs = {name: encoder.preprocess(values[name]) for name, encoder in self.model.item_encoders.items()}
-        embedding, weights = self.model.embed_items(inputs, presence)
-        return embedding, weights, _given(self.schema.items, raw) & ~presence
+        embeddings, weights = self.model.embed_items(inputs, presence)
+        return embeddings, weights, _given(self.schema.items, raw) & ~presence
 
-    def raw_specs(self) -> dict[str, tf.TensorSpec]:
+    def item_specs(self) -> dict[str, tf.TensorSpec]:
         return {feature.name: feature_for(feature).raw_spec for feature in self.schema.items}
 
     def extra_specs(self) -> dict[str, tf.TensorSpec]:
@@ -80,19 +87,22 @@ class TowerRecommender:
         return {**context, **{feature.name: feature_for(feature).raw_spec for feature in self.schema.users}}
 
 
-def _raw(features: tuple[FeatureSchema, ...], raw: Mapping[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+def _decode(
+    features: tuple[FeatureSchema, ...], raw: Mapping[str, tf.Tensor]
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Decode raw features: name -> values [B, ...], and presence bool [B, M]."""
     values, presence = {}, []
     for schema in features:
-        values[schema.name], there = feature_for(schema).decode_raw(raw[schema.name])
-        presence.append(there)
+        values[schema.name], present = feature_for(schema).decode_raw(raw[schema.name])
+        presence.append(present)
     return values, tf.stack(presence, axis=-1)
 
 
 def _given(features: tuple[FeatureSchema, ...], raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """bool [B, M]: anything at all was sent for that modality; "" and NaN are nothing."""
+    """bool [B, M]: whether anything was sent for that modality; "" and NaN do not count."""
     columns = []
     for feature in features:
         value = raw[feature.name]
-        there = value != "" if value.dtype == tf.string else ~tf.math.is_nan(value)
-        columns.append(tf.reduce_any(there, axis=list(range(1, value.shape.rank))))
+        given = value != "" if value.dtype == tf.string else ~tf.math.is_nan(value)
+        columns.append(tf.reduce_any(given, axis=list(range(1, value.shape.rank))))
     return tf.stack(columns, axis=-1)

@@ -1,1 +1,1 @@
-"""graph: the SavedModel contract and its signatures, in plain TensorFlow ops."""
+"""The SavedModel contract and its signatures, in plain TensorFlow ops."""

@@ -1,6 +1,7 @@
-"""The SavedModel contract: what the signatures are called, take and give.
+"""The SavedModel contract: names, inputs and outputs of the signatures, and what they need of a model.
 
-Shape letters: B requests, L history length, E exclusions, C categories, C' candidates, k results, M modalities, D width.
+Shape letters: B requests, L history length, E exclusions, C categories, C' candidates, k results, M modalities,
+D embedding dimension, N items.
 """
 
 from __future__ import annotations
@@ -18,52 +19,69 @@ DEFAULT = "serving_default"
 
 
 class RecommenderModel(Protocol):
-    """What the signatures need of a model; they know nothing else of the towers.
+    """The model behind the signatures, which know nothing else of the towers.
 
     Attributes:
-      schema: of the records it was trained on.
-      history: L, the newest events that it looks at.
-      has_text: it takes text queries.
-      trackables: what holds its variables and tables, to be saved along.
+      schema: schema of the records that the model was trained on.
+      max_history: L, the number of newest events that the model uses.
+      has_text: whether the model takes text queries.
+      trackables: objects that hold its variables and look-up tables, which are saved with it.
     """
 
     schema: Schema
-    history: int
+    max_history: int
     has_text: bool
     trackables: Sequence[Any]
 
-    def request(
+    def query_embeddings(
         self,
-        table: tf.Tensor,
+        item_embeddings: tf.Tensor,
         history: History,
         now: tf.Tensor,
-        query: tf.Tensor,
+        texts: tf.Tensor,
         extra: Mapping[str, tf.Tensor],
     ) -> tf.Tensor:
-        """Query embeddings [B, D]. `history` indexes the rows of `table` [N, D]; `now` int64 [B]; `query` string [B];
-        `extra` input name -> raw context and user features."""
+        """Embed requests.
 
-    def search(self, query: tf.Tensor) -> tf.Tensor:
-        """Text queries, string [B] -> embeddings [B, D]."""
+        Args:
+          item_embeddings: float [N, D], what `history.item_index` points into.
+          history: the newest L events of each user.
+          now: int64 [B], unix seconds of the request; 0 = unknown.
+          texts: string [B], text queries; "" = none.
+          extra: raw column contexts and user features, by input name; see `extra_specs`.
 
-    def scores(self, states: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        """[B, D] and [N, D] -> [B, N]."""
+        Returns:
+          float [B, D].
+        """
 
-    def blend(self, scores: tf.Tensor, history: History) -> tf.Tensor:
-        """Those scores [B, N] with whatever else speaks for an item, given the history as in `request` -> [B, N]."""
+    def text_embeddings(self, texts: tf.Tensor) -> tf.Tensor:
+        """Embed text queries in the space of the items: string [B] -> float [B, D]."""
 
-    def labels(self, states: tf.Tensor, items: tf.Tensor) -> dict[str, tf.Tensor]:
-        """[..., D] and [..., D] -> label -> prediction [...]."""
+    def scores(self, query_embeddings: tf.Tensor, item_embeddings: tf.Tensor) -> tf.Tensor:
+        """Score items: float [B, D] and [N, D] -> [B, N]."""
 
-    def embed(self, raw: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Raw modalities -> embeddings [B, D], modality weights [B, M], and which modalities, in the order of `raw_specs`,
-        were given but are of no use (a broken file, a vector with a NaN in it), bool [B, M]."""
+    def hybrid_scores(self, scores: tf.Tensor, history: History) -> tf.Tensor:
+        """Add item-item statistics of the history to the scores: float [B, N] -> [B, N]."""
 
-    def raw_specs(self) -> dict[str, tf.TensorSpec]:
-        """Modality -> spec of its raw form [B, ...]."""
+    def labels(self, query_embeddings: tf.Tensor, item_embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Predict the labels of pairs: float [..., D] and [..., D] -> label -> float [...]."""
+
+    def embed_items(self, raw: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Embed items by their content.
+
+        Args:
+          raw: one input per modality; see `item_specs`.
+
+        Returns:
+          Embeddings float [B, D]; modality weights float [B, M]; and bool [B, M], the modalities in the order of
+          `item_specs` that were given but cannot be used, such as a broken file or a vector with a NaN.
+        """
+
+    def item_specs(self) -> dict[str, tf.TensorSpec]:
+        """Inputs of `embed_items`: modality -> spec of its raw form [B, ...]."""
 
     def extra_specs(self) -> dict[str, tf.TensorSpec]:
-        """Further inputs of `recommend` and `rank`: column contexts and user features, [B, ...]."""
+        """Further inputs of `recommend` and `rank`, for column contexts and user features: name -> spec [B, ...]."""
 
 
 def request_specs() -> dict[str, tf.TensorSpec]:
@@ -81,7 +99,14 @@ def request_specs() -> dict[str, tf.TensorSpec]:
 
 
 def describe(schema: Schema, signatures: Sequence[str], items: int, versions: Mapping[str, str]) -> str:
-    """The text of `triptych.json`: what a reader of the SavedModel cannot see in its signatures."""
+    """The text of `triptych.json`, with facts that the signatures of a SavedModel do not show.
+
+    Args:
+      schema: schema of the records.
+      signatures: names of the signatures.
+      items: number of items.
+      versions: package -> version that it was made with.
+    """
     content = {
         "signatures": list(signatures),
         "items": items,

@@ -1,4 +1,4 @@
-"""Exact matching inside the graph: an inverted index in three tensors."""
+"""Lexical search inside the graph: an inverted index in three tensors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Postings:
 
     Attributes:
       splits: int64 [V + 1]; the postings of term t are `splits[t]` to `splits[t + 1] - 1`.
-      items: int32 [P], the item of each.
-      impacts: float32 [P], what a query with the term gives it.
+      items: int32 [P], the item of each posting.
+      impacts: float32 [P], the score that a query with the term adds to the item.
     """
 
     splits: np.ndarray
@@ -25,13 +25,13 @@ class Postings:
 
 
 class LexicalSearch(tf.Module):
-    """What the very words of a query say, beside what its encoding says.
+    """Lexical scores of text queries, beside the scores of their encodings.
 
     Args:
-      terms: strings [B] -> row, term int64 [P], none twice in a query; plain TensorFlow ops.
-      postings: over the items of the export.
+      terms: strings [B] -> row and term int64 [P], each term once per query; in plain TensorFlow ops.
+      postings: the index over the items of the export.
       num_items: N.
-      dense: what the encoders' score is worth beside the words'.
+      dense: weight of the encoders' score beside the lexical one.
     """
 
     def __init__(
@@ -48,16 +48,16 @@ class LexicalSearch(tf.Module):
         self.impacts = tf.Variable(postings.impacts, trainable=False, name="postings_impacts", dtype=tf.float32)
 
     def scores(self, queries: tf.Tensor) -> tf.Tensor:
-        """Queries string [B] -> float [B, N], the sum of the impacts of their terms; zeros for a query without any.
+        """Sum the impacts of the queries' terms: string [B] -> float [B, N], zeros for a query without a known term.
 
-        The work goes with the postings that are touched, not with the catalogue.
+        The cost grows with the number of postings of the terms, not with the catalogue.
         """
         row, term = self.terms(queries)
         splits = tf.convert_to_tensor(self.splits)
-        touched = tf.ragged.range(tf.gather(splits, term), tf.gather(splits, term + 1))
-        position = touched.flat_values
+        postings = tf.ragged.range(tf.gather(splits, term), tf.gather(splits, term + 1))
+        position = postings.flat_values
         item = tf.cast(tf.gather(self.items, position), tf.int64)
-        cell = tf.gather(row, touched.value_rowids()) * self.num_items + item
+        cell = tf.gather(row, postings.value_rowids()) * self.num_items + item
         count = tf.shape(queries, tf.int64)[0]
         total = tf.math.unsorted_segment_sum(tf.gather(self.impacts, position), cell, count * self.num_items)
         return tf.reshape(total, tf.stack([count, self.num_items]))

@@ -1,4 +1,4 @@
-"""What is left out, and the order of what is chosen, in the graph: exclusion, diversity, reasons. Plain TensorFlow ops."""
+"""History, exclusion, diversity and explanations in the graph. Plain TensorFlow ops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tensorflow as tf
 from serving.graph.top_k import LOWEST, top_k
 from tfrecs.schema import History
 
-_SMALLEST = 1e-12  # length of what counts as zero
+_SMALLEST = 1e-12  # vectors of at most this length count as zero
 
 
 def newest_events(index: tf.Tensor, values: tf.Tensor, times: tf.Tensor, length: int) -> History:
@@ -22,7 +22,7 @@ def newest_events(index: tf.Tensor, values: tf.Tensor, times: tf.Tensor, length:
     Returns:
       the history, with zeros behind its events.
     """
-    # A column of padding in front, so that an empty history has something to sort.
+    # A column of padding in front, so that an empty history has an element to sort.
     index = tf.pad(index, [[0, 0], [1, 0]], constant_values=-1)
     values, times = tf.pad(values, [[0, 0], [1, 0]]), tf.pad(times, [[0, 0], [1, 0]])
     known = index >= 0
@@ -41,71 +41,74 @@ def newest_events(index: tf.Tensor, values: tf.Tensor, times: tf.Tensor, length:
 
 
 def exclude(scores: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """Scores [B, N] with -inf at the items of `index` int32 [B, E]; negative ones are nothing."""
+    """Scores float [B, N] with -inf at the items of `index` int32 [B, E]; negative indices are ignored."""
     row = tf.tile(tf.range(tf.shape(index)[0])[:, None], [1, tf.shape(index)[1]])
-    # Only what is there, rather than a column for what is not: the scores are written in place, not copied.
+    # Negative indices are dropped, not sent to an extra column: the scores are then written in place, not copied.
     where = tf.boolean_mask(tf.stack([row, index], axis=-1), index >= 0)
     return tf.tensor_scatter_nd_update(scores, where, tf.fill([tf.shape(where)[0]], LOWEST))
 
 
 def diverse_top_k(
-    scores: tf.Tensor, table: tf.Tensor, diversity: tf.Tensor, k: tf.Tensor, pool: int
+    scores: tf.Tensor, item_embeddings: tf.Tensor, diversity: tf.Tensor, k: tf.Tensor, pool: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """`diversify` among the k * pool best, but never more than there are: k beyond the catalogue costs nothing.
+    """`diversify` the k * pool best items, at most N.
 
     Args:
       scores: float [B, N].
-      table, diversity, k: see `diversify`.
-      pool: candidates as a multiple of k.
+      item_embeddings: float [N, D] of any length.
+      diversity: float [B] in [0, 1].
+      k: int32 [], number of results.
+      pool: number of candidates, as a multiple of k.
 
     Returns:
-      scores and indices [B, k], -inf and -1 where no more are left.
+      scores float [B, k] and indices int32 [B, k]; -inf and -1 where no item is left.
     """
     count = tf.shape(scores)[1]
-    wanted = tf.minimum(k, count)
-    chosen, index = diversify(*top_k(scores, tf.minimum(wanted * pool, count)), table, diversity, wanted)
-    missing = [[0, 0], [0, k - wanted]]
-    return tf.pad(chosen, missing, constant_values=LOWEST), tf.pad(index, missing, constant_values=-1)
+    size = tf.minimum(k, count)
+    best, index = diversify(*top_k(scores, tf.minimum(size * pool, count)), item_embeddings, diversity, size)
+    missing = [[0, 0], [0, k - size]]
+    return tf.pad(best, missing, constant_values=LOWEST), tf.pad(index, missing, constant_values=-1)
 
 
 def diversify(
-    scores: tf.Tensor, index: tf.Tensor, table: tf.Tensor, diversity: tf.Tensor, k: tf.Tensor
+    scores: tf.Tensor, index: tf.Tensor, item_embeddings: tf.Tensor, diversity: tf.Tensor, k: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Maximal marginal relevance (Carbonell and Goldstein, 1998) within a pool of P candidates.
 
-    Greedily takes the candidate with the largest (1 - d) * relevance - d * (largest cosine with those taken);
+    Greedily selects the candidate with the largest (1 - d) * relevance - d * (largest cosine with those selected);
     relevance is the score scaled to [0, 1] within the pool. d = 0 keeps the order.
 
     Args:
-      scores, index: float and int32 [B, P], best first; -1 = none.
-      table: float [N, D], item embeddings of any length.
-      diversity: float [B] in [0, 1].
+      scores: float [B, P], best first.
+      index: int32 [B, P]; -1 = no candidate.
+      item_embeddings: float [N, D] of any length.
+      diversity: float [B] in [0, 1], the d above.
       k: int32 [], at most P.
 
     Returns:
-      scores and indices [B, k] in the order taken.
+      scores float [B, k] and indices int32 [B, k], in the order of selection.
     """
     batch, pool = tf.shape(scores)[0], tf.shape(scores)[1]
-    there = index >= 0
-    finite = tf.where(there, scores, 0.0)
+    valid = index >= 0
+    finite = tf.where(valid, scores, 0.0)
     high = tf.reduce_max(scores, axis=1, keepdims=True)
-    low = tf.reduce_min(tf.where(there, scores, high), axis=1, keepdims=True)
-    relevance = tf.where(there, tf.math.divide_no_nan(finite - low, high - low), 0.0)
-    vectors = unit(tf.gather(table, tf.maximum(index, 0)))
+    low = tf.reduce_min(tf.where(valid, scores, high), axis=1, keepdims=True)
+    relevance = tf.where(valid, tf.math.divide_no_nan(finite - low, high - low), 0.0)
+    vectors = unit(tf.gather(item_embeddings, tf.maximum(index, 0)))
     weight = diversity[:, None]
     step_shape = tf.TensorShape([None, None])
 
     def step(
-        i: tf.Tensor, taken: tf.Tensor, nearest: tf.Tensor, order: tf.Tensor
+        i: tf.Tensor, selected: tf.Tensor, nearest: tf.Tensor, order: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         gain = (1.0 - weight) * relevance - weight * nearest
-        # What is no candidate comes after every candidate, and what is taken never again.
-        gain = tf.where(there, gain, gain - 1e6) - 1e12 * taken
+        # Invalid candidates come after all valid ones, and selected ones are never selected again.
+        gain = tf.where(valid, gain, gain - 1e6) - 1e12 * selected
         best = tf.argmax(gain, axis=1, output_type=tf.int32)
-        chosen = tf.gather(vectors, best, batch_dims=1)
-        similarity = tf.einsum("bpd,bd->bp", vectors, chosen)
+        best_vector = tf.gather(vectors, best, batch_dims=1)
+        similarity = tf.einsum("bpd,bd->bp", vectors, best_vector)
         nearest = tf.where(tf.equal(i, 0), similarity, tf.maximum(nearest, similarity))
-        return i + 1, taken + tf.one_hot(best, pool), nearest, tf.concat([order, best[:, None]], axis=1)
+        return i + 1, selected + tf.one_hot(best, pool), nearest, tf.concat([order, best[:, None]], axis=1)
 
     start = (tf.constant(0), tf.zeros([batch, pool]), tf.zeros([batch, pool]), tf.zeros([batch, 0], tf.int32))
     *_, order = tf.while_loop(
@@ -118,26 +121,26 @@ def diversify(
 
 
 def unit(vectors: tf.Tensor) -> tf.Tensor:
-    """float [..., D] scaled to length 1; zeros stay zeros."""
+    """Vectors float [..., D] scaled to length 1; zeros stay zeros."""
     return tf.math.l2_normalize(vectors, axis=-1, epsilon=_SMALLEST**2)
 
 
-def because(index: tf.Tensor, history: tf.Tensor, count: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
-    """The event of the history that speaks most for each result: the largest cosine of the item embeddings.
+def because(index: tf.Tensor, history: tf.Tensor, length: tf.Tensor, item_embeddings: tf.Tensor) -> tf.Tensor:
+    """The item of the history that explains each result best, by the cosine of the item embeddings.
 
     Args:
-      index: int32 [B, k], -1 = none.
-      history: int32 [B, L], events from the left.
-      count: int32 [B].
-      table: float [N, D], item embeddings of any length.
+      index: int32 [B, k], the results; -1 = none.
+      history: int32 [B, L], items of the events, from the left.
+      length: int32 [B], number of events.
+      item_embeddings: float [N, D] of any length.
 
     Returns:
-      int32 [B, k], an item; -1 where there is no history or no result.
+      int32 [B, k], an item of the history; -1 where there is no history or no result.
     """
-    results = unit(tf.gather(table, tf.maximum(index, 0)))
-    events = unit(tf.gather(table, history))
+    results = unit(tf.gather(item_embeddings, tf.maximum(index, 0)))
+    events = unit(tf.gather(item_embeddings, history))
     similarity = tf.einsum("bkd,bld->bkl", results, events)
-    inside = tf.range(tf.shape(history)[1])[None, :] < count[:, None]
+    inside = tf.range(tf.shape(history)[1])[None, :] < length[:, None]
     similarity = tf.where(inside[:, None, :], similarity, LOWEST)
     nearest = tf.gather(history, tf.argmax(similarity, axis=2, output_type=tf.int32), batch_dims=1)
-    return tf.where((index >= 0) & (count > 0)[:, None], nearest, -1)
+    return tf.where((index >= 0) & (length > 0)[:, None], nearest, -1)

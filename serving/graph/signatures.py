@@ -3,45 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from serving.graph import contract
-from serving.graph.categories import allow, category_bits, wanted_bits
+from serving.graph.categories import category_bits, keep_categories, requested_bits
 from serving.graph.contract import RecommenderModel
 from serving.graph.lexical import LexicalSearch
 from serving.graph.selection import because, diverse_top_k, exclude, newest_events, unit
-from serving.graph.top_k import LOWEST, inner_products, padded_table, top_k
+from serving.graph.top_k import LOWEST, inner_products, padded_embeddings, top_k
 from tfrecs.schema import History
 
 # Inputs of a request with a value for each event.
 _EVENTS = frozenset({"history_ids", "history_values", "history_times"})
 
 
+class _Request(NamedTuple):
+    """A checked request: item_index int32 [B, L'] of all events (-1 = unknown), query_embeddings float [B, D]."""
+
+    inputs: dict[str, tf.Tensor]
+    item_index: tf.Tensor
+    history: History
+    query_embeddings: tf.Tensor
+
+
 class ServingModule(tf.Module):
-    """A model with its index, as one object that can be saved.
+    """A model with its items, as one object that can be saved.
 
     Args:
-      model: the model; its `blend` gives as many columns as `padded_table(table)` has rows.
-      ids: item ids [N].
-      table: float [N, D], item embeddings.
-      weights: float [N, M], modality weights of the items.
-      categories: for each item the categories that filters know.
-      pool: candidates that diversity chooses among, as a multiple of k.
-      max_k: the largest k that is answered: answers are k wide whatever there is to find, and what a client asks for
-        must not be what the server's memory ends on.
-      lexical: exact matching of text queries, over as many columns; None: their encodings alone.
+      model: the model; its `hybrid_scores` has as many columns as `padded_embeddings(item_embeddings)` has rows.
+      item_ids: N ids.
+      item_embeddings: float [N, D].
+      modality_weights: float [N, M].
+      categories: the categories of each item, for filters.
+      pool: candidates for diversity, as a multiple of k.
+      max_k: the largest k. Outputs have k columns whatever there is to find, so a request must not be able to ask for
+        more than the server's memory holds.
+      lexical: exact matching of text queries over the same columns; None: their encodings alone.
     """
 
     def __init__(
         self,
         model: RecommenderModel,
-        ids: Sequence[str],
-        table: np.ndarray,
-        weights: np.ndarray,
+        item_ids: Sequence[str],
+        item_embeddings: np.ndarray,
+        modality_weights: np.ndarray,
         categories: Sequence[Sequence[str]],
+        *,
         pool: int,
         max_k: int,
         lexical: LexicalSearch | None = None,
@@ -51,31 +61,33 @@ class ServingModule(tf.Module):
         self.trackables = list(model.trackables)
         self.pool, self.max_k = pool, max_k
         self.lexical = lexical
-        self.num_items = len(ids)
-        # One more row for "none": results that are missing read "" and zeros from it.
-        self.ids = tf.constant([*ids, ""], tf.string)
-        # The one large thing here, held once; what else the signatures need of it, they make of the rows they look at.
-        padded = padded_table(table)
-        self.table = tf.Variable(padded, trainable=False, name="item_embeddings")
-        self.padding = tf.range(len(table), len(padded))
+        self.num_items = len(item_ids)
+        # One more row for "none": missing results read "" and zeros from it.
+        self.item_ids = tf.constant([*item_ids, ""], tf.string)
+        # The only large tensor, held once; signatures derive the rest from the rows that they read.
+        padded = padded_embeddings(item_embeddings)
+        self.item_embeddings = tf.Variable(padded, trainable=False, name="item_embeddings")
+        self.padding = tf.range(len(item_embeddings), len(padded))
         norms = np.linalg.norm(padded, axis=1)
-        self.scale = tf.Variable(1 / np.maximum(norms, 1e-12), trainable=False, dtype=tf.float32, name="inverse_norms")
-        self.weights = tf.Variable(
-            np.concatenate([weights, np.zeros([1, weights.shape[1]], np.float32)]),
+        self.inverse_norms = tf.Variable(
+            1 / np.maximum(norms, 1e-12), trainable=False, dtype=tf.float32, name="inverse_norms"
+        )
+        self.modality_weights = tf.Variable(
+            np.concatenate([modality_weights, np.zeros([1, modality_weights.shape[1]], np.float32)]),
             trainable=False,
             name="modality_weights",
         )
-        self.item_table = _lookup(ids)
-        values = sorted({value for row in categories for value in row})
-        self.category_table = _lookup(values)
-        column = {value: position for position, value in enumerate(values)}
+        self.item_lookup = _lookup(item_ids)
+        vocabulary = sorted({value for row in categories for value in row})
+        self.category_lookup = _lookup(vocabulary)
+        column = {value: position for position, value in enumerate(vocabulary)}
         columns = [[column[value] for value in row] for row in categories]
-        # No item is in any category behind the last one; the padding is in none at all.
-        columns += [[]] * (len(padded) - len(table))
-        self.category_bits = tf.Variable(category_bits(columns, len(values)), trainable=False, name="category_bits")
+        # Padding rows are in no category.
+        columns += [[]] * (len(padded) - len(item_embeddings))
+        self.category_bits = tf.Variable(category_bits(columns, len(vocabulary)), trainable=False, name="category_bits")
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """Signature name -> concrete function; `search` only where the model takes text."""
+        """Signature name -> concrete function; `search` only if the model takes text."""
         extra = self.model.extra_specs()
         request = contract.request_specs()
         k = tf.TensorSpec([], tf.int32, "k")
@@ -87,8 +99,8 @@ class ServingModule(tf.Module):
             ),
             contract.SIMILAR: (self.similar, {"item_ids": tf.TensorSpec([None], tf.string, "item_ids"), "k": k}),
         }
-        if self.model.raw_specs():
-            specs[contract.EMBED_ITEMS] = (self.embed_items, self.model.raw_specs())
+        if self.model.item_specs():
+            specs[contract.EMBED_ITEMS] = (self.embed_items, self.model.item_specs())
         if self.model.has_text:
             specs[contract.SEARCH] = (self.search, {"query": tf.TensorSpec([None], tf.string, "query"), "k": k})
         result = {}
@@ -101,103 +113,114 @@ class ServingModule(tf.Module):
     def recommend(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """The k best items for each request."""
         k = self._valid_k(inputs["k"])
-        inputs, index, states, history = self._query(inputs)
-        scores = self._filter(self._scores(states, history, inputs["query"]), inputs["categories"])
-        scores = self._exclude(scores, tf.concat([index, self.item_table.lookup(inputs["exclude_ids"])], axis=1))
+        request = self._request(inputs)
+        inputs = request.inputs
+        scores = self._filter(self._scores(request), inputs["categories"])
+        excluded = tf.concat([request.item_index, self.item_lookup.lookup(inputs["exclude_ids"])], axis=1)
+        scores = self._exclude(scores, excluded)
         diversity = inputs["diversity"]
-        best, found = tf.cond(
+        best, index = tf.cond(
             tf.reduce_any(diversity > 0),
-            lambda: diverse_top_k(scores, self.table, diversity, k, self.pool),
+            lambda: diverse_top_k(scores, self.item_embeddings, diversity, k, self.pool),
             lambda: top_k(scores, k),
         )
+        history = request.history
         return {
-            "ids": self._ids(found),
+            "ids": self._ids(index),
             "scores": best,
-            **self._labels(states, found),
-            "modality_weights": tf.gather(self.weights, self._or_none(found)),
-            "because_ids": self._ids(because(found, history.item_index, history.length, self.table)),
+            **self._labels(request.query_embeddings, index),
+            "modality_weights": tf.gather(self.modality_weights, self._or_none(index)),
+            "because_ids": self._ids(because(index, history.item_index, history.length, self.item_embeddings)),
         }
 
     def rank(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Scores and labels of given candidates, whatever else is asked for: none is filtered or left out."""
+        """Scores and labels of given candidates; filters, exclusions and diversity do not apply."""
         inputs = _checked(inputs, "candidate_ids")
-        inputs, _, states, history = self._query(inputs)
-        candidates = self.item_table.lookup(inputs["candidate_ids"])
-        scores = self._scores(states, history, inputs["query"])
-        picked = tf.gather(scores, tf.maximum(candidates, 0), batch_dims=1)
-        return {"scores": tf.where(candidates >= 0, picked, LOWEST), **self._labels(states, candidates)}
+        request = self._request(inputs)
+        candidates = self.item_lookup.lookup(inputs["candidate_ids"])
+        scores = tf.gather(self._scores(request), tf.maximum(candidates, 0), batch_dims=1)
+        return {
+            "scores": tf.where(candidates >= 0, scores, LOWEST),
+            **self._labels(request.query_embeddings, candidates),
+        }
 
     def search(self, query: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The items that a text asks for; an empty text finds nothing."""
-        scores = self.model.scores(self.model.search(query), self.table)
+        """The k items that match a text best; none for a blank text."""
+        scores = self.model.scores(self.model.text_embeddings(query), self.item_embeddings)
         if self.lexical is not None:
             scores = self.lexical.dense * scores + self.lexical.scores(query)
         scores = tf.where((tf.strings.strip(query) != "")[:, None], scores, LOWEST)
-        best, found = top_k(self._exclude(scores, None), self._valid_k(k))
-        return {"ids": self._ids(found), "scores": best}
+        best, index = top_k(self._exclude(scores, None), self._valid_k(k))
+        return {"ids": self._ids(index), "scores": best}
 
     def similar(self, item_ids: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The items nearest to an item, by the cosine of their embeddings; an unknown item has none."""
-        index = self.item_table.lookup(item_ids)
-        there = unit(tf.gather(self.table, tf.maximum(index, 0)))
-        scores = inner_products(there, tf.convert_to_tensor(self.table)) * self.scale
-        scores = tf.where((index >= 0)[:, None], scores, LOWEST)
-        best, found = top_k(self._exclude(scores, index[:, None]), self._valid_k(k))
-        return {"ids": self._ids(found), "scores": best}
+        """The k items with the largest cosine similarity to an item; none for an unknown item."""
+        items = self.item_lookup.lookup(item_ids)
+        embeddings = unit(tf.gather(self.item_embeddings, tf.maximum(items, 0)))
+        scores = inner_products(embeddings, tf.convert_to_tensor(self.item_embeddings)) * self.inverse_norms
+        scores = tf.where((items >= 0)[:, None], scores, LOWEST)
+        best, index = top_k(self._exclude(scores, items[:, None]), self._valid_k(k))
+        return {"ids": self._ids(index), "scores": best}
 
     def embed_items(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Embeddings of items by their raw content. Content that is of no use is refused, by input and row."""
+        """Embeddings of items by their raw content. Unusable content is refused, with its input and row."""
         first = next(iter(raw))
         for name in raw:
-            raw = {**raw, name: _same("number of items in", (name, raw[name]), (first, raw[first]), 1)}
-        embedding, weights, unusable = self.model.embed(raw)
-        usable = [_usable(name, unusable[:, column]) for column, name in enumerate(self.model.raw_specs())]
-        with tf.control_dependencies(usable):
+            raw = {**raw, name: _same_sizes("number of items in", (name, raw[name]), (first, raw[first]), 1)}
+        embedding, weights, unusable = self.model.embed_items(raw)
+        checks = [_assert_usable(name, unusable[:, column]) for column, name in enumerate(self.model.item_specs())]
+        with tf.control_dependencies(checks):
             return {"embedding": tf.identity(embedding), "modality_weights": tf.identity(weights)}
 
-    # --- parts -----------------------------------------------------------------------------------------------------
-
-    def _query(self, inputs: Mapping[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor, History]:
-        """-> the inputs, checked; all history items int32 [B, L'], states [B, D], the newest events."""
-        request = set(contract.request_specs()) - _EVENTS
-        inputs = _checked(inputs, *sorted(request), *self.model.extra_specs())
+    def _request(self, inputs: Mapping[str, tf.Tensor]) -> _Request:
+        """Check the inputs of `recommend` or `rank`, and embed the requests."""
+        per_request = set(contract.request_specs()) - _EVENTS
+        inputs = _checked(inputs, *sorted(per_request), *self.model.extra_specs())
         inputs["diversity"] = _in_unit_interval(inputs["diversity"])
         for name in sorted(_EVENTS - {"history_ids"}):
-            events = _same("shape of", (name, inputs[name]), ("history_ids", inputs["history_ids"]), 2)
+            events = _same_sizes("shape of", (name, inputs[name]), ("history_ids", inputs["history_ids"]), 2)
             inputs = {**inputs, name: events}
-        index = self.item_table.lookup(inputs["history_ids"])
-        history = newest_events(index, inputs["history_values"], inputs["history_times"], self.model.history)
+        item_index = self.item_lookup.lookup(inputs["history_ids"])
+        history = newest_events(item_index, inputs["history_values"], inputs["history_times"], self.model.max_history)
         extra = {name: inputs[name] for name in self.model.extra_specs()}
-        states = self.model.request(tf.convert_to_tensor(self.table), history, inputs["now"], inputs["query"], extra)
-        return inputs, index, states, history
+        query_embeddings = self.model.query_embeddings(
+            tf.convert_to_tensor(self.item_embeddings), history, inputs["now"], inputs["query"], extra
+        )
+        return _Request(inputs, item_index, history, query_embeddings)
 
-    def _scores(self, states: tf.Tensor, history: History, query: tf.Tensor) -> tf.Tensor:
-        """[B, N]. The logits of what the user takes and of what the words ask for add up, as those of independent
-        evidence do; without a query there is none of the latter."""
-        scores = self.model.blend(self.model.scores(states, self.table), history)
-        return scores if self.lexical is None else scores + self.lexical.scores(query)
+    def _scores(self, request: _Request) -> tf.Tensor:
+        """Scores float [B, N] of all items.
+
+        The logits of the user's taste and of the text query add up, as those of independent evidence do.
+        """
+        scores = self.model.scores(request.query_embeddings, self.item_embeddings)
+        scores = self.model.hybrid_scores(scores, request.history)
+        return scores if self.lexical is None else scores + self.lexical.scores(request.inputs["query"])
 
     def _filter(self, scores: tf.Tensor, categories: tf.Tensor) -> tf.Tensor:
-        wanted = tf.reduce_any(categories != "", axis=1)
+        """Scores with -inf at items outside the requested categories, string [B, C]; "" is none."""
+        has_filter = tf.reduce_any(categories != "", axis=1)
 
         def filtered() -> tf.Tensor:
             bits = tf.convert_to_tensor(self.category_bits)
-            # An unknown category is index -1, which nothing is in.
-            return allow(scores, wanted_bits(self.category_table.lookup(categories), bits.shape[0]), bits, wanted)
+            # An unknown category has index -1, which contains no item.
+            requested = requested_bits(self.category_lookup.lookup(categories), bits.shape[0])
+            return keep_categories(scores, requested, bits, has_filter)
 
-        return tf.cond(tf.reduce_any(wanted), filtered, lambda: scores)
+        return tf.cond(tf.reduce_any(has_filter), filtered, lambda: scores)
 
     def _exclude(self, scores: tf.Tensor, index: tf.Tensor | None) -> tf.Tensor:
-        """Without the items of `index` int32 [B, E], and without what only fills the table up."""
+        """Scores with -inf at the items of `index` int32 [B, E] and at the padding."""
         if len(self.padding):
             rows = tf.tile(self.padding[None, :], [tf.shape(scores)[0], 1])
             index = rows if index is None else tf.concat([index, rows], axis=1)
         return scores if index is None else exclude(scores, index)
 
-    def _labels(self, states: tf.Tensor, index: tf.Tensor) -> dict[str, tf.Tensor]:
-        items = tf.gather(self.table, tf.maximum(index, 0))
-        states = tf.tile(states[:, None], [1, tf.shape(index)[1], 1])
-        labels = self.model.labels(states, items)
+    def _labels(self, query_embeddings: tf.Tensor, index: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Label -> prediction float [B, C'] for the items of `index` int32 [B, C'], NaN where it is -1."""
+        embeddings = tf.gather(self.item_embeddings, tf.maximum(index, 0))
+        queries = tf.tile(query_embeddings[:, None], [1, tf.shape(index)[1], 1])
+        labels = self.model.labels(queries, embeddings)
         return {name: tf.where(index >= 0, value, float("nan")) for name, value in labels.items()}
 
     def _valid_k(self, k: tf.Tensor) -> tf.Tensor:
@@ -206,15 +229,16 @@ class ServingModule(tf.Module):
             return tf.identity(k)
 
     def _or_none(self, index: tf.Tensor) -> tf.Tensor:
+        """Replace -1 by the row for "none"."""
         return tf.where(index >= 0, index, self.num_items)
 
     def _ids(self, index: tf.Tensor) -> tf.Tensor:
-        return tf.gather(self.ids, self._or_none(index))
+        return tf.gather(self.item_ids, self._or_none(index))
 
 
 def _lookup(values: Sequence[str]) -> Any:
-    """Value -> its position, -1 for any other."""
-    # A table cannot be empty: where there are no categories, the padding stands in it, as unknown as anywhere else.
+    """A look-up table: value -> its position, -1 for any other string."""
+    # A table cannot be empty; "" is the padding and stays unknown.
     keys, positions = (values, range(len(values))) if values else ([""], [-1])
     return tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(tf.constant(keys, tf.string), tf.constant(positions, tf.int32)),
@@ -223,24 +247,24 @@ def _lookup(values: Sequence[str]) -> Any:
 
 
 def _checked(inputs: Mapping[str, tf.Tensor], *names: str) -> dict[str, tf.Tensor]:
-    """The inputs, of which those named have as many rows as `history_ids`: one of them would else be broadcast."""
+    """Check that the named inputs have as many rows as `history_ids`: one row would else be broadcast silently."""
     history = ("history_ids", inputs["history_ids"])
-    return {**inputs, **{name: _same("number of rows of", (name, inputs[name]), history, 1) for name in names}}
+    return {**inputs, **{name: _same_sizes("number of rows of", (name, inputs[name]), history, 1) for name in names}}
 
 
-def _same(what: str, one: tuple[str, tf.Tensor], other: tuple[str, tf.Tensor], axes: int) -> tf.Tensor:
-    """The tensor `one`, whose first `axes` sizes must be those of `other`; InvalidArgumentError names both."""
-    (name, tensor), (other_name, expected) = one, other
+def _same_sizes(what: str, checked: tuple[str, tf.Tensor], other: tuple[str, tf.Tensor], axes: int) -> tf.Tensor:
+    """The checked tensor, if its first `axes` sizes are those of the other; InvalidArgumentError names both."""
+    (name, tensor), (other_name, expected) = checked, other
     sizes = tf.shape(tensor)[:axes], tf.shape(expected)[:axes]
     message = f"{name} must have the {what} {other_name}"
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(sizes[0] == sizes[1]), [message, *sizes])]):
         return tf.identity(tensor)
 
 
-def _usable(name: str, unusable: tf.Tensor) -> tf.Operation:
-    """Nothing in that input, bool [B], is of no use; InvalidArgumentError names it and the first such row."""
+def _assert_usable(name: str, unusable: tf.Tensor) -> tf.Operation:
+    """Fail with InvalidArgumentError if any row of `unusable` bool [B] is set; it names the input and the first row."""
     message = f"{name} cannot be used: broken, too short, or of a kind that this model does not read, in row"
-    first = tf.argmax(tf.pad(tf.cast(unusable, tf.int32), [[0, 1]]))  # of no rows, there is no largest
+    first = tf.argmax(tf.pad(tf.cast(unusable, tf.int32), [[0, 1]]))  # padded, because argmax of no rows fails
     return tf.debugging.Assert(~tf.reduce_any(unusable), [message, first])
 
 

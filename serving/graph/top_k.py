@@ -1,7 +1,7 @@
-"""Scores of a whole catalogue and the k best of them in the graph: exact, and without a copy of the table.
+"""Exact top-k retrieval in the graph: scores of the whole catalogue and the k best of them.
 
-For one request, reading the table of a million items once is what exact retrieval costs. Choosing among the scores is
-cheap beside it where it is done in two steps. Plain TensorFlow ops only.
+Exact retrieval for one request costs one pass over the embeddings of all items. Selecting the best scores in two steps
+is cheap beside that. Plain TensorFlow ops only.
 """
 
 from __future__ import annotations
@@ -10,77 +10,76 @@ import numpy as np
 import tensorflow as tf
 
 LOWEST = -float("inf")
-# Scores a block. Larger: fewer maxima to choose from, but more scores in the blocks that are chosen.
+# Scores per block. Larger blocks mean fewer maxima to compare, but more scores in the selected blocks.
 BLOCK = 128
-# Items from which on the two steps are worth their ops.
+# Number of items from which the two steps are faster than one.
 LARGE = 1 << 14
-# Rows between which the product is faster with the table as its left side.
-# One row or two read the table as fast as memory gives it, and need not be transposed.
-_FEW = (3, 16)
+# Batch sizes for which the product is faster with the item embeddings as its left side. One row or two read the
+# embeddings at memory speed already, without a transposition.
+_SMALL_BATCH = (3, 16)
 
 
-def padded_table(table: np.ndarray) -> np.ndarray:
-    """float [N, D] with rows of zeros behind, so that a large catalogue is a whole number of blocks.
+def padded_embeddings(item_embeddings: np.ndarray) -> np.ndarray:
+    """Append rows of zeros to float [N, D], so that a large catalogue is a whole number of blocks.
 
-    Otherwise the scores of every request would be copied to make them so. The scores of the padding must be taken out
-    (`serving.graph.selection.exclude`).
+    Without them the scores of every request would have to be copied to pad them. The scores of the padding must be
+    excluded (`serving.graph.selection.exclude`).
     """
-    missing = -len(table) % BLOCK if len(table) >= LARGE else 0
-    return np.pad(table, [[0, missing], [0, 0]]) if missing else table
+    missing = -len(item_embeddings) % BLOCK if len(item_embeddings) >= LARGE else 0
+    return np.pad(item_embeddings, [[0, missing], [0, 0]]) if missing else item_embeddings
 
 
-def inner_products(states: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-    """float [B, D] and [N, D] -> [B, N]."""
+def inner_products(query_embeddings: tf.Tensor, item_embeddings: tf.Tensor) -> tf.Tensor:
+    """Inner products of all pairs: float [B, D] and [N, D] -> [B, N]."""
 
-    def few() -> tf.Tensor:
-        return tf.transpose(tf.matmul(items, states, transpose_b=True))
+    def transposed() -> tf.Tensor:
+        return tf.transpose(tf.matmul(item_embeddings, query_embeddings, transpose_b=True))
 
-    def many() -> tf.Tensor:
-        return tf.matmul(states, items, transpose_b=True)
+    def direct() -> tf.Tensor:
+        return tf.matmul(query_embeddings, item_embeddings, transpose_b=True)
 
-    if items.shape[0] is None or items.shape[0] < LARGE:
-        return many()
-    rows = tf.shape(states)[0]
-    return tf.cond((rows >= _FEW[0]) & (rows <= _FEW[1]), few, many)
+    if item_embeddings.shape[0] is None or item_embeddings.shape[0] < LARGE:
+        return direct()
+    rows = tf.shape(query_embeddings)[0]
+    return tf.cond((rows >= _SMALL_BATCH[0]) & (rows <= _SMALL_BATCH[1]), transposed, direct)
 
 
 def top_k(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The k best, [B, k] scores and indices; of equal scores the one with the smaller index comes first.
+    """The k best scores float [B, k] and their indices int32 [B, k]; equal scores are ordered by index.
 
-    Fewer candidates than k: index -1 with score -inf behind them.
+    With fewer than k candidates, score -inf and index -1 follow.
     """
-    size = tf.shape(scores)[1]
-    found = tf.minimum(k, size)
-    best, index = _top_k(scores, found)
+    count = tf.minimum(k, tf.shape(scores)[1])
+    best, index = _top_k(scores, count)
     index = tf.where(best > LOWEST, index, -1)
-    missing = [[0, 0], [0, k - found]]
+    missing = [[0, 0], [0, k - count]]
     return tf.pad(best, missing, constant_values=LOWEST), tf.pad(index, missing, constant_values=-1)
 
 
 def _top_k(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     items = scores.shape[1]
     if items is None or items < LARGE or items % BLOCK:
-        return _directly(scores, k)
-    # Beyond that, the blocks chosen would be half of all.
-    return tf.cond(k <= items // BLOCK // 2, lambda: _by_blocks(scores, k), lambda: _directly(scores, k))
+        return _in_one_step(scores, k)
+    # For a larger k, the selected blocks would be more than half of all.
+    return tf.cond(k <= items // BLOCK // 2, lambda: _by_blocks(scores, k), lambda: _in_one_step(scores, k))
 
 
-def _directly(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _in_one_step(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     best, index = tf.math.top_k(scores, k)
     return best, index
 
 
 def _by_blocks(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The k best are in the k blocks with the highest maxima, so only these are looked into.
+    """Top-k within the k blocks that have the highest maxima.
 
-    An item in any other block is beaten by the maxima of all k of them: each is higher, or as high and further to the
-    front. One pass over the scores by all cores, where the op for top-k takes one core a row and compares item by item.
+    An item in any other block is beaten by the maxima of all k blocks: each is higher, or equal with a smaller index.
+    The maxima take one pass over the scores on all cores, whereas the top-k op uses one core per row.
     """
     batch = tf.shape(scores)[0]
     blocks = tf.reshape(scores, [batch, scores.shape[1] // BLOCK, BLOCK])
-    _, chosen = tf.math.top_k(tf.reduce_max(blocks, axis=2), k, sorted=False)
-    # In the order of the items again, in which equal scores are told apart.
-    chosen = tf.sort(chosen, axis=1)
-    inside = tf.reshape(tf.gather(blocks, chosen, batch_dims=1), [batch, k * BLOCK])
-    best, place = tf.math.top_k(inside, k)
-    return best, tf.gather(chosen, place // BLOCK, batch_dims=1) * BLOCK + place % BLOCK
+    _, selected = tf.math.top_k(tf.reduce_max(blocks, axis=2), k, sorted=False)
+    # Back into the order of the items, which decides between equal scores.
+    selected = tf.sort(selected, axis=1)
+    candidates = tf.reshape(tf.gather(blocks, selected, batch_dims=1), [batch, k * BLOCK])
+    best, position = tf.math.top_k(candidates, k)
+    return best, tf.gather(selected, position // BLOCK, batch_dims=1) * BLOCK + position % BLOCK

@@ -183,9 +183,12 @@ def test_new_items_are_found_by_words_that_no_text_had(lexicon: Lexicon) -> None
 def modules(lexical: LexicalSearch) -> tuple[ServingModule, ServingModule]:
     """A model without and with the index."""
     trained = model(config())
-    table, weights = trained.item_embeddings()
-    arguments = (TowerRecommender(trained, None), IDS, table.numpy(), weights.numpy(), CATEGORIES, 5, 50)
-    return ServingModule(*arguments), ServingModule(*arguments, lexical)
+    item_embeddings, weights = trained.item_embeddings()
+    arguments = (TowerRecommender(trained, None), IDS, item_embeddings.numpy(), weights.numpy(), CATEGORIES)
+    return (
+        ServingModule(*arguments, pool=5, max_k=50),
+        ServingModule(*arguments, pool=5, max_k=50, lexical=lexical),
+    )
 
 
 def test_search_finds_by_a_word(modules: tuple[ServingModule, ServingModule]) -> None:

@@ -1,4 +1,4 @@
-"""The signatures of section 8 of the design, on a small model: what goes in, what comes out, at every size."""
+"""The signatures of the SavedModel contract on a small model: inputs and outputs at every size."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ MAX_K = 50
 @pytest.fixture(scope="module")
 def module() -> ServingModule:
     trained = model(config())
-    table, weights = trained.item_embeddings()
-    return ServingModule(TowerRecommender(trained, None), IDS, table.numpy(), weights.numpy(), CATEGORIES, 5, MAX_K)
+    item_embeddings, weights = trained.item_embeddings()
+    return ServingModule(
+        TowerRecommender(trained, None), IDS, item_embeddings.numpy(), weights.numpy(), CATEGORIES, pool=5, max_k=MAX_K
+    )
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +136,7 @@ def test_exclusions_filters_and_history_leave_out_what_they_say(signatures: dict
 def test_more_diversity_gives_lists_whose_items_are_less_alike(
     module: ServingModule, signatures: dict[str, Any]
 ) -> None:
-    vectors = unit(module.table)[:ITEMS].numpy()
+    vectors = unit(module.item_embeddings)[:ITEMS].numpy()
 
     def alike(outputs: dict[str, np.ndarray]) -> float:
         rows = vectors[[IDS.index(item) for item in returned_ids(outputs)]]
@@ -158,7 +160,7 @@ def test_the_reason_is_the_item_of_the_history_with_the_largest_cosine(
 ) -> None:
     history = ["i2", "i8", "i5"]
     outputs = ask(signatures, [history, []])
-    vectors = unit(module.table)[:ITEMS].numpy()
+    vectors = unit(module.item_embeddings)[:ITEMS].numpy()
     events = vectors[[IDS.index(item) for item in history]]
     for item, because in zip(returned_ids(outputs), outputs["because_ids"][0], strict=True):
         assert because.decode() == history[int(np.argmax(events @ vectors[IDS.index(item)]))]

@@ -33,11 +33,11 @@ def test_ops_newer_than_the_oldest_server_and_ops_of_other_libraries_are_refused
 
 
 def off_by_little(module: ServingModule) -> None:
-    module.table.assign(module.table + 0.01)
+    module.item_embeddings.assign(module.item_embeddings + 0.01)
 
 
 def two_items_swapped(module: ServingModule) -> None:
-    module.ids = tf.gather(module.ids, [1, 0, *range(2, module.num_items + 1)])
+    module.item_ids = tf.gather(module.item_ids, [1, 0, *range(2, module.num_items + 1)])
 
 
 def a_newer_op(module: ServingModule) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from serving.graph.categories import allow, category_bits, wanted_bits
+from serving.graph.categories import category_bits, keep_categories, requested_bits
 from serving.graph.selection import exclude
-from serving.graph.top_k import BLOCK, LARGE, inner_products, padded_table, top_k
+from serving.graph.top_k import BLOCK, LARGE, inner_products, padded_embeddings, top_k
 
 INF = float("inf")
 SIZE = LARGE + 4 * BLOCK
@@ -82,8 +82,8 @@ def test_products_are_those_of_numpy_whichever_side_the_table_is_on(rows: int) -
 
 
 def test_a_large_table_is_filled_up_to_whole_blocks_and_a_small_one_is_left() -> None:
-    assert padded_table(np.ones([LARGE - 1, 2], np.float32)).shape == (LARGE - 1, 2)
-    padded = padded_table(np.ones([LARGE + 1, 2], np.float32))
+    assert padded_embeddings(np.ones([LARGE - 1, 2], np.float32)).shape == (LARGE - 1, 2)
+    padded = padded_embeddings(np.ones([LARGE + 1, 2], np.float32))
     assert padded.shape == (LARGE + BLOCK, 2)
     assert padded.sum() == 2 * (LARGE + 1)
 
@@ -94,7 +94,7 @@ def test_a_filter_keeps_items_in_any_wanted_category(count: int) -> None:
     bits = tf.constant(category_bits([[0], [last], [], sorted({0, last})], count))
     columns = tf.constant([[0, -1, 0], [last, -1, -1], [0, last, 0], [-1, -1, -1], [-1, -1, -1]])
     wanted = tf.constant([True, True, True, True, False])
-    kept = allow(tf.ones([5, 4]), wanted_bits(columns, bits.shape[0]), bits, wanted).numpy() > -INF
+    kept = keep_categories(tf.ones([5, 4]), requested_bits(columns, bits.shape[0]), bits, wanted).numpy() > -INF
     first = [True, count == 1, False, True]
     other = [count == 1, True, False, True]
     # The fourth row wants only what there is not, which is not the same as wanting nothing.
