@@ -1,1 +1,1 @@
-"""exporting: from a run to a SavedModel version that has passed its gate."""
+"""Export of a run as a SavedModel version that has passed its gate."""

@@ -1,1 +1,1 @@
-"""scoring: held-out requests, a model as a scorer of them, full ranking and its metrics."""
+"""Held-out requests, a model as their scorer, full ranking and its metrics."""

@@ -1,1 +1,1 @@
-"""serving: starting the embedded server, and asking a served model."""
+"""Starting the embedded server, and querying a served model."""

@@ -1,4 +1,4 @@
-"""Serving exported models: `triptych serve`, `python -m pipelines.serve`."""
+"""`triptych serve`: serve exported models."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from serving.wire.errors import StartError
 
 @dataclass(frozen=True)
 class ServeJob:
-    """What to serve and where. None: as the configuration says.
+    """What to serve, and where. None means the value of the configuration.
 
     Attributes:
-      config: its section `serve` is read.
-      models: the folder with models, where there is no `model_config_file`.
+      config: the configuration, of which the section `serve` is used.
+      models: the folder with models, unless there is a `model_config_file`.
       host: the address to listen at; None is the loopback.
-      port, rest_port: 0 for any free one.
+      port: gRPC port; 0 for any free one.
+      rest_port: REST port; 0 for any free one.
       no_rest: gRPC only.
-      model_config_file: a ModelServerConfig as text.
-      config_poll: seconds between two readings of that file; 0 for one.
-      enable_batching: requests are batched across clients.
-      batching_parameters_file: a BatchingParameters as text; needs `enable_batching`.
-      monitoring_config_file: a MonitoringConfig as text; without it there are no metrics.
-      ssl_config_file: an SSLConfig as text; without it connections are plain.
-      token_file: tokens, one a line, of which requests must have one.
+      model_config_file: a ModelServerConfig in text form.
+      config_poll: seconds between two reads of that file; 0 to read it once.
+      enable_batching: batch requests across clients.
+      batching_parameters_file: a BatchingParameters in text form; needs `enable_batching`.
+      monitoring_config_file: a MonitoringConfig in text form; without it there are no metrics.
+      ssl_config_file: an SSLConfig in text form; without it connections are not encrypted.
+      token_file: accepted bearer tokens, one per line; without it there is no authentication.
     """
 
     config: Config
@@ -52,7 +53,7 @@ class ServeJob:
 
 
 def run(job: ServeJob) -> None:
-    """Serves until SIGTERM or SIGINT. Raises StartError."""
+    """Serve until SIGTERM or SIGINT. Raises StartError."""
     settings = job.config.serve
     config_poll = settings.config_poll if job.config_poll is None else job.config_poll
     serve(
@@ -79,7 +80,7 @@ def run(job: ServeJob) -> None:
 
 
 def rest_options(job: ServeJob) -> RestOptions | None:
-    """The REST options of a job; None where it has no REST. Raises StartError."""
+    """The REST options of a job; None for gRPC only. Raises StartError."""
     settings = job.config.serve
     port = settings.rest_port if job.rest_port is None else job.rest_port
     if job.no_rest or port is None:
@@ -91,7 +92,7 @@ def rest_options(job: ServeJob) -> RestOptions | None:
 
 
 def batching_options(job: ServeJob) -> BatchingOptions | None:
-    """How requests are batched; None where they are not. Raises StartError."""
+    """The batching options of a job; None without batching. Raises StartError."""
     settings: BatchingConfig = job.config.serve.batching
     if not (job.enable_batching or settings.enabled):
         if job.batching_parameters_file is not None:

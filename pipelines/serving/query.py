@@ -1,4 +1,4 @@
-"""`triptych query`: ask a served model, print what it answers with titles and reasons."""
+"""`triptych query`: query a served model and print its recommendations with titles and explanations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,20 @@ from serving.wire import layout
 
 @dataclass(frozen=True)
 class QueryJob:
-    """`models`: a folder with the served models, for titles; without it ids are printed."""
+    """A query of a served model.
+
+    Attributes:
+      target: host:port of the server.
+      model: name of the model.
+      history: item ids, oldest first.
+      text: text query; "" for none.
+      k: number of items.
+      diversity: 0 (relevance alone) to 1.
+      categories: only items in one of these; empty for all items.
+      timeout: seconds to wait for the answer.
+      models: folder with the served models, for titles; None prints ids.
+      as_json: print JSON and not a table.
+    """
 
     target: str
     model: str
@@ -31,13 +44,13 @@ class QueryJob:
 
 
 def run(job: QueryJob) -> list[Recommendation]:
-    """Recommendations from a served model.
+    """Query a served model and print the result.
 
     Raises:
-      ServingError: the server does not answer, or refuses.
+      ServingError: the server does not answer, or refuses the request.
     """
     with Client(job.target, job.model, timeout=job.timeout) as client:
-        found = client.recommend(
+        recommendations = client.recommend(
             history_ids=job.history,
             query=job.text,
             k=job.k,
@@ -46,14 +59,14 @@ def run(job: QueryJob) -> list[Recommendation]:
         )
     titles = read_titles(job.models, job.model)
     if job.as_json:
-        say(json.dumps([to_json(item, titles) for item in found], ensure_ascii=False))
+        say(json.dumps([to_json(item, titles) for item in recommendations], ensure_ascii=False))
     else:
-        console.print(table(found, titles))
-    return found
+        console.print(table(recommendations, titles))
+    return recommendations
 
 
 def read_titles(models: Path | None, name: str) -> dict[str, str]:
-    """Item id -> title of the newest version in a models folder; {} where that is not known."""
+    """Read the titles of the newest version in a models folder, item id -> title; {} if there are none."""
     if models is None:
         return {}
     version = layout.latest_version(models / name)
@@ -61,28 +74,34 @@ def read_titles(models: Path | None, name: str) -> dict[str, str]:
 
 
 def to_json(item: Recommendation, titles: dict[str, str]) -> dict[str, Any]:
-    """A recommendation as plain JSON values."""
+    """Convert a recommendation to plain JSON values."""
     weights = item.modality_weights
     row = asdict(item) | {"modality_weights": None if weights is None else [round(float(w), 4) for w in weights]}
     return row | ({"title": titles[item.id]} if item.id in titles else {})
 
 
-def table(found: list[Recommendation], titles: dict[str, str], modalities: tuple[str, ...] = ()) -> Table:
-    """Recommendations for people: rank, title, labels, what spoke for each."""
-    labels = sorted({name for item in found for name in item.labels})
+def table(recommendations: list[Recommendation], titles: dict[str, str], modalities: tuple[str, ...] = ()) -> Table:
+    """Render recommendations as a table of rank, title, labels and explanation.
+
+    Args:
+      recommendations: the rows.
+      titles: item id -> title; items without one are shown by id.
+      modalities: names of the modality weights, shown in another column; () for none.
+    """
+    labels = sorted({name for item in recommendations for name in item.labels})
     result = Table(box=None, pad_edge=False, header_style="dim")
     for header in ("", "item", *labels, "because of", *(["carried by"] if modalities else [])):
         result.add_column(header, justify="right" if header in ("", *labels) else "left", overflow="fold")
-    for rank, item in enumerate(found, start=1):
-        carried = []
+    for rank, item in enumerate(recommendations, start=1):
+        weights = []
         if modalities and item.modality_weights is not None:
-            shares = sorted(zip(item.modality_weights, modalities, strict=True), reverse=True)
-            carried = [", ".join(f"{name} {share:.0%}" for share, name in shares if share >= 0.005)]
+            pairs = sorted(zip(item.modality_weights, modalities, strict=True), reverse=True)
+            weights = [", ".join(f"{name} {weight:.0%}" for weight, name in pairs if weight >= 0.005)]
         result.add_row(
             str(rank),
             titles.get(item.id, item.id),
             *(f"{item.labels[name]:.2f}" for name in labels),
             titles.get(item.because_id, item.because_id) or "-",
-            *(carried or ([""] if modalities else [])),
+            *(weights or ([""] if modalities else [])),
         )
     return result

@@ -1,4 +1,4 @@
-"""client: typed clients for threads (`Client`) and for asyncio (`AsyncClient`); no TensorFlow."""
+"""Typed clients without TensorFlow: `Client` for threads, `AsyncClient` for asyncio."""
 
 from serving.client.aio import AsyncClient
 from serving.client.client import Client

@@ -1,9 +1,9 @@
-"""The client for asyncio: the calls of `serving.client.client.Client`, awaited.
+"""The client for asyncio, with the methods of `serving.client.client.Client` as coroutines.
 
     async with AsyncClient("localhost:8500", "demo", timeout=5.0) as client:
-        found = await client.recommend(history_ids=["1", "50"], k=10)
+        recommendations = await client.recommend(history_ids=["1", "50"], k=10)
 
-One client per event loop; any number of calls may be under way at the same time, over one connection.
+One client per event loop; any number of calls may run at the same time over its one connection.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """Calls one model on one server. Arguments, results and errors: see `serving.client.client.Client`; `channel` is one of
-    `grpc.aio`. Make it where the event loop runs."""
+    """Calls one model on one server; must be made inside the event loop.
+
+    Arguments, results and errors are those of `serving.client.client.Client`; `channel` is a `grpc.aio` channel.
+    """
 
     def __init__(
         self,
@@ -134,7 +136,7 @@ class AsyncClient:
         return await self._drive(self._calls.embed_items(raw))
 
     async def close(self) -> None:
-        """Closes the connection, if the client made it."""
+        """Close the connection if the client made it."""
         await self._connection.close()
 
     async def __aenter__(self) -> AsyncClient:
@@ -146,12 +148,12 @@ class AsyncClient:
         await self.close()
 
     async def _drive(self, call: Call[T]) -> T:
-        ends = time.monotonic() + self._connection.timeout
+        deadline = time.monotonic() + self._connection.timeout
         try:
             method, request = next(call)
             while True:
                 try:
-                    response = await self._connection.call(method, request, ends - time.monotonic())
+                    response = await self._connection.call(method, request, deadline - time.monotonic())
                 except ServingError as error:
                     method, request = call.throw(error)
                 else:

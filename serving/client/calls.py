@@ -1,9 +1,8 @@
-"""What the calls of the client are, whoever sends them: generators that yield requests and are sent the responses.
+"""The calls of both clients as generators, which yield requests and receive the responses.
 
     calls.recommend(...)  yields ("Predict", request)  <- response  ...  returns the result
 
-The client in `serving.client` and the one for asyncio in `serving.client.aio` drive the same generators, each with a channel
-of its kind, so that neither knows more than how to wait.
+`serving.client.client` and `serving.client.aio` drive the same generators, so that they differ only in how they wait.
 """
 
 from __future__ import annotations
@@ -24,13 +23,12 @@ from serving.wire.metadata import Metadata, Signature, parse
 T = TypeVar("T")
 Call = Generator[tuple[str, Any], Any, T]
 
-# The largest message that protobuf has; no answer needs to unfold to more.
-_LARGEST = 2**31
+_LARGEST = 2**31  # the size limit of a protobuf message
 
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """Where a version of the model stands: "AVAILABLE", "LOADING", ...; `error` is "" where nothing went wrong."""
+    """The state of a version ("AVAILABLE", "LOADING", ...); `error` is "" if nothing went wrong."""
 
     version: int
     state: str
@@ -38,7 +36,10 @@ class VersionStatus:
 
 
 class Calls:
-    """The calls of one model on one server, and what is known of it. Arguments and results: `serving.client.client.Client`."""
+    """The calls of one model on one server, with its cached metadata.
+
+    Arguments and results of the methods are those of `serving.client.client.Client`.
+    """
 
     def __init__(self, target: str, model: str) -> None:
         self.target = target
@@ -48,13 +49,13 @@ class Calls:
     def predict(
         self, signature: str, inputs: Mapping[str, Any], output_filter: Sequence[str], version: int | None
     ) -> Call[dict[str, np.ndarray]]:
-        known = (yield from self.metadata(version)).signatures.get(signature)
-        specs = known.inputs if known else {}
+        definition = (yield from self.metadata(version)).signatures.get(signature)
+        specs = definition.inputs if definition else {}
         arrays = {name: queries.convert(name, values, specs.get(name)) for name, values in inputs.items()}
         return (yield from self._predict(signature, arrays, output_filter, version))
 
     def metadata(self, version: int | None) -> Call[Metadata]:
-        # A plain dict does for threads: at worst two of them ask at the same time.
+        # No lock: at worst two threads fetch the metadata at the same time.
         if version not in self._metadata:
             request = self._request("GetModelMetadata", version)
             request.metadata_field.append("signature_def")
@@ -97,8 +98,8 @@ class Calls:
     def _signature(self, name: str) -> Call[Signature]:
         signatures = (yield from self.metadata(None)).signatures
         if name not in signatures:
-            known = ", ".join(signatures) or "none"
-            raise FailedPreconditionError(f"{self.target}: model {self.model} has no signature {name}; it has {known}")
+            names = ", ".join(signatures) or "none"
+            raise FailedPreconditionError(f"{self.target}: model {self.model} has no signature {name}; it has {names}")
         return signatures[name]
 
     def _run(self, signature: str, inputs: queries.Inputs, *, batch: int) -> Call[dict[str, np.ndarray]]:
@@ -114,8 +115,8 @@ class Calls:
         for name, array in inputs.items():
             tensors.encode(array, request.inputs[name], content=True)
         response = yield from self._call("Predict", request)
-        known = self._metadata.get(version)
-        if known is not None and known.version != response.model_spec.version.value:
+        cached = self._metadata.get(version)
+        if cached is not None and cached.version != response.model_spec.version.value:
             self._metadata.pop(version, None)
         try:
             return {name: tensors.decode(proto, limit_bytes=_LARGEST) for name, proto in response.outputs.items()}
@@ -133,5 +134,5 @@ class Calls:
         try:
             return (yield method, request)
         except (InvalidRequestError, NotFoundError, FailedPreconditionError):
-            self._metadata.clear()  # perhaps another version answers now, with other inputs
+            self._metadata.clear()  # another version with other inputs may answer now
             raise

@@ -1,10 +1,11 @@
-"""The client: typed, small, without TensorFlow. Drives the embedded server and a real TensorFlow Serving alike.
+"""A typed client without TensorFlow, for the embedded server and for TensorFlow Serving.
 
     with Client("localhost:8500", "demo", timeout=5.0) as client:
         for item in client.recommend(history_ids=["1", "50"], k=10):
             print(item.id, item.score, item.because_id)
 
-A client may be shared between threads; it keeps one connection. Errors: `serving.wire.errors`. For asyncio: `serving.client.aio`.
+A client keeps one connection and may be shared between threads. Errors are those of `serving.wire.errors`. The client
+for asyncio is in `serving.client.aio`.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ class Client:
 
     Args:
       target: host:port of the server.
-      model: its name there.
-      timeout: seconds within which every call ends, its retries included. Where no server answers (UNAVAILABLE) a
-        call is tried up to five times, with pauses that double and together take about half of the timeout.
-      max_message_bytes: the largest request and response; None leaves gRPC's own limit (4 MiB for a response).
+      model: name of the model.
+      timeout: seconds that a call may take, including retries. If no server answers (UNAVAILABLE), a call is tried up
+        to five times, with pauses that double and together take about half of the timeout.
+      max_message_bytes: the largest request and response; None for gRPC's own limit (4 MiB for a response).
       tls: encrypts the connection; None: plain text.
-      token: sent with every call as `authorization: Bearer <token>`. Without TLS whoever is on the way can read it.
-      channel: a connection to use instead of making one (interceptors, tests); it stays the caller's to close, and
-        its options are its own: `tls` is not for it, retries and message sizes neither.
+      token: sent with every call as `authorization: Bearer <token>`. Without TLS it can be read on the way.
+      channel: a connection to use instead of making one (for interceptors and tests). The caller closes it; `tls`,
+        retries and `max_message_bytes` do not apply to it.
 
     Raises:
-      InvalidRequestError: a file of `tls` cannot be read, or `tls` goes with a `channel`.
+      InvalidRequestError: a file of `tls` cannot be read, or `tls` is given with a `channel`.
     """
 
     def __init__(
@@ -71,13 +72,13 @@ class Client:
         output_filter: Sequence[str] = (),
         version: int | None = None,
     ) -> dict[str, np.ndarray]:
-        """Runs any signature.
+        """Run any signature.
 
         Args:
-          signature: its name.
-          inputs: input name -> array or nested lists; brought to the type that the model's metadata says.
-          output_filter: the outputs to compute; none: all.
-          version: of the model; None: the newest.
+          signature: name of the signature.
+          inputs: input name -> array or nested lists, converted to the type in the model's metadata.
+          output_filter: the outputs to compute; empty for all.
+          version: version of the model; None for the newest.
 
         Returns:
           Output name -> array; strings as object arrays of bytes.
@@ -88,11 +89,11 @@ class Client:
         return self._drive(self._calls.predict(signature, inputs, output_filter, version))
 
     def metadata(self, version: int | None = None) -> Metadata:
-        """The model's signatures. Asked for once, and again when another version has begun to answer."""
+        """Fetch the model's signatures; cached until another version answers."""
         return self._drive(self._calls.metadata(version))
 
     def status(self) -> list[VersionStatus]:
-        """Every version of the model that the server has seen, newest first."""
+        """Fetch the states of all versions of the model, newest first."""
         return self._drive(self._calls.status())
 
     def recommend(
@@ -109,19 +110,22 @@ class Client:
         diversity: float = 0.0,
         **context: str | float,
     ) -> list[Recommendation]:
-        """The k best items for one user, best first; fewer where no more are left.
+        """Recommend items to one user.
 
         Args:
-          k: how many.
-          history_ids: what the user did, oldest first; unknown ids count as nothing.
-          history_values: the value of each event (a rating, a play count); None, or NaN for one: unknown.
-          history_times: unix seconds of each event; None: unknown.
-          now: unix seconds of the request; None: the clock's.
-          query: free text to steer by; "": none.
+          k: number of items.
+          history_ids: items of the user's events, oldest first; unknown ids are ignored.
+          history_values: value of each event (a rating, a play count); None, or NaN for one event, if unknown.
+          history_times: unix seconds of each event; None if unknown.
+          now: unix seconds of the request; None for the current time.
+          query: free text that the items should match; "" for none.
           exclude_ids: items not to return.
-          categories: only items in one of these; none: all items.
+          categories: only items in one of these; empty for all items.
           diversity: 0 (relevance alone) to 1.
-          context: the model's own inputs, such as device="phone"; what is left out is sent as unknown.
+          context: further inputs of the model, such as device="phone"; those left out are sent as unknown.
+
+        Returns:
+          At most k items, best first.
 
         Raises:
           ServingError: see `serving.wire.errors`.
@@ -152,7 +156,7 @@ class Client:
         query: str = "",
         **context: str | float,
     ) -> list[Scored]:
-        """Scores and labels of given items for one user, in the order of `candidate_ids`; see `recommend`."""
+        """Score given items for one user, in the order of `candidate_ids`; the arguments are those of `recommend`."""
         return self._drive(
             self._calls.rank(
                 candidate_ids,
@@ -166,20 +170,20 @@ class Client:
         )
 
     def search(self, query: str, *, k: int) -> list[Scored]:
-        """The k items nearest to a text, best first. Raises ServingError."""
+        """Find the k items that match a text best, best first. Raises ServingError."""
         return self._drive(self._calls.search(query, k))
 
     def similar(self, item_id: str, *, k: int) -> list[Scored]:
-        """The k items most like an item, best first. Raises ServingError."""
+        """Find the k items most similar to an item, best first. Raises ServingError."""
         return self._drive(self._calls.similar(item_id, k))
 
     def embed_items(self, **raw: Sequence[Any]) -> Embeddings:
-        """Embeds items, also ones that the model has never seen.
+        """Embed items by their content, including items that the model has never seen.
 
         Args:
-          raw: modality name -> one entry per item, None where the item lacks it: text (str), the bytes of an image
-            file or of a WAV file, numbers for a vector, strings for categories. Modalities left out are missing;
-            what the model cannot use (a broken file) is refused, with its name and row.
+          raw: modality name -> one entry per item, None if the item lacks it: text (str), the bytes of an image file
+            or of a WAV file, numbers for a vector, strings for categories. Modalities left out count as missing.
+            Unusable content, such as a broken file, is refused with its name and row.
 
         Raises:
           ServingError: see `serving.wire.errors`.
@@ -187,7 +191,7 @@ class Client:
         return self._drive(self._calls.embed_items(raw))
 
     def close(self) -> None:
-        """Closes the connection, if the client made it."""
+        """Close the connection if the client made it."""
         self._connection.close()
 
     def __enter__(self) -> Client:
@@ -199,12 +203,12 @@ class Client:
         self.close()
 
     def _drive(self, call: Call[T]) -> T:
-        ends = time.monotonic() + self._connection.timeout
+        deadline = time.monotonic() + self._connection.timeout
         try:
             method, request = next(call)
             while True:
                 try:
-                    response = self._connection.call(method, request, ends - time.monotonic())
+                    response = self._connection.call(method, request, deadline - time.monotonic())
                 except ServingError as error:
                     method, request = call.throw(error)
                 else:

@@ -18,11 +18,12 @@ _ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class Tls:
-    """Files, PEM, of an encrypted connection.
+    """PEM files of an encrypted connection.
 
     Attributes:
-      roots: certificates of who may vouch for the server; None: those that gRPC brings.
-      certificate, key: who the client is, for servers that want to know (mutual TLS); both or none.
+      roots: root certificates for the server's certificate; None for those that gRPC ships.
+      certificate: the client's certificate, for servers that require one (mutual TLS).
+      key: the client's key; goes with `certificate`.
     """
 
     roots: Path | None = None
@@ -30,7 +31,7 @@ class Tls:
     key: Path | None = None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Raises InvalidRequestError where a file cannot be read, or only one of certificate and key is given."""
+        """Read the files. Raises InvalidRequestError if one cannot be read, or if certificate or key is missing."""
         if (self.certificate is None) != (self.key is None):
             raise InvalidRequestError("tls: certificate and key go together; give both")
         return grpc.ssl_channel_credentials(_bytes(self.roots), _bytes(self.key), _bytes(self.certificate))
@@ -49,7 +50,7 @@ def _bytes(file: Path | None) -> bytes | None:
 
 
 class _Settings:
-    """What the connections for threads and for asyncio share. Arguments: as those of `serving.client.client.Client`."""
+    """Common part of both connections; the arguments are those of `serving.client.client.Client`."""
 
     def __init__(
         self,
@@ -78,61 +79,61 @@ class _Settings:
         self._methods = {name: stubs.method(channel, name) for name in stubs.METHODS}
 
     def _error(self, error: grpc.RpcError) -> ServingError:
-        status: Any = error  # the error of a finished call is that call, too; its type does not say so
+        status: Any = error  # gRPC raises the finished call itself, which the type does not show
         return from_status(status.code().name, status.details() or "", target=self._target, timeout=self.timeout)
 
 
 def _checked(token: str) -> str:
-    """As it goes into a header. Raises InvalidRequestError."""
-    token = token.strip()  # files end in a line feed
+    """Strip and check a token for use in a header. Raises InvalidRequestError."""
+    token = token.strip()  # token files end in a line feed
     if not token or not token.isascii() or not token.isprintable():
         raise InvalidRequestError("token: must be printable ASCII and not empty")
     return token
 
 
 class Connection(_Settings):
-    """Calls methods of a server; thread-safe."""
+    """A connection for threads; thread-safe."""
 
     def __init__(self, target: str, **settings: Any) -> None:
         super().__init__(target, **settings, grpc_module=grpc)
 
     def call(self, method: str, request: Any, seconds: float) -> Any:
-        """Calls one of `serving.wire.stubs.METHODS`, which has that long, retries included. Raises ServingError."""
+        """Call one of `serving.wire.stubs.METHODS` within `seconds`, including retries. Raises ServingError."""
         try:
             return self._methods[method](request, timeout=seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             raise self._error(error) from error
 
     def close(self) -> None:
-        """Closes the channel, if it was made here."""
+        """Close the channel if it was made here."""
         if self._owned:
             self._channel.close()
 
 
 class AsyncConnection(_Settings):
-    """Calls methods of a server from one event loop."""
+    """A connection for one event loop."""
 
     def __init__(self, target: str, **settings: Any) -> None:
         super().__init__(target, **settings, grpc_module=grpc.aio)
 
     async def call(self, method: str, request: Any, seconds: float) -> Any:
-        """Calls one of `serving.wire.stubs.METHODS`, which has that long, retries included. Raises ServingError."""
+        """Call one of `serving.wire.stubs.METHODS` within `seconds`, including retries. Raises ServingError."""
         try:
             return await self._methods[method](request, timeout=seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             raise self._error(error) from error
 
     async def close(self) -> None:
-        """Closes the channel, if it was made here."""
+        """Close the channel if it was made here."""
         if self._owned:
             await self._channel.close()
 
 
 def _options(timeout: float, max_message_bytes: int | None) -> list[tuple[str, Any]]:
-    """Channel options: retries by gRPC itself, on UNAVAILABLE alone.
+    """Channel options, with retries by gRPC itself on UNAVAILABLE only.
 
-    The four pauses (t, 2t, 4t, 8t, each give or take a fifth) sum to half of the timeout, so that the last attempt
-    still has the other half to be answered in.
+    The four pauses (t, 2t, 4t, 8t, each plus or minus a fifth) sum to half of the timeout, so that the last attempt
+    has the other half.
     """
     pause = timeout / 30
     policy = {
@@ -144,7 +145,7 @@ def _options(timeout: float, max_message_bytes: int | None) -> list[tuple[str, A
     }
     options: list[tuple[str, Any]] = [
         ("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})),
-        # gRPC connects anew at its own pace, one second at first: an attempt in between would fail unsent.
+        # By default gRPC reconnects only after a second; attempts before that would fail without being sent.
         ("grpc.initial_reconnect_backoff_ms", max(1, int(1000 * pause))),
         ("grpc.max_reconnect_backoff_ms", max(1, int(8000 * pause))),
     ]
@@ -152,7 +153,7 @@ def _options(timeout: float, max_message_bytes: int | None) -> list[tuple[str, A
         options += [
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.max_receive_message_length", max_message_bytes),
-            # Larger requests than this are not kept for a retry; pictures and sound are larger than gRPC's default.
+            # Larger requests are not kept for a retry; images and sounds exceed gRPC's default.
             ("grpc.per_rpc_retry_buffer_size", max_message_bytes),
         ]
     return options

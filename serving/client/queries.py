@@ -1,8 +1,7 @@
-"""The calls of the SavedModel contract as plain data: arguments -> signature inputs, outputs -> results.
+"""Conversion of call arguments to signature inputs, and of outputs to results. Pure functions.
 
-Pure; who sends them, and how, is the client's business. A model may have inputs that the contract does not name (one
-per context column and user feature of its data set): the model's own metadata says which, and what the caller
-leaves out is sent as missing ("" or NaN).
+A model may have inputs that the SavedModel contract does not name, one per context column and user feature of its data
+set. They are taken from the model's metadata; those that the caller leaves out are sent as missing ("" or NaN).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Outputs = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Scored:
-    """An item and its score; `labels` are the outputs of the ranking head, by label."""
+    """An item with its score and `labels`, the predictions of the ranking head by label."""
 
     id: str
     score: float
@@ -31,11 +30,11 @@ class Scored:
 
 @dataclass(frozen=True, eq=False)
 class Recommendation(Scored):
-    """A recommended item and why.
+    """A recommended item and its explanation.
 
     Attributes:
-      modality_weights: float [M], the share of each modality in the item's embedding, in the model's order.
-      because_id: the item of the history that speaks most for this one; "" where none does.
+      modality_weights: float [M], the weight of each modality in the item's embedding, in the model's order.
+      because_id: the item of the history that is most similar to this one; "" for an empty history.
     """
 
     modality_weights: np.ndarray
@@ -44,11 +43,11 @@ class Recommendation(Scored):
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """Rows in the order of the items asked for.
+    """Embeddings of items, in the order of the request.
 
     Attributes:
       embedding: float [N, D].
-      modality_weights: float [N, M], the share of each modality, in the model's order.
+      modality_weights: float [N, M], the weight of each modality, in the model's order.
     """
 
     embedding: np.ndarray
@@ -57,7 +56,7 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Contract inputs of one call: `given` by the caller, and those left at their `neutral` value."""
+    """Inputs of one call: those `given` by the caller, and those left at their `neutral` value."""
 
     given: Mapping[str, Any]
     neutral: Mapping[str, Any]
@@ -78,11 +77,11 @@ def user_inputs(
     """The inputs that `recommend` and `rank` share, for one user (a batch of one).
 
     Args:
-      clock: stands in for `now` where that is None.
+      clock: unix seconds, used if `now` is None.
       The others: see `serving.client.client.Client.recommend`; "", empty, None and diversity 0 are neutral.
 
     Raises:
-      InvalidRequestError: values or times are not one per item of the history, or one string stands for a list.
+      InvalidRequestError: there is not one value or time per item of the history, or a string is given for a list.
     """
     length = len(history_ids)
     for name, events in (("history_values", history_values), ("history_times", history_times)):
@@ -115,7 +114,7 @@ def user_inputs(
 
 
 def with_context(inputs: Inputs, context: Mapping[str, str | float], extra: Mapping[str, Any]) -> Inputs:
-    """Adds a model's own inputs (one value each) and what else the signature takes. Raises InvalidRequestError."""
+    """Add a model's own inputs (one value each) and further inputs of the signature. Raises InvalidRequestError."""
     clash = sorted(set(context) & {*inputs.given, *inputs.neutral, *extra})
     if clash:
         raise InvalidRequestError(f"{', '.join(clash)} cannot be given here; it is no context of a model")
@@ -123,10 +122,10 @@ def with_context(inputs: Inputs, context: Mapping[str, str | float], extra: Mapp
 
 
 def item_inputs(signature: Signature, raw: Mapping[str, Sequence[Any]]) -> Inputs:
-    """The inputs of `embed_items`: one entry per item and modality, None where the item lacks it.
+    """The inputs of `embed_items`, with one entry per item and modality, None if the item lacks it.
 
     Raises:
-      InvalidRequestError: no modality, or not the same number of items in each.
+      InvalidRequestError: there is no modality, or the numbers of items differ.
     """
     counts = {name: len(values) for name, values in raw.items()}
     if len(set(counts.values())) != 1:
@@ -137,21 +136,21 @@ def item_inputs(signature: Signature, raw: Mapping[str, Sequence[Any]]) -> Input
 
 
 def complete(signature_name: str, signature: Signature, inputs: Inputs, batch: int) -> dict[str, np.ndarray]:
-    """Every input of the signature as an array of its type.
+    """Build every input of a signature as an array of its type.
 
     Args:
-      signature_name: for the messages.
-      inputs: what is known; the neutral ones are sent only where the signature has them.
-      batch: B, the first size of the inputs that are not among them and so are sent as missing.
+      signature_name: name for error messages.
+      signature: the signature.
+      inputs: the inputs; neutral ones are sent only if the signature has them.
+      batch: B, the first size of inputs that are sent as missing.
 
     Raises:
-      InvalidRequestError: something given is no input of the signature or cannot be of its type, or an input that
-        cannot be missing is not given.
+      InvalidRequestError: a given input is not in the signature or not of its type, or a required input is not given.
     """
     unknown = sorted(set(inputs.given) - set(signature.inputs))
     if unknown:
-        known = ", ".join(sorted(signature.inputs))
-        raise InvalidRequestError(f"signature {signature_name} has no input {', '.join(unknown)}; it has {known}")
+        names = ", ".join(sorted(signature.inputs))
+        raise InvalidRequestError(f"signature {signature_name} has no input {', '.join(unknown)}; it has {names}")
     values = {**inputs.neutral, **inputs.given}
     return {
         name: convert(name, values[name], spec) if name in values else _missing(signature_name, name, spec, batch)
@@ -160,7 +159,7 @@ def complete(signature_name: str, signature: Signature, inputs: Inputs, batch: i
 
 
 def convert(name: str, values: Any, spec: TensorSpec | None) -> np.ndarray:
-    """`values` as an array to send for the input `name`; without a spec, as they are. Raises InvalidRequestError."""
+    """Convert the values of the input `name` to an array of the spec's type, if any. Raises InvalidRequestError."""
     try:
         row = spec.row if spec is not None else None
         return tensors.as_array(values) if row is None else tensors.cast(values, row)
@@ -169,37 +168,37 @@ def convert(name: str, values: Any, spec: TensorSpec | None) -> np.ndarray:
 
 
 def recommendations(outputs: Outputs) -> list[Recommendation]:
-    """The first row of `recommend`'s outputs; padding (id "") is left out. Raises ServerFailureError."""
+    """Read the first row of `recommend`'s outputs without padding (id ""). Raises ServerFailureError."""
     ids, scores, labels = _ids(outputs), _row(outputs, "scores"), _labels(outputs)
     weights, because = _row(outputs, "modality_weights"), _row(outputs, "because_ids")
     return [
         Recommendation(
             id=item,
-            score=float(scores[place]),
-            labels={name: float(row[place]) for name, row in labels.items()},
-            modality_weights=weights[place],
-            because_id=because[place].decode(),
+            score=float(scores[rank]),
+            labels={name: float(row[rank]) for name, row in labels.items()},
+            modality_weights=weights[rank],
+            because_id=because[rank].decode(),
         )
-        for place, item in enumerate(ids)
+        for rank, item in enumerate(ids)
         if item
     ]
 
 
 def scored(outputs: Outputs, ids: Sequence[str] | None) -> list[Scored]:
-    """The first row of `search`, `similar` or (with the candidates as `ids`) `rank`. Raises ServerFailureError."""
+    """Read the first row of `search`, `similar` or (with the candidates as `ids`) `rank`. Raises ServerFailureError."""
     names = _ids(outputs) if ids is None else ids
     scores, labels = _row(outputs, "scores"), _labels(outputs)
     if len(scores) != len(names):
         raise ServerFailureError(f"the model answered {len(scores)} scores for {len(names)} items")
     return [
-        Scored(item, float(scores[place]), {name: float(row[place]) for name, row in labels.items()})
-        for place, item in enumerate(names)
+        Scored(item, float(scores[rank]), {name: float(row[rank]) for name, row in labels.items()})
+        for rank, item in enumerate(names)
         if item
     ]
 
 
 def embeddings(outputs: Outputs) -> Embeddings:
-    """`embed_items`' outputs. Raises ServerFailureError."""
+    """Read the outputs of `embed_items`. Raises ServerFailureError."""
     return Embeddings(_output(outputs, "embedding"), _output(outputs, "modality_weights"))
 
 
@@ -233,21 +232,20 @@ def _strings(name: str, values: Sequence[str]) -> np.ndarray:
 
 
 def _rows(name: str, values: Sequence[Any], spec: TensorSpec) -> Any:
-    """One modality of several items, of which some may be None, as an array that `convert` takes."""
+    """One modality of several items, with missing values for None, as input of `convert`."""
     string, rank = spec.dtype == "string", len(spec.shape or ())
     missing: Any = "" if string else np.nan
     if rank == 1:
         return [missing if value is None else value for value in values]
     if string:  # lists of strings, padded to the longest
-        width = max((len(value) for value in values if value is not None), default=0)
-        return np.array([[*(value or ()), *[""] * (width - len(value or ()))] for value in values], object).reshape(
-            len(values), width
-        )
-    width = next((len(value) for value in values if value is not None), (spec.shape or (0, 0))[1] or 0)
-    wrong = [len(value) for value in values if value is not None and len(value) != width]
+        longest = max((len(value) for value in values if value is not None), default=0)
+        padded = [[*(value or ()), *[""] * (longest - len(value or ()))] for value in values]
+        return np.array(padded, object).reshape(len(values), longest)
+    size = next((len(value) for value in values if value is not None), (spec.shape or (0, 0))[1] or 0)
+    wrong = [len(value) for value in values if value is not None and len(value) != size]
     if wrong:
-        raise InvalidRequestError(f"input {name}: vectors of {width} and of {wrong[0]} numbers")
-    return np.array([[missing] * width if value is None else value for value in values], np.float32)
+        raise InvalidRequestError(f"input {name}: vectors of {size} and of {wrong[0]} numbers")
+    return np.array([[missing] * size if value is None else value for value in values], np.float32)
 
 
 def _missing(signature_name: str, name: str, spec: TensorSpec, batch: int) -> np.ndarray:

@@ -1,14 +1,14 @@
-"""The client alone, for machines that only ask: `pip install ./serving/client_package` from a clone of Triptych.
+"""The client as a package of its own: `pip install ./serving/client_package` from a clone of Triptych.
 
-It installs the modules that `serving.client` and `serving.client.aio` stand on and none of TensorFlow. Where Triptych itself
-is installed they are there already; do not install both into one environment.
+It installs `serving.client` and the modules that it imports, without TensorFlow. Triptych itself contains them too; do
+not install both into one environment.
 """
 
 from pathlib import Path
 
 from setuptools import setup
 
-ROOT = Path("..", "..")  # setuptools wants it relative, and builds where this file lies
+ROOT = Path("..", "..")  # must be relative; setuptools builds in the folder of this file
 MODULES = {
     "tfrecs": ("__init__", "_guard", "errors", "schema"),
     "serving": ("__init__",),

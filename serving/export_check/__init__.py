@@ -1,1 +1,1 @@
-"""export_check: the gate that an export passes before anybody serves it."""
+"""Checks of an export before it is served: allowed ops, and outputs in a process without Triptych."""

@@ -1,13 +1,13 @@
-"""Loads a SavedModel the way TensorFlow Serving does, runs requests, and writes the answers.
+"""Load a SavedModel as TensorFlow Serving does, run requests, and write the outputs.
 
-Run as a script in a process of its own: it imports TensorFlow and TensorFlow Text and nothing of Triptych, and fails
-if anything of Triptych has come along.
+Run as a script in its own process: it imports TensorFlow and TensorFlow Text and nothing of Triptych, and fails if
+anything of Triptych has been imported.
 
     python fresh_process.py SAVED_MODEL REQUESTS.npz ANSWERS.npz TIMED
 
-REQUESTS.npz holds arrays named `signature/input`; ANSWERS.npz gets `signature/output`, `load_seconds` and
-`seconds` (one entry per row of the signature TIMED, run alone after the first few rows have warmed it up; none where
-TIMED is ""). What goes wrong is the last line of standard error.
+REQUESTS.npz holds arrays named `signature/input`. ANSWERS.npz gets `signature/output`, `load_seconds`, and `seconds`
+with the time of each row of the signature TIMED, run on its own after a few rows for warming up (empty if TIMED is "").
+An error is the last line of standard error.
 """
 
 import sys
@@ -19,22 +19,21 @@ import tensorflow_text  # noqa: F401  (registers the text ops that TensorFlow Se
 
 OURS = ("tfrecs", "towers", "serving", "pipelines", "tensorflow_recommenders", "keras_nlp", "tensorflow_io")
 
-
-WARM = 5
+WARM = 5  # rows for warming up
 HEADLINE = "Graph execution error:\n\n"  # of every message of a session, before the reason
 
 
 def seconds_per_row(session, definition, inputs):  # type: ignore[no-untyped-def]
-    """Runs each row of a batch alone, all outputs, through a callable made once, as servers do."""
+    """Run each row of a batch on its own, with all outputs, through a callable made once, as servers do."""
     call = session.make_callable(
         [info.name for info in definition.outputs.values()], [definition.inputs[name].name for name in inputs]
     )
     rows = max(value.shape[0] for value in inputs.values() if value.ndim)
-    alone = [[value[row : row + 1] if value.ndim else value for value in inputs.values()] for row in range(rows)]
-    for row in alone[:WARM]:
+    single_rows = [[value[row : row + 1] if value.ndim else value for value in inputs.values()] for row in range(rows)]
+    for row in single_rows[:WARM]:
         call(*row)
     seconds = []
-    for row in alone:
+    for row in single_rows:
         started = time.perf_counter()
         call(*row)
         seconds.append(time.perf_counter() - started)

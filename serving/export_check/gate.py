@@ -1,4 +1,4 @@
-"""The gate an export must pass: which ops may appear, and answers from a process that knows only TensorFlow."""
+"""Export checks: allowed ops, and outputs from a process that imports nothing but TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from tensorflow.core.protobuf import saved_model_pb2
 
-# Ops of TensorFlow Text 2.12.1, which TensorFlow Serving 2.12 to 2.19 bundles, that a text tower needs. The default
-# trimmer of keras-nlp's packer (RoundRobinTrim) is newer and so is not here.
+# The ops of TensorFlow Text 2.12.1 that a text tower needs; TensorFlow Serving 2.12 to 2.19 bundles that version. The
+# default trimmer of keras-nlp's packer (RoundRobinTrim) is newer and therefore missing.
 TEXT_OPS = frozenset(
     {
         "CaseFoldUTF8",
@@ -27,18 +27,24 @@ TEXT_OPS = frozenset(
     }
 )
 
-# Those of TensorFlow itself: a list, not what this TensorFlow happens to know, because a server may be older.
+# The ops of TensorFlow 2.12, as a list, because servers may be older than the TensorFlow that is installed here.
 STOCK_OPS = frozenset(
     line for line in Path(__file__).with_name("stock_ops.txt").read_text().split("\n") if line and line[0] != "#"
 )
 
-# On the list, but nothing that a stock server runs: they call back into Python or write files.
+# Ops of TensorFlow that a server must not run: they call back into Python or write files.
 FORBIDDEN = frozenset({"PyFunc", "EagerPyFunc", "PyFuncStateless", "WriteFile"})
 
 
 @dataclass(frozen=True)
 class Answers:
-    """`outputs`: signature -> output -> array; `seconds` [B]: each row of the timed signature alone."""
+    """Results of a fresh process.
+
+    Attributes:
+      outputs: signature -> output -> array.
+      load_seconds: time to load the SavedModel.
+      seconds: float [B], time of each row of the timed signature on its own.
+    """
 
     outputs: dict[str, dict[str, np.ndarray]]
     load_seconds: float
@@ -46,13 +52,13 @@ class Answers:
 
 
 def unknown_ops(ops: Iterable[str]) -> list[str]:
-    """Those that stock TensorFlow Serving does not have, sorted."""
+    """The ops that stock TensorFlow Serving does not have, sorted."""
     known = (STOCK_OPS | TEXT_OPS) - FORBIDDEN
     return sorted(op for op in ops if op not in known and not op.startswith("_"))
 
 
 def ops_in(saved_model: Path) -> frozenset[str]:
-    """Every op in the graph of a SavedModel and in its functions. Raises OSError where it cannot be read."""
+    """The ops in the graph of a SavedModel and in its functions. Raises OSError if it cannot be read."""
     content = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes())
     graphs = [meta_graph.graph_def for meta_graph in content.meta_graphs]
     functions = [function for graph in graphs for function in graph.library.function]
@@ -64,30 +70,38 @@ def ops_in(saved_model: Path) -> frozenset[str]:
 def ask_fresh_process(
     saved_model: Path, requests: Mapping[str, Mapping[str, np.ndarray]], timed: str | None = None
 ) -> Answers:
-    """Runs each signature once, in a new process through the TensorFlow 1 style loader.
+    """Run each signature once in a new process, with the TensorFlow 1 loader that servers use.
 
     Args:
+      saved_model: folder of the SavedModel.
       requests: signature -> input -> array.
-      timed: a signature of which each row of the batch is run once more, alone, against the clock.
+      timed: a signature whose rows are run again one by one to measure the time; None for none.
 
     Raises:
-      RuntimeError: the process failed; the message ends with the last line it printed.
+      RuntimeError: the process failed; the message ends with the last line that it printed.
     """
     script = Path(__file__).with_name("fresh_process.py")
     with tempfile.TemporaryDirectory() as folder:
-        asked, answered = Path(folder, "requests.npz"), Path(folder, "answers.npz")
+        requests_file, answers_file = Path(folder, "requests.npz"), Path(folder, "answers.npz")
         flat = {
             f"{signature}/{name}": value for signature, inputs in requests.items() for name, value in inputs.items()
         }
-        np.savez(asked, **flat)
-        # Its own folder would shadow nothing, but Python puts it first on the path; -P (3.11) is not in 3.10.
+        np.savez(requests_file, **flat)
+        # Without PYTHONPATH nothing of Triptych can be imported by accident.
         environment = {**os.environ, "PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "2"}
-        command = [sys.executable, str(script), str(saved_model.resolve()), str(asked), str(answered), timed or ""]
+        command = [
+            sys.executable,
+            str(script),
+            str(saved_model.resolve()),
+            str(requests_file),
+            str(answers_file),
+            timed or "",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
         if done.returncode:
             last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
             raise RuntimeError(f"a fresh process could not serve {saved_model}: {last}")
-        with np.load(answered, allow_pickle=True) as content:
+        with np.load(answers_file, allow_pickle=True) as content:
             outputs: dict[str, dict[str, np.ndarray]] = {}
             for key in content.files:
                 signature, slash, name = key.partition("/")

@@ -1,1 +1,1 @@
-"""server: the embedded server, which answers as TensorFlow Serving does."""
+"""The embedded server, compatible with TensorFlow Serving."""

@@ -1,1 +1,1 @@
-"""wire: messages, tensors, errors and folder layout that client and server share; no TensorFlow."""
+"""Messages, tensors, errors and folder layout shared by client and server; no TensorFlow."""

@@ -1,4 +1,4 @@
-"""The tree of exceptions of the server and the client.
+"""Exceptions of the server and the client.
 
     ServingError                 all of them; a TriptychError, so the command line prints one line and exits with 2
       StartError                 the server cannot start: no model, no folder, the port is taken
@@ -9,8 +9,8 @@
       DeadlineExceededError      no answer in time (DEADLINE_EXCEEDED)
       ResourceExhaustedError     a message is too large, or the server is full (RESOURCE_EXHAUSTED)
       AccessDeniedError          the server refuses this caller (UNAUTHENTICATED, PERMISSION_DENIED)
-      UnsupportedError           the server does not do that (UNIMPLEMENTED)
-      ServerFailureError         anything else that went wrong over there (INTERNAL, UNKNOWN, ...)
+      UnsupportedError           the server does not support that (UNIMPLEMENTED)
+      ServerFailureError         any other failure of the server (INTERNAL, UNKNOWN, ...)
 
 The names in brackets are the status codes of gRPC, which TensorFlow Serving answers with.
 """
@@ -24,7 +24,7 @@ class ServingError(TriptychError):
     """Base of all errors of serving.
 
     Attributes:
-      details: what the server said, unabridged; empty where the error did not come from a server.
+      details: the full message of the server; "" if the error did not come from a server.
     """
 
     def __init__(self, message: str, details: str = "") -> None:
@@ -57,7 +57,7 @@ class DeadlineExceededError(ServingError):
 
 
 class ResourceExhaustedError(ServingError):
-    """A message is larger than one of the two sides accepts, or the server is full."""
+    """A message is larger than client or server accepts, or the server is full."""
 
 
 class AccessDeniedError(ServingError):
@@ -65,11 +65,11 @@ class AccessDeniedError(ServingError):
 
 
 class UnsupportedError(ServingError):
-    """The server does not do that."""
+    """The server does not support that."""
 
 
 class ServerFailureError(ServingError):
-    """The server failed, through no fault of the request."""
+    """The server failed, for a reason other than the request."""
 
 
 _BY_CODE: dict[str, type[ServingError]] = {
@@ -87,13 +87,13 @@ _BY_CODE: dict[str, type[ServingError]] = {
 
 
 def from_status(code: str, details: str, *, target: str, timeout: float) -> ServingError:
-    """The exception for a status that a call ended with.
+    """Make the exception for the status of a call.
 
     Args:
       code: name of a gRPC status code, such as "NOT_FOUND".
-      details: the message of the status; only its first line goes into the exception's message.
-      target: host and port that was called.
-      timeout: seconds the call was given.
+      details: message of the status; its first line goes into the exception's message.
+      target: host:port of the server.
+      timeout: seconds that the call could take.
     """
     kind = _BY_CODE.get(code, ServerFailureError)
     first = details.strip().split("\n", 1)[0]

@@ -1,4 +1,4 @@
-"""Where things lie in a models folder: `<models>/<name>/<integer version>/`. No TensorFlow."""
+"""Layout of a models folder, `<models>/<name>/<integer version>/`, and readers of its extra files. No TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ WARMUP_FILE = "tf_serving_warmup_requests"
 
 
 def latest_version(model: Path) -> int:
-    """The newest integer version below a model's folder, 0 where there is none."""
+    """The newest integer version in a model's folder; 0 if there is none."""
     versions = [int(path.name) for path in model.glob("*") if path.name.isdigit() and path.is_dir()]
     return max(versions, default=0)
 
 
 def titles(version: Path) -> dict[str, str]:
-    """Item id -> title of an exported version; {} where it holds none."""
+    """Read the titles of an exported version, item id -> title; {} if it has none."""
     path = version / EXTRA_FOLDER / TITLES_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 @dataclass(frozen=True)
 class ItemFacts:
-    """What an export knows of its N items beside the graph, for who stands in front of a server.
+    """Facts about the N items of an export, for applications in front of a server.
 
     Attributes:
       ids: str [N].
-      vectors: float16 [N, D], embeddings of unit length (zeros where an item has none): cosines to three digits.
+      vectors: float16 [N, D], embeddings scaled to length 1 (zeros if an item has none); cosines to three digits.
       weights: float16 [N, M], modality weights.
-      counts: int64 [N], training events.
-      categories: what `recommend`'s filter knows of each item, in the same order.
+      counts: int64 [N], number of training events.
+      categories: categories of each item, as `recommend` filters by them.
     """
 
     ids: np.ndarray
@@ -49,14 +49,14 @@ class ItemFacts:
     categories: list[list[str]]
 
     def save(self, extra: Path) -> None:
-        """Writes it into an export's folder of extras."""
+        """Write the facts into the `assets.extra` folder of an export."""
         np.savez(extra / ITEMS_FILE, ids=self.ids, vectors=self.vectors, weights=self.weights, counts=self.counts)
         text = json.dumps(self.categories, ensure_ascii=False)
         (extra / CATEGORIES_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def item_facts(version: Path) -> ItemFacts | None:
-    """What is known of the items of an exported version; None of one that was exported before this was written."""
+    """Read the item facts of an exported version; None if an older Triptych exported it without them."""
     extra = version / EXTRA_FOLDER
     if not (extra / ITEMS_FILE).is_file() or not (extra / CATEGORIES_FILE).is_file():
         return None
@@ -66,6 +66,6 @@ def item_facts(version: Path) -> ItemFacts | None:
 
 
 def description(version: Path) -> dict[str, Any]:
-    """`triptych.json` of an exported version; {} where it holds none."""
+    """Read `triptych.json` of an exported version; {} if it has none."""
     path = version / EXTRA_FOLDER / DESCRIPTION_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

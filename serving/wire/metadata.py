@@ -1,4 +1,4 @@
-"""What a served model says of itself: its signatures with the element types and shapes of inputs and outputs."""
+"""Metadata of a served model: its signatures with the element types and shapes of inputs and outputs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class TensorSpec:
     """An input or output.
 
     Attributes:
-      dtype: "string", "float", "int64", ... as TensorFlow names them.
-      shape: sizes, None for one that is free; None where not even the rank is fixed.
+      dtype: TensorFlow's name of the element type: "string", "float", "int64", ...
+      shape: sizes, None for an open one; None if the rank is unknown.
     """
 
     dtype: str
@@ -26,13 +26,13 @@ class TensorSpec:
 
     @property
     def row(self) -> DType | None:
-        """The element type's row in `serving.wire.tensors`; None for one that this client cannot send."""
+        """The element type in `serving.wire.tensors`; None for one that this client cannot send."""
         return next((row for row in DTYPES.values() if row.name == self.dtype), None)
 
 
 @dataclass(frozen=True)
 class Signature:
-    """Inputs and outputs by name."""
+    """Inputs and outputs of a signature, by name."""
 
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
@@ -47,12 +47,12 @@ class Metadata:
 
 
 def parse(response: Any) -> Metadata:
-    """Reads a GetModelMetadataResponse. Signatures that are no predictions (such as the init op) are left out."""
-    found = stubs.message("SignatureDefMap")()
-    response.metadata["signature_def"].Unpack(found)
+    """Parse a GetModelMetadataResponse, without signatures that are no predictions (such as the init op)."""
+    definitions = stubs.message("SignatureDefMap")()
+    response.metadata["signature_def"].Unpack(definitions)
     signatures = {
         name: Signature(_specs(definition.inputs), _specs(definition.outputs))
-        for name, definition in sorted(found.signature_def.items())
+        for name, definition in sorted(definitions.signature_def.items())
         if definition.method_name == PREDICT_METHOD
     }
     return Metadata(response.model_spec.version.value, signatures)

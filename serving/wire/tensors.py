@@ -1,7 +1,7 @@
-"""numpy arrays <-> TensorProto, without TensorFlow.
+"""Conversion between numpy arrays and TensorProto, without TensorFlow.
 
-The message comes from the caller, so the same code serves TensorFlow's own classes and the light ones of
-`serving.wire.stubs`. What the fields mean: tensorflow/core/framework/tensor.proto and Tensor::FromProto.
+The caller passes the message, so the same code works with TensorFlow's classes and with those of `serving.wire.stubs`.
+The fields are described in tensorflow/core/framework/tensor.proto; see also Tensor::FromProto.
 """
 
 from __future__ import annotations
@@ -14,20 +14,18 @@ from typing import Any
 
 import numpy as np
 
-# numpy's own limit; TensorFlow's is 254.
-_MAX_RANK = 32
-# What TensorFlow keeps per string besides its characters.
-_STRING_BYTES = 24
+_MAX_RANK = 32  # numpy's limit; TensorFlow's is 254
+_STRING_BYTES = 24  # memory that TensorFlow uses per string besides its characters
 _LITTLE = sys.byteorder == "little"
 
 
 class TensorError(ValueError):
-    """The value cannot be a tensor, or the message does not hold one. One line, without the name of the input."""
+    """A value cannot become a tensor, or a message holds none. The message is one line without the input's name."""
 
 
 @dataclass(frozen=True)
 class DType:
-    """One element type: its number and name in TensorFlow, its numpy type, the field that holds its values."""
+    """An element type: number and name in TensorFlow, numpy type, and field of TensorProto with its values."""
 
     number: int
     name: str
@@ -55,22 +53,22 @@ _BY_NUMPY: dict[np.dtype[Any], DType] = {row.numpy: row for row in _TABLE}
 
 
 def dtype_name(number: int) -> str:
-    """ "float" for 1, and so on; the bare number for a type that is not in the table."""
+    """The name of an element type, such as "float" for 1; "type N" if it is not in the table."""
     return DTYPES[number].name if number in DTYPES else f"type {number}"
 
 
 def encode(values: Any, proto: Any, *, content: bool) -> None:
-    """Fills an empty TensorProto.
+    """Fill an empty TensorProto.
 
     Args:
-      values: an array, or what numpy makes one of. Strings are str (sent as UTF-8) or bytes, in an object array, a
-        list, or numpy's own string types. numpy's bytes type drops trailing NULs; for binary data use the others.
+      values: an array, or anything that numpy converts to one. Strings are str (sent as UTF-8) or bytes, in an object
+        array, a list or numpy's string types. numpy's bytes type drops trailing NULs, so binary data needs the others.
       proto: the message to fill, of any class generated from tensor.proto.
-      content: numbers go as raw bytes (`tensor_content`: fastest) instead of one by one into the typed fields
-        (which is where much client code looks). Strings always go into their field.
+      content: send numbers as raw bytes (`tensor_content`, fastest) and not in the typed fields, which much client
+        code reads. Strings always go into their field.
 
     Raises:
-      TensorError: there is no tensor of that element type, or a string is neither str nor bytes, or not Unicode.
+      TensorError: tensors do not have that element type, or a string is neither str nor bytes, or not Unicode.
     """
     array = as_array(values)
     row = _BY_NUMPY[array.dtype]
@@ -88,15 +86,15 @@ def encode(values: Any, proto: Any, *, content: bool) -> None:
 
 
 def decode(proto: Any, *, limit_bytes: int, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """The array in a TensorProto; strings as an object array of bytes.
+    """Convert a TensorProto to an array; strings become an object array of bytes.
 
-    Fewer values than the shape has are TensorFlow's shorthand: the last one is repeated (zeros or "" where there is
-    none). A few bytes can so ask for any amount of memory, hence the limit.
+    If there are fewer values than the shape has, the last one is repeated (0 or "" if there is none), which is
+    TensorFlow's shorthand. A few bytes can ask for any amount of memory that way, hence the limit.
 
     Args:
       proto: a message of any class generated from tensor.proto.
-      limit_bytes: how large a tensor the shorthand may make. One written out in full is never refused.
-      shape: its `dimensions`, where the caller has them already.
+      limit_bytes: the largest tensor in shorthand; tensors written in full are not limited.
+      shape: `dimensions` of the message, if the caller has them already.
 
     Raises:
       TensorError: unknown element type, no definite shape, or content that does not fit the shape.
@@ -129,7 +127,7 @@ def decode(proto: Any, *, limit_bytes: int, shape: tuple[int, ...] | None = None
 
 
 def dimensions(proto: Any) -> tuple[int, ...]:
-    """The shape that a TensorProto declares. Raises TensorError where it has none, or one that numpy cannot hold."""
+    """The shape of a TensorProto. Raises TensorError if it has no definite one, or one that numpy cannot hold."""
     declared = proto.tensor_shape
     if declared.unknown_rank:
         raise TensorError("the shape has no known rank")
@@ -142,10 +140,10 @@ def dimensions(proto: Any) -> tuple[int, ...]:
 
 
 def as_array(values: Any) -> np.ndarray:
-    """`values` as an array whose element type is one of the table's; strings as an object array of bytes.
+    """Convert values to an array of one of the element types above; strings become an object array of bytes.
 
     Raises:
-      TensorError: as `encode`.
+      TensorError: see `encode`.
     """
     try:
         array = values if isinstance(values, np.ndarray) else _from_nested(values)
@@ -162,12 +160,12 @@ def as_array(values: Any) -> np.ndarray:
 
 
 def cast(values: Any, dtype: DType) -> np.ndarray:
-    """`values` as an array of that element type, where nothing but float precision is lost on the way.
+    """Convert values to an array of an element type, if that loses nothing but float precision.
 
-    Integers become floats; floats never become integers, nor numbers strings. An empty list is of any type.
+    Integers become floats, but floats never become integers, nor numbers strings. An empty list has any type.
 
     Raises:
-      TensorError: the values are of another kind or do not fit.
+      TensorError: the values are of another kind or out of range.
     """
     array = as_array(values)
     if array.dtype == dtype.numpy:
@@ -185,7 +183,7 @@ def cast(values: Any, dtype: DType) -> np.ndarray:
 
 
 def _from_nested(values: Any) -> np.ndarray:
-    # By way of numpy's bytes type, binary strings would lose their trailing NULs: strings stay Python objects.
+    # Strings stay Python objects: numpy's bytes type would drop trailing NULs.
     return np.array(values, dtype=object) if _holds_strings(values) else np.asarray(values)
 
 
@@ -193,7 +191,7 @@ def _holds_strings(values: Any) -> bool:
     while isinstance(values, Sequence) and not isinstance(values, (str, bytes, bytearray)):
         if not values:
             return False
-        # A list may begin with empty lists; the first one with something in it decides.
+        # A list may begin with empty lists; the first non-empty element decides.
         values = next((item for item in values if not (isinstance(item, Sequence) and len(item) == 0)), values[0])
     return isinstance(values, (str, bytes, bytearray))
 
@@ -220,7 +218,7 @@ def _from_content(content: bytes, row: DType, shape: tuple[int, ...], count: int
     if row.name == "bool":
         return _reshaped(np.frombuffer(content, np.uint8) != 0, shape)
     flat = np.frombuffer(content, row.numpy) if _LITTLE else np.frombuffer(content, row.numpy.newbyteorder("<"))
-    # A copy of its own, which may be written to.
+    # A copy, because frombuffer returns a read-only array.
     return _reshaped(flat.astype(row.numpy), shape)
 
 
@@ -232,7 +230,7 @@ def _from_field(values: Any, given: int, row: DType) -> np.ndarray:
     if row.name == "half":
         return np.fromiter(values, np.int32, given).astype(np.uint16).view(np.float16)
     if row.field == "int_val":
-        # The field is wider than the type; TensorFlow casts, which wraps around.
+        # The field is wider than the type; like TensorFlow's cast, astype wraps around.
         return np.fromiter(values, np.int32, given).astype(row.numpy)
     return np.fromiter(values, row.numpy, given)
 

@@ -1,4 +1,4 @@
-"""Tokens (RFC 6750) that open a server. No TensorFlow: the app takes the same ones."""
+"""Bearer tokens (RFC 6750) of the servers. No TensorFlow: the app uses them too."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from serving.wire.errors import StartError
 
 @dataclass(frozen=True)
 class Tokens:
-    """Any of these opens; there is at least one."""
+    """The accepted tokens, at least one."""
 
     accepted: Sequence[str] = field(repr=False)
 
     def allow(self, header: str) -> bool:
-        """Whether an `authorization` header has one of them. Takes as long for a near miss as for any other."""
+        """Whether an `authorization` header has an accepted token. The time does not depend on how close a token is."""
         scheme, _, token = header.partition(" ")
         given = token.strip().encode("utf-8", "surrogateescape")
         matches = [hmac.compare_digest(given, accepted.encode()) for accepted in self.accepted]
@@ -25,7 +25,7 @@ class Tokens:
 
 
 def read_tokens(path: Path) -> Tokens:
-    """A file with one token a line: two while one replaces the other. Raises StartError."""
+    """Read a file with one token per line (two while one replaces the other). Raises StartError."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

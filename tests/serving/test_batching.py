@@ -1,4 +1,4 @@
-"""What goes into one batch, and how it comes apart again; expected values by hand."""
+"""Merging requests into a batch and splitting its outputs; expected values by hand."""
 
 from __future__ import annotations
 

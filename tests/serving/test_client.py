@@ -1,4 +1,4 @@
-"""The client: what it sends and what it makes of the answers. Real sockets, toy models."""
+"""The client's requests and results, over real sockets with toy models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client for asyncio gives what the client for threads gives, and waits for many calls at a time."""
+"""The client for asyncio returns what the client for threads returns, and runs many calls at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client's errors, retries and deadlines; that it is light and may be shared."""
+"""The client's errors, retries and deadlines; that it imports no TensorFlow and can be shared between threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client as a package of its own: it installs without TensorFlow, and asks a server with nothing else there."""
+"""The client as a package of its own: it installs without TensorFlow and queries a server."""
 
 from __future__ import annotations
 

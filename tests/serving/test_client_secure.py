@@ -1,4 +1,4 @@
-"""TLS, mutual TLS and tokens of the client, for threads and for asyncio, against servers that insist on them."""
+"""TLS, mutual TLS and tokens of both clients, against servers that require them."""
 
 from __future__ import annotations
 

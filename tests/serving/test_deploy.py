@@ -1,4 +1,4 @@
-"""The Kubernetes manifests that people copy: they parse, and their parts fit each other. No cluster is asked."""
+"""The Kubernetes manifests parse and their parts fit each other; no cluster is involved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON to tensors and back: what goes in comes out, and whatever is wrong is an INVALID_ARGUMENT, never a crash."""
+"""JSON to tensors and back: values survive the round trip, and any invalid input is an INVALID_ARGUMENT."""
 
 from __future__ import annotations
 

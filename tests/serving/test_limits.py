@@ -1,4 +1,4 @@
-"""What the embedded server refuses because of its size or because it is no text; every refusal names the input."""
+"""Requests that are too large, or whose strings are not text, are refused with the name of the input."""
 
 from __future__ import annotations
 

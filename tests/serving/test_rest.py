@@ -1,4 +1,4 @@
-"""The REST face of the embedded server, asked with curl. Words and codes are TensorFlow Serving's."""
+"""The REST API of the embedded server, called with curl. Messages and codes are TensorFlow Serving's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choosing k of N in the graph, by hand."""
+"""History, exclusion, diversity and explanations in the graph; expected values by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`serving/server/servable.py`: a call of the model leaves nothing behind."""
+"""`serving/server/servable.py`: a call of the model leaks no memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predict of the embedded server, asked with the stubs of tensorflow-serving-api over real sockets."""
+"""Predict of the embedded server, called with the stubs of tensorflow-serving-api over real sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS, mutual TLS and tokens of the embedded server, asked by our client, plain gRPC stubs and curl."""
+"""TLS, mutual TLS and tokens of the embedded server, with our client, plain gRPC stubs and curl."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded server's methods other than Predict: metadata, status, and those it refuses."""
+"""The embedded server's methods other than Predict: metadata, status, and those that it refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which version answers: the newest, swapped while requests run, back again, and broken ones left aside."""
+"""Which version answers: the newest, swapped while requests run, rolled back, without broken ones."""
 
 from __future__ import annotations
 

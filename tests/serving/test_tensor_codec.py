@@ -1,4 +1,4 @@
-"""numpy <-> TensorProto: against TensorFlow's own conversion, and against messages that lie."""
+"""numpy arrays to TensorProto and back, compared with TensorFlow's conversion, and malformed messages."""
 
 from __future__ import annotations
 

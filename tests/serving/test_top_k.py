@@ -1,4 +1,4 @@
-"""Exact top-k of a catalogue in the graph: against numpy, with ties, beyond the catalogue, and without a second table."""
+"""Exact top-k of a catalogue in the graph: compared with numpy, with ties, with large k, and without a copy of the table."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""batching: requests of several clients as one call of the model."""
+"""Batching of requests across clients."""

@@ -1,1 +1,1 @@
-"""grpc_api: PredictionService, ModelService and the health service."""
+"""The gRPC API: PredictionService, ModelService and the health service."""

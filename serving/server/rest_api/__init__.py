@@ -1,1 +1,1 @@
-"""rest_api: TensorFlow Serving's HTTP API."""
+"""TensorFlow Serving's REST API."""

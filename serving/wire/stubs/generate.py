@@ -1,8 +1,8 @@
-"""Writes the message definitions that the client needs, taken from the installed tensorflow-serving-api.
+"""Write the message definitions that the client needs, from the installed tensorflow-serving-api.
 
     python -m serving.wire.stubs.generate
 
-Run it after changing the version of tensorflow-serving-api, and commit what it writes.
+Run it after changing the version of tensorflow-serving-api, and commit the result.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from serving.wire.stubs import DEFINITIONS
 
 
 def collect() -> bytes:
-    """A serialized FileDescriptorSet: the files of the client's messages and all they import, imports first.
+    """Serialize a FileDescriptorSet of the client's messages and everything that they import, imports first.
 
-    The messages only: the package's `prediction_service_pb2` and `model_service_pb2`, which hold the services, do
-    not import under protobuf 4.
+    Messages only: the modules with the services, `prediction_service_pb2` and `model_service_pb2`, cannot be imported
+    under protobuf 4.
     """
     files: dict[str, bytes] = {}
 

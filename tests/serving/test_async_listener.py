@@ -1,4 +1,4 @@
-"""The event loop of a server with batching: what it must not be held up by, and what it must not let go of."""
+"""The event loop of a server with batching: nothing blocks it, and models stay loaded while requests run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote: ovmsclient over gRPC and REST, and the health client of grpcio-health-checking."""
+"""Clients of other projects: ovmsclient over gRPC and REST, and the health client of grpcio-health-checking."""
 
 from __future__ import annotations
 
