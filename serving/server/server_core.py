@@ -24,7 +24,7 @@ from tensorflow_serving.apis import (
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.server import limits, predict_util, sources
-from serving.server.batching.runners import Runner
+from serving.server.batching.runners import PredictCall, Runner
 from serving.server.metrics import ServerMetrics
 from serving.server.model_manager import ModelManager
 from serving.server.servable import Servable
@@ -44,16 +44,6 @@ class PredictResult:
     version: int
     signature: str
     outputs: dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class _PredictCall:
-    """A checked call of the model; `started` on the monotonic clock."""
-
-    signature_name: str
-    inputs: dict[str, np.ndarray]
-    outputs: list[str]
-    started: float
 
 
 class ServerCore:
@@ -102,32 +92,38 @@ class ServerCore:
           tf.errors.OpError: the request is invalid, or raised by the graph.
         """
         with self._admit(), self._lease(spec) as servable:
-            call = self._prepare(servable, spec, read_inputs, output_filter)
-            computed = self._runner.run(servable, call.signature_name, call.inputs, call.outputs, deadline)
-            return self._finish(spec, servable, call, computed)
+            call = self._prepare(servable, spec, read_inputs, output_filter, deadline)
+            started = time.monotonic()
+            return self._finish(spec, call, self._runner.run(call), started)
 
     async def predict_async(
         self, spec: model_pb2.ModelSpec, read_inputs: InputReader, output_filter: Sequence[str], deadline: float | None
     ) -> PredictResult:
         """`predict` for an event loop, which reads the inputs; the model runs in another thread."""
         with self._admit(), self._lease(spec) as servable:
-            call = self._prepare(servable, spec, read_inputs, output_filter)
-            computed = await self._runner.run_async(servable, call.signature_name, call.inputs, call.outputs, deadline)
-            return self._finish(spec, servable, call, computed)
+            call = self._prepare(servable, spec, read_inputs, output_filter, deadline)
+            started = time.monotonic()
+            return self._finish(spec, call, await self._runner.run_async(call), started)
 
     def _prepare(
-        self, servable: Servable, spec: model_pb2.ModelSpec, read_inputs: InputReader, output_filter: Sequence[str]
-    ) -> _PredictCall:
+        self,
+        servable: Servable,
+        spec: model_pb2.ModelSpec,
+        read_inputs: InputReader,
+        output_filter: Sequence[str],
+        deadline: float | None,
+    ) -> PredictCall:
         name = spec.signature_name or predict_util.DEFAULT_SIGNATURE
         signature, inputs = read_inputs(servable.signatures, name)
         limits.check(self._limits, name, signature, inputs, contract=bool(servable.paddable_inputs))
-        return _PredictCall(name, inputs, predict_util.select_outputs(signature, output_filter), time.monotonic())
+        outputs = predict_util.select_outputs(signature, output_filter)
+        return PredictCall(servable, name, inputs, tuple(outputs), deadline)
 
     def _finish(
-        self, spec: model_pb2.ModelSpec, servable: Servable, call: _PredictCall, computed: dict[str, np.ndarray]
+        self, spec: model_pb2.ModelSpec, call: PredictCall, outputs: dict[str, np.ndarray], started: float
     ) -> PredictResult:
-        self.metrics.runtime_latency.add((spec.name, "Predict", "TF1"), (time.monotonic() - call.started) * 1e6)
-        return PredictResult(servable.version, call.signature_name, computed)
+        self.metrics.runtime_latency.add((spec.name, "Predict", "TF1"), (time.monotonic() - started) * 1e6)
+        return PredictResult(call.servable.version, call.signature_name, outputs)
 
     def metadata(
         self, spec: model_pb2.ModelSpec, fields: Sequence[str]

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from concurrent.futures import Executor, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -25,44 +26,50 @@ from serving.server.servable import Servable
 from serving.server.status import as_op_error, deadline_exceeded
 
 T = TypeVar("T")
-# Names of the inputs with a batch axis; None for requests that cannot be batched.
-_BatchedInputs = frozenset[str] | None
+
+
+@dataclass(frozen=True)
+class PredictCall:
+    """A call of the model whose inputs have been checked against the signature.
+
+    Attributes:
+      servable: the version; whoever runs the call keeps it loaded until the result is there.
+      signature_name: name of the signature.
+      inputs: every input of the signature.
+      outputs: names of the outputs to compute.
+      deadline: in seconds on the monotonic clock; None for none.
+    """
+
+    servable: Servable
+    signature_name: str
+    inputs: Arrays
+    outputs: tuple[str, ...]
+    deadline: float | None
 
 
 class Runner(Protocol):
-    """Runs requests whose inputs have been checked against their signature."""
+    """Runs calls of the model."""
 
-    def run(
-        self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
-    ) -> dict[str, np.ndarray]:
-        """Compute outputs of a signature.
-
-        Args:
-          servable: the caller keeps it loaded until this returns.
-          name: name of the signature.
-          inputs: every input of the signature.
-          outputs: names of the outputs to compute.
-          deadline: in seconds on the monotonic clock; None for none.
+    def run(self, call: PredictCall) -> dict[str, np.ndarray]:
+        """Compute the outputs of a call.
 
         Raises:
           tf.errors.OpError: raised by the graph, or DEADLINE_EXCEEDED, or RESOURCE_EXHAUSTED.
         """
 
-    async def run_async(
-        self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
-    ) -> dict[str, np.ndarray]:
+    async def run_async(self, call: PredictCall) -> dict[str, np.ndarray]:
         """`run` without blocking the event loop."""
         ...
 
     def close(self) -> None:
-        """Finish the requests under way."""
+        """Finish the calls under way."""
 
 
 class DirectRunner:
     """Runs the model once per request.
 
     Args:
-      threads: requests that run at the same time; the others wait.
+      threads: calls that run at the same time; the others wait.
       executor: its threads serve `run_async`.
     """
 
@@ -70,26 +77,29 @@ class DirectRunner:
         self._semaphore = threading.BoundedSemaphore(threads)
         self._executor = executor
 
-    def run(
-        self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
-    ) -> dict[str, np.ndarray]:
-        if not self._semaphore.acquire(timeout=_remaining(deadline)):
+    def run(self, call: PredictCall) -> dict[str, np.ndarray]:
+        if not self._semaphore.acquire(timeout=_remaining(call.deadline)):
             raise _too_late()
         try:
-            return servable.run(servable.signatures[name], inputs, outputs, timeout=_remaining(deadline))
+            signature = call.servable.signatures[call.signature_name]
+            return call.servable.run(signature, call.inputs, call.outputs, timeout=_remaining(call.deadline))
         finally:
             self._semaphore.release()
 
-    async def run_async(
-        self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
-    ) -> dict[str, np.ndarray]:
-        work = asyncio.get_running_loop().run_in_executor(
-            self._executor, self.run, servable, name, inputs, outputs, deadline
-        )
-        return await _wait_to_the_end(work)
+    async def run_async(self, call: PredictCall) -> dict[str, np.ndarray]:
+        return await _wait_to_the_end(asyncio.get_running_loop().run_in_executor(self._executor, self.run, call))
 
     def close(self) -> None:
         """Do nothing: every call ends within `run`."""
+
+
+class _Queue(NamedTuple):
+    """Calls that may be batched: a signature, the requested outputs, and the inputs with a batch axis."""
+
+    servable: Servable
+    signature_name: str
+    outputs: tuple[str, ...]
+    batched: frozenset[str]
 
 
 class BatchingRunner:
@@ -109,67 +119,73 @@ class BatchingRunner:
         self._metrics = metrics
         self._scheduler = SharedBatchScheduler(options)
         self._mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = weakref.WeakKeyDictionary()
-        self._batched_inputs: weakref.WeakKeyDictionary[Servable, dict[tuple, _BatchedInputs]] = (
+        # Per servable: (signature, outputs) -> names of the inputs with a batch axis, None if it cannot be batched.
+        self._batched_inputs: weakref.WeakKeyDictionary[Servable, dict[tuple, frozenset[str] | None]] = (
             weakref.WeakKeyDictionary()
         )
 
-    def run(
-        self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
-    ) -> dict[str, np.ndarray]:
-        tasks = self._tasks(servable, name, inputs, outputs, deadline)
-        if not tasks:
-            return self._direct.run(servable, name, inputs, outputs, deadline)
+    def run(self, call: PredictCall) -> dict[str, np.ndarray]:
+        queue = self._queue(call)
+        if queue is None:
+            return self._direct.run(call)
+        tasks = self._split(call, queue.batched)
         try:
-            self._submit(servable, name, outputs, tasks)
+            self._submit(queue, tasks)
             results = [_result(task) for task in tasks]
         finally:
             # The caller keeps the model loaded only until this returns, so wait for what is still running.
             wait([task.result for task in tasks if not task.result.cancel()])
         return _joined(results)
 
-    async def run_async(
-        self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
-    ) -> dict[str, np.ndarray]:
-        tasks = self._tasks(servable, name, inputs, outputs, deadline)
-        if not tasks:
-            return await self._direct.run_async(servable, name, inputs, outputs, deadline)
+    async def run_async(self, call: PredictCall) -> dict[str, np.ndarray]:
+        queue = self._queue(call)
+        if queue is None:
+            return await self._direct.run_async(call)
+        tasks = self._split(call, queue.batched)
         mailbox = self._mailbox(asyncio.get_running_loop())
         try:
-            self._submit(servable, name, outputs, tasks)
+            self._submit(queue, tasks)
             results = [await mailbox.result(task) for task in tasks]
         finally:
             await mailbox.wait_all([task.result for task in tasks if not task.result.cancel()])
         return _joined(results)
 
-    def _tasks(
-        self, servable: Servable, name: str, inputs: Arrays, outputs: Sequence[str], deadline: float | None
-    ) -> list[BatchTask]:
-        """Turn a request into tasks of at most a batch each; [] if it cannot be batched."""
-        batched = self._find_batched_inputs(servable, name, tuple(outputs))
-        rows = 0 if batched is None else batching.row_count(inputs, batched)
-        if batched is None or rows == 0:
-            return []
+    def close(self) -> None:
+        """Finish the waiting batches, then end the threads."""
+        self._scheduler.close()
+
+    def _queue(self, call: PredictCall) -> _Queue | None:
+        """The queue of a call; None if it cannot be batched or has no rows."""
+        cached = self._batched_inputs.setdefault(call.servable, {})
+        key = (call.signature_name, call.outputs)
+        if key not in cached:
+            cached[key] = batching.batched_inputs(call.servable.signatures[call.signature_name], call.outputs)
+        batched = cached[key]
+        if batched is None or batching.row_count(call.inputs, batched) == 0:
+            return None
+        return _Queue(call.servable, call.signature_name, call.outputs, batched)
+
+    def _split(self, call: PredictCall, batched: frozenset[str]) -> list[BatchTask]:
+        """Turn a call into tasks of at most a batch each."""
+        rows = batching.row_count(call.inputs, batched)
         self._metrics.input_batch_size.add((), rows)
         part = self._options.max_execution_batch_size
         if not self._options.enable_large_batch_splitting or rows <= part:
-            return [BatchTask(inputs, rows, deadline)]
+            return [BatchTask(call.inputs, rows, call.deadline)]
         return [
             BatchTask(
-                {alias: a[begin : begin + part] if alias in batched else a for alias, a in inputs.items()},
+                {alias: a[begin : begin + part] if alias in batched else a for alias, a in call.inputs.items()},
                 min(part, rows - begin),
-                deadline,
+                call.deadline,
             )
             for begin in range(0, rows, part)
         ]
 
-    def _submit(self, servable: Servable, name: str, outputs: Sequence[str], tasks: Sequence[BatchTask]) -> None:
-        queue = (servable, name, tuple(outputs))
-        batched = self._find_batched_inputs(*queue)
-        assert batched is not None
-        process = partial(self._process, *queue, batched)
-        pad_lengths = self._options.pad_variable_length_inputs
+    def _submit(self, queue: _Queue, tasks: Sequence[BatchTask]) -> None:
+        paddable, pad_lengths = queue.servable.paddable_inputs, self._options.pad_variable_length_inputs
+        process = partial(self._process, queue)
         for task in tasks:
-            key = batching.batch_key(task.inputs, batched, pad_lengths=pad_lengths, paddable=servable.paddable_inputs)
+            key = batching.batch_key(task.inputs, queue.batched, pad_lengths=pad_lengths, paddable=paddable)
             self._scheduler.submit(queue, key, task, process)
 
     def _mailbox(self, loop: asyncio.AbstractEventLoop) -> Mailbox:
@@ -177,20 +193,7 @@ class BatchingRunner:
             self._mailboxes[loop] = Mailbox(loop)
         return self._mailboxes[loop]
 
-    def close(self) -> None:
-        """Finish the waiting batches, then end the threads."""
-        self._scheduler.close()
-
-    def _find_batched_inputs(self, servable: Servable, name: str, outputs: tuple[str, ...]) -> _BatchedInputs:
-        cached = self._batched_inputs.setdefault(servable, {})
-        key = (name, outputs)
-        if key not in cached:
-            cached[key] = batching.batched_inputs(servable.signatures[name], outputs)
-        return cached[key]
-
-    def _process(
-        self, servable: Servable, name: str, outputs: Sequence[str], batched: frozenset[str], tasks: list[BatchTask]
-    ) -> None:
+    def _process(self, queue: _Queue, tasks: list[BatchTask]) -> None:
         now = time.monotonic()
         ready = []
         for task in tasks:
@@ -204,27 +207,26 @@ class BatchingRunner:
         if not ready:
             return
         try:
-            results = self._run_batch(servable, name, outputs, batched, ready)
+            results = self._run_batch(queue, ready)
         except Exception as error:
             if len(ready) == 1:
                 ready[0].result.set_exception(as_op_error(error))
                 return
             for task in ready:
-                self._run_single(servable, name, outputs, batched, task)
+                self._run_single(queue, task)
             return
         for task, result in zip(ready, results, strict=True):
             task.result.set_result(result)
 
-    def _run_batch(
-        self, servable: Servable, name: str, outputs: Sequence[str], batched: frozenset[str], tasks: list[BatchTask]
-    ) -> list[dict[str, np.ndarray]]:
+    def _run_batch(self, queue: _Queue, tasks: list[BatchTask]) -> list[dict[str, np.ndarray]]:
+        servable = queue.servable
         rows = [task.rows for task in tasks]
         size = batching.rounded_up(sum(rows), self._options.allowed_batch_sizes)
         self._metrics.processed_batch_size.add((), size)
         self._metrics.padding_size.add((str(size),), size - sum(rows))
         merged = batching.merge(
             [task.inputs for task in tasks],
-            batched,
+            queue.batched,
             pad_lengths=self._options.pad_variable_length_inputs,
             paddable=servable.paddable_inputs,
             size=size,
@@ -232,14 +234,13 @@ class BatchingRunner:
         deadlines = [task.deadline for task in tasks if task.deadline is not None]
         # The batch may take as long as the latest deadline of its requests.
         latest = max(deadlines) if len(deadlines) == len(tasks) else None
-        computed = servable.run(servable.signatures[name], merged, outputs, timeout=_remaining(latest))
-        return batching.split(computed, rows, size)
+        signature = servable.signatures[queue.signature_name]
+        outputs = servable.run(signature, merged, queue.outputs, timeout=_remaining(latest))
+        return batching.split(outputs, rows, size)
 
-    def _run_single(
-        self, servable: Servable, name: str, outputs: Sequence[str], batched: frozenset[str], task: BatchTask
-    ) -> None:
+    def _run_single(self, queue: _Queue, task: BatchTask) -> None:
         try:
-            task.result.set_result(self._run_batch(servable, name, outputs, batched, [task])[0])
+            task.result.set_result(self._run_batch(queue, [task])[0])
         except Exception as error:
             task.result.set_exception(as_op_error(error))
 
