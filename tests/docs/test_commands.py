@@ -19,7 +19,7 @@ from whole import SMALL, Whole
 from pipelines.cli import main
 from serving.client.client import Client
 from serving.server.server import RestOptions
-from serving.server.sources import folder
+from serving.server.sources import folder_source
 
 RUNNABLE = [block for block in blocks() if block.runnable]
 SHELL = [block for block in RUNNABLE if block.language == "sh"]
@@ -52,7 +52,7 @@ def place(whole: Whole, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
     shutil.copytree(whole.records, demo / "records")
     shutil.copytree(whole.run, demo / "run")
     shutil.copytree(whole.models, root / "saved_models")
-    with running(folder(whole.models), rest=RestOptions(0, 30.0, None)) as server:
+    with running(folder_source(whole.models), rest=RestOptions(0, 30.0, None)) as server:
         yield Place(root, server.port, server.rest_port)
 
 
