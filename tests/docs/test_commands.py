@@ -53,7 +53,7 @@ def place(whole: Whole, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
     shutil.copytree(whole.run, demo / "run")
     shutil.copytree(whole.models, root / "saved_models")
     with running(folder_source(whole.models), rest=RestOptions(0, 30.0, None)) as server:
-        yield Place(root, server.port, server.rest_port)
+        yield Place(root, server.port, int(str(server.rest_address).rpartition(":")[2]))
 
 
 def run_triptych(words: list[str], place: Place) -> str:
