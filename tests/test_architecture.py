@@ -155,6 +155,7 @@ def test_shared_code_never_names_a_modality() -> None:
     shared += [
         "pipelines/evaluation/evaluator.py",
         "pipelines/training/input_pipeline.py",
+        "pipelines/model/request_encoder.py",
         "pipelines/scoring/model_scorer.py",
         "pipelines/exporting/serving_adapter.py",
     ]

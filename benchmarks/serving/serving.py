@@ -211,7 +211,7 @@ def _merged(model: Model, rows: int) -> dict[str, np.ndarray]:
     if batched is None:
         raise SystemExit(f"{model.folder}: recommend cannot be batched")
     requests = [model.inputs[turn % len(model.inputs)] for turn in range(rows)]
-    return batching.merge(requests, batched, pad_lengths=False, paddable=model.servable.blank_inputs, size=rows)
+    return batching.merge(requests, batched, pad_lengths=False, paddable=model.servable.paddable_inputs, size=rows)
 
 
 def _rate(model: Model, inputs: Sequence[dict[str, np.ndarray]], rows: int, seconds: float) -> float:
