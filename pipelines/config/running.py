@@ -239,9 +239,15 @@ class MonitorConfig(Section):
 
 
 class InspectConfig(Section):
-    """`triptych inspect RECORDS`. `sample`: number of items that are compared, the first ones; `shown`: items on the page;
-    `min_cosine`: of near-duplicates, in every feature; `reach`: largest shift between features that is looked for, in rows;
-    `heavy`: events above which a user is named."""
+    """`triptych inspect RECORDS`.
+
+    Attributes:
+      sample: items that are compared, the first ones.
+      shown: items on the page of --html.
+      min_cosine: smallest cosine of near-duplicates, in every feature.
+      reach: largest shift between features that is looked for, in rows.
+      heavy: events above which a user is named.
+    """
 
     sample: int = Field(2000, ge=1)
     shown: int = Field(60, ge=0)

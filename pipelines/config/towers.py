@@ -10,11 +10,24 @@ from pipelines.config.section import Section
 
 
 class TextConfig(Section):
-    """The text encoder.
+    """The text encoder, a keras-nlp Transformer.
 
-    `backbone`: the keras-nlp model. `checkpoint`: pretrained weights of "bert", a folder with a Hugging Face BERT or a
-    keras-nlp preset; its shape, activation and lowercase then take the place of these. Records must hold its vocabulary:
-    build them with the same option. `pooling`: mean over the tokens, or the state of [CLS]."""
+    Attributes:
+      backbone: the keras-nlp model.
+      checkpoint: pretrained weights for the backbone bert: a folder with a Hugging Face BERT, or a keras-nlp preset;
+        its shape, activation and lowercase then replace the options here. Build the records with the same option,
+        because they hold its vocabulary.
+      pooling: mean over the tokens, or the output at [CLS].
+      num_layers: Transformer layers.
+      num_heads: attention heads.
+      hidden_dim: dimension of tokens and of the encoding.
+      intermediate_dim: dimension of the feed-forward layers.
+      dropout: dropout rate.
+      max_tokens: tokens of an item's text; longer texts are cut.
+      query_tokens: tokens of a text query.
+      activation: of the feed-forward layers.
+      lowercase: whether the vocabulary is uncased; accents are stripped too.
+    """
 
     backbone: Literal["bert", "distil_bert"] = "bert"
     checkpoint: str | None = None
