@@ -19,9 +19,8 @@ from rich.table import Table
 from pipelines.config import Config
 from pipelines.config.running import MonitorConfig
 from pipelines.runs.progress import console, say
-from pipelines.webapp.wiring import EVENTS_FOLDER, SERVED_FOLDER
-from serving.app.store import event_log as eventlog
-from serving.app.store import served
+from pipelines.webapp.wiring import EVENTS_FOLDER, IMPRESSIONS_FOLDER
+from serving.app.store import event_log, impression_log
 from serving.wire import layout
 from serving.wire.layout import ItemFacts
 from tfrecs.errors import DataError
@@ -101,8 +100,9 @@ def run(job: MonitorJob) -> MonitorResult:
         raise DataError(f"{job.state}: nothing of an app there; name the --state folder of triptych app")
     names = yaml.safe_load(spec_file.read_text(encoding="utf-8"))["interactions"]
     since = time.time() - settings.days * 86400
-    impressions = [row for row in read_lines(job.state / SERVED_FOLDER, served.PATTERN) if row.get("time", 0) >= since]
-    events = read_lines(job.state / EVENTS_FOLDER, eventlog.PATTERN)
+    impressions = read_lines(job.state / IMPRESSIONS_FOLDER, impression_log.PATTERN)
+    impressions = [row for row in impressions if row.get("time", 0) >= since]
+    events = read_lines(job.state / EVENTS_FOLDER, event_log.PATTERN)
     time_column = names.get("time")
     if time_column:
         events = [row for row in events if (row.get(time_column) or 0) >= since]

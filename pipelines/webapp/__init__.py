@@ -1,1 +1,1 @@
-"""webapp: what `triptych app` starts, and the item table that it shows."""
+"""Assembly of `triptych app` and the item table that it shows."""

@@ -1,5 +1,5 @@
-"""serving.app: a web service in front of a served model: live profiles, words, reasons, feedback, and a page.
+"""Web service in front of a served model: live profiles, text queries, reasons, feedback, and a page.
 
-Talks gRPC to any server of TensorFlow Serving's API through `serving.client.aio`; imports no TensorFlow. `API.md` says what
-each address takes and answers; `pipelines/webapp/wiring.py` puts the parts together.
+It talks gRPC to any server of TensorFlow Serving's API through `serving.client.aio` and imports no TensorFlow. `API.md`
+describes its routes; `pipelines/webapp/wiring.py` assembles it from configuration and data folder.
 """

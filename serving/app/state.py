@@ -1,4 +1,4 @@
-"""What the app holds while it runs: client, engine, store, logs; and how it follows new versions of the model."""
+"""Running state of the app: model client, ranking engine, store and logs. It follows new versions of the model."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from serving.app.catalogue import Catalogue
-from serving.app.http.metrics import Metrics
-from serving.app.models import ListOut, ReadyOut
-from serving.app.ranking.asks import Settings
+from serving.app.catalogue import AppCatalogue
+from serving.app.http.metrics import AppMetrics
 from serving.app.ranking.engine import Engine
-from serving.app.ranking.rules import Rule, resolve
+from serving.app.ranking.requests import RankingSettings
+from serving.app.ranking.rules import Rule, resolve_rules
+from serving.app.schemas import ListOut, ReadyOut
 from serving.app.store.base import Store, StoreError
 from serving.app.store.event_log import EventLog
-from serving.app.store.intake import Intake
-from serving.app.store.served import ServedLog
+from serving.app.store.event_writer import EventWriter
+from serving.app.store.impression_log import ImpressionLog
 from serving.wire.errors import ServingError
 from serving.wire.tokens import Tokens
 from tfrecs.schema import TriptychError
@@ -29,45 +29,47 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What the app stands on.
+class AppComponents:
+    """The parts that the app is assembled from.
 
     Attributes:
       name: of the model.
-      connect: makes the client, where the event loop runs.
+      connect: creates the model client in the running event loop.
       catalogue: of the version that is served now.
-      newest: the newest version in the models folder; 0: none.
-      load: reads the catalogue of the newest version; called in a thread.
-      rules, rules_source: of the house, and the file for messages.
-      store, log, served: where events and lists go.
-      settings: numbers of the engine.
+      latest_version: returns the newest version in the models folder, 0 if there is none.
+      load_catalogue: reads the catalogue of the newest version; called in a thread.
+      rules, rules_source: business rules, and their file for messages.
+      store: events by user.
+      event_log: interactions for later builds.
+      impression_log: shown lists, for drift.
+      settings: of the ranking engine.
     """
 
     name: str
     connect: Callable[[], Any]
-    catalogue: Catalogue
-    newest: Callable[[], int]
-    load: Callable[[], Catalogue]
+    catalogue: AppCatalogue
+    latest_version: Callable[[], int]
+    load_catalogue: Callable[[], AppCatalogue]
     rules: Sequence[Rule]
     rules_source: str
     store: Store
-    log: EventLog
-    served: ServedLog
-    settings: Settings
+    event_log: EventLog
+    impression_log: ImpressionLog
+    settings: RankingSettings
 
 
 @dataclass(frozen=True)
-class Options:
-    """How the app may be used.
+class AppOptions:
+    """Limits and access.
 
     Attributes:
-      rate: requests of one address, such as "100/second".
+      rate: requests per client address, such as "100/second".
       max_body_bytes: of a request.
-      hosts: names that the app answers to (`*.example.org` and `*` too): a page elsewhere cannot point its own there.
-      write_tokens: POST and DELETE need one; None: nobody does.
-      read_tokens: and so do reads of lists, items and profiles.
-      poll: seconds between two looks for a new version.
-      most_events: in one write to the store.
+      hosts: host names that the app answers to (`*.example.org` and `*` are allowed), against DNS rebinding.
+      write_tokens: required by POST and DELETE; None if anybody may write.
+      read_tokens: required to read lists, items and profiles.
+      poll: seconds between two checks for a new version.
+      max_events: in one write to the store.
     """
 
     rate: str
@@ -76,85 +78,90 @@ class Options:
     write_tokens: Tokens | None
     read_tokens: Tokens | None
     poll: float
-    most_events: int
+    max_events: int
 
 
-class State:
-    """Started and stopped by the application's lifespan."""
+class AppState:
+    """Everything that lives as long as the application; its lifespan calls `start` and `stop`."""
 
     engine: Engine
-    intake: Intake
+    event_writer: EventWriter
 
-    def __init__(self, parts: Parts, options: Options) -> None:
-        self.parts, self.options = parts, options
-        self.metrics = Metrics()
+    def __init__(self, components: AppComponents, options: AppOptions) -> None:
+        self.components, self.options = components, options
+        self.metrics = AppMetrics()
         self._client: Any = None
         self._polling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._client = self.parts.connect()
-        self._use(self.parts.catalogue)
-        self.intake = Intake(self.parts.store, self.parts.log, self.options.most_events)
-        self.intake.start()
-        self.parts.served.start()
+        """Connect to the model server and start the background tasks."""
+        components = self.components
+        self._client = components.connect()
+        self._use(components.catalogue)
+        self.event_writer = EventWriter(components.store, components.event_log, self.options.max_events)
+        self.event_writer.start()
+        components.impression_log.start()
         self._polling = asyncio.create_task(self._poll())
 
     async def stop(self) -> None:
+        """Write what is pending and close everything."""
         if self._polling is not None:
             self._polling.cancel()
             await asyncio.gather(self._polling, return_exceptions=True)
-        await self.intake.stop()
-        await self.parts.served.stop()
-        await self.parts.store.close()
+        await self.event_writer.stop()
+        await self.components.impression_log.stop()
+        await self.components.store.close()
         await self._client.close()
 
     async def ready(self) -> ReadyOut:
-        """Asks both what the app cannot do without."""
+        """Check the model server and the store."""
         model = store = "ok"
         try:
             versions = await self._client.status()
-            if not any(one.state == "AVAILABLE" for one in versions):
-                model = f"{self.parts.name}: no version is available yet; wait, or look at the model server"
+            if not any(version.state == "AVAILABLE" for version in versions):
+                model = f"{self.components.name}: no version is available yet; wait, or look at the model server"
         except ServingError as error:
             model = str(error)
         try:
-            await self.parts.store.ping()
+            await self.components.store.ping()
         except StoreError as error:
             store = str(error)
         return ReadyOut(ready=model == store == "ok", model=model, store=store)
 
-    def shown(self, answer: ListOut) -> ListOut:
-        """Notes what is shown, and hands it on."""
+    def record_impression(self, shown: ListOut) -> ListOut:
+        """Log a list that is about to be shown, and return it."""
         catalogue = self.engine.catalogue
-        rows = [catalogue.position[item.id] for item in answer.items]
+        rows = [catalogue.position[item.id] for item in shown.items]
         weights = catalogue.facts.weights[rows].astype(np.float64).mean(axis=0).round(4).tolist() if rows else []
-        self.parts.served.note(
+        self.components.impression_log.add(
             time=round(time.time(), 3),
-            list=answer.list_id,
-            version=answer.model.version,
-            items=[item.id for item in answer.items],
+            list=shown.list_id,
+            version=shown.model.version,
+            items=[item.id for item in shown.items],
             weights=dict(zip(catalogue.modalities, weights, strict=True)) if rows else {},
-            based_on=answer.based_on,
+            based_on=shown.based_on,
         )
         self.metrics.shown.inc(len(rows))
-        return answer
+        return shown
 
-    def _use(self, catalogue: Catalogue) -> None:
-        parts = self.parts
-        house = resolve(parts.rules, catalogue.position, catalogue.categories, catalogue.numbers, parts.rules_source)
-        self.engine = Engine(self._client, catalogue, house, parts.settings)
+    def _use(self, catalogue: AppCatalogue) -> None:
+        components = self.components
+        rules = resolve_rules(
+            components.rules, catalogue.position, catalogue.categories, catalogue.numbers, components.rules_source
+        )
+        self.engine = Engine(self._client, catalogue, rules, components.settings)
         self.metrics.version.set(catalogue.version)
 
     async def _poll(self) -> None:
-        """Follows the models folder; what cannot be read is said once, and tried again with the next version."""
+        """Follow the models folder. A version that cannot be read is reported once and not tried again."""
         tried = self.engine.catalogue.version
         while True:
             await asyncio.sleep(self.options.poll)
-            newest = await asyncio.to_thread(self.parts.newest)
+            newest = await asyncio.to_thread(self.components.latest_version)
             if newest <= 0 or newest == tried:
                 continue
             tried = newest
             try:
-                self._use((await asyncio.to_thread(self.parts.load)).prepare())
+                self._use((await asyncio.to_thread(self.components.load_catalogue)).prepare())
             except TriptychError as error:
-                _log.warning("version %d: %s; version %d stays", newest, error, self.engine.catalogue.version)
+                _log.warning("version %d: %s; keeping version %d", newest, error, self.engine.catalogue.version)

@@ -1,9 +1,9 @@
-"""What a visitor does on the page, in a headless Chromium in front of a real small model."""
+"""The page in a headless Chromium with a real small model: what a visitor does."""
 
 from __future__ import annotations
 
 from browser import Running
-from page_visit import NEEDS_CHROMIUM, WAIT, Opener, asked, browser, get, ids, search, site, user_of, visit
+from page_visit import NEEDS_CHROMIUM, WAIT, Opener, browser, get, ids, listed_after, search, site, user_of, visit
 from playwright.sync_api import expect
 
 __all__ = ["browser", "site", "visit"]  # fixtures
@@ -11,12 +11,12 @@ __all__ = ["browser", "site", "visit"]  # fixtures
 pytestmark = NEEDS_CHROMIUM
 
 
-def test_a_like_changes_the_list_and_says_so(site: Running, visit: Opener) -> None:
+def test_a_like_changes_the_list_and_is_announced(site: Running, visit: Opener) -> None:
     page = visit(site)
     before = ids(page)
     liked = page.locator("#list > .card").nth(1)
     title = liked.locator("h2").inner_text()
-    after = asked(page, liked.locator(".act.is-like").click)
+    after = listed_after(page, liked.locator(".act.is-like").click)
     assert after != before
     assert before[1] not in after
     expect(page.locator("#toast")).to_contain_text(
@@ -32,11 +32,11 @@ def test_a_like_changes_the_list_and_says_so(site: Running, visit: Opener) -> No
         assert card.locator(".bar-value").all_inner_texts() == shares
 
 
-def test_dislikes_ratings_and_what_is_left_out(site: Running, visit: Opener) -> None:
+def test_dislikes_ratings_and_excluded_items(site: Running, visit: Opener) -> None:
     page = visit(site)
 
     def act(item: str, button: str) -> list[str]:
-        return asked(page, page.locator(f'[data-id="{item}"] {button}').click)
+        return listed_after(page, page.locator(f'[data-id="{item}"] {button}').click)
 
     # Each from the list that the one before has left: any other may be gone with it.
     first = ids(page)[0]
@@ -56,29 +56,29 @@ def test_dislikes_ratings_and_what_is_left_out(site: Running, visit: Opener) -> 
     ]  # fmt: skip
     chip = page.locator(".chip.is-without")
     expect(chip).to_have_count(1)
-    assert len(asked(page, chip.get_by_role("button").click)) == 12
+    assert len(listed_after(page, chip.get_by_role("button").click)) == 12
     expect(chip).to_have_count(0)
 
 
-def test_words_become_chips_that_are_taken_back(site: Running, visit: Opener) -> None:
+def test_queries_become_chips_that_can_be_removed(site: Running, visit: Opener) -> None:
     page = visit(site)
     mood = get(site, "/about")["categories"][0]["name"]
     by_words = search(page, "a storm at night")
     without = search(page, f"no {mood}")
-    chips = page.locator("#said .chip-text")
+    chips = page.locator("#chips .chip-text")
     assert chips.all_inner_texts() == ["“a storm at night”", f"no {mood}"]
     assert all(mood not in get(site, f"/items/{item}")["categories"] for item in without)
-    asked(page, page.get_by_role("button", name=f"Take back: no {mood}").click)
+    listed_after(page, page.get_by_role("button", name=f"Take back: no {mood}").click)
     assert chips.all_inner_texts() == ["“a storm at night”"]
     assert ids(page) == by_words
-    asked(page, page.get_by_role("button", name="Take back: a storm at night").click)
-    expect(page.locator("#said")).to_be_hidden()
+    listed_after(page, page.get_by_role("button", name="Take back: a storm at night").click)
+    expect(page.locator("#chips")).to_be_hidden()
     expect(page.locator("#examples")).to_be_visible()
     search(page, f"rain, no {mood}")
     assert chips.all_inner_texts() == [f"“rain, no {mood}”", f"no {mood}"]
-    asked(page, page.get_by_role("button", name=f"Take back: no {mood}").click)
+    listed_after(page, page.get_by_role("button", name=f"Take back: no {mood}").click)
     assert chips.all_inner_texts() == [f"“rain, no {mood}”", f"no {mood}: as words only"]
-    asked(page, page.get_by_role("button", name="Make it a condition again").click)
+    listed_after(page, page.get_by_role("button", name="Make it a condition again").click)
     assert chips.all_inner_texts() == [f"“rain, no {mood}”", f"no {mood}"]
     recent = get(site, f"/users/{user_of(page)}")["recent"]
     assert [one["text"] for one in recent] == [f"rain, no {mood}", f"no {mood}", "a storm at night"]
@@ -86,7 +86,7 @@ def test_words_become_chips_that_are_taken_back(site: Running, visit: Opener) ->
 
 def test_a_clip_plays_and_counts_as_a_click(site: Running, visit: Opener) -> None:
     page = visit(site)
-    asked(page, page.get_by_label("has a sound").check)
+    listed_after(page, page.get_by_label("has a sound").check)
     card = page.locator("#list > .card").first
     item = card.get_attribute("data-id")
     with page.expect_response(lambda answer: answer.url.endswith("/events")):
@@ -104,29 +104,29 @@ def test_filters_diversity_and_similar(site: Running, visit: Opener) -> None:
     page = visit(site)
     whole_list = ids(page)
     mood = get(site, "/about")["categories"][1]["name"]
-    some = asked(page, page.locator("#filters .pill", has_text=mood).click)
+    some = listed_after(page, page.locator("#filters .pill", has_text=mood).click)
     assert {name for item in some for name in get(site, f"/items/{item}")["categories"]} == {mood}
-    asked(page, page.locator("#clear-filters").click)
+    listed_after(page, page.locator("#clear-filters").click)
     assert ids(page) == whole_list
     page.focus("#diversity")
-    diverse = asked(page, lambda: page.keyboard.press("End"))
+    diverse = listed_after(page, lambda: page.keyboard.press("End"))
     expect(page.locator("#filters output")).to_have_text("1.0")
     answer = get(site, f"/recommend?user={user_of(page)}&k=12&diversity=1")
     assert diverse == [one["id"] for one in answer["items"]] != whole_list
     title = page.locator("#list h2").first.inner_text()
-    near = asked(page, page.locator(".act.is-similar").first.click, "/similar?")
+    near = listed_after(page, page.locator(".act.is-similar").first.click, "/similar?")
     expect(page.locator("h1")).to_have_text(f"Like {title}")
     assert near == [one["id"] for one in get(site, f"/similar?item={diverse[0]}&k=12")["items"]]
 
 
-def test_an_empty_list_says_why_and_how_to_go_on(site: Running, visit: Opener) -> None:
+def test_an_empty_list_gives_the_cause_and_a_remedy(site: Running, visit: Opener) -> None:
     page = visit(site)
     mood = get(site, "/about")["categories"][0]["name"]
     search(page, f"no {mood}")
     page.get_by_label(mood, exact=True).check()
     expect(page.locator('[data-state="empty"]')).to_be_visible(timeout=WAIT)
     assert page.locator('[data-state="error"]').count() == 0
-    asked(page, page.get_by_role("button", name="Take back the last words").click)
+    listed_after(page, page.get_by_role("button", name="Take back the last words").click)
     assert page.locator('[data-state="empty"]').count() == 0
 
 
@@ -141,23 +141,23 @@ def test_the_taste_picker_makes_a_first_list(site: Running, visit: Opener) -> No
     picks.nth(3).click()  # taken back
     picks.nth(5).click()
     expect(page.locator('.pick[aria-pressed="true"]')).to_have_count(2)
-    assert asked(page, page.get_by_role("button", name="Show my list").click) != before
+    assert listed_after(page, page.get_by_role("button", name="Show my list").click) != before
     expect(page.locator("#picker")).to_be_hidden()
     wanted = [one["id"] for one in get(site, "/picker?k=12")["items"]]
     recent = get(site, f"/users/{user_of(page)}")["recent"]
     assert {(one["kind"], one["item"]) for one in recent} == {("like", wanted[0]), ("like", wanted[5])}
 
 
-def test_forget_me_leaves_nothing_and_another_id(site: Running, visit: Opener) -> None:
+def test_forget_me_deletes_everything_and_changes_the_id(site: Running, visit: Opener) -> None:
     page = visit(site)
     newcomer = ids(page)
-    asked(page, page.locator(".act.is-like").first.click)
+    listed_after(page, page.locator(".act.is-like").first.click)
     old = user_of(page)
     page.click("#open-profile")
     expect(page.locator("#profile .lead")).to_contain_text("of your 1 events")
     page.click("#forget")
     assert get(site, f"/users/{old}")["events"] == 1  # not before the second step
-    assert asked(page, page.locator("#forget-sure").click) == newcomer
+    assert listed_after(page, page.locator("#forget-sure").click) == newcomer
     expect(page.locator("#profile")).to_be_hidden()
     expect(page.locator("#toast")).to_contain_text("Forgotten: 1 event,")
     assert get(site, f"/users/{old}")["events"] == 0
@@ -171,18 +171,18 @@ def test_two_users_never_see_each_other(site: Running, visit: Opener) -> None:
     assert user_of(ann) != user_of(ben)
     liked = ids(ann)[0]
     title = ann.locator("#list h2").first.inner_text()
-    asked(ann, ann.locator(".act.is-like").first.click)
+    listed_after(ann, ann.locator(".act.is-like").first.click)
     search(ann, "something of my own")
-    assert asked(ben, lambda: ben.reload()) == newcomer
+    assert listed_after(ben, lambda: ben.reload()) == newcomer
     ben.click("#open-profile")
-    expect(ben.locator("#profile .lead")).to_contain_text("Nothing is known of you")
+    expect(ben.locator("#profile .lead")).to_contain_text("Nothing is known about you")
     assert title not in ben.locator("#profile").inner_text()
     # and two in one browser: nothing of the first is left on the page, and all of it is there on the way back
     first = user_of(ann)
-    assert asked(ann, ann.locator("#new-user").click) == newcomer
+    assert listed_after(ann, ann.locator("#new-user").click) == newcomer
     assert user_of(ann) != first
     assert "something of my own" not in ann.locator("body").inner_text()
     assert ann.locator(".reason.is-history").count() == 0
-    back = asked(ann, lambda: ann.select_option("#user", first))
+    back = listed_after(ann, lambda: ann.select_option("#user", first))
     assert liked not in back
     assert len(get(site, f"/users/{first}")["recent"]) == 2

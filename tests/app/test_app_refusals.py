@@ -1,4 +1,4 @@
-"""What the app refuses, and what it says where something is away."""
+"""Invalid requests, limits, tokens, and unavailable servers."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from app_client import ids, opened, post
-from app_parts import KEPT, TinyModel, options, parts, redis_server
+from app_parts import RETENTION, TinyModel, options, parts, redis_server
 from fastapi.testclient import TestClient
 
 from serving.app.http.service import create_app
-from serving.app.store.base import open_store
+from serving.app.store.open import open_store
 from serving.wire.tokens import Tokens
 
 
-def test_media_come_from_the_catalogue_and_from_nowhere_else(tmp_path: Path) -> None:
+def test_media_are_served_from_the_data_folder_only(tmp_path: Path) -> None:
     with opened(tmp_path) as client:
         images = tmp_path / "data" / "images"
         (images / "a.png").write_bytes(b"0123456789")
@@ -47,7 +47,7 @@ MALFORMED: list[Any] = [
 ]  # fmt: skip
 
 
-def test_what_is_malformed_is_refused_in_one_line_and_nothing_of_it_is_stored(tmp_path: Path) -> None:
+def test_invalid_requests_get_one_line_and_store_nothing(tmp_path: Path) -> None:
     with opened(tmp_path) as client:
         for body in MALFORMED:
             answer = client.post("/events", json=body)
@@ -75,14 +75,14 @@ def test_what_is_malformed_is_refused_in_one_line_and_nothing_of_it_is_stored(tm
             assert client.get("/recommend", params=params).status_code == 422, params
 
 
-def test_context_goes_to_the_model_in_its_own_types(tmp_path: Path) -> None:
+def test_context_is_sent_to_the_model_in_its_types(tmp_path: Path) -> None:
     model = TinyModel()
     with opened(tmp_path, model) as client:
         client.get("/recommend", params={"context.device": "phone", "context.age": "33"})
         assert (model.requests[-1]["device"], model.requests[-1]["age"]) == ("phone", 33.0)
 
 
-def test_a_model_server_that_is_away_is_a_503_until_it_is_back(tmp_path: Path) -> None:
+def test_an_unavailable_model_server_is_a_503_until_it_is_back(tmp_path: Path) -> None:
     model = TinyModel()
     with opened(tmp_path, model) as client:
         model.away = True
@@ -100,11 +100,11 @@ def test_a_model_server_that_is_away_is_a_503_until_it_is_back(tmp_path: Path) -
         assert ids(client.get("/recommend", params={"user": "ann", "k": 1})) == ["e"]
 
 
-def test_redis_that_stops_is_a_503_until_it_is_back_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_a_stopped_redis_is_a_503_until_it_is_back_and_loses_nothing(tmp_path: Path) -> None:
     import asyncio
 
     with redis_server(tmp_path / "redis") as port:
-        store = asyncio.run(open_store(f"redis://127.0.0.1:{port}/0", KEPT, 1.0))
+        store = asyncio.run(open_store(f"redis://127.0.0.1:{port}/0", RETENTION, 1.0))
         standing = parts(tmp_path, TinyModel(), store=store)
         entered = TestClient(create_app(standing, options()))
         client = entered.__enter__()
@@ -129,7 +129,7 @@ def test_redis_that_stops_is_a_503_until_it_is_back_and_nothing_is_lost(tmp_path
         entered.__exit__(None, None, None)
 
 
-def test_tokens_are_asked_for_where_there_are_some(tmp_path: Path) -> None:
+def test_tokens_are_required_if_configured(tmp_path: Path) -> None:
     right = {"authorization": "Bearer t0k3n"}
     with opened(tmp_path, write_tokens=Tokens(("t0k3n",))) as client:
         body = {"user": "ann", "events": [{"kind": "like", "item": "a"}]}
@@ -146,7 +146,7 @@ def test_tokens_are_asked_for_where_there_are_some(tmp_path: Path) -> None:
         assert client.get("/health/ready").status_code == 200
 
 
-def test_limits_of_size_and_rate(tmp_path: Path) -> None:
+def test_body_size_and_request_rate_are_limited(tmp_path: Path) -> None:
     with opened(tmp_path, max_body_bytes=200, rate="5/minute") as client:
         large = client.post("/events", content=b"x" * 201, headers={"content-type": "application/json"})
         assert (large.status_code, "200 bytes" in large.json()["error"]) == (413, True)
@@ -161,7 +161,7 @@ def test_limits_of_size_and_rate(tmp_path: Path) -> None:
         assert client.get("/health/live").status_code == 200
 
 
-def test_no_other_origin_and_no_other_host_is_let_in(tmp_path: Path) -> None:
+def test_other_origins_and_hosts_are_rejected(tmp_path: Path) -> None:
     with opened(tmp_path) as client:
         answer = client.get("/recommend", headers={"origin": "https://evil.example"})
         assert not [name for name in answer.headers if name.startswith("access-control")]
@@ -171,7 +171,7 @@ def test_no_other_origin_and_no_other_host_is_let_in(tmp_path: Path) -> None:
         assert client.get("/about", headers={"host": "evil.example"}).status_code == 400
 
 
-def test_metrics_and_the_schema_name_routes_and_never_users(tmp_path: Path) -> None:
+def test_metrics_and_schema_contain_routes_and_no_users(tmp_path: Path) -> None:
     with opened(tmp_path) as client:
         post(client, "ann", {"kind": "like", "item": "a"})
         client.get("/users/ann")
@@ -187,7 +187,7 @@ def test_metrics_and_the_schema_name_routes_and_never_users(tmp_path: Path) -> N
         assert client.get("/docs/static/swagger-ui-bundle.js").status_code == 200
 
 
-def test_a_new_version_of_the_model_brings_its_catalogue(tmp_path: Path) -> None:
+def test_a_new_model_version_replaces_the_catalogue(tmp_path: Path) -> None:
     import time
     from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Rules of the house: what a file may say, what is refused in one line, and what each action does."""
+"""Business rules: what a file may say, what is refused in one line, and what each action does."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ NUMBERS = {"year": np.array([1980.0, 1990.0, np.nan, 2000.0])}
 TODAY = date(2026, 5, 1)
 
 
-def applicable(text: str) -> tuple[rules.Applicable, ...]:
-    return rules.resolve(rules.parse_rules(text, "r.yaml"), POSITION, CATEGORIES, NUMBERS, "r.yaml")
+def resolved_rules(text: str) -> tuple[rules.ResolvedRule, ...]:
+    return rules.resolve_rules(rules.parse_rules(text, "r.yaml"), POSITION, CATEGORIES, NUMBERS, "r.yaml")
 
 
-def test_a_block_leaves_out_by_item_category_and_number() -> None:
-    house = applicable(
+def test_block_excludes_by_item_category_and_number() -> None:
+    resolved = resolved_rules(
         "rules:\n- {name: one, action: block, items: [d]}\n- {name: old, action: block, where: {number: year, below: 1985}}"
     )
-    assert rules.blocked(house, TODAY, 4).tolist() == [True, False, False, True]
+    assert rules.blocked_rows(resolved, TODAY, 4).tolist() == [True, False, False, True]
 
 
-def test_boosts_add_and_burials_take_their_weight() -> None:
-    house = applicable(
+def test_boost_adds_and_bury_subtracts_its_weight() -> None:
+    resolved = resolved_rules(
         "rules:\n- {name: up, action: boost, items: [c], weight: 2}\n"
         "- {name: down, action: bury, categories: [Horror], weight: 0.5}"
     )
-    scores = rules.shifted(house, TODAY, np.array([2, 0, 3]), np.array([1.0, 1.0, 1.0]))
+    scores = rules.apply_weights(resolved, TODAY, np.array([2, 0, 3]), np.array([1.0, 1.0, 1.0]))
     assert scores.tolist() == [3.0, 0.5, 1.0]
 
 
-def test_a_pinned_item_is_at_its_place_once_and_only_if_allowed() -> None:
-    house = applicable("rules:\n- {name: first, action: pin, items: [d, c], position: 2}")
+def test_a_pinned_item_appears_once_at_its_position_if_allowed() -> None:
+    resolved = resolved_rules("rules:\n- {name: first, action: pin, items: [d, c], position: 2}")
     everything, without_c = np.ones(4, bool), np.array([True, True, False, True])
-    assert rules.pinned(house, TODAY, [0, 2, 1], everything, POSITION, 4) == [0, 3, 2, 1]
-    assert rules.pinned(house, TODAY, [0, 1], without_c, POSITION, 2) == [0, 3]
+    assert rules.apply_pins(resolved, TODAY, [0, 2, 1], everything, POSITION, 4) == [0, 3, 2, 1]
+    assert rules.apply_pins(resolved, TODAY, [0, 1], without_c, POSITION, 2) == [0, 3]
 
 
-def test_a_rule_holds_from_its_first_to_its_last_day() -> None:
+def test_a_rule_is_active_from_its_first_to_its_last_day() -> None:
     text = "rules:\n- {name: may, action: block, items: [a], since: 2026-05-01, until: 2026-05-31}"
-    house = applicable(text)
+    resolved = resolved_rules(text)
     days = [date(2026, 4, 30), date(2026, 5, 1), date(2026, 5, 31), date(2026, 6, 1)]
-    assert [bool(rules.blocked(house, day, 4)[0]) for day in days] == [False, True, True, False]
+    assert [bool(rules.blocked_rows(resolved, day, 4)[0]) for day in days] == [False, True, True, False]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("rules: [{name: x, action: block, items: [zzz]}]", "rule 'x': the catalogue has no item 'zzz'"),
         ("rules: [{name: x, action: block, categories: [Drama]}]", "rule 'x': the catalogue has no category 'Drama'"),
@@ -70,18 +70,18 @@ def test_a_rule_holds_from_its_first_to_its_last_day() -> None:
             "two rules are named 'x'",
         ),
         ("- a", "a mapping with the one key `rules`"),
-        ("rules: [", "r.yaml:1: not YAML"),
+        ("rules: [", "r.yaml:1: not valid YAML"),
     ],
 )
-def test_a_wrong_rule_is_refused_in_one_line_that_names_it(text: str, told: str) -> None:
+def test_an_invalid_rule_gives_one_line_that_names_it(text: str, message: str) -> None:
     with pytest.raises(StartError) as error:
-        applicable(text)
-    assert told in str(error.value)
+        resolved_rules(text)
+    assert message in str(error.value)
     assert str(error.value).startswith("r.yaml")
     assert "\n" not in str(error.value)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"none\.yaml: the rules cannot be read"):
         rules.read_rules(tmp_path / "none.yaml")
 
@@ -98,7 +98,7 @@ ANY = st.recursive(
 
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.text(max_size=80), ANY.map(lambda value: yaml.safe_dump(value, allow_unicode=True))))
-def test_whatever_a_file_says_it_is_rules_or_one_line(text: str) -> None:
+def test_any_file_gives_rules_or_one_line(text: str) -> None:
     problem, found = "", ()
     try:
         found = rules.parse_rules(text, "r.yaml")

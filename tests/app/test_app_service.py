@@ -1,4 +1,4 @@
-"""The app's addresses, in this process, in front of a model in a few lines."""
+"""The routes of the app in this process, with a toy model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app_client import ids, opened, post
 from app_parts import CATEGORIES, COUNTS, TEXTS, VECTORS, WEIGHTS, TinyModel
 
 
-def test_nobody_gets_what_most_people_take_and_is_told_so(tmp_path: Path) -> None:
+def test_an_anonymous_user_gets_popular_items(tmp_path: Path) -> None:
     with opened(tmp_path) as client:
         answer = client.get("/recommend", params={"k": 3})
         assert ids(answer) == ["a", "b", "d"]
@@ -20,7 +20,7 @@ def test_nobody_gets_what_most_people_take_and_is_told_so(tmp_path: Path) -> Non
         assert [one["value"] for one in popular] == [COUNTS["a"]]
 
 
-def test_an_event_is_in_the_next_answer_and_a_like_brings_its_kind(tmp_path: Path) -> None:
+def test_a_like_changes_the_next_list(tmp_path: Path) -> None:
     model = TinyModel()
     with opened(tmp_path, model) as client:
         before = ids(client.get("/recommend", params={"user": "ann", "k": 3}))
@@ -47,7 +47,7 @@ def test_two_users_never_see_each_other(tmp_path: Path) -> None:
     assert "secret" not in shown
 
 
-def test_a_profile_tells_what_it_is_based_on(tmp_path: Path) -> None:
+def test_a_profile_states_what_it_is_based_on(tmp_path: Path) -> None:
     with opened(tmp_path) as client:
         assert client.get("/users/new").json()["events"] == 0
         post(client, "ann", {"kind": "like", "item": "c", "time": 10}, {"kind": "query", "text": "quiet", "time": 20})
@@ -63,7 +63,7 @@ def test_a_profile_tells_what_it_is_based_on(tmp_path: Path) -> None:
         assert "3 events" in body["based_on"]
 
 
-def test_who_is_forgotten_is_gone_from_answers_and_files(tmp_path: Path) -> None:
+def test_a_deleted_user_is_gone_from_answers_and_files(tmp_path: Path) -> None:
     with opened(tmp_path) as client:
         post(client, "ann-1", {"kind": "like", "item": "c"}, {"kind": "view", "item": "d"})
         post(client, "bob", {"kind": "like", "item": "a"})
@@ -76,7 +76,7 @@ def test_who_is_forgotten_is_gone_from_answers_and_files(tmp_path: Path) -> None
         assert client.get("/users/bob").json()["events"] == 1
 
 
-def test_not_this_and_less_of_this_kind(tmp_path: Path) -> None:
+def test_excluded_and_disliked_items_and_their_kind_are_left_out(tmp_path: Path) -> None:
     with opened(tmp_path) as client:
         assert "a" not in ids(client.get("/recommend", params={"without": ["a"], "k": 6}))
         post(client, "ann", {"kind": "dislike", "item": "a"})
@@ -87,7 +87,7 @@ def test_not_this_and_less_of_this_kind(tmp_path: Path) -> None:
         assert ids(client.get("/recommend", params={"user": "bob", "k": 6})) == ["c", "f", "e", "d", "b"]
 
 
-def test_what_was_seen_is_hidden_unless_asked_for(tmp_path: Path) -> None:
+def test_seen_items_are_hidden_unless_requested(tmp_path: Path) -> None:
     with opened(tmp_path) as client:
         post(client, "ann", {"kind": "like", "item": "c"}, {"kind": "like", "item": "e"})
         assert not {"c", "e"} & set(ids(client.get("/recommend", params={"user": "ann", "k": 6})))
@@ -99,7 +99,7 @@ def test_what_was_seen_is_hidden_unless_asked_for(tmp_path: Path) -> None:
         assert [one["item"] for one in first["reasons"] if one["kind"] == "history"] == ["e"]
 
 
-def test_filters_keep_what_they_say(tmp_path: Path) -> None:
+def test_filters_by_category_and_media(tmp_path: Path) -> None:
     with opened(tmp_path) as client:
         assert ids(client.get("/recommend", params={"category": ["Comedy", "War"], "k": 6})) == ["d", "c", "e", "f"]
         assert ids(client.get("/recommend", params={"category": "War", "media": "image"})) == ["f"]
@@ -108,14 +108,14 @@ def test_filters_keep_what_they_say(tmp_path: Path) -> None:
         assert client.get("/recommend", params={"media": "smell"}).status_code == 422
 
 
-def test_the_same_holds_where_more_is_left_out_than_can_be_sent(tmp_path: Path) -> None:
+def test_filters_work_with_more_exclusions_than_can_be_sent(tmp_path: Path) -> None:
     model = TinyModel()
     with opened(tmp_path, model, max_excluded=1) as client:
         assert ids(client.get("/recommend", params={"category": "War", "k": 1})) == ["f"]
         assert [request["k"] for request in model.requests] == [2, 4, 6]
 
 
-def test_turns_refine_each_other_and_chips_are_said_back_and_taken_back(tmp_path: Path) -> None:
+def test_turns_refine_each_other_and_chips_can_be_dropped(tmp_path: Path) -> None:
     with opened(tmp_path) as client:
         turns = ["ghost", "no comedies", "but older"]
         answer = client.get("/recommend", params={"turn": turns})
@@ -131,7 +131,7 @@ def test_turns_refine_each_other_and_chips_are_said_back_and_taken_back(tmp_path
         assert ids(back) == ["b", "a", "d"] or ids(back) == ["a", "b", "d"]
 
 
-def test_words_alone_search_and_every_word_reason_is_in_the_text(tmp_path: Path) -> None:
+def test_search_uses_words_alone_and_word_reasons_match_the_text(tmp_path: Path) -> None:
     with opened(tmp_path) as client:
         body = client.get("/search", params={"turn": ["ghost no horror", "baker"], "k": 4}).json()
         assert body["items"][0]["id"] == "c"
@@ -145,7 +145,7 @@ def test_words_alone_search_and_every_word_reason_is_in_the_text(tmp_path: Path)
         assert ids(client.get("/search", params={"turn": "no horror", "k": 2})) == ["c", "e"]
 
 
-def test_each_reason_holds_to_the_numbers(tmp_path: Path) -> None:
+def test_each_reason_agrees_with_the_embeddings(tmp_path: Path) -> None:
     with opened(tmp_path, taste_weight=0.5) as client:
         post(client, "ann", {"kind": "rating", "item": "c", "value": 5})
         for item in client.get("/recommend", params={"user": "ann", "k": 5}).json()["items"]:
@@ -164,7 +164,7 @@ def test_each_reason_holds_to_the_numbers(tmp_path: Path) -> None:
             assert "popular" not in told
 
 
-def test_verdicts_in_words_go_to_the_model_when_asked(tmp_path: Path) -> None:
+def test_rating_words_are_sent_to_the_model_when_requested(tmp_path: Path) -> None:
     model = TinyModel()
     with opened(tmp_path, model) as client:
         post(client, "ann", {"kind": "like", "item": "c"})
@@ -182,7 +182,7 @@ rules:
 """
 
 
-def test_rules_are_applied_and_visible(tmp_path: Path) -> None:
+def test_rules_are_applied_and_reported(tmp_path: Path) -> None:
     with opened(tmp_path, rules=RULES) as client:
         body = client.get("/recommend", params={"k": 4}).json()
         assert [item["id"] for item in body["items"]] == ["f", "d", "c", "e"]

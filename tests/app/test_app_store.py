@@ -1,4 +1,4 @@
-"""One table of tests over both stores: nothing acknowledged is lost, nothing deleted stays."""
+"""Tests of both stores: acknowledged events are not lost, deleted events leave no trace."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from app_parts import KEPT, redis_server
+from app_parts import RETENTION, redis_server
 
-from serving.app.store.base import Kept, Store, StoreError, open_store
-from serving.app.store.events import Event
+from serving.app.store.base import Event, Retention, Store, StoreError
+from serving.app.store.open import open_store
 from serving.wire.errors import StartError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -37,9 +37,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         yield Place(f"redis://127.0.0.1:{port}/0", tmp_path / "redis")
 
 
-def with_store(place: Place, work: Callable[[Store], Awaitable[None]], kept: Kept = KEPT) -> None:
+def with_store(place: Place, work: Callable[[Store], Awaitable[None]], retention: Retention = RETENTION) -> None:
     async def run() -> None:
-        store = await open_store(place.address, kept, 2.0)
+        store = await open_store(place.address, retention, 2.0)
         try:
             await work(store)
         finally:
@@ -54,7 +54,7 @@ def event(number: int, at: float | None = None, text: str = "") -> Event:
     )
 
 
-def test_events_come_back_oldest_first_as_they_were_and_only_to_their_user(place: Place) -> None:
+def test_events_are_read_unchanged_and_oldest_first_by_their_user_only(place: Place) -> None:
     async def work(store: Store) -> None:
         first = Event("x1", "rating", 5.5, "ö/{1}", 4.0, "", "item", "0" * 32, {"device": "phone", "n": 1.5})
         assert await store.append([("ann", event(2)), ("ann", first), ("bob {x}", event(3))]) == 3
@@ -65,7 +65,7 @@ def test_events_come_back_oldest_first_as_they_were_and_only_to_their_user(place
     with_store(place, work)
 
 
-def test_an_event_that_is_sent_again_is_kept_once_even_with_another_time(place: Place) -> None:
+def test_a_repeated_event_is_stored_once_even_with_another_time(place: Place) -> None:
     async def work(store: Store) -> None:
         assert await store.append([("ann", event(1))]) == 1
         assert await store.append([("ann", event(1, at=2000.0)), ("bob", event(1))]) == 1
@@ -81,10 +81,10 @@ def test_only_the_newest_events_of_a_user_are_kept(place: Place) -> None:
         assert [one.id for one in await store.read("ann")] == ["e3", "e4", "e5"]
         assert [one.id for one in await store.read("bob")] == ["e9"]
 
-    with_store(place, work, Kept(3, KEPT.seconds))
+    with_store(place, work, Retention(3, RETENTION.seconds))
 
 
-def test_what_is_too_old_is_not_read_and_goes(place: Place) -> None:
+def test_expired_events_are_not_read_and_are_deleted(place: Place) -> None:
     now = time.time()
 
     async def work(store: Store) -> None:
@@ -92,10 +92,10 @@ def test_what_is_too_old_is_not_read_and_goes(place: Place) -> None:
         assert [one.id for one in await store.read("ann")] == ["e2"]
         assert await store.delete("ann") == 1
 
-    with_store(place, work, Kept(10, 60.0))
+    with_store(place, work, Retention(10, 60.0))
 
 
-def test_a_deleted_user_is_in_no_byte_of_any_file(place: Place) -> None:
+def test_a_deleted_user_is_in_no_file(place: Place) -> None:
     secret = "umbrella-in-the-attic"
 
     async def work(store: Store) -> None:
@@ -121,12 +121,12 @@ def _holds(path: Path, *words: bytes) -> bool:
     return any(word in content for word in words)
 
 
-def test_writers_of_several_processes_lose_nothing(place: Place) -> None:
+def test_concurrent_processes_lose_no_events(place: Place) -> None:
     code = (
         "import asyncio, sys\n"
-        "from serving.app.store.events import Event\nfrom serving.app.store.base import Kept, open_store\n"
+        "from serving.app.store.base import Event, Retention\nfrom serving.app.store.open import open_store\n"
         "async def main(address, mine):\n"
-        "    store = await open_store(address, Kept(10000, 1e10), 20.0)\n"
+        "    store = await open_store(address, Retention(10000, 1e10), 20.0)\n"
         "    for n in range(40):\n"
         "        await store.append([('ann', Event(f'{mine}-{n}', 'like', 1000.0 + n, 'i'))])\n"
         "    await store.close()\n"
@@ -139,15 +139,15 @@ def test_writers_of_several_processes_lose_nothing(place: Place) -> None:
         found = {one.id for one in await store.read("ann")}
         assert found == {f"{mine}-{n}" for mine in range(3) for n in range(40)}
 
-    with_store(place, work, Kept(10000, 1e10))
+    with_store(place, work, Retention(10000, 1e10))
 
 
-def test_what_was_acknowledged_survives_a_killed_process(place: Place) -> None:
+def test_acknowledged_events_survive_a_killed_process(place: Place) -> None:
     code = (
         "import asyncio, os, signal, sys\n"
-        "from serving.app.store.events import Event\nfrom serving.app.store.base import Kept, open_store\n"
+        "from serving.app.store.base import Event, Retention\nfrom serving.app.store.open import open_store\n"
         "async def main():\n"
-        "    store = await open_store(sys.argv[1], Kept(10000, 1e10), 20.0)\n"
+        "    store = await open_store(sys.argv[1], Retention(10000, 1e10), 20.0)\n"
         "    n = 0\n"
         "    while True:\n"
         "        await store.append([('ann', Event(f'k{n}', 'like', 1000.0 + n, 'i'))])\n"
@@ -166,13 +166,15 @@ def test_what_was_acknowledged_survives_a_killed_process(place: Place) -> None:
     async def work(store: Store) -> None:
         assert {f"k{n}" for n in told} <= {one.id for one in await store.read("ann")}
 
-    with_store(place, work, Kept(10000, 1e10))
+    with_store(place, work, Retention(10000, 1e10))
 
 
-def test_redis_that_goes_away_is_told_of_in_one_line_and_found_again(tmp_path: Path) -> None:
+def test_an_unavailable_redis_is_reported_in_one_line_and_found_again(tmp_path: Path) -> None:
     async def run() -> None:
         with redis_server(tmp_path / "redis") as port:
-            store = await open_store(f"redis://user:secret@127.0.0.1:{port}/0".replace("user:secret@", ""), KEPT, 1.0)
+            store = await open_store(
+                f"redis://user:secret@127.0.0.1:{port}/0".replace("user:secret@", ""), RETENTION, 1.0
+            )
             await store.append([("ann", event(1))])
         for call in (store.read("ann"), store.append([("ann", event(2))]), store.delete("ann"), store.ping()):
             with pytest.raises(StoreError, match=rf"redis at 127\.0\.0\.1:{port}: the store does not answer") as error:
@@ -185,12 +187,12 @@ def test_redis_that_goes_away_is_told_of_in_one_line_and_found_again(tmp_path: P
     asyncio.run(run())
 
 
-def test_an_address_that_names_no_store_is_refused() -> None:
+def test_an_unknown_address_is_rejected() -> None:
     with pytest.raises(StartError, match="names no store; give sqlite:PATH or redis"):
-        asyncio.run(open_store("mysql://x", KEPT, 1.0))
+        asyncio.run(open_store("mysql://x", RETENTION, 1.0))
 
 
-def test_a_sqlite_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_sqlite_file_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"profiles\.sqlite: cannot be made"):
-        asyncio.run(open_store(f"sqlite:{tmp_path / 'file' / 'profiles.sqlite'}", KEPT, 1.0))
+    with pytest.raises(StoreError, match=r"profiles\.sqlite: cannot be created"):
+        asyncio.run(open_store(f"sqlite:{tmp_path / 'file' / 'profiles.sqlite'}", RETENTION, 1.0))

@@ -1,4 +1,4 @@
-"""The app in front of a real small model behind the embedded server, and as the process that people start."""
+"""The app with a real small model on the embedded server, and as its own process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from toy_server import server_options, silent
 from whole import Whole
 
 from pipelines.building import builder as build
-from pipelines.webapp.wiring import AppJob, make_options, make_parts
+from pipelines.webapp.wiring import AppJob, make_components, make_options
 from serving.app.http.service import create_app
 from serving.server.server import Server
 from serving.server.sources import folder_source
@@ -46,7 +46,7 @@ def opened(whole: Whole, target: str, state: Path) -> Iterator[TestClient]:
         update={"app": whole.config.app.model_copy(update={"hosts": ("testserver",), "timeout": 30.0})}
     )
     job = AppJob(config, "demo", whole.data, whole.models, state, target)
-    with TestClient(create_app(make_parts(job, target), make_options(job, "127.0.0.1"))) as client:
+    with TestClient(create_app(make_components(job, target), make_options(job, "127.0.0.1"))) as client:
         yield client
 
 
@@ -56,7 +56,7 @@ def items(client: TestClient, **params: Any) -> list[dict[str, Any]]:
     return answer.json()["items"]
 
 
-def test_a_like_changes_the_list_and_each_reason_is_the_models_own(whole: Whole, target: str, tmp_path: Path) -> None:
+def test_a_like_changes_the_list_and_reasons_agree_with_the_export(whole: Whole, target: str, tmp_path: Path) -> None:
     facts = layout.item_facts(whole.models / "demo" / "1")
     assert facts is not None
     place = {item: row for row, item in enumerate(facts.ids.tolist())}
@@ -81,7 +81,7 @@ def test_a_like_changes_the_list_and_each_reason_is_the_models_own(whole: Whole,
             )
 
 
-def test_an_export_tells_of_its_items(whole: Whole) -> None:
+def test_an_export_has_the_facts_of_its_items(whole: Whole) -> None:
     facts = layout.item_facts(whole.models / "demo" / "1")
     assert facts is not None
     rows = [json.loads(line) for line in (whole.data / "items.jsonl").read_text().splitlines()]
@@ -96,7 +96,7 @@ def test_an_export_tells_of_its_items(whole: Whole) -> None:
     assert layout.item_facts(whole.models / "demo" / "0") is None
 
 
-def test_words_media_and_filters_of_a_real_catalogue(whole: Whole, target: str, tmp_path: Path) -> None:
+def test_queries_media_and_filters_of_a_real_catalogue(whole: Whole, target: str, tmp_path: Path) -> None:
     with opened(whole, target, tmp_path) as client:
         about = client.get("/about").json()
         assert about["media"] == {"image": "image", "audio": "audio"}
@@ -113,7 +113,7 @@ def test_words_media_and_filters_of_a_real_catalogue(whole: Whole, target: str, 
         assert len(client.get("/picker", params={"k": 6}).json()["items"]) == 6
 
 
-def test_the_log_is_appended_to_the_records_as_it_is(whole: Whole, target: str, tmp_path: Path) -> None:
+def test_the_event_log_can_be_appended_to_the_records(whole: Whole, target: str, tmp_path: Path) -> None:
     with opened(whole, target, tmp_path / "state") as client:
         shown = [item["id"] for item in items(client, k=4)]
         events = [{"kind": "like", "item": shown[0]}, {"kind": "click", "item": shown[1]}, {"kind": "view", "item": shown[2]},
@@ -164,7 +164,7 @@ def started(whole: Whole, state: Path, port: int, *more: str) -> Iterator[subpro
             process.stdout.close()
 
 
-def test_what_was_answered_is_there_after_the_app_was_killed(whole: Whole, target: str, tmp_path: Path) -> None:
+def test_acknowledged_events_survive_a_killed_app(whole: Whole, target: str, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -182,7 +182,7 @@ def test_what_was_answered_is_there_after_the_app_was_killed(whole: Whole, targe
 
 
 @pytest.mark.slow
-def test_without_a_server_the_embedded_one_is_started_and_ends_with_the_app(whole: Whole, tmp_path: Path) -> None:
+def test_the_embedded_server_is_started_if_missing_and_ends_with_the_app(whole: Whole, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -205,7 +205,7 @@ def _servers(whole: Whole) -> list[str]:
     return found
 
 
-def test_a_mistake_is_one_line(whole: Whole, tmp_path: Path) -> None:
+def test_user_mistakes_give_one_line(whole: Whole, tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text("rules: [{name: x, action: block, items: [nothing]}]")
     for more, told in (
         (["--model", "none"], "no exported model there; export one"),

@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.app.catalogue import Catalogue, ItemRow
-from serving.app.ranking.asks import Settings
-from serving.app.ranking.profile import Scale
+from serving.app.catalogue import AppCatalogue, ItemRow
+from serving.app.ranking.profile import EventScale
+from serving.app.ranking.requests import RankingSettings
 from serving.app.ranking.rules import Rule
-from serving.app.state import Options, Parts
-from serving.app.store.base import Kept, Store, open_store
-from serving.app.store.event_log import Columns, EventLog
-from serving.app.store.served import ServedLog
+from serving.app.state import AppComponents, AppOptions
+from serving.app.store.base import Retention, Store
+from serving.app.store.event_log import EventLog, LogColumns
+from serving.app.store.impression_log import ImpressionLog
+from serving.app.store.open import open_store
 from serving.client.queries import Recommendation, Scored
 from serving.wire.errors import UnavailableError
 from serving.wire.layout import ItemFacts
@@ -58,7 +59,7 @@ COUNTS = {"a": 50, "b": 40, "c": 10, "d": 20, "e": 5, "f": 3}
 WEIGHTS = (0.75, 0.25)
 
 
-def catalogue(root: Path, version: int = 1) -> Catalogue:
+def catalogue(root: Path, version: int = 1) -> AppCatalogue:
     ids = list(VECTORS)
     facts = ItemFacts(
         np.array(ids),
@@ -74,7 +75,7 @@ def catalogue(root: Path, version: int = 1) -> Catalogue:
         for item in ids
     }
     rows["f"] = ItemRow("F", TEXTS["f"], {}, {"image": "../secret.png"})
-    return Catalogue(
+    return AppCatalogue(
         "tiny",
         version,
         facts,
@@ -164,12 +165,12 @@ class TinyModel:
         return max(known, key=lambda one: float(np.dot(VECTORS[one], VECTORS[item])), default="")
 
 
-SCALE = Scale(
+SCALE = EventScale(
     1.0, 5.0, {"like": 5.0, "dislike": 1.0}, {"view": 0.1, "click": 0.3, "like": 1.0, "dislike": -1.0, "rating": 1.0}
 )
 
 
-def settings(**changes: Any) -> Settings:
+def settings(**changes: Any) -> RankingSettings:
     values: dict[str, Any] = {
         "scale": SCALE,
         "short_term": 20,
@@ -188,15 +189,15 @@ def settings(**changes: Any) -> Settings:
         "shown_categories": 10,
         "examples": ("quiet",),
     }
-    return Settings(**{**values, **changes})
+    return RankingSettings(**{**values, **changes})
 
 
-def columns() -> Columns:
+def columns() -> LogColumns:
     kinds = frozenset({"click", "like", "dislike", "rating"})
-    return Columns("user_id", "item_id", "timestamp", ("rating",), ("device",), kinds, SCALE.worth)
+    return LogColumns("user_id", "item_id", "timestamp", ("rating",), ("device",), kinds, SCALE.event_values)
 
 
-def options(**changes: Any) -> Options:
+def options(**changes: Any) -> AppOptions:
     values: dict[str, Any] = {
         "rate": "100000/second",
         "max_body_bytes": 65536,
@@ -204,12 +205,12 @@ def options(**changes: Any) -> Options:
         "write_tokens": None,
         "read_tokens": None,
         "poll": 60.0,
-        "most_events": 100,
+        "max_events": 100,
     }
-    return Options(**{**values, **changes})
+    return AppOptions(**{**values, **changes})
 
 
-KEPT = Kept(events=100, seconds=86400.0 * 365 * 60)
+RETENTION = Retention(events=100, seconds=86400.0 * 365 * 60)
 
 
 def parts(
@@ -220,20 +221,20 @@ def parts(
     load: Any = None,
     newest: Any = None,
     **changes: Any,
-) -> Parts:
+) -> AppComponents:
     root = folder / "data"
     (root / "images").mkdir(parents=True, exist_ok=True)
-    return Parts(
+    return AppComponents(
         name="tiny",
         connect=lambda: model,
         catalogue=catalogue(root),
-        newest=newest or (lambda: 1),
-        load=load or (lambda: catalogue(root)),
+        latest_version=newest or (lambda: 1),
+        load_catalogue=load or (lambda: catalogue(root)),
         rules=rules,
         rules_source="rules.yaml",
-        store=store or asyncio.run(open_store(f"sqlite:{folder / 'profiles.sqlite'}", KEPT, 2.0)),
-        log=EventLog(folder / "events", columns(), 1 << 20),
-        served=ServedLog(folder / "served", 1 << 20, 3),
+        store=store or asyncio.run(open_store(f"sqlite:{folder / 'profiles.sqlite'}", RETENTION, 2.0)),
+        event_log=EventLog(folder / "events", columns(), 1 << 20),
+        impression_log=ImpressionLog(folder / "served", 1 << 20, 3),
         settings=settings(**changes),
     )
 

@@ -17,7 +17,7 @@ import uvicorn
 from toy_server import server_options, silent
 from whole import Whole
 
-from pipelines.webapp.wiring import AppJob, make_options, make_parts
+from pipelines.webapp.wiring import AppJob, make_components, make_options
 from serving.app.http.service import create_app
 from serving.server.server import Server
 from serving.server.sources import folder_source
@@ -126,7 +126,7 @@ def running(whole: Whole, root: Path, model_port: int, timeout: float, token: st
 
     def serve() -> None:
         try:
-            parts = make_parts(job, target)
+            parts = make_components(job, target)
             options = make_options(job, "127.0.0.1")
             server.append(uvicorn.Server(uvicorn.Config(create_app(parts, options), log_level="warning")))
             asyncio.run(server[0].serve(sockets=[listening]))

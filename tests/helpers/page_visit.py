@@ -82,7 +82,7 @@ def user_of(page: Page) -> str:
     return page.evaluate("JSON.parse(localStorage.getItem('triptych.users')).current")
 
 
-def asked(page: Page, change: Callable[[], object], part: str = "/recommend?") -> list[str]:
+def listed_after(page: Page, change: Callable[[], object], part: str = "/recommend?") -> list[str]:
     """What is listed once the answer to what `change` does is on the page."""
     with page.expect_response(lambda answer: part in answer.url and answer.status == 200, timeout=WAIT):
         change()
@@ -102,4 +102,4 @@ def get(site: Running, path: str, status: int = 200) -> Any:
 
 def search(page: Page, words: str) -> list[str]:
     page.fill("#words", words)
-    return asked(page, lambda: page.press("#words", "Enter"))
+    return listed_after(page, lambda: page.press("#words", "Enter"))

@@ -12,8 +12,8 @@ import yaml
 from pipelines.config.running import AppConfig
 from pipelines.webapp.item_rows import media_features, read_rows
 from pipelines.webapp.wiring import log_spec, make_columns, make_scale
-from serving.app.language.words import Vocabulary, understand
-from serving.app.store.events import Event
+from serving.app.language.query_parser import QueryVocabulary, parse_query
+from serving.app.store.base import Event
 from tfrecs.errors import DataError
 from tfrecs.spec.dataset_yaml import DatasetSpec, load_spec
 
@@ -70,11 +70,11 @@ def test_rows_are_what_a_build_would_read(tmp_path: Path) -> None:
 def test_events_are_valued_in_the_range_of_the_data_set() -> None:
     settings = AppConfig()
     scale = make_scale(settings, spec())
-    assert (scale.low, scale.high, dict(scale.worth)) == (1.0, 5.0, {"like": 5.0, "dislike": 1.0})
+    assert (scale.low, scale.high, dict(scale.event_values)) == (1.0, 5.0, {"like": 5.0, "dislike": 1.0})
     around = make_scale(settings, spec(labels={"like": {"column": "stars", "at_least": 4}}))
-    assert (around.low, around.high, dict(around.worth)) == (3.0, 4.0, {"like": 4.0, "dislike": 3.0})
+    assert (around.low, around.high, dict(around.event_values)) == (3.0, 4.0, {"like": 4.0, "dislike": 3.0})
     none = make_scale(settings, spec(labels={}))
-    assert (none.low, none.high, dict(none.worth)) == (None, None, {})
+    assert (none.low, none.high, dict(none.event_values)) == (None, None, {})
 
 
 def test_the_log_has_the_columns_that_the_spec_names_and_its_own_spec() -> None:
@@ -104,8 +104,8 @@ def test_questions_in_the_world_of_films(shared_data: Path) -> None:
     assert {name for row in rows.values() for name in row.numbers} == {"year"}
     table = [json.loads(line) for line in (shared_data / "ml100k" / "items.jsonl").read_text().splitlines()]
     genres = {genre for row in table for genre in row["genres"] or () if genre}
-    vocabulary = Vocabulary(genres, {"year"}, set())
+    vocabulary = QueryVocabulary(genres, {"year"}, set())
     turns = ["quiet films for a rainy evening", "but older", "no horror", "a romance or a drama"]
-    understanding = understand(turns, vocabulary)
-    assert understanding.text == "quiet films for a rainy evening a romance or a drama"
-    assert [one.key for one in understanding.conditions] == ["year<list", "not:Horror", "is:Romance|Drama"]
+    parsed = parse_query(turns, vocabulary)
+    assert parsed.text == "quiet films for a rainy evening a romance or a drama"
+    assert [one.key for one in parsed.conditions] == ["year<list", "not:Horror", "is:Romance|Drama"]

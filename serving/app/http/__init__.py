@@ -1,1 +1,1 @@
-"""http: the app's routes and what guards them."""
+"""HTTP service: middleware, error handlers and routes."""

@@ -1,4 +1,4 @@
-"""Profiles and the page's controls, as the app answers them."""
+"""Answers of `/about` and `/users/{id}`."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from serving.app.catalogue import Catalogue
-from serving.app.models import (
+from serving.app.catalogue import AppCatalogue
+from serving.app.ranking import profile
+from serving.app.ranking.requests import RankingSettings
+from serving.app.schemas import (
     AboutOut,
     CategoryOut,
     EventOut,
     LabelOut,
-    NearTaste,
     NumberOut,
     ProfileOut,
     Taste,
+    TasteNeighbour,
 )
-from serving.app.ranking import profile
-from serving.app.ranking.asks import Settings
-from serving.app.store.events import Event
+from serving.app.store.base import Event
 
-_NEAREST = 5
+_NUM_NEAREST = 5
 
 
-def about(catalogue: Catalogue, settings: Settings, token: bool) -> AboutOut:
-    """What the page draws its controls from."""
-    scale, shares = settings.scale, catalogue.shares
-    shown = sorted(shares, key=lambda name: (-shares[name], name))[: settings.shown_categories]
+def about_answer(catalogue: AppCatalogue, settings: RankingSettings, token: bool) -> AboutOut:
+    """Return the data of the page's controls. `token`: writes need a token."""
+    scale, frequency = settings.scale, catalogue.category_frequency
+    shown = sorted(frequency, key=lambda name: (-frequency[name], name))[: settings.shown_categories]
     return AboutOut(
         name=catalogue.name,
         items=len(catalogue),
@@ -55,44 +55,48 @@ def about(catalogue: Catalogue, settings: Settings, token: bool) -> AboutOut:
     )
 
 
-def profile_of(user: str, events: Sequence[Event], catalogue: Catalogue, settings: Settings) -> ProfileOut:
-    """What is known of a user, and what follows from it."""
-    taste, count = profile.taste(events, settings.scale, settings.taste_rate, catalogue.position, catalogue.vectors)
-    near_categories: list[NearTaste] = []
-    near_items: list[NearTaste] = []
+def profile_answer(
+    user: str, events: Sequence[Event], catalogue: AppCatalogue, settings: RankingSettings
+) -> ProfileOut:
+    """Return the profile of a user with these events, oldest first."""
+    taste, count = profile.long_term_taste(
+        events, settings.scale, settings.taste_rate, catalogue.position, catalogue.embeddings
+    )
+    near_categories: list[TasteNeighbour] = []
+    near_items: list[TasteNeighbour] = []
     if taste is not None:
         cosines = {name: float(centroid @ taste) for name, centroid in catalogue.centroids.items()}
         near_categories = [
-            NearTaste(name=name, id=None, cosine=cosines[name])
-            for name in sorted(cosines, key=lambda one: (-cosines[one], one))[:_NEAREST]
+            TasteNeighbour(name=name, id=None, cosine=cosines[name])
+            for name in sorted(cosines, key=lambda category: (-cosines[category], category))[:_NUM_NEAREST]
         ]
-        all_items = catalogue.vectors @ taste
+        item_cosines = catalogue.embeddings @ taste
         near_items = [
-            NearTaste(name=catalogue.title(catalogue.ids[row]), id=catalogue.ids[row], cosine=float(all_items[row]))
-            for row in np.argsort(-all_items, kind="stable")[:_NEAREST].tolist()
+            TasteNeighbour(
+                name=catalogue.title(catalogue.ids[row]), id=catalogue.ids[row], cosine=float(item_cosines[row])
+            )
+            for row in np.argsort(-item_cosines, kind="stable")[:_NUM_NEAREST].tolist()
         ]
-    names = {
-        event.item: catalogue.facts.categories[catalogue.position[event.item]]
-        for event in events
-        if event.item in catalogue.position
-    }
-    history = profile.short_term(events, settings.scale, settings.short_term)
+    categories = catalogue.categories_of(event.item for event in events)
+    history = profile.recent_history(events, settings.scale, settings.short_term)
     return ProfileOut(
         user=user,
         events=len(events),
         recent=[_event(event, catalogue) for event in reversed(events[-settings.shown_events :])],
         taste=Taste(events=count, rate=settings.taste_rate, categories=near_categories, items=near_items),
-        not_these=sorted(profile.disliked(events)),
-        less_of=sorted(profile.less_of(events)),
-        rating_words=profile.rating_words(events, settings.scale, names, catalogue.shares, settings.rating_words),
+        not_these=sorted(profile.disliked_items(events)),
+        less_of=sorted(profile.unwanted_kinds(events)),
+        rating_words=profile.rating_words(
+            events, settings.scale, categories, catalogue.category_frequency, settings.rating_words
+        ),
         based_on=_sentence(len(events), len(history.ids), count),
     )
 
 
-def _event(event: Event, catalogue: Catalogue) -> EventOut:
+def _event(event: Event, catalogue: AppCatalogue) -> EventOut:
     return EventOut(
         id=event.id,
-        kind=event.kind,  # type: ignore[arg-type]  # what is kept was checked on its way in
+        kind=event.kind,  # type: ignore[arg-type]  # validated when it was stored
         item=event.item or None,
         title=catalogue.title(event.item) if event.item else None,
         value=event.value,
@@ -104,7 +108,7 @@ def _event(event: Event, catalogue: Catalogue) -> EventOut:
 
 def _sentence(events: int, newest: int, taste: int) -> str:
     if not events:
-        return "Nothing is known of you: lists are what most people take."
+        return "Nothing is known about you yet: lists show what is popular."
     return (
         f"Your newest {newest} items go to the model as your history; a long-term taste is made of {taste} of your "
         f"{events} events."

@@ -1,1 +1,1 @@
-"""language: conditions found in what people type."""
+"""Query parsing: conditions on categories, numbers and words, and the item masks they give."""

@@ -1,77 +1,78 @@
-"""Which items a list may hold: conditions found in words, and filters. Pure, over bool [N]."""
+"""Conditions on items that a query expresses, with their keys and labels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass
 
-import numpy as np
-
-from serving.app.catalogue import Catalogue
-from serving.app.language.said import Condition
-from serving.wire.errors import InvalidRequestError
+_COMPARISONS = {"<": "under", "<=": "at most", ">": "over", ">=": "at least", "=": ""}
+_YEAR_COMPARISONS = {"<": "before", "<=": "until", ">": "after", ">=": "since", "=": "in"}
 
 
-def with_pivot(condition: Condition, values: np.ndarray, before: Sequence[int]) -> Condition:
-    """A relative condition ("older") with the median of the list before; of the catalogue where that has no numbers.
+@dataclass(frozen=True)
+class Condition:
+    """A condition that every listed item fulfils.
 
-    Args:
-      values: float [N], the number of each item, NaN = none.
-      before: rows of the list before.
+    Attributes:
+      kind: category, not_category, number or not_word.
+      names: the categories (any of them), the name of the number, or the word.
+      turn: index of the turn that expressed it.
+      op: of a number, one of < <= > >= = and "range".
+      value: of a number; None in a relative condition until `masks.resolve_relative` sets it.
+      high: end of a range, exclusive.
+      relative: expressed without a number ("older"): compared with the previous list.
     """
-    said = values[list(before)]
-    said = said[~np.isnan(said)]
-    pivot = float(np.median(said)) if len(said) else float(np.nanmedian(values))
-    return replace(condition, value=pivot)
+
+    kind: str
+    names: tuple[str, ...]
+    turn: int
+    op: str = ""
+    value: float | None = None
+    high: float | None = None
+    relative: bool = False
+
+    @property
+    def key(self) -> str:
+        """Identify the condition, independently of its turn and, if relative, of the previous list."""
+        if self.kind != "number":
+            prefix = {"category": "is", "not_category": "not", "not_word": "word"}[self.kind]
+            return f"{prefix}:{'|'.join(self.names)}"
+        if self.op == "range":
+            return f"{self.names[0]}:{_plain(self.value)}-{_plain(self.high)}"
+        return f"{self.names[0]}{self.op}{'list' if self.relative else _plain(self.value)}"
+
+    @property
+    def label(self) -> str:
+        """Describe the condition for people."""
+        if self.kind == "category":
+            return " or ".join(self.names)
+        if self.kind == "not_category":
+            return f"no {self.names[0]}"
+        if self.kind == "not_word":
+            return f"without “{self.names[0]}”"
+        name = self.names[0]
+        if self.op == "range":
+            return f"{name} {_plain(self.value)} to {_plain((self.high or 0) - 1)}"
+        if self.value is None:
+            return f"{name} {'lower' if self.op.startswith('<') else 'higher'} than in the list before"
+        comparison = (_YEAR_COMPARISONS if "year" in name.lower() else _COMPARISONS)[self.op]
+        return " ".join(part for part in (name, comparison, _plain(self.value)) if part)
 
 
-def conditions_mask(catalogue: Catalogue, conditions: Sequence[Condition]) -> np.ndarray:
-    """bool [N]: rows that all conditions hold for."""
-    allowed = np.ones(len(catalogue), bool)
-    for one in conditions:
-        if one.kind == "number":
-            allowed &= _number(one, catalogue.numbers[one.names[0]])
-        elif one.kind == "not_word":
-            allowed[catalogue.items_with[one.names[0]]] = False
-        else:
-            inside = np.zeros(len(catalogue), bool)
-            for name in one.names:
-                inside[catalogue.categories[name]] = True
-            allowed &= inside if one.kind == "category" else ~inside
-    return allowed
+@dataclass(frozen=True)
+class ConditionMatch:
+    """A condition and the tokens that express it.
 
-
-def filters_mask(catalogue: Catalogue, categories: Sequence[str], media: Sequence[str]) -> np.ndarray:
-    """bool [N]: rows in any of these categories (none: all) with all of these media.
-
-    Raises:
-      InvalidRequestError: the catalogue has no such category or medium.
+    Attributes:
+      condition: the condition.
+      first, last: its tokens are [first, last) of the turn.
+      keep_text: the tokens also stay in the text query of the model.
     """
-    allowed = np.ones(len(catalogue), bool)
-    for what, names, there in (("category", categories, catalogue.categories), ("media", media, catalogue.media)):
-        for name in names:
-            if name not in there:
-                raise InvalidRequestError(f"{what}: the catalogue has no {name!r}; /about lists what it has")
-    if categories:
-        allowed[:] = False
-        allowed[np.concatenate([catalogue.categories[name] for name in categories])] = True
-    for name in media:
-        allowed = allowed & catalogue.with_media[name]
-    return allowed
+
+    condition: Condition
+    first: int
+    last: int
+    keep_text: bool = False
 
 
-def _number(condition: Condition, values: np.ndarray) -> np.ndarray:
-    """Items without the number do not pass: nothing is known of them."""
-    value = np.nan if condition.value is None else condition.value
-    with np.errstate(invalid="ignore"):
-        if condition.op == "range":
-            return (values >= value) & (values < (np.inf if condition.high is None else condition.high))
-        compare: dict[str, Any] = {
-            "<": np.less,
-            "<=": np.less_equal,
-            ">": np.greater,
-            ">=": np.greater_equal,
-            "=": np.equal,
-        }
-        return compare[condition.op](values, value)
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"

@@ -1,19 +1,19 @@
-// The page: asks the app, draws what it answers, tells it what the user does.
+// The page: requests lists from the app, shows them, and sends what the user does.
 
 import { api, ApiError, randomId, setToken } from "./js/api.js";
-import { Ask, PAGE_SIZE } from "./js/ask.js";
+import { basisText, drawChips, drawExamples, noteLines } from "./js/chips.js";
 import { Controls } from "./js/controls.js";
 import { byId, el, toast } from "./js/dom.js";
 import { List } from "./js/list.js";
-import { Picker } from "./js/picker.js";
-import { silence } from "./js/player.js";
-import { Profile } from "./js/profile.js";
-import { basis, drawExamples, drawSaid, notes } from "./js/said.js";
-import { empty, failed, loading, passing, waiting } from "./js/states.js";
+import { ListRequest, PAGE_SIZE } from "./js/list_request.js";
+import { emptyState, errorState, isTransient, loadingState, waitingText } from "./js/list_states.js";
+import { stopPlayer } from "./js/player.js";
+import { ProfilePanel } from "./js/profile.js";
+import { TastePicker } from "./js/taste_picker.js";
 import { Users } from "./js/users.js";
 
-const MOST_WAIT = 30; // seconds between two tries of its own
-const SAID = {
+const MAX_RETRY_SECONDS = 30;
+const ACTION_TEXTS = {
   like: (title) => `Liked ${title}`,
   dislike: (title) => `Noted: not ${title}`,
   less: (title) => `Less like ${title}`,
@@ -23,151 +23,151 @@ const SAID = {
 
 const users = new Users();
 const list = new List(byId("list"), byId("list-heading"));
+const request = new ListRequest();
 let about = null;
 let controls = null;
-let ask = new Ask();
 let understood = null;
-let listId = null; // of the answer that is on the page
-let running = null; // AbortController of the request under way
-let tries = 0;
+let listId = null; // of the list on the page
+let pending = null; // AbortController of the list request in progress
+let failures = 0; // in a row
 let retryTimer = 0;
 let clicked = new Set();
-const sending = new Set(); // what is on its way, so that a double click counts once
+const sending = new Set(); // events in progress, so that a double click counts once
 
-const profile = new Profile({ user: () => users.current, forgot, pick: openPicker, token: useToken });
-const picker = new Picker((count) => refresh(`${count} ${count === 1 ? "favourite" : "favourites"} noted`));
+const profile = new ProfilePanel({ user: () => users.current, onForgotten, onPick: openPicker, onToken: useToken });
+const picker = new TastePicker((count) => refresh(`${count} ${count === 1 ? "favourite" : "favourites"} noted`));
 
 function heading() {
-  if (ask.similar) return `Like ${ask.similar.title}`;
-  if (ask.mode === "search") return "Found";
-  return ask.turns.length ? "Found for you" : "For you";
+  if (request.similar) return `Like ${request.similar.title}`;
+  if (request.mode === "search") return "Found";
+  return request.turns.length ? "Found for you" : "For you";
 }
 
-function drawQuestion() {
+function drawRequest() {
   byId("list-heading").textContent = heading();
-  byId("words").placeholder = ask.turns.length ? "Refine it: “no …”, “but …”" : "What are you in the mood for?";
-  drawExamples(about?.examples ?? [], !ask.turns.length && !ask.similar, say);
-  const changed = (change) => (argument) => {
+  byId("words").placeholder = request.turns.length ? "Refine it: “no …”, “but …”" : "What are you in the mood for?";
+  drawExamples(about?.examples ?? [], !request.turns.length && !request.similar, search);
+  const refreshAfter = (change) => (argument) => {
     change(argument);
-    ask.k = PAGE_SIZE;
+    request.k = PAGE_SIZE;
     refresh();
-    const touch = window.matchMedia("(pointer: coarse)").matches; // where the focus would open a keyboard over the list
-    byId(touch ? "list-heading" : "words").focus({ preventScroll: true });
+    const isTouch = window.matchMedia("(pointer: coarse)").matches; // focusing the field would open a keyboard over the list
+    byId(isTouch ? "list-heading" : "words").focus({ preventScroll: true });
   };
-  drawSaid(ask, understood, {
-    unsay: changed((turn) => ask.unsay(turn)),
-    drop: changed((one) => ask.drop(one)),
-    undrop: changed((key) => ask.undrop(key)),
-    bringBack: changed((id) => ask.without.delete(id)),
-    unsimilar: changed(() => (ask.similar = null)),
-    clear: changed(() => clearAll()),
+  drawChips(request, understood, {
+    removeTurn: refreshAfter((turn) => request.removeTurn(turn)),
+    dropCondition: refreshAfter((condition) => request.dropCondition(condition)),
+    restoreCondition: refreshAfter((key) => request.restoreCondition(key)),
+    include: refreshAfter((id) => request.without.delete(id)),
+    leaveSimilar: refreshAfter(() => (request.similar = null)),
+    clear: refreshAfter(() => clearRequest()),
   });
   controls?.sync();
 }
 
-function clearAll() {
-  ask.clear();
+function clearRequest() {
+  request.clear();
   understood = null;
 }
 
 async function fetchList(signal) {
-  ask.k = Math.min(ask.k, about.max_k);
-  if (ask.mode === "recommend") return api.recommend({ user: users.current.id, ...ask.params }, signal);
-  // These two know nobody, so that what is left out for now is left out here.
-  const k = Math.min(about.max_k, ask.k + ask.without.size);
-  const answer = await (ask.mode === "similar" ? api.similar(ask.similar.id, k, signal) : api.search({ ...ask.params, k }, signal));
-  return { ...answer, items: answer.items.filter((one) => !ask.without.has(one.id)).slice(0, ask.k) };
+  request.k = Math.min(request.k, about.max_k);
+  if (request.mode === "recommend") return api.recommend({ user: users.current.id, ...request.params }, signal);
+  // These two routes do not take `without`: such items are removed here.
+  const k = Math.min(about.max_k, request.k + request.without.size);
+  const answer = await (request.mode === "similar" ? api.similar(request.similar.id, k, signal) : api.search({ ...request.params, k }, signal));
+  return { ...answer, items: answer.items.filter((item) => !request.without.has(item.id)).slice(0, request.k) };
 }
 
 /**
- * Asks for the list and shows it; of several under way, the last one counts.
- * @param {string} said what the user did, to be said together with what it changed
+ * Fetches the list and shows it; a newer call replaces one in progress.
+ * @param {string} action what the user did, announced together with the change of the list
  */
-async function refresh(said = "") {
-  running?.abort();
+async function refresh(action = "") {
+  pending?.abort();
   clearTimeout(retryTimer);
-  const mine = (running = new AbortController());
-  drawQuestion();
+  const controller = (pending = new AbortController());
+  drawRequest();
   const results = byId("list");
   results.setAttribute("aria-busy", "true");
-  const wrong = byId("state").querySelector('[data-state="error"] .state-wait');
-  if (wrong) wrong.textContent = "Trying again …"; // the button that was pressed stays, and so does the focus
-  else if (!list.ids.length) byId("state").replaceChildren(loading());
+  const errorWait = byId("state").querySelector('[data-state="error"] .state-wait');
+  if (errorWait) errorWait.textContent = "Trying again …"; // the pressed button stays and keeps the focus
+  else if (!list.ids.length) byId("state").replaceChildren(loadingState());
   try {
     about ??= await start();
-    const answer = await fetchList(mine.signal);
-    if (running !== mine) return;
-    tries = 0;
-    show(answer, said);
+    const answer = await fetchList(controller.signal);
+    if (pending !== controller) return;
+    failures = 0;
+    showList(answer, action);
   } catch (error) {
-    if (running !== mine || error.name === "AbortError") return;
+    if (pending !== controller || error.name === "AbortError") return;
     if (!(error instanceof ApiError)) throw error;
     showError(error);
   } finally {
-    if (running === mine) results.removeAttribute("aria-busy");
+    if (pending === controller) results.removeAttribute("aria-busy");
   }
 }
 
-/** What the page needs to know of the app, once. */
+/** Fetches /about and draws the controls, once. */
 async function start() {
-  const said = await api.about();
-  byId("catalogue").textContent = `${said.name}, ${said.items.toLocaleString("en")} items`;
-  controls = new Controls(said, ask, () => {
-    ask.k = PAGE_SIZE;
+  const answer = await api.about();
+  byId("catalogue").textContent = `${answer.name}, ${answer.items.toLocaleString("en")} items`;
+  controls = new Controls(answer, request, () => {
+    request.k = PAGE_SIZE;
     refresh();
   });
-  return said;
+  return answer;
 }
 
-function show(answer, said) {
+function showList(answer, action) {
   understood = answer.understood ?? null;
   listId = answer.list_id ?? null;
-  drawQuestion();
-  const first = !list.ids.length;
-  const fresh = list.show(answer.items, about, act, !first);
-  byId("state").replaceChildren(...(answer.items.length ? [] : [nothing()]));
-  byId("based-on").textContent = answer.items.length ? basis(ask, answer) : "";
-  byId("notes").replaceChildren(...notes(answer));
-  byId("more").hidden = answer.items.length < ask.k || ask.k >= about.max_k;
+  drawRequest();
+  const isFirst = !list.ids.length;
+  const numNew = list.show(answer.items, about, act, !isFirst);
+  byId("state").replaceChildren(...(answer.items.length ? [] : [noResults()]));
+  byId("based-on").textContent = answer.items.length ? basisText(request, answer) : "";
+  byId("notes").replaceChildren(...noteLines(answer));
+  byId("more").hidden = answer.items.length < request.k || request.k >= about.max_k;
   const version = answer.model.version === null ? "" : ` version ${answer.model.version}`;
   byId("model").textContent = `Model ${answer.model.name}${version}`;
-  const changed = answer.items.length ? `${answer.items.length} items${first ? "" : `, ${fresh} of them new`}.` : "Nothing fits.";
-  if (said || !first) toast([said, changed].filter(Boolean).join(". "));
+  const change = answer.items.length ? `${answer.items.length} items${isFirst ? "" : `, ${numNew} of them new`}.` : "Nothing fits.";
+  if (action || !isFirst) toast([action, change].filter(Boolean).join(". "));
 }
 
-function nothing() {
-  const ways = [];
-  const way = (label, go) => ways.push([label, () => {
-    go();
+function noResults() {
+  const actions = [];
+  const offer = (label, change) => actions.push([label, () => {
+    change();
     refresh();
     byId("list-heading").focus();
   }]);
-  if (ask.turns.length) way("Take back the last words", () => ask.unsay(ask.turns.length - 1));
-  if (ask.filters) way("Clear filters", () => [ask.categories, ask.media, ask.without].forEach((one) => one.clear()));
-  if (ask.hideSeen && ask.mode === "recommend") way("Show what I have seen, too", () => (ask.hideSeen = false));
-  return empty("Every item is left out by your words, your filters or what you have seen.", ways);
+  if (request.turns.length) offer("Take back the last words", () => request.removeTurn(request.turns.length - 1));
+  if (request.numFilters) offer("Clear filters", () => [request.categories, request.media, request.without].forEach((filter) => filter.clear()));
+  if (request.hideSeen && request.mode === "recommend") offer("Show what I have seen, too", () => (request.hideSeen = false));
+  return emptyState("Every item is left out by your words, your filters or what you have seen.", actions);
 }
 
 function showError(error) {
   list.clear();
-  silence();
+  stopPlayer();
   for (const id of ["notes", "based-on", "model"]) byId(id).replaceChildren();
   byId("more").hidden = true;
-  tries += 1;
-  const wait = passing(error) ? Math.min(MOST_WAIT, Math.max(error.retryAfter, 2 ** tries)) : 0;
+  failures += 1;
+  const wait = isTransient(error) ? Math.min(MAX_RETRY_SECONDS, Math.max(error.retryAfter, 2 ** failures)) : 0;
   if (wait) retryTimer = setTimeout(() => refresh(), 1000 * wait);
   const reset = () => {
-    clearAll();
+    clearRequest();
     refresh();
   };
-  const what = `${error.status} ${error.message}`;
-  const there = byId("state").querySelector('[data-state="error"]');
-  if (wait && there?.dataset.what === what) {
-    there.querySelector(".state-wait").textContent = waiting(wait); // an alert that is drawn anew is read out anew
+  const key = `${error.status} ${error.message}`;
+  const shown = byId("state").querySelector('[data-state="error"]');
+  if (wait && shown?.dataset.error === key) {
+    shown.querySelector(".state-wait").textContent = waitingText(wait); // a new alert would be read out again
     return;
   }
-  const node = failed(error, { retry: () => refresh(), reset, token: useToken, wait });
-  node.dataset.what = what;
+  const node = errorState(error, { retry: () => refresh(), reset, token: useToken, wait });
+  node.dataset.error = key;
   byId("state").replaceChildren(node);
 }
 
@@ -176,22 +176,22 @@ function useToken(value) {
   refresh();
 }
 
-/** What the user does with a card. */
+/** Handles what the user does with a card: like, dislike, not, less, similar, rating or click. */
 async function act(kind, item, value) {
   if (kind === "similar") {
-    ask.similar = { id: item.id, title: item.title };
-    ask.k = PAGE_SIZE;
-    tell({ kind: "click", item: item.id });
+    request.similar = { id: item.id, title: item.title };
+    request.k = PAGE_SIZE;
+    sendEvent({ kind: "click", item: item.id });
     await refresh();
     byId("list-heading").focus();
     return;
   }
   if (kind === "click") {
-    if (!clicked.has(item.id)) tell({ kind: "click", item: item.id });
+    if (!clicked.has(item.id)) sendEvent({ kind: "click", item: item.id });
     clicked.add(item.id);
     return;
   }
-  if (kind === "not") ask.leaveOut(item);
+  if (kind === "not") request.exclude(item);
   else {
     const event = { kind: kind === "less" ? "dislike" : kind, item: item.id };
     if (kind === "less") event.scope = "kind";
@@ -199,63 +199,63 @@ async function act(kind, item, value) {
     const key = JSON.stringify(event);
     if (sending.has(key)) return;
     sending.add(key);
-    const told = await tell(event, () => refresh(SAID[kind](item.title, value))).finally(() => sending.delete(key));
-    if (!told) return;
+    const stored = await sendEvent(event, () => refresh(ACTION_TEXTS[kind](item.title, value))).finally(() => sending.delete(key));
+    if (!stored) return;
   }
-  await refresh(SAID[kind](item.title, value));
+  await refresh(ACTION_TEXTS[kind](item.title, value));
 }
 
 /**
- * Sends an event; under the same id again where it fails and the user wants to, so that it counts once.
- * @param {(() => void) | null} after what to do once a second try has succeeded
- * @returns {Promise<boolean>} whether the app has it
+ * Sends an event. If it fails the user can try again, with the same event id, so that it counts once.
+ * @param {(() => void) | null} onRetried called once a second try has succeeded
+ * @returns {Promise<boolean>} whether the app has stored it
  */
-async function tell(event, after = null) {
+async function sendEvent(event, onRetried = null) {
   const user = users.current.id;
-  const whole = { ...event, id: event.id ?? randomId() };
-  if (listId && event.kind !== "query") whole.list_id ??= listId;
+  const complete = { ...event, id: event.id ?? randomId() };
+  if (listId && event.kind !== "query") complete.list_id ??= listId;
   try {
-    await api.events(user, [whole]);
+    await api.events(user, [complete]);
     return user === users.current.id;
   } catch (error) {
     if (user !== users.current.id) return false;
-    const again = async () => {
-      if (await tell(whole, after)) (after ?? (() => toast("Saved.")))();
+    const retry = async () => {
+      if (await sendEvent(complete, onRetried)) (onRetried ?? (() => toast("Saved.")))();
     };
-    const action = error.status === 401 ? ["Give a token", () => askToken(error, again)] : ["Try again", again];
+    const action = error.status === 401 ? ["Give a token", () => askForToken(error, retry)] : ["Try again", retry];
     toast(`Not saved: ${error.message}`, { bad: true, action });
     return false;
   }
 }
 
-/** Above the list, which stays; what was not saved is sent again with the token. */
-function askToken(error, again) {
+/** Shows a token form above the list; `retry` sends the event that was not saved again. */
+function askForToken(error, retry) {
   const token = (value) => {
     setToken(value);
     byId("state").replaceChildren();
-    again();
+    retry();
   };
-  byId("state").replaceChildren(failed(error, { token }));
+  byId("state").replaceChildren(errorState(error, { token }));
   byId("token").focus();
 }
 
-async function say(words) {
-  ask.say(words);
-  tell({ kind: "query", text: words });
+async function search(words) {
+  request.addTurn(words);
+  sendEvent({ kind: "query", text: words });
   list.clear();
-  silence();
+  stopPlayer();
   await refresh(`You asked: ${words}`);
 }
 
 function drawUsers() {
-  const options = users.all.map((one) => el("option", { value: one.id, selected: one === users.current }, one.name));
+  const options = users.all.map((user) => el("option", { value: user.id, selected: user === users.current }, user.name));
   byId("user").replaceChildren(...options);
 }
 
-/** Everything on the page is somebody's: it goes before the next user's answer comes. */
-async function enter() {
-  running?.abort();
-  silence();
+/** Removes everything of the previous user from the page and loads the current one. */
+async function enterUser() {
+  pending?.abort();
+  stopPlayer();
   profile.close();
   picker.close();
   list.clear();
@@ -263,21 +263,21 @@ async function enter() {
   byId("toast").replaceChildren();
   for (const id of ["state", "notes", "based-on", "model"]) byId(id).replaceChildren();
   byId("words").value = "";
-  listId = understood = null;
+  listId = null;
   clicked = new Set();
-  clearAll();
+  clearRequest();
   drawUsers();
-  await Promise.all([refresh(), welcome()]);
+  await Promise.all([refresh(), offerPicker()]);
 }
 
-/** A newcomer is asked what they like; so is who wants to be. */
-async function welcome() {
+/** Opens the taste picker for a new user. */
+async function offerPicker() {
   const user = users.current.id;
   try {
     const { events } = await api.profile(user);
     if (!events && user === users.current.id) await picker.open(user, () => user === users.current.id);
   } catch (error) {
-    if (!(error instanceof ApiError)) throw error; // what fails for the app is said where the list would be
+    if (!(error instanceof ApiError)) throw error; // an ApiError is shown in place of the list
   }
 }
 
@@ -293,9 +293,9 @@ async function openPicker() {
   }
 }
 
-async function forgot(answer) {
+async function onForgotten(answer) {
   users.renew();
-  await enter();
+  await enterUser();
   const events = `${answer.store} ${answer.store === 1 ? "event" : "events"}`;
   toast(`Forgotten: ${events}, and ${answer.log} lines of the log. ${answer.note}`);
   byId("list-heading").focus();
@@ -306,22 +306,22 @@ byId("search").addEventListener("submit", (event) => {
   const words = byId("words").value.trim();
   if (!words) return;
   byId("words").value = "";
-  say(words);
+  search(words);
 });
 byId("user").addEventListener("change", (event) => {
   users.choose(event.target.value);
-  enter();
+  enterUser();
 });
 byId("new-user").addEventListener("click", () => {
   users.add();
-  enter();
+  enterUser();
 });
 byId("open-profile").addEventListener("click", () => profile.open());
 byId("more").addEventListener("click", async () => {
   const last = byId("list").lastElementChild;
-  ask.k = Math.min(about.max_k, ask.k + PAGE_SIZE);
+  request.k = Math.min(about.max_k, request.k + PAGE_SIZE);
   await refresh();
   last?.nextElementSibling?.querySelector("button")?.focus();
 });
 
-enter();
+enterUser();

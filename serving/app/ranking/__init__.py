@@ -1,1 +1,1 @@
-"""ranking: from a request to an ordered, explained list."""
+"""Ranking: from a request to an ordered list with reasons."""

@@ -1,34 +1,75 @@
-"""What the model finds among the items that are allowed."""
+"""Candidates: the items that the model retrieves among those that are allowed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from serving.app.catalogue import Catalogue
-from serving.app.ranking.asks import Asked, Found, Settings
-from serving.app.ranking.profile import History
+from serving.app.catalogue import AppCatalogue
+from serving.app.ranking.profile import ProfileHistory
+from serving.app.ranking.requests import RankingSettings, RecommendClient
 from serving.client.queries import Scored
 from serving.wire.errors import FailedPreconditionError, InvalidRequestError
 
 
-async def candidates(
-    client: Asked,
-    catalogue: Catalogue,
-    settings: Settings,
-    history: History,
+@dataclass(frozen=True)
+class Candidates:
+    """n items of the catalogue with the predictions of the model.
+
+    Attributes:
+      rows: int64 [n], rows of the catalogue.
+      scores: float64 [n], the model's logits.
+      labels: n mappings of label -> prediction.
+      because: n item ids, the history item nearest to each candidate; "" if there is none.
+    """
+
+    rows: np.ndarray
+    scores: np.ndarray
+    labels: list[Mapping[str, float]]
+    because: list[str]
+
+    def take(self, positions: np.ndarray) -> Candidates:
+        """Return the candidates at these positions, int [m]."""
+        return Candidates(
+            self.rows[positions],
+            self.scores[positions],
+            [self.labels[position] for position in positions],
+            [self.because[position] for position in positions],
+        )
+
+
+async def retrieve_candidates(
+    client: RecommendClient,
+    catalogue: AppCatalogue,
+    settings: RankingSettings,
+    history: ProfileHistory,
     query: str,
     allowed: np.ndarray,
-    want: int,
+    count: int,
     context: Mapping[str, Any],
-) -> Found:
-    """The `want` best allowed items for a history, those of the history itself among them where they are allowed.
+) -> Candidates:
+    """Retrieve the best allowed items for a history and a text query.
 
-    Ids that are not allowed are sent to be left out, as long as they are few; where they are many, twice as much is
-    asked for until there is enough, or `settings.max_results` is reached.
+    Items that are not allowed are sent to the model as exclusions if they are few. If they are many, results are
+    filtered here and twice as many requested until there are enough or `settings.max_results` is reached. The model
+    never returns items of the history; those that are allowed are ranked in a second call.
+
+    Args:
+      client: calls the model.
+      catalogue: N items.
+      settings: limits of a request.
+      history: the newest events of the user.
+      query: text query, "" for none.
+      allowed: bool [N].
+      count: the most candidates.
+      context: context inputs of the model.
+
+    Returns:
+      At most `count` candidates, best first.
     """
     user: dict[str, Any] = {
         "history_ids": history.ids,
@@ -37,65 +78,73 @@ async def candidates(
         "now": int(time.time()),
         "query": query,
     }
-    own = set(history.ids)
-    refused = [catalogue.ids[row] for row in np.flatnonzero(~allowed) if catalogue.ids[row] not in own]
-    most = min(len(catalogue), settings.max_results)
-    found: Sequence[Scored] = []
-    if len(refused) <= settings.max_excluded:
-        if len(refused) < len(catalogue):
-            found = await client.recommend(k=min(want, most), exclude_ids=refused, **user, **context)
-        result = _found(catalogue, found, allowed)
+    history_ids = set(history.ids)
+    excluded = [catalogue.ids[row] for row in np.flatnonzero(~allowed) if catalogue.ids[row] not in history_ids]
+    limit = min(len(catalogue), settings.max_results)
+    if len(excluded) <= settings.max_excluded:
+        results: Sequence[Scored] = []
+        if len(excluded) < len(catalogue):
+            results = await client.recommend(k=min(count, limit), exclude_ids=excluded, **user, **context)
+        candidates = _to_candidates(catalogue, results, allowed)
     else:
-        k = min(2 * want, most)
+        k = min(2 * count, limit)
         while True:
-            found = await client.recommend(k=k, **user, **context)
-            result = _found(catalogue, found, allowed)
-            if len(result.rows) >= want or k >= most or len(found) < k:
+            results = await client.recommend(k=k, **user, **context)
+            candidates = _to_candidates(catalogue, results, allowed)
+            if len(candidates.rows) >= count or k >= limit or len(results) < k:
                 break
-            k = min(2 * k, most)
+            k = min(2 * k, limit)
     seen = [item for item in history.ids if item in catalogue.position and allowed[catalogue.position[item]]]
-    if seen:  # the model leaves out what the history has
-        ranked = _found(catalogue, await client.rank(seen, **user, **context), allowed)
+    if seen:
+        ranked = _to_candidates(catalogue, await client.rank(seen, **user, **context), allowed)
         because = [_nearest_other(catalogue, row, history.ids) for row in ranked.rows]
-        result = Found(
-            np.concatenate([result.rows, ranked.rows]),
-            np.concatenate([result.scores, ranked.scores]),
-            [*result.labels, *ranked.labels],
-            [*result.because, *because],
+        candidates = Candidates(
+            np.concatenate([candidates.rows, ranked.rows]),
+            np.concatenate([candidates.scores, ranked.scores]),
+            [*candidates.labels, *ranked.labels],
+            [*candidates.because, *because],
         )
-    best = np.argsort(-result.scores, kind="stable")[:want]
-    return result.where(best)
+    return candidates.take(np.argsort(-candidates.scores, kind="stable")[:count])
 
 
-async def searched(
-    client: Asked, catalogue: Catalogue, settings: Settings, query: str, allowed: np.ndarray, want: int
-) -> Found:
-    """The `want` best allowed items for words alone. Raises InvalidRequestError where the model takes no text."""
+async def search_candidates(
+    client: RecommendClient,
+    catalogue: AppCatalogue,
+    settings: RankingSettings,
+    query: str,
+    allowed: np.ndarray,
+    count: int,
+) -> Candidates:
+    """Retrieve the best allowed items for a text query alone.
+
+    Raises:
+      InvalidRequestError: the model takes no text queries.
+    """
     if not allowed.any():
-        return _found(catalogue, [], allowed)
-    k = min(want + int((~allowed).sum()), len(catalogue), settings.max_results)
+        return _to_candidates(catalogue, [], allowed)
+    k = min(count + int((~allowed).sum()), len(catalogue), settings.max_results)
     try:
-        found = _found(catalogue, await client.search(query, k=k), allowed)
+        candidates = _to_candidates(catalogue, await client.search(query, k=k), allowed)
     except FailedPreconditionError as error:
-        raise InvalidRequestError(f"turn: this model takes no words ({error})") from error
-    return found.where(np.arange(min(want, len(found.rows))))
+        raise InvalidRequestError(f"turn: this model takes no text queries ({error})") from error
+    return candidates.take(np.arange(min(count, len(candidates.rows))))
 
 
-def _found(catalogue: Catalogue, items: Sequence[Scored], allowed: np.ndarray) -> Found:
-    """Without what is not allowed, and what another version of the model has that this catalogue does not know."""
-    rows = [catalogue.position.get(item.id, -1) for item in items]
-    kept = [(row, item) for row, item in zip(rows, items, strict=True) if row >= 0 and allowed[row]]
-    return Found(
+def _to_candidates(catalogue: AppCatalogue, results: Sequence[Scored], allowed: np.ndarray) -> Candidates:
+    """Drop items that are not allowed, and those of another model version that the catalogue does not have."""
+    rows = [catalogue.position.get(result.id, -1) for result in results]
+    kept = [(row, result) for row, result in zip(rows, results, strict=True) if row >= 0 and allowed[row]]
+    return Candidates(
         np.array([row for row, _ in kept], np.int64),
-        np.array([item.score for _, item in kept], np.float64),
-        [item.labels for _, item in kept],
-        [getattr(item, "because_id", "") for _, item in kept],
+        np.array([result.score for _, result in kept], np.float64),
+        [result.labels for _, result in kept],
+        [getattr(result, "because_id", "") for _, result in kept],
     )
 
 
-def _nearest_other(catalogue: Catalogue, row: int, history: Sequence[str]) -> str:
-    """As the model chooses `because_ids`, but not the item itself."""
+def _nearest_other(catalogue: AppCatalogue, row: int, history: Sequence[str]) -> str:
+    """Return the history item nearest to an item, as `because_ids` of the model, but never the item itself."""
     others = [catalogue.position[item] for item in history if catalogue.position.get(item, row) != row]
     if not others:
         return ""
-    return catalogue.ids[others[int(np.argmax(catalogue.vectors[others] @ catalogue.vectors[row]))]]
+    return catalogue.ids[others[int(np.argmax(catalogue.embeddings[others] @ catalogue.embeddings[row]))]]

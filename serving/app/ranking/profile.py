@@ -1,4 +1,4 @@
-"""What the events of a user say: the newest of them, the long-term taste, what is not wanted. Pure."""
+"""User profile from events: recent history, long-term taste, unwanted items. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.app.store.events import Event
+from serving.app.store.base import Event
 
 
 @dataclass(frozen=True)
-class Scale:
-    """How events become numbers.
+class EventScale:
+    """Converts events to event values and preference strengths.
 
     Attributes:
-      low, high: of the data set's event values; None where it has none.
-      worth: kind -> the value that it is sent to the model with; what is not in it is sent as unknown.
-      strength: kind -> how much it says about taste, -1 to 1; a rating's follows from where it is in the range.
+      low, high: range of the event values of the data set; None if it has none.
+      event_values: kind -> event value that is sent to the model; other kinds are sent as unknown.
+      strength: kind -> how strongly it speaks for its item, -1 to 1; that of a rating is scaled by its value.
     """
 
     low: float | None
     high: float | None
-    worth: Mapping[str, float]
+    event_values: Mapping[str, float]
     strength: Mapping[str, float]
 
-    def holds(self, value: float) -> bool:
-        """Whether a rating can have that value."""
+    def in_range(self, value: float) -> bool:
+        """Return whether a rating can have this value."""
         return self.low is None or self.high is None or self.low <= value <= self.high
 
-    def value(self, event: Event) -> float:
-        """What the model is told of it; NaN = unknown."""
-        return (
-            event.value if event.kind == "rating" and event.value is not None else self.worth.get(event.kind, math.nan)
-        )
+    def value_of(self, event: Event) -> float:
+        """Return the event value for the model, NaN if unknown."""
+        if event.kind == "rating" and event.value is not None:
+            return event.value
+        return self.event_values.get(event.kind, math.nan)
 
     def strength_of(self, event: Event) -> float:
-        """How much it speaks for (1) or against (-1) its item."""
+        """Return how strongly the event speaks for (up to 1) or against (down to -1) its item."""
         if event.kind != "rating" or event.value is None or self.low is None or self.high is None:
             return self.strength.get(event.kind, 0.0)
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
@@ -45,106 +45,117 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class History:
-    """The newest events as the model takes them, oldest first; `values` NaN = unknown, `times` unix seconds."""
+class ProfileHistory:
+    """The newest items of a user as model input, oldest first.
+
+    Attributes:
+      ids: item ids.
+      values: event values, NaN if unknown.
+      times: unix seconds.
+    """
 
     ids: tuple[str, ...]
     values: tuple[float, ...]
     times: tuple[int, ...]
 
 
-def short_term(events: Sequence[Event], scale: Scale, length: int) -> History:
-    """The newest `length` items that the user took, each once, where its newest event is.
+def recent_history(events: Sequence[Event], scale: EventScale, length: int) -> ProfileHistory:
+    """Return the newest `length` items, each once, at the time of its newest event.
 
-    An item's value is that of its newest event with a known one: who rates a film and then looks at it again still
-    rated it. Items whose newest verdict is a dislike are left out: to the model, whatever is in a history is a choice.
+    The value of an item is that of its newest event with a known value: a view after a rating keeps the rating. Disliked
+    items are left out, because the model takes every history item as a choice.
     """
-    refused = disliked(events)
-    last: dict[str, tuple[float, float]] = {}
+    disliked = disliked_items(events)
+    latest: dict[str, tuple[float, float]] = {}
     for event in events:
-        if event.item and event.kind != "dislike" and event.item not in refused:
-            value = scale.value(event)
-            known = last.pop(event.item, (math.nan, 0.0))[0]
-            last[event.item] = (known if math.isnan(value) else value, event.time)
-    newest = list(last.items())[-length:]
-    return History(
+        if event.item and event.kind != "dislike" and event.item not in disliked:
+            value = scale.value_of(event)
+            known = latest.pop(event.item, (math.nan, 0.0))[0]
+            latest[event.item] = (known if math.isnan(value) else value, event.time)
+    newest = list(latest.items())[-length:]
+    return ProfileHistory(
         tuple(item for item, _ in newest),
         tuple(value for _, (value, _) in newest),
-        tuple(int(at) for _, (_, at) in newest),
+        tuple(int(time) for _, (_, time) in newest),
     )
 
 
-def seen(events: Sequence[Event]) -> set[str]:
-    """Items that there is any event of."""
+def seen_items(events: Sequence[Event]) -> set[str]:
+    """Return the items with any event."""
     return {event.item for event in events if event.item}
 
 
-def _verdicts(events: Sequence[Event]) -> dict[str, Event]:
+def _latest_verdicts(events: Sequence[Event]) -> dict[str, Event]:
     return {event.item: event for event in events if event.kind in ("like", "dislike", "rating")}
 
 
-def disliked(events: Sequence[Event]) -> set[str]:
-    """Items whose newest verdict (like, rating, dislike) is a dislike."""
-    return {item for item, event in _verdicts(events).items() if event.kind == "dislike"}
+def disliked_items(events: Sequence[Event]) -> set[str]:
+    """Return the items whose newest like, rating or dislike is a dislike."""
+    return {item for item, event in _latest_verdicts(events).items() if event.kind == "dislike"}
 
 
-def less_of(events: Sequence[Event]) -> set[str]:
-    """Those of them of whose whole kind less is wanted."""
-    return {item for item, event in _verdicts(events).items() if event.kind == "dislike" and event.scope == "kind"}
+def unwanted_kinds(events: Sequence[Event]) -> set[str]:
+    """Return the disliked items whose dislike covers similar items too."""
+    verdicts = _latest_verdicts(events).items()
+    return {item for item, event in verdicts if event.kind == "dislike" and event.scope == "kind"}
 
 
-def taste(
-    events: Sequence[Event], scale: Scale, rate: float, position: Mapping[str, int], vectors: np.ndarray
+def long_term_taste(
+    events: Sequence[Event], scale: EventScale, rate: float, position: Mapping[str, int], embeddings: np.ndarray
 ) -> tuple[np.ndarray | None, int]:
-    """The long-term taste: P <- a h + (1 - a) P over the events, oldest first.
+    """Return the exponential moving average of the embeddings of a user's items.
 
-    h is the unit embedding of the event's item, turned round where the event speaks against it; a is `rate` times how
-    much the event says. It starts at zero and is made anew of the kept events each time, so that it fits whichever
-    model answers now; what an event older than those would add is less than (1 - a) to the power of their number.
+    P <- a h + (1 - a) P over the events, oldest first, from zero; h is the unit embedding of the item, negated if the
+    event speaks against it, and a is `rate` times the strength of the event. It is computed anew from the stored events,
+    so that it always fits the embeddings of the current model.
 
     Args:
+      events: oldest first.
+      scale: gives the strength of an event.
       rate: a of an event of strength 1, in (0, 1].
-      position: item id -> row of `vectors`; other items count as nothing.
-      vectors: float [N, D], unit length.
+      position: item id -> row of `embeddings`; other items are ignored.
+      embeddings: float [N, D], unit length.
 
     Returns:
-      P of unit length, float32 [D], or None where nothing was said; and how many events it is made of.
+      The taste, float32 [D] of unit length, or None if no event counts; and the number of events that count.
     """
-    result, count = np.zeros(vectors.shape[1], np.float32), 0
+    taste, count = np.zeros(embeddings.shape[1], np.float32), 0
     for event in events:
         row, strength = position.get(event.item), scale.strength_of(event)
         if row is not None and strength:
             a = rate * abs(strength)
-            result = a * math.copysign(1.0, strength) * vectors[row] + (1 - a) * result
+            taste = a * math.copysign(1.0, strength) * embeddings[row] + (1 - a) * taste
             count += 1
-    norm = float(np.linalg.norm(result))
-    return (result / norm if norm > 1e-9 else None), count
+    norm = float(np.linalg.norm(taste))
+    return (taste / norm if norm > 1e-9 else None), count
 
 
 def rating_words(
     events: Sequence[Event],
-    scale: Scale,
+    scale: EventScale,
     categories: Mapping[str, Collection[str]],
-    shares: Mapping[str, float],
-    most: int,
+    category_frequency: Mapping[str, float],
+    limit: int,
 ) -> str:
-    """What the user's verdicts are in words: the categories that are more frequent among the items they speak for than
-    in the catalogue and among those they speak against.
+    """Describe the user's ratings by categories.
 
     Args:
+      events: oldest first.
+      scale: gives the strength of an event.
       categories: item id -> its categories.
-      shares: category -> share of the catalogue that is in it.
-      most: words at most.
+      category_frequency: category -> fraction of the catalogue in it.
+      limit: the most categories.
 
     Returns:
-      Categories, the most telling first, separated by blanks; "" where nothing stands out.
+      The categories that are more frequent among the items the user likes than in the catalogue and among the items the
+      user dislikes, the most pronounced first, separated by blanks; "" if there are none.
     """
-    latest = {event.item: scale.strength_of(event) for event in events if event.item and scale.strength_of(event)}
-    sides = {sign: sum(abs(strength) for strength in latest.values() if strength * sign > 0) for sign in (1, -1)}
+    strengths = {event.item: scale.strength_of(event) for event in events if event.item and scale.strength_of(event)}
+    totals = {sign: sum(abs(strength) for strength in strengths.values() if strength * sign > 0) for sign in (1, -1)}
     lift: dict[str, float] = {}
-    for item, strength in latest.items():
+    for item, strength in strengths.items():
         for name in categories.get(item, ()):
-            side = 1 if strength > 0 else -1
-            lift[name] = lift.get(name, -shares.get(name, 0.0)) + strength / sides[side]
-    telling = sorted((name for name, value in lift.items() if value > 0), key=lambda name: (-lift[name], name))
-    return " ".join(telling[:most])
+            total = totals[1 if strength > 0 else -1]
+            lift[name] = lift.get(name, -category_frequency.get(name, 0.0)) + strength / total
+    pronounced = sorted((name for name, value in lift.items() if value > 0), key=lambda name: (-lift[name], name))
+    return " ".join(pronounced[:limit])

@@ -1,14 +1,26 @@
-"""Why an item is in the list, from what the model gave and nothing else. Pure: every reason carries its number.
+"""Reasons for each list item, from the numbers of the model. Every reason states its number.
 
-A reason is left out where its number does not bear it: no cosine, no "close to"; no word of the question in the item's
-own text, no word.
+A reason is left out if its number does not support it: no nearby history item, no "close to"; no query word in the text
+of the item, no word reason.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
 
-from serving.app.models import Reason
+import numpy as np
+
+from serving.app.catalogue import AppCatalogue
+from serving.app.language.query_parser import fold_words
+from serving.app.ranking.candidates import Candidates
+from serving.app.ranking.profile import seen_items
+from serving.app.ranking.requests import RankingSettings
+from serving.app.ranking.rules import ResolvedRule
+from serving.app.schemas import ListItem, Reason
+from serving.app.store.base import Event
 
 _VERBS = {
     "like": "you liked",
@@ -18,64 +30,150 @@ _VERBS = {
 }
 
 
-def because(item: str, title: str, cosine: float, least: float, kind: str, value: float | None) -> Reason | None:
-    """The item of the user's own that is nearest, if it is near.
+@dataclass(frozen=True)
+class ReasonContext:
+    """What the reasons of one list refer to.
+
+    Attributes:
+      catalogue, settings: those of the engine.
+      events: of the user, oldest first.
+      taste: long-term taste, float [D], if it took part in the ranking.
+      query: the user's text query.
+      personal: the list has a history or an item to go by, so that popularity is no reason.
+      rules, day: business rules and the day they apply to.
+    """
+
+    catalogue: AppCatalogue
+    settings: RankingSettings
+    events: Sequence[Event]
+    taste: np.ndarray | None
+    query: str
+    personal: bool
+    rules: Sequence[ResolvedRule]
+    day: date
+
+
+def list_item(context: ReasonContext, candidates: Candidates, scores: np.ndarray, row: int) -> ListItem:
+    """Describe one item of a list.
 
     Args:
-      item, title: of the user's own item (`because_ids` of the model).
-      cosine: of the two items' embeddings.
-      least: cosine below which nothing is said.
-      kind, value: of the user's newest event with that item.
+      context: of the list.
+      candidates: those of the model; an item that is not among them was pinned by a rule.
+      scores: float [n], reranked scores of the candidates.
+      row: of the catalogue.
     """
-    if cosine < least or kind not in _VERBS or (kind == "rating" and value is None):
+    catalogue = context.catalogue
+    positions = np.flatnonzero(candidates.rows == row)
+    position = int(positions[0]) if len(positions) else None
+    labels = {} if position is None else candidates.labels[position]
+    return ListItem(
+        **catalogue.card(catalogue.ids[row]),
+        score=None if position is None else _finite(float(scores[position])),
+        labels={name: _finite(value) for name, value in labels.items()},
+        modality_weights=catalogue.modality_weights(row),
+        reasons=_reasons(context, row, "" if position is None else candidates.because[position]),
+        rules=[
+            resolved.rule.name
+            for resolved in context.rules
+            if resolved.rows[row] and resolved.rule.action != "block" and resolved.rule.active_on(context.day)
+        ],
+        seen=catalogue.ids[row] in seen_items(context.events),
+    )
+
+
+def _reasons(context: ReasonContext, row: int, because: str) -> list[Reason]:
+    catalogue, least_cosine = context.catalogue, context.settings.least_cosine
+    reasons: list[Reason | None] = []
+    event = _explaining_event(context.events, because) if because in catalogue.position else None
+    if event is not None:
+        cosine = catalogue.cosine(row, catalogue.position[because])
+        title = catalogue.title(because)
+        reasons.append(history_reason(because, title, cosine, least_cosine, event.kind, event.value))
+    if context.query:
+        words = fold_words(context.query)
+        items_with = {word: len(catalogue.rows_by_word[word]) for word in set(words) if word in catalogue.rows_by_word}
+        reasons += word_reasons(words, catalogue.word_counts(row), items_with, len(catalogue))
+    if context.taste is not None:
+        reasons.append(taste_reason(float(catalogue.embeddings[row] @ context.taste), least_cosine))
+    reasons.append(modality_reason(catalogue.modality_weights(row)))
+    if not context.personal and not context.query:
+        reasons.append(popularity_reason(int(catalogue.facts.counts[row])))
+    return [reason for reason in reasons if reason is not None]
+
+
+def _explaining_event(events: Sequence[Event], item: str) -> Event | None:
+    """Return the user's newest event with an item, a like or rating before other kinds."""
+    of_item = [event for event in events if event.item == item]
+    verdicts = [event for event in of_item if event.kind in ("like", "rating")]
+    return next(reversed(verdicts or of_item), None)
+
+
+def history_reason(
+    item: str, title: str, cosine: float, least_cosine: float, kind: str, value: float | None
+) -> Reason | None:
+    """State the nearest item of the user's history, if it is near.
+
+    Args:
+      item, title: the history item (`because_ids` of the model).
+      cosine: of the embeddings of the two items.
+      least_cosine: below it there is no reason.
+      kind, value: of the user's newest event with the history item.
+    """
+    if cosine < least_cosine or kind not in _VERBS or (kind == "rating" and value is None):
         return None
     verb = _VERBS[kind].format(value=value)
     text = f"Close to {title}, which {verb} (cosine {cosine:.2f})"
     return Reason(kind="history", text=text, value=cosine, item=item, title=title)
 
 
-def carried_by(weights: Mapping[str, float]) -> Reason | None:
-    """Which modality has the largest share of the item's embedding; nothing where there is but one."""
-    there = {name: share for name, share in weights.items() if share > 0}
-    if len(there) < 2:
+def modality_reason(weights: Mapping[str, float]) -> Reason | None:
+    """State the modality with the largest weight, if the item has several. `weights`: modality -> weight."""
+    present = {name: weight for name, weight in weights.items() if weight > 0}
+    if len(present) < 2:
         return None
-    name = max(there, key=lambda one: (there[one], one))
-    return Reason(kind="modality", text=f"Mostly its {name} ({there[name]:.0%})", value=there[name], name=name)
+    name = max(present, key=lambda modality: (present[modality], modality))
+    return Reason(kind="modality", text=f"Mostly its {name} ({present[name]:.0%})", value=present[name], name=name)
 
 
-def matched(query: Sequence[str], counts: Mapping[str, int], items_with: Mapping[str, int], total: int) -> list[Reason]:
-    """The words of the question that stand in the item's own text, the rarest in the catalogue first.
+def word_reasons(
+    query: Sequence[str], counts: Mapping[str, int], items_with: Mapping[str, int], total: int
+) -> list[Reason]:
+    """State the query words in the text of the item, the rarest in the catalogue first.
 
     Args:
-      query: folded words of the question.
-      counts: word -> how often it stands in the item's text.
-      items_with: word -> how many items have it.
-      total: items in the catalogue; a word that half of them have tells nothing, and is not named.
+      query: folded words of the query.
+      counts: word -> its number of occurrences in the text of the item.
+      items_with: word -> number of items whose text contains it.
+      total: items in the catalogue; words that more than half of them contain are left out.
     """
-    there = [word for word in dict.fromkeys(query) if counts.get(word) and 2 * items_with.get(word, 0) <= total]
-    there.sort(key=lambda word: (items_with[word], word))
-    result = []
-    for word in there:
-        often = "once" if counts[word] == 1 else f"{counts[word]} times"
-        text = f"Its text has “{word}” {often} ({items_with[word]:,} of {total:,} items have it)"
-        result.append(Reason(kind="word", text=text, value=float(counts[word]), name=word))
-    return result
+    matches = [word for word in dict.fromkeys(query) if counts.get(word) and 2 * items_with.get(word, 0) <= total]
+    matches.sort(key=lambda word: (items_with[word], word))
+    reasons = []
+    for word in matches:
+        times = "once" if counts[word] == 1 else f"{counts[word]} times"
+        text = f"Its text has “{word}” {times} ({items_with[word]:,} of {total:,} items have it)"
+        reasons.append(Reason(kind="word", text=text, value=float(counts[word]), name=word))
+    return reasons
 
 
-def taste(cosine: float, least: float) -> Reason | None:
-    """The long-term taste, if the item is near it."""
-    if cosine < least:
+def taste_reason(cosine: float, least_cosine: float) -> Reason | None:
+    """State the cosine with the long-term taste, if the item is near it."""
+    if cosine < least_cosine:
         return None
     return Reason(kind="taste", text=f"Near to your taste over time (cosine {cosine:.2f})", value=cosine)
 
 
-def popular(events: int) -> Reason | None:
-    """Said of lists that stand on nothing else."""
+def popularity_reason(events: int) -> Reason | None:
+    """State the number of training events, for lists without a history."""
     if events <= 0:
         return None
     return Reason(kind="popular", text=f"{events:,} events of others in the training data", value=float(events))
 
 
-def similar(title: str, cosine: float) -> Reason:
-    """Of `/similar`: the cosine that the order came from."""
+def similarity_reason(title: str, cosine: float) -> Reason:
+    """State the cosine that orders the list of `/similar`."""
     return Reason(kind="similar", text=f"Cosine with {title}: {cosine:.2f}", value=cosine, title=title)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,4 +1,6 @@
-"""Rules of the house over what the model found: pin, boost, bury, block. Pure but for the reading of the file.
+"""Business rules over the ranked list: pin, boost, bury and block items.
+
+A file of rules:
 
 rules:
   - {name: opening night, action: pin, items: [s001], position: 1}
@@ -27,8 +29,8 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Where(_Frozen):
-    """Items whose number is below or above a bound, or between both; items without that number are none of them."""
+class NumberRange(_Frozen):
+    """Items whose number lies below a bound, above one, or between two; items without the number never match."""
 
     number: str
     below: float | None = None
@@ -42,11 +44,14 @@ class Where(_Frozen):
 
 
 class Rule(_Frozen):
-    """One rule: which items (any of `items`, `categories`, `where` that are given), and what happens to them.
+    """One rule: an action on the items that match `items`, `categories` or `where`.
 
     Attributes:
-      name: said in the answer, for every item that it touched.
-      action: pin puts them at `position` and after; boost and bury add and take `weight` logits; block leaves them out.
+      name: shown in the answer beside every affected item.
+      action: pin places items from `position` on; boost adds and bury subtracts `weight` logits; block excludes items.
+      items, categories, where: which items; any of those given.
+      weight: logits, of boost and bury.
+      position: from 1, of pin.
       since, until: first and last day.
     """
 
@@ -54,7 +59,7 @@ class Rule(_Frozen):
     action: Literal["pin", "boost", "bury", "block"]
     items: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
-    where: Where | None = None
+    where: NumberRange | None = None
     weight: float | None = Field(None, gt=0, le=1000, allow_inf_nan=False)
     position: int | None = Field(None, ge=1, le=1000)
     since: date | None = None
@@ -74,7 +79,8 @@ class Rule(_Frozen):
             raise ValueError("since is after until")
         return self
 
-    def holds_on(self, day: date) -> bool:
+    def active_on(self, day: date) -> bool:
+        """Return whether the rule applies on a day."""
         return (self.since is None or self.since <= day) and (self.until is None or day <= self.until)
 
 
@@ -84,31 +90,40 @@ class _File(_Frozen):
     @model_validator(mode="after")
     def _named(self) -> Self:
         names = [rule.name for rule in self.rules]
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise ValueError(f"two rules are named {min(twice)!r}")
+        duplicates = {name for name in names if names.count(name) > 1}
+        if duplicates:
+            raise ValueError(f"two rules are named {min(duplicates)!r}")
         return self
 
 
 @dataclass(frozen=True)
-class Applicable:
-    """A rule with the rows of the catalogue that it is about, bool [N]."""
+class ResolvedRule:
+    """A rule and the items it matches.
+
+    Attributes:
+      rule: the rule.
+      rows: bool [N].
+    """
 
     rule: Rule
     rows: np.ndarray
 
 
 def parse_rules(text: str, source: str) -> tuple[Rule, ...]:
-    """Rules from YAML. Raises StartError: one line that names the source, the rule and what is wrong with it."""
+    """Parse rules from YAML.
+
+    Raises:
+      StartError: names the source, the rule and the mistake in one line.
+    """
     try:
-        said: Any = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # a ValueError: of a date that is none
+        content: Any = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
         mark = getattr(error, "problem_mark", None)
-        raise StartError(f"{source}{f':{mark.line + 1}' if mark else ''}: not YAML; mend it") from error
-    if not isinstance(said, dict):
+        raise StartError(f"{source}{f':{mark.line + 1}' if mark else ''}: not valid YAML; correct it") from error
+    if not isinstance(content, dict):
         raise StartError(f"{source}: a file of rules is a mapping with the one key `rules`")
     try:
-        return _File.model_validate(said).rules
+        return _File.model_validate(content).rules
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "rules"
@@ -116,100 +131,118 @@ def parse_rules(text: str, source: str) -> tuple[Rule, ...]:
 
 
 def read_rules(file: Path) -> tuple[Rule, ...]:
-    """The rules of a YAML file. Raises StartError."""
+    """Read rules from a YAML file. Raises StartError."""
     try:
         return parse_rules(file.read_text(encoding="utf-8"), str(file))
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"{file}: the rules cannot be read ({error}); name a YAML file in UTF-8") from error
 
 
-def resolve(
+def resolve_rules(
     rules: Sequence[Rule],
     position: Mapping[str, int],
     categories: Mapping[str, np.ndarray],
     numbers: Mapping[str, np.ndarray],
     source: str,
-) -> tuple[Applicable, ...]:
-    """Rules with their items.
+) -> tuple[ResolvedRule, ...]:
+    """Find the items that each rule matches.
 
     Args:
+      rules: parsed rules.
       position: item id -> row.
       categories: category -> rows of its items.
-      numbers: name -> float [N], NaN = none.
+      numbers: name -> float [N], NaN if an item has none.
+      source: the file, for messages.
 
     Raises:
-      StartError: a rule names an item, a category or a number that the catalogue does not have: a rule that says
-        "block" and does nothing must not go unseen.
+      StartError: a rule names an item, category or number that the catalogue does not have, so that a block without
+        effect does not go unnoticed.
     """
-    result = []
+    resolved = []
     for rule in rules:
-        for what, names, there in (
+        for field, names, known in (
             ("item", rule.items, position),
             ("category", rule.categories, categories),
             ("number", (rule.where.number,) if rule.where else (), numbers),
         ):
-            unknown = [name for name in names if name not in there]
+            unknown = [name for name in names if name not in known]
             if unknown:
-                raise StartError(f"{source}: rule {rule.name!r}: the catalogue has no {what} {unknown[0]!r}")
+                raise StartError(f"{source}: rule {rule.name!r}: the catalogue has no {field} {unknown[0]!r}")
         rows = np.zeros(len(position), bool)
         rows[[position[item] for item in rule.items]] = True
         for name in rule.categories:
             rows[categories[name]] = True
         if rule.where is not None:
             values = numbers[rule.where.number]
-            inside = ~np.isnan(values)
+            matches = ~np.isnan(values)
             if rule.where.below is not None:
-                inside &= values < rule.where.below
+                matches &= values < rule.where.below
             if rule.where.above is not None:
-                inside &= values > rule.where.above
-            rows |= inside
-        result.append(Applicable(rule, rows))
-    return tuple(result)
+                matches &= values > rule.where.above
+            rows |= matches
+        resolved.append(ResolvedRule(rule, rows))
+    return tuple(resolved)
 
 
-def blocked(rules: Sequence[Applicable], day: date, count: int) -> np.ndarray:
-    """bool [count]: rows that some rule of that day leaves out."""
-    result = np.zeros(count, bool)
-    for one in rules:
-        if one.rule.action == "block" and one.rule.holds_on(day):
-            result |= one.rows
-    return result
+def blocked_rows(rules: Sequence[ResolvedRule], day: date, count: int) -> np.ndarray:
+    """Return bool [count], true for the items that a rule blocks on a day."""
+    blocked = np.zeros(count, bool)
+    for resolved in rules:
+        if resolved.rule.action == "block" and resolved.rule.active_on(day):
+            blocked |= resolved.rows
+    return blocked
 
 
-def shifted(rules: Sequence[Applicable], day: date, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Scores [n] of the catalogue's `rows` [n] with what boosts add and burials take."""
-    result = scores.astype(np.float64)
-    for one in rules:
-        if one.rule.weight is not None and one.rule.holds_on(day):
-            sign = 1 if one.rule.action == "boost" else -1
-            result = result + sign * one.rule.weight * one.rows[rows]
-    return result
+def apply_weights(rules: Sequence[ResolvedRule], day: date, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Add the weights of boost rules and subtract those of bury rules.
+
+    Args:
+      rules: resolved rules.
+      day: only the rules of this day apply.
+      rows: int [n], rows of the catalogue.
+      scores: float [n].
+
+    Returns:
+      float64 [n].
+    """
+    weighted = scores.astype(np.float64)
+    for resolved in rules:
+        if resolved.rule.weight is not None and resolved.rule.active_on(day):
+            sign = 1 if resolved.rule.action == "boost" else -1
+            weighted = weighted + sign * resolved.rule.weight * resolved.rows[rows]
+    return weighted
 
 
-def pinned(
-    rules: Sequence[Applicable],
+def apply_pins(
+    rules: Sequence[ResolvedRule],
     day: date,
     order: Sequence[int],
     allowed: np.ndarray,
     position: Mapping[str, int],
     k: int,
 ) -> list[int]:
-    """At most k rows with pinned items at their places; what is not allowed (filtered, blocked, refused) is not pinned.
+    """Insert the pinned items at their positions.
 
     Args:
+      rules: resolved rules.
+      day: only the rules of this day apply.
       order: rows, best first.
-      allowed: bool [N].
+      allowed: bool [N]; items that are filtered out, blocked or disliked are not pinned.
+      position: item id -> row.
+      k: length of the list.
+
+    Returns:
+      At most k rows.
     """
-    places: list[tuple[int, int]] = []
-    for one in rules:
-        if one.rule.action == "pin" and one.rule.holds_on(day) and one.rule.position is not None:
-            there = [position[item] for item in one.rule.items if allowed[position[item]]]
-            places += [(one.rule.position - 1 + offset, row) for offset, row in enumerate(there)]
-    taken = {row for _, row in places}
-    result = [row for row in order if row not in taken]
-    done: set[int] = set()
-    for place, row in sorted(places, key=lambda pair: pair[0]):
-        if row not in done:
-            result.insert(place, row)
-            done.add(row)
+    pins: list[tuple[int, int]] = []
+    for resolved in rules:
+        if resolved.rule.action == "pin" and resolved.rule.active_on(day) and resolved.rule.position is not None:
+            rows = [position[item] for item in resolved.rule.items if allowed[position[item]]]
+            pins += [(resolved.rule.position - 1 + offset, row) for offset, row in enumerate(rows)]
+    pinned = {row for _, row in pins}
+    result = [row for row in order if row not in pinned]
+    for index, row in sorted(pins, key=lambda pin: pin[0]):
+        if row in pinned:  # an item that two rules pin is inserted once
+            result.insert(index, row)
+            pinned.remove(row)
     return result[:k]

@@ -1,1 +1,1 @@
-"""store: events of users, the log that a build takes, and what was shown."""
+"""User events: the stores, the interaction log for later builds, and the impression log."""

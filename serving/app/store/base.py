@@ -1,69 +1,90 @@
-"""Where the events of users are kept: what a store is, and which one an address names.
+"""Event, retention and the protocol of an event store.
 
-What `append` has returned from survives the end of this process, however it ends; the stores say on what terms.
+An event that `append` has accepted survives the end of this process; the store modules say under which conditions.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
-from serving.app.store.events import Event
-from serving.wire.errors import ServingError, StartError
+from serving.wire.errors import ServingError
 
 
 class StoreError(ServingError):
-    """The store does not answer, or cannot keep what it is given; the message says where and why."""
+    """The store does not answer or cannot write; the message names the store and the cause."""
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What is kept of a user: the newest `events`, each for `seconds` from its own time on."""
+class Event:
+    """One action of a user.
+
+    Attributes:
+      id: identifies the event; a second event with the same id is ignored.
+      kind: view, click, like, dislike, rating or query.
+      time: unix seconds.
+      item: item id; "" for a query.
+      value: the value of a rating, else None.
+      text: the text of a query, else "".
+      scope: of a dislike, "item" or "kind" (similar items are unwanted too).
+      list_id: the list that showed the item; "" if none did.
+      context: values of the context columns of the data set.
+    """
+
+    id: str
+    kind: str
+    time: float
+    item: str = ""
+    value: float | None = None
+    text: str = ""
+    scope: str = "item"
+    list_id: str = ""
+    context: dict[str, str | float] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Serialize to one line; equal events give equal bytes."""
+        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Event:
+        """Parse the output of `to_json`."""
+        values: dict[str, Any] = json.loads(text)
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How much is stored per user.
+
+    Attributes:
+      events: the newest events that are kept.
+      seconds: age at which an event expires.
+    """
 
     events: int
     seconds: float
 
 
 class Store(Protocol):
-    """Events by user. Any number of processes may use the same one; all methods raise StoreError."""
+    """Events by user. Several processes may share one store. Every method raises StoreError."""
 
     async def append(self, batch: Sequence[tuple[str, Event]]) -> int:
-        """Keeps (user, event) pairs, all or none; how many were new. An id that the user has already is passed over."""
+        """Store (user, event) pairs, all or none.
+
+        Returns:
+          The number of new events; an event whose id the user already has is skipped.
+        """
 
     async def read(self, user: str) -> list[Event]:
-        """The events of a user, oldest first."""
+        """Return the events of a user, oldest first."""
 
     async def delete(self, user: str) -> int:
-        """Removes everything of a user, from the files too; how many events there were."""
+        """Delete everything of a user, from the files too, and return the number of events."""
 
     async def ping(self) -> None:
-        """Returns where the store can be read and written."""
+        """Check that the store can be read and written."""
 
     async def close(self) -> None:
-        """Lets go of it."""
-
-
-async def open_store(address: str, kept: Kept, timeout: float) -> Store:
-    """The store that an address names: `sqlite:PATH`, or `redis://...` (`rediss://`, `unix://`) as redis-py takes it.
-
-    Args:
-      address: as above.
-      kept: bounds for each user.
-      timeout: seconds after which a store that is busy or silent counts as away.
-
-    Raises:
-      StartError: the address names no store.
-      StoreError: a SQLite file cannot be made. A Redis that is away is no error here: it may come.
-    """
-    scheme, _, rest = address.partition(":")
-    if scheme == "sqlite" and rest:
-        from serving.app.store.sqlite import SqliteStore
-
-        return await SqliteStore.open(Path(rest), kept, timeout)
-    if scheme in ("redis", "rediss", "unix"):
-        from serving.app.store.redis import RedisStore
-
-        return RedisStore(address, kept, timeout)
-    raise StartError(f"app.store: {address!r} names no store; give sqlite:PATH or redis://HOST:PORT/0")
+        """Close connections and files."""

@@ -1,37 +1,38 @@
-"""The log of events in the data set's own interactions columns: JSON lines that `triptych build --append` takes.
+"""Interaction log in the columns of the data set: JSON lines that `triptych build --append` reads.
 
-Lines are on the disk before `append` returns. A file that has grown to its limit is closed for good and another one
-begun. Processes that share the folder take turns through a lock on it. `forget` writes every file that names the user
-anew without those lines and puts it in the old one's place.
+Lines are on disk before `append` returns. A file that reaches its size limit is closed and the next one begun.
+Processes that share the folder take turns through a lock file. `forget` rewrites every file that names the user.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.app.store.events import Event
+from filelock import FileLock
+
+from serving.app.store.base import Event
 
 PATTERN = "interactions-*.jsonl"
-_LOCK = ".lock"
+_LOCK_FILE = ".lock"
 
 
 @dataclass(frozen=True)
-class Columns:
-    """The names of the data set's interactions columns.
+class LogColumns:
+    """Names of the interaction columns of the data set.
 
     Attributes:
-      user, item, time: as in dataset.yaml; `time` "" where it names none.
-      values: columns that say how good it was, the value's and the labels'; empty where there are none.
-      context: columns of the event's context.
-      kinds: events that are interactions; the others (a query has no item) are not logged.
-      worth: kind -> the value that stands for it; a rating has its own, any other kind none.
+      user: column of user ids.
+      item: column of item ids.
+      time: column of unix seconds; "" if the data set has none.
+      values: columns that take the event value (the value column and those of the labels); may be empty.
+      context: context columns.
+      kinds: kinds of events that are logged; a query has no item and never is.
+      event_values: kind -> event value; a rating has its own, any other kind none.
     """
 
     user: str
@@ -40,11 +41,11 @@ class Columns:
     values: tuple[str, ...]
     context: tuple[str, ...]
     kinds: frozenset[str]
-    worth: Mapping[str, float]
+    event_values: Mapping[str, float]
 
     def row(self, user: str, event: Event) -> dict[str, Any]:
-        """One line of the log. `_event`, `_id` and `_list` are no columns of the data set; readers pass them over."""
-        value = event.value if event.kind == "rating" else self.worth.get(event.kind)
+        """Return one line of the log. A build ignores `_event`, `_id` and `_list`."""
+        value = event.value if event.kind == "rating" else self.event_values.get(event.kind)
         row: dict[str, Any] = {self.user: user, self.item: event.item}
         if self.time:
             row[self.time] = int(event.time)
@@ -54,83 +55,77 @@ class Columns:
 
 
 class EventLog:
-    """Appends to the newest file of a folder.
+    """Appends events to the newest file of a folder.
 
     Args:
-      folder: made where it is not there.
+      folder: created if missing.
       columns: what a line holds.
-      max_bytes: a file that has as many is not written to any more.
+      max_bytes: size at which the next file is begun.
     """
 
-    def __init__(self, folder: Path, columns: Columns, max_bytes: int) -> None:
+    def __init__(self, folder: Path, columns: LogColumns, max_bytes: int) -> None:
         self.folder, self.columns, self.max_bytes = folder, columns, max_bytes
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def append(self, batch: Sequence[tuple[str, Event]]) -> int:
-        """Writes (user, event) pairs; how many of them are interactions. Raises OSError (no space left, ...)."""
+        """Write (user, event) pairs and return the number of lines. Raises OSError, such as a full disk."""
         rows = [self.columns.row(user, event) for user, event in batch if event.kind in self.columns.kinds]
         if not rows:
             return 0
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-        with self._alone():
-            path = self._current()
-            fresh = not path.exists()
+        with self._locked():
+            path = self._current_file()
+            is_new = not path.exists()
             descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 size = os.fstat(descriptor).st_size
                 if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                    lines = b"\n" + lines  # after half a line of a process that was killed while it wrote
-                _write(descriptor, lines)
+                    lines = b"\n" + lines  # a process was killed in the middle of a line
+                _write_all(descriptor, lines)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            if fresh:
+            if is_new:
                 _sync_folder(self.folder)
         return len(rows)
 
     def forget(self, user: str) -> int:
-        """Removes every line of a user from every file, rotated ones too; how many. Raises OSError."""
-        gone = 0
-        with self._alone():
+        """Delete the lines of a user from every file and return how many there were. Raises OSError."""
+        deleted = 0
+        with self._locked():
             for path in self.files():
-                before = path.read_bytes().splitlines(keepends=True)
-                after = [line for line in before if _user_of(line, self.columns.user) != user]
-                if len(after) == len(before):
+                lines = path.read_bytes().splitlines(keepends=True)
+                remaining = [line for line in lines if _user_of(line, self.columns.user) != user]
+                if len(remaining) == len(lines):
                     continue
-                gone += len(before) - len(after)
+                deleted += len(lines) - len(remaining)
                 temporary = path.with_name(f".{path.name}.part")
                 with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                    file.writelines(after)
+                    file.writelines(remaining)
                     file.flush()
                     os.fsync(file.fileno())
                 os.replace(temporary, path)
-            if gone:
+            if deleted:
                 _sync_folder(self.folder)
-        return gone
+        return deleted
 
     def files(self) -> list[Path]:
-        """Oldest first."""
+        """Return the files of the log, oldest first."""
         return sorted(self.folder.glob(PATTERN))
 
-    def _current(self) -> Path:
+    def _current_file(self) -> Path:
         files = self.files()
         if files and files[-1].stat().st_size < self.max_bytes:
             return files[-1]
         number = int(files[-1].stem.rpartition("-")[2]) + 1 if files else 1
         return self.folder / f"interactions-{number:08d}.jsonl"
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        descriptor = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)  # and with it the lock
+    def _locked(self) -> FileLock:
+        return FileLock(self.folder / _LOCK_FILE, mode=0o600, poll_interval=0.002)
 
 
-def _write(descriptor: int, content: bytes) -> None:
-    """All of it: a write may take a part, and a part of a line is not one."""
+def _write_all(descriptor: int, content: bytes) -> None:
+    """Write everything or nothing: on an error the file is cut back to its former length."""
     start = os.fstat(descriptor).st_size
     view = memoryview(content)
     try:

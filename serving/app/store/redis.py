@@ -1,7 +1,7 @@
-"""Events in Redis, for many processes and machines: for each user a hash of events by id and their ids by time.
+"""Redis store, for several processes and machines: per user a hash of events by id and a sorted set of ids by time.
 
-What is acknowledged is in the memory of the Redis server, and outlives this process; whether it outlives that server is
-its own configuration (`appendonly yes`, `appendfsync always` for each event).
+An acknowledged event is in the memory of the Redis server and survives this process. Whether it survives the server
+depends on the server's configuration (`appendonly yes`, and `appendfsync always` for every single event).
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from typing import Any, TypeVar
 import redis.asyncio
 from redis.exceptions import RedisError, ResponseError
 
-from serving.app.store.base import Kept, StoreError
-from serving.app.store.events import Event
+from serving.app.store.base import Event, Retention, StoreError
 
 T = TypeVar("T")
 
-# Scripts run whole, with nothing of another client in between. KEYS: events, times.
+# Lua scripts are atomic. KEYS: events, times. ARGV of the first: expiry time, kept events, seconds, then id, time, event.
 _APPEND = """
 local new = 0
 for i = 4, #ARGV, 3 do
@@ -27,11 +26,11 @@ for i = 4, #ARGV, 3 do
     new = new + 1
   end
 end
-for _, gone in ipairs({
+for _, expired in ipairs({
   redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. ARGV[1]),
   redis.call('ZRANGE', KEYS[2], 0, -ARGV[2] - 1),
 }) do
-  for _, id in ipairs(gone) do
+  for _, id in ipairs(expired) do
     redis.call('ZREM', KEYS[2], id)
     redis.call('HDEL', KEYS[1], id)
   end
@@ -50,79 +49,80 @@ return events
 
 
 class RedisStore:
-    """See `serving.app.store.base.Store`. Arguments: see `open_store`."""
+    """A `Store` on a Redis server. Arguments as in `open_store`."""
 
-    def __init__(self, address: str, kept: Kept, timeout: float) -> None:
-        self.kept = kept
+    def __init__(self, address: str, retention: Retention, timeout: float) -> None:
+        self.retention = retention
         self._redis: Any = redis.asyncio.from_url(
             address, decode_responses=True, socket_timeout=timeout, socket_connect_timeout=timeout
         )
         self._append, self._read = self._redis.register_script(_APPEND), self._redis.register_script(_READ)
         options = self._redis.connection_pool.connection_kwargs
-        # Without the password that the address may hold.
-        self._where = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+        # For messages: without the password that the address may contain.
+        self._host = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
 
     async def append(self, batch: Sequence[tuple[str, Event]]) -> int:
         by_user: dict[str, list[Event]] = {}
         for user, event in batch:
             by_user.setdefault(user, []).append(event)
-        bounds: list[str | int] = [repr(time.time() - self.kept.seconds), self.kept.events, int(self.kept.seconds) + 1]
+        retention = self.retention
+        bounds: list[str | int] = [repr(time.time() - retention.seconds), retention.events, int(retention.seconds) + 1]
         async with self._redis.pipeline(transaction=True) as pipe:  # MULTI: all users or none
             for user, events in by_user.items():
                 rows: list[str] = [part for event in events for part in (event.id, repr(event.time), event.to_json())]
                 await self._append(keys=_keys(user), args=[*bounds, *rows], client=pipe)
-            return sum(await self._answer(pipe.execute()))
+            return sum(await self._call(pipe.execute()))
 
     async def read(self, user: str) -> list[Event]:
-        oldest = repr(time.time() - self.kept.seconds)
-        found = await self._answer(self._read(keys=_keys(user), args=[oldest]))
-        return [Event.from_json(text) for text in found]
+        oldest = repr(time.time() - self.retention.seconds)
+        lines = await self._call(self._read(keys=_keys(user), args=[oldest]))
+        return [Event.from_json(line) for line in lines]
 
     async def delete(self, user: str) -> int:
         events, times = _keys(user)
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hlen(events)
             pipe.delete(events, times)
-            count, _ = await self._answer(pipe.execute())
+            count, _ = await self._call(pipe.execute())
         if count:
             await self._rewrite_files()
         return count
 
     async def ping(self) -> None:
-        await self._answer(self._redis.ping())
+        await self._call(self._redis.ping())
 
     async def close(self) -> None:
         await self._redis.aclose()
 
     async def _rewrite_files(self) -> None:
-        """Has the server write its files anew: until then they hold what was deleted."""
-        persistence = await self._answer(self._redis.info("persistence"))
+        """Make the server rewrite its files, which contain deleted events until then."""
+        persistence = await self._call(self._redis.info("persistence"))
         if persistence.get("aof_enabled"):
-            await self._unless_under_way(self._redis.bgrewriteaof())
-        await self._unless_under_way(self._redis.bgsave(schedule=True))
+            await self._call_unless_in_progress(self._redis.bgrewriteaof())
+        await self._call_unless_in_progress(self._redis.bgsave(schedule=True))
 
-    async def _unless_under_way(self, call: Awaitable[Any]) -> None:
+    async def _call_unless_in_progress(self, call: Awaitable[Any]) -> None:
         try:
             await call
         except ResponseError as error:
             if "in progress" not in str(error):
                 raise StoreError(
-                    f"redis at {self._where}: deleted, but its files were not rewritten ({error})"
+                    f"redis at {self._host}: deleted, but its files were not rewritten ({error})"
                 ) from error
         except (RedisError, OSError) as error:
-            raise self._away(error) from error
+            raise self._unavailable(error) from error
 
-    async def _answer(self, call: Awaitable[T]) -> T:
+    async def _call(self, call: Awaitable[T]) -> T:
         try:
             return await call
         except (RedisError, OSError) as error:
-            raise self._away(error) from error
+            raise self._unavailable(error) from error
 
-    def _away(self, error: Exception) -> StoreError:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return StoreError(f"redis at {self._where}: the store does not answer ({first}); start it, or look at its log")
+    def _unavailable(self, error: Exception) -> StoreError:
+        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return StoreError(f"redis at {self._host}: the store does not answer ({cause}); start it, or look at its log")
 
 
 def _keys(user: str) -> list[str]:
-    # Braces: both keys of a user lie on the same node of a cluster.
+    # The braces make a cluster place both keys of a user on the same node.
     return [f"triptych:events:{{{user}}}", f"triptych:times:{{{user}}}"]

@@ -1,8 +1,8 @@
-"""Events in one SQLite file: the embedded default.
+"""SQLite store, the embedded default: all events in one file.
 
-WAL with synchronous=FULL: a commit is on the disk before `append` returns, so neither a killed process nor a power cut
-loses it. One thread of this process writes (`Intake` gives it many events at a time); other processes take turns with it
-through SQLite's own lock. secure_delete and a truncated WAL: what was deleted is not in the file's free pages either.
+WAL with synchronous=FULL puts a commit on disk before `append` returns, so that neither a killed process nor a power
+cut loses it. One thread of this process writes; other processes take turns with it through SQLite's lock. secure_delete
+and a truncated WAL remove deleted events from the free pages of the file as well.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from serving.app.store.base import Kept, StoreError
-from serving.app.store.events import Event
+from serving.app.store.base import Event, Retention, StoreError
 
 T = TypeVar("T")
 
@@ -28,55 +27,55 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE INDEX IF NOT EXISTS by_time ON events (user, time, id);
 CREATE INDEX IF NOT EXISTS by_age ON events (time);
 """
-_SWEEP_SECONDS = 600.0  # between two looks for users who never came back
+_CLEANUP_SECONDS = 600.0  # between two deletions of the expired events of all users
 
 
 class SqliteStore:
-    """See `serving.app.store.base.Store`. Made by `open`."""
+    """A `Store` in a SQLite file. Create it with `open`."""
 
-    def __init__(self, path: Path, kept: Kept, timeout: float) -> None:
-        self.path, self.kept, self._timeout = path, kept, timeout
-        # SQLite connections belong to one thread each: one writes, another one reads beside it.
-        self._writing = ThreadPoolExecutor(1, "sqlite-write")
-        self._reading = ThreadPoolExecutor(1, "sqlite-read")
+    def __init__(self, path: Path, retention: Retention, timeout: float) -> None:
+        self.path, self.retention, self._timeout = path, retention, timeout
+        # A SQLite connection belongs to one thread: one thread writes, the other one reads at the same time.
+        self._write_pool = ThreadPoolExecutor(1, "sqlite-write")
+        self._read_pool = ThreadPoolExecutor(1, "sqlite-read")
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
-        self._swept = 0.0
+        self._cleaned = 0.0
 
     @classmethod
-    async def open(cls, path: Path, kept: Kept, timeout: float) -> SqliteStore:
-        """Opens the file, or makes it with its folder, readable by its owner alone. Raises StoreError."""
-        store = cls(path, kept, timeout)
+    async def open(cls, path: Path, retention: Retention, timeout: float) -> SqliteStore:
+        """Open the file, or create it with its folder, readable by its owner only. Raises StoreError."""
+        store = cls(path, retention, timeout)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
         except OSError as error:
-            raise StoreError(f"{path}: cannot be made ({error.strerror}); give app.store another path") from error
-        store._writer = await store._run(store._writing, store._connect)
-        store._reader = await store._run(store._reading, store._connect)
+            raise StoreError(f"{path}: cannot be created ({error.strerror}); give app.store another path") from error
+        store._writer = await store._run(store._write_pool, store._connect)
+        store._reader = await store._run(store._read_pool, store._connect)
         return store
 
     async def append(self, batch: Sequence[tuple[str, Event]]) -> int:
-        return await self._run(self._writing, lambda: self._append(batch))
+        return await self._run(self._write_pool, lambda: self._append(batch))
 
     async def read(self, user: str) -> list[Event]:
-        return await self._run(self._reading, lambda: self._read(user))
+        return await self._run(self._read_pool, lambda: self._read(user))
 
     async def delete(self, user: str) -> int:
-        return await self._run(self._writing, lambda: self._delete(user))
+        return await self._run(self._write_pool, lambda: self._delete(user))
 
     async def ping(self) -> None:
-        def write_lock() -> None:
-            writer = self._open(self._writer)
+        def take_write_lock() -> None:
+            writer = self._connected(self._writer)
             writer.execute("BEGIN IMMEDIATE")
             writer.execute("ROLLBACK")
 
         if not self.path.is_file():
-            raise StoreError(f"{self.path}: the file is gone; restart the app")
-        await self._run(self._writing, write_lock)
+            raise StoreError(f"{self.path}: the file was deleted; restart the app")
+        await self._run(self._write_pool, take_write_lock)
 
     async def close(self) -> None:
-        for pool, connection in ((self._reading, self._reader), (self._writing, self._writer)):
+        for pool, connection in ((self._read_pool, self._reader), (self._write_pool, self._writer)):
             if connection is not None:
                 await self._run(pool, connection.close)
             pool.shutdown()
@@ -91,8 +90,8 @@ class SqliteStore:
         return connection
 
     def _append(self, batch: Sequence[tuple[str, Event]]) -> int:
-        writer, now = self._open(self._writer), time.time()
-        expired = now - self.kept.seconds
+        writer, now = self._connected(self._writer), time.time()
+        expired = now - self.retention.seconds
         with _Transaction(writer):
             before = writer.total_changes
             writer.executemany(
@@ -104,25 +103,25 @@ class SqliteStore:
                 writer.execute(
                     "DELETE FROM events WHERE user = ?1 AND (time < ?2 OR id IN (SELECT id FROM events WHERE user = ?1 "
                     "ORDER BY time DESC, id DESC LIMIT -1 OFFSET ?3))",
-                    (user, expired, self.kept.events),
+                    (user, expired, self.retention.events),
                 )
-            if now - self._swept > _SWEEP_SECONDS:
+            if now - self._cleaned > _CLEANUP_SECONDS:
                 writer.execute("DELETE FROM events WHERE time < ?", (expired,))
-                self._swept = now
+                self._cleaned = now
         return new
 
     def _read(self, user: str) -> list[Event]:
-        rows = self._open(self._reader).execute(
+        rows = self._connected(self._reader).execute(
             "SELECT event FROM events WHERE user = ? AND time >= ? ORDER BY time, id",
-            (user, time.time() - self.kept.seconds),
+            (user, time.time() - self.retention.seconds),
         )
         return [Event.from_json(text) for (text,) in rows]
 
     def _delete(self, user: str) -> int:
-        writer = self._open(self._writer)
+        writer = self._connected(self._writer)
         with _Transaction(writer):
             count = writer.execute("DELETE FROM events WHERE user = ?", (user,)).rowcount
-        # The WAL holds the pages as they were. A reader of another process may hold it open for a moment.
+        # The WAL contains the deleted pages. A reader in another process may keep it open for a moment.
         deadline = time.monotonic() + self._timeout
         while writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
             if time.monotonic() > deadline:
@@ -132,7 +131,7 @@ class SqliteStore:
             time.sleep(0.02)
         return count
 
-    def _open(self, connection: sqlite3.Connection | None) -> sqlite3.Connection:
+    def _connected(self, connection: sqlite3.Connection | None) -> sqlite3.Connection:
         if connection is None:
             raise StoreError(f"{self.path}: closed")
         return connection
@@ -145,7 +144,7 @@ class SqliteStore:
 
 
 class _Transaction:
-    """A write transaction that takes the lock at once, so that it cannot fail half-way for want of it."""
+    """A transaction that takes the write lock at its start, so that no later statement can fail for lack of it."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

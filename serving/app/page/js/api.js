@@ -1,10 +1,10 @@
-// The addresses of the app. Every failure is an ApiError: what the page says of it is decided in state.js.
+// The routes of the app. Every failure is an ApiError; list_states.js decides how it is shown.
 
 export class ApiError extends Error {
   /**
-   * @param {number} status 0 where no answer came at all
+   * @param {number} status 0 if there was no answer
    * @param {string} message one line from the app
-   * @param {number} retryAfter seconds; 0 where nothing was said
+   * @param {number} retryAfter seconds; 0 if the app gave none
    */
   constructor(status, message, retryAfter = 0) {
     super(message);
@@ -13,19 +13,19 @@ export class ApiError extends Error {
   }
 }
 
-const TOKEN = "triptych.token";
-let token = read("sessionStorage", TOKEN);
+const TOKEN_KEY = "triptych.token";
+let token = read("sessionStorage", TOKEN_KEY);
 
 export function setToken(value) {
   token = value.trim();
   try {
-    sessionStorage.setItem(TOKEN, token);
+    sessionStorage.setItem(TOKEN_KEY, token);
   } catch {
-    // A browser that keeps nothing: the token lasts as long as the page.
+    // Without storage the token lasts as long as the page.
   }
 }
 
-/** What the window's storage of that name holds, "" where there is nothing or where it may not be read. */
+/** Reads a value of localStorage or sessionStorage; "" if there is none or storage is blocked. */
 export function read(storage, key) {
   try {
     return window[storage].getItem(key) ?? "";
@@ -47,14 +47,14 @@ async function request(path, { method = "GET", body, signal } = {}) {
   }
   const answer = await response.json().catch(() => null);
   if (response.ok && answer !== null) return answer;
-  const said = answer?.error ?? `the app answered ${response.status}`;
-  throw new ApiError(response.status, said, Number(response.headers.get("retry-after")) || 0);
+  const message = answer?.error ?? `the app answered ${response.status}`;
+  throw new ApiError(response.status, message, Number(response.headers.get("retry-after")) || 0);
 }
 
 function query(params) {
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(params))
-    for (const one of Array.isArray(value) ? value : [value]) search.append(name, String(one));
+    for (const element of Array.isArray(value) ? value : [value]) search.append(name, String(element));
   return search.toString();
 }
 
@@ -69,7 +69,7 @@ export const api = {
   forget: (user) => request(`/users/${encodeURIComponent(user)}`, { method: "DELETE" }),
 };
 
-/** Random hexadecimal digits; also on plain http, where crypto.randomUUID is not there. */
+/** Random hexadecimal digits; unlike crypto.randomUUID it works on plain http too. */
 export function randomId(bytes = 16) {
-  return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (one) => one.toString(16).padStart(2, "0")).join("");
+  return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

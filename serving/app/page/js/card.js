@@ -1,30 +1,30 @@
-// An item of a list as a card. `update` draws what another answer says of it and leaves picture and sound alone.
+// A list item as a card. `update` redraws its reasons and weights from a newer answer; picture and sound stay.
 
 import { el, button, icon, ICONS } from "./dom.js";
 import { player } from "./player.js";
 
-const LONG = 320; // characters of a text that is shown whole
-const MOST_STEPS = 10; // of a rating that gets a button each
-let made = 0;
+const MAX_TEXT = 320; // characters of a text that is shown in full
+const MAX_STEPS = 10; // rating values that get a button each
+let numCards = 0;
 
-/** The picture, or the initial of the title where there is none (or where it cannot be loaded). */
-export function picture(item, name) {
-  const feature = Object.keys(item.media).find((one) => item.kinds[one] === "image");
-  const initial = () => el("span", { class: `${name} is-blank`, "aria-hidden": "true" }, (item.title.match(/\p{L}|\p{N}/u) ?? ["·"])[0]);
+/** The image of an item, or the initial of its title if it has none or it cannot be loaded. */
+export function picture(item, className) {
+  const feature = Object.keys(item.media).find((name) => item.kinds[name] === "image");
+  const initial = () => el("span", { class: `${className} is-blank`, "aria-hidden": "true" }, (item.title.match(/\p{L}|\p{N}/u) ?? ["·"])[0]);
   if (!feature) return initial();
-  const image = el("img", { class: name, alt: `Picture of ${item.title}`, loading: "lazy", width: 112, height: 112 });
+  const image = el("img", { class: className, alt: `Picture of ${item.title}`, loading: "lazy", width: 112, height: 112 });
   image.addEventListener("error", () => image.replaceWith(initial()), { once: true });
   image.src = item.media[feature];
   return image;
 }
 
-function percent(share) {
-  return `${Math.round(100 * share)}%`;
+function percent(fraction) {
+  return `${Math.round(100 * fraction)}%`;
 }
 
 function text(item, onRead) {
-  if (item.text.length <= LONG) return el("p", { class: "card-text" }, item.text);
-  const cut = `${item.text.slice(0, item.text.lastIndexOf(" ", LONG) || LONG)} …`;
+  if (item.text.length <= MAX_TEXT) return el("p", { class: "card-text" }, item.text);
+  const cut = `${item.text.slice(0, item.text.lastIndexOf(" ", MAX_TEXT) || MAX_TEXT)} …`;
   const shown = document.createTextNode(cut);
   const more = button("Read all", () => {
     const closed = shown.data === cut;
@@ -36,30 +36,30 @@ function text(item, onRead) {
   return el("p", { class: "card-text" }, shown, " ", more);
 }
 
-/** What the model expects of this user with this item, such as "like 80%, rating 4.2". */
-function expected(item, about) {
-  const said = about.labels.map(({ name, task }) => {
+/** The predicted labels, such as "like 80%, rating 4.2". */
+function predictions(item, about) {
+  const texts = about.labels.map(({ name, task }) => {
     const value = item.labels[name];
     if (value === null || value === undefined) return null;
     return `${name} ${task === "binary" ? percent(value) : value.toFixed(1)}`;
   }).filter(Boolean);
-  return said.length ? el("p", { class: "expected" }, `Expected of you: ${said.join(", ")}`) : null;
+  return texts.length ? el("p", { class: "expected" }, `Expected of you: ${texts.join(", ")}`) : null;
 }
 
-function weights(item, about) {
-  const parts = about.modalities.map((name, place) => [name, item.modality_weights[name] ?? 0, place]).filter(([, share]) => share > 0);
-  if (!parts.length) return null;
-  const rows = parts.map(([name, share, place]) => {
-    const fill = el("span", { class: `bar-fill m${place % 6}` });
-    fill.style.width = `${100 * share}%`; // through the object model, which the policy of the page allows
-    return el("li", {}, el("span", { class: "bar-name" }, name), el("span", { class: "bar" }, fill), el("span", { class: "bar-value" }, percent(share)));
+function modalityWeights(item, about) {
+  const weights = about.modalities.map((name, index) => [name, item.modality_weights[name] ?? 0, index]).filter(([, weight]) => weight > 0);
+  if (!weights.length) return null;
+  const rows = weights.map(([name, weight, index]) => {
+    const fill = el("span", { class: `bar-fill m${index % 6}` });
+    fill.style.width = `${100 * weight}%`; // the page's policy forbids style attributes but allows this
+    return el("li", {}, el("span", { class: "bar-name" }, name), el("span", { class: "bar" }, fill), el("span", { class: "bar-value" }, percent(weight)));
   });
   return el("ul", { class: "weights", "aria-label": "How much each modality counts" }, rows);
 }
 
-function why(item) {
+function reasons(item) {
   if (!item.reasons.length) return null;
-  return el("ul", { class: "reasons", "aria-label": "Reasons" }, item.reasons.map((one) => el("li", { class: `reason is-${one.kind}` }, one.text)));
+  return el("ul", { class: "reasons", "aria-label": "Reasons" }, item.reasons.map((reason) => el("li", { class: `reason is-${reason.kind}` }, reason.text)));
 }
 
 function meta(item) {
@@ -68,14 +68,14 @@ function meta(item) {
     item.categories.map((name) => el("span", { class: "tag" }, name)),
     numbers,
     item.seen ? el("span", { class: "tag is-seen" }, "seen") : null,
-    item.rules.map((name) => el("span", { class: "tag is-rule" }, `house rule: ${name}`)),
+    item.rules.map((name) => el("span", { class: "tag is-rule" }, `rule: ${name}`)),
   );
 }
 
 function rating(about, item, act) {
   const [low, high] = about.rating ?? [0, 0];
-  if (!about.rating || !Number.isInteger(low) || !Number.isInteger(high) || high - low >= MOST_STEPS) return null;
-  const steps = Array.from({ length: high - low + 1 }, (_, place) => low + place);
+  if (!about.rating || !Number.isInteger(low) || !Number.isInteger(high) || high - low >= MAX_STEPS) return null;
+  const steps = Array.from({ length: high - low + 1 }, (_, index) => low + index);
   return el("div", { class: "rate", role: "group", "aria-label": `Rate ${item.title}` },
     el("span", { class: "rate-name", "aria-hidden": "true" }, "Rate"),
     steps.map((value) => button(String(value), () => act("rating", item, value), { class: "rate-step", "aria-label": `Rate ${item.title} ${value} of ${high}` })),
@@ -88,13 +88,13 @@ function action(kind, label, item, act, path, hint) {
 }
 
 /**
- * @param {object} item `Listed` of the app
+ * @param {object} item `ListItem` of the app
  * @param {object} about `AboutOut`
  * @param {(kind: string, item: object, value?: number) => void} act like, dislike, not, less, similar, rating, click
  */
 export function card(item, about, act) {
-  const id = `card-${++made}`;
-  const sounds = Object.keys(item.media).filter((one) => item.kinds[one] === "audio");
+  const id = `card-${++numCards}`;
+  const sounds = Object.keys(item.media).filter((name) => item.kinds[name] === "audio");
   const top = el("div", { class: "card-meta" });
   const foot = el("div", { class: "card-why" });
   const node = el("li", { class: "card", dataset: { id: item.id } },
@@ -104,7 +104,7 @@ export function card(item, about, act) {
         el("div", { class: "card-title" }, el("h2", { id }, item.title), top),
       ),
       item.text ? text(item, () => act("click", item)) : null,
-      sounds.map((one) => player(item.media[one], item.title, () => act("click", item))),
+      sounds.map((name) => player(item.media[name], item.title, () => act("click", item))),
       foot,
       el("div", { class: "acts", role: "group", "aria-label": `Your say on ${item.title}` },
         action("like", "Like", item, act, ICONS.like, "More like this in the next list"),
@@ -117,8 +117,8 @@ export function card(item, about, act) {
     ),
   );
   const update = (newer) => {
-    top.replaceChildren(...[meta(newer), expected(newer, about)].filter(Boolean));
-    foot.replaceChildren(...[why(newer), weights(newer, about)].filter(Boolean));
+    top.replaceChildren(...[meta(newer), predictions(newer, about)].filter(Boolean));
+    foot.replaceChildren(...[reasons(newer), modalityWeights(newer, about)].filter(Boolean));
   };
   update(item);
   return { node, update };

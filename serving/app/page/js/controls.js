@@ -1,11 +1,11 @@
-// Diversity, filters and switches. Drawn once from /about; `sync` shows what the question is now.
+// Diversity slider, filters and switches. Drawn once from /about; `sync` shows the state of the request.
 
 import { el, byId, button } from "./dom.js";
 
-const FEW = 12; // categories that are shown without asking
-const PAUSE = 200; // ms after which a moved slider asks for a list
+const NUM_SHOWN = 12; // categories before "Show all"
+const SLIDER_DELAY = 200; // ms without movement before a list is requested
 
-const MEDIA = { image: "has a picture", audio: "has a sound" };
+const MEDIA_LABELS = { image: "has a picture", audio: "has a sound" };
 
 function toggle(label, kind, onChange, more = {}) {
   const field = el("input", { type: "checkbox", on: { change: () => onChange(field.checked) }, ...more });
@@ -19,12 +19,12 @@ function group(legend, ...children) {
 export class Controls {
   /**
    * @param {object} about `AboutOut`
-   * @param {import("./ask.js").Ask} ask is changed in place
-   * @param {() => void} changed
+   * @param {import("./list_request.js").ListRequest} request is changed in place
+   * @param {() => void} onChange
    */
-  constructor(about, ask, changed) {
-    this.ask = ask;
-    this.changed = changed;
+  constructor(about, request, onChange) {
+    this.request = request;
+    this.onChange = onChange;
     this.form = byId("filters");
     this.form.addEventListener("submit", (event) => event.preventDefault());
     this.form.replaceChildren(this.#order(), ...this.#categories(about), ...this.#media(about), this.#words(about), this.#reset());
@@ -37,10 +37,10 @@ export class Controls {
     this.diversity = el("input", { type: "range", id: "diversity", min: "0", max: "1", step: "0.1", "aria-describedby": "diversity-hint" });
     this.diversityOut = el("output", { htmlFor: "diversity" });
     this.diversity.addEventListener("input", () => {
-      this.ask.diversity = Number(this.diversity.value);
+      this.request.diversity = Number(this.diversity.value);
       this.#drawDiversity();
       clearTimeout(timer);
-      timer = setTimeout(this.changed, PAUSE);
+      timer = setTimeout(this.onChange, SLIDER_DELAY);
     });
     this.hideSeen = this.#switch("Hide what I have seen", "hideSeen");
     return group("Order",
@@ -53,94 +53,94 @@ export class Controls {
   }
 
   #switch(label, name, hint) {
-    const one = toggle(label, "switch", (on) => {
-      this.ask[name] = on;
-      this.changed();
+    const control = toggle(label, "switch", (on) => {
+      this.request[name] = on;
+      this.onChange();
     });
-    one.field.id = `switch-${name}`;
-    if (hint) one.node.append(el("small", { class: "hint" }, hint));
-    return one;
+    control.field.id = `switch-${name}`;
+    if (hint) control.node.append(el("small", { class: "hint" }, hint));
+    return control;
   }
 
-  #set(name, value, label, title) {
-    const one = toggle(label, "pill", (on) => {
-      if (on) this.ask[name].add(value);
-      else this.ask[name].delete(value);
-      this.changed();
+  #pill(name, value, label, title) {
+    const control = toggle(label, "pill", (on) => {
+      if (on) this.request[name].add(value);
+      else this.request[name].delete(value);
+      this.onChange();
     });
-    one.field.name = name;
-    one.field.value = value;
-    if (title) one.node.title = title;
-    return one;
+    control.field.name = name;
+    control.field.value = value;
+    if (title) control.node.title = title;
+    return control;
   }
 
   #categories(about) {
-    this.categories = about.categories.map(({ name, items }) => this.#set("categories", name, name, `${items} items`));
+    this.categories = about.categories.map(({ name, items }) => this.#pill("categories", name, name, `${items} items`));
     if (!this.categories.length) return [];
-    const box = el("div", { class: "pills" }, this.categories.map((one) => one.node));
-    const many = this.categories.length > FEW;
-    const all = button(`Show all ${this.categories.length}`, () => {
+    const box = el("div", { class: "pills" }, this.categories.map((control) => control.node));
+    const hasMore = this.categories.length > NUM_SHOWN;
+    const showAll = button(`Show all ${this.categories.length}`, () => {
       box.classList.add("is-open");
-      all.remove();
-      this.categories[FEW].field.focus();
+      showAll.remove();
+      this.categories[NUM_SHOWN].field.focus();
     }, { class: "link" });
-    if (!many) box.classList.add("is-open");
-    this.categories.slice(FEW).forEach((one) => one.node.classList.add("is-further"));
-    return [group("Any of these categories", box, many ? all : null)];
+    if (!hasMore) box.classList.add("is-open");
+    this.categories.slice(NUM_SHOWN).forEach((control) => control.node.classList.add("is-further"));
+    return [group("Any of these categories", box, hasMore ? showAll : null)];
   }
 
   #media(about) {
     this.media = Object.entries(about.media).map(([name, kind]) => {
-      const alone = Object.values(about.media).filter((one) => one === kind).length === 1;
-      return this.#set("media", name, alone ? MEDIA[kind] ?? `has ${name}` : `has ${name}`);
+      const isOnlyOne = Object.values(about.media).filter((other) => other === kind).length === 1;
+      return this.#pill("media", name, isOnlyOne ? MEDIA_LABELS[kind] ?? `has ${name}` : `has ${name}`);
     });
-    return this.media.length ? [group("Only what", el("div", { class: "pills is-open" }, this.media.map((one) => one.node)))] : [];
+    return this.media.length ? [group("Only what", el("div", { class: "pills is-open" }, this.media.map((control) => control.node)))] : [];
   }
 
   #words(about) {
-    this.ratingWords = about.rating ? this.#switch("Put my ratings into words", "ratingWords", "What you liked, said to the text model as well") : null;
-    this.wordsAlone = this.#switch("Answer from words alone", "wordsAlone", "A search that does not look at your profile");
-    return group("Words", this.ratingWords?.node, this.wordsAlone.node);
+    this.ratingWords = about.rating ? this.#switch("Put my ratings into words", "ratingWords", "What you liked, also sent to the text model") : null;
+    this.textOnly = this.#switch("Answer from words alone", "textOnly", "A search that does not look at your profile");
+    return group("Words", this.ratingWords?.node, this.textOnly.node);
   }
 
   #reset() {
     this.clear = button("Clear filters", () => {
-      this.ask.categories.clear();
-      this.ask.media.clear();
-      this.ask.without.clear();
-      this.changed();
+      this.request.categories.clear();
+      this.request.media.clear();
+      this.request.without.clear();
+      this.onChange();
       this.form.querySelector("input").focus();
     }, { class: "button is-wide", id: "clear-filters" });
     return this.clear;
   }
 
   #drawDiversity() {
-    this.diversityOut.textContent = this.ask.diversity.toFixed(1);
-    this.diversity.style.setProperty("--done", `${100 * this.ask.diversity}%`);
+    this.diversityOut.textContent = this.request.diversity.toFixed(1);
+    this.diversity.style.setProperty("--done", `${100 * this.request.diversity}%`);
   }
 
-  /** Shows the question as it is. Where words alone or an item are asked about, the profile's own controls do nothing. */
+  /** Shows the state of the request. The controls of the profile are disabled in searches and for similar items. */
   sync() {
-    const { ask } = this;
-    const profile = ask.mode === "recommend";
-    this.diversity.value = String(ask.diversity);
+    const { request } = this;
+    const usesProfile = request.mode === "recommend";
+    this.diversity.value = String(request.diversity);
     this.#drawDiversity();
-    this.diversity.disabled = !profile;
-    this.hideSeen.field.checked = ask.hideSeen;
-    this.hideSeen.field.disabled = !profile;
-    this.wordsAlone.field.checked = ask.wordsAlone;
+    this.diversity.disabled = !usesProfile;
+    this.hideSeen.field.checked = request.hideSeen;
+    this.hideSeen.field.disabled = !usesProfile;
+    this.textOnly.field.checked = request.textOnly;
     if (this.ratingWords) {
-      this.ratingWords.field.checked = ask.ratingWords;
-      this.ratingWords.field.disabled = !profile;
+      this.ratingWords.field.checked = request.ratingWords;
+      this.ratingWords.field.disabled = !usesProfile;
     }
-    for (const one of [...this.categories, ...this.media]) {
-      one.field.checked = ask[one.field.name].has(one.field.value);
-      one.field.disabled = ask.mode === "similar";
+    for (const { field } of [...this.categories, ...this.media]) {
+      field.checked = request[field.name].has(field.value);
+      field.disabled = request.mode === "similar";
     }
-    this.clear.disabled = !ask.filters;
+    this.clear.disabled = !request.numFilters;
     const count = byId("controls-count");
-    const set = ask.categories.size + ask.media.size + (ask.diversity > 0 ? 1 : 0);
-    count.hidden = !set;
-    count.textContent = `${set} set`;
+    const numSet = request.categories.size + request.media.size + (request.diversity > 0 ? 1 : 0);
+    count.hidden = !numSet;
+    count.textContent = `${numSet} set`;
   }
 }

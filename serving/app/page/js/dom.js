@@ -1,7 +1,7 @@
-// Elements from JavaScript. Text goes in as text nodes and nothing else: what a server says is never read as HTML.
+// Helpers that create elements. Text is always added as text nodes, so that no server text is parsed as HTML.
 
 /**
- * An element. `props`: "class", "on" ({event: handler}), "dataset", else properties where the element has them
+ * Creates an element. `props`: "class", "on" ({event: handler}), "dataset", else properties where the element has them
  * (hidden, disabled, value, ...) and attributes otherwise (aria-label, role, ...). Null and undefined are left out.
  */
 export function el(tag, props = {}, ...children) {
@@ -20,12 +20,12 @@ export function el(tag, props = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** A button that does something; never one that sends a form. */
+/** A button that does not submit a form. */
 export function button(text, onClick, props = {}) {
   return el("button", { type: "button", class: "button", ...props, on: { click: onClick } }, text);
 }
 
-/** A removable thing: `text`, and a button whose name says what it removes. */
+/** A text with a remove button. */
 export function chip(text, kind, removeLabel, onRemove) {
   const remove = button("×", onRemove, { class: "chip-x", "aria-label": removeLabel, title: removeLabel });
   return el("span", { class: `chip ${kind}` }, el("span", { class: "chip-text" }, text), remove);
@@ -33,14 +33,14 @@ export function chip(text, kind, removeLabel, onRemove) {
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** A line drawing in the colour of the text, hidden from screen readers: a text beside it says the same. */
+/** An outline icon in the text colour, hidden from screen readers: the text beside it says the same. */
 export function icon(path) {
   const svg = document.createElementNS(SVG, "svg");
   for (const [name, value] of Object.entries({ viewBox: "0 0 20 20", class: "icon", "aria-hidden": "true", focusable: "false" }))
     svg.setAttribute(name, value);
-  const drawn = document.createElementNS(SVG, "path");
-  drawn.setAttribute("d", path);
-  svg.append(drawn);
+  const outline = document.createElementNS(SVG, "path");
+  outline.setAttribute("d", path);
+  svg.append(outline);
   return svg;
 }
 
@@ -56,7 +56,7 @@ export const ICONS = {
 
 let toastTimer = 0;
 
-/** Says what happened, to eyes and to screen readers (a live region). `action`: [text, handler]. */
+/** Shows a short message, which screen readers announce. `action`: [text, handler] of a button. */
 export function toast(text, { bad = false, action = null } = {}) {
   const node = byId("toast");
   clearTimeout(toastTimer);

@@ -1,9 +1,12 @@
-// The list on the page: cards that stay are moved, new ones are marked, and the focus does not get lost.
+// The list of cards: known cards are moved, new ones are marked, and the focus is kept.
 
 import { card } from "./card.js";
 
 export class List {
-  /** @param {HTMLElement} node of the list; @param {HTMLElement} heading gets the focus where no card is left */
+  /**
+   * @param {HTMLElement} node of the list
+   * @param {HTMLElement} heading gets the focus if no card is left
+   */
   constructor(node, heading) {
     this.node = node;
     this.heading = heading;
@@ -21,50 +24,50 @@ export class List {
   }
 
   /**
-   * Shows these items. Returns how many of them were not there before.
-   * @param {boolean} mark whether the new ones are marked as such
+   * Shows these items and returns how many of them are new.
+   * @param {boolean} mark whether new cards are marked
    */
   show(items, about, act, mark) {
-    const held = this.#held();
-    const before = this.cards;
+    const focus = this.#saveFocus();
+    const previous = this.cards;
     this.cards = new Map();
-    let fresh = 0;
+    let numNew = 0;
     for (const item of items) {
-      const known = before.get(item.id);
-      const one = known ?? card(item, about, act);
+      const known = previous.get(item.id);
+      const shown = known ?? card(item, about, act);
       known?.update(item);
-      one.node.classList.toggle("is-new", mark && !known);
-      if (!known) fresh += 1;
-      this.cards.set(item.id, one);
+      shown.node.classList.toggle("is-new", mark && !known);
+      if (!known) numNew += 1;
+      this.cards.set(item.id, shown);
     }
-    this.#place(items.map((item) => this.cards.get(item.id).node));
-    this.#hold(held);
-    return fresh;
+    this.#arrange(items.map((item) => this.cards.get(item.id).node));
+    this.#restoreFocus(focus);
+    return numNew;
   }
 
-  /** In this order, moving as few nodes as may be: a node that is taken out and put back loses focus and sound. */
-  #place(nodes) {
+  /** Puts the nodes in order with few moves, because a moved node loses the focus and stops its sound. */
+  #arrange(nodes) {
     const wanted = new Set(nodes);
     for (const node of [...this.node.children]) if (!wanted.has(node)) node.remove();
-    nodes.forEach((node, place) => {
-      if (this.node.children[place] !== node) this.node.insertBefore(node, this.node.children[place] ?? null);
+    nodes.forEach((node, index) => {
+      if (this.node.children[index] !== node) this.node.insertBefore(node, this.node.children[index] ?? null);
     });
   }
 
-  /** Where the focus is: which card, by place, and which of its buttons. */
-  #held() {
+  /** The index of the card with the focus, and the button of it. */
+  #saveFocus() {
     const focused = document.activeElement;
-    const place = [...this.node.children].findIndex((one) => one.contains(focused));
-    return place < 0 ? null : { focused, place, act: focused.dataset.act ?? "like" };
+    const index = [...this.node.children].findIndex((node) => node.contains(focused));
+    return index < 0 ? null : { focused, index, act: focused.dataset.act ?? "like" };
   }
 
-  #hold(held) {
-    if (!held || document.activeElement === held.focused) return;
-    if (this.node.contains(held.focused)) {
-      held.focused.focus({ preventScroll: true });
+  #restoreFocus(saved) {
+    if (!saved || document.activeElement === saved.focused) return;
+    if (this.node.contains(saved.focused)) {
+      saved.focused.focus({ preventScroll: true });
       return;
     }
-    const next = this.node.children[Math.min(held.place, this.node.children.length - 1)];
-    (next?.querySelector(`[data-act="${held.act}"]`) ?? this.heading).focus({ preventScroll: true });
+    const next = this.node.children[Math.min(saved.index, this.node.children.length - 1)];
+    (next?.querySelector(`[data-act="${saved.act}"]`) ?? this.heading).focus({ preventScroll: true });
   }
 }

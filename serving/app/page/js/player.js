@@ -1,8 +1,8 @@
-// A sound: one button, a position that can be moved, the time. Only one plays at a time.
+// An audio player: play button, position and time. Only one plays at a time.
 
 import { el, icon, ICONS, button } from "./dom.js";
 
-let playing = null; // the audio element that plays now
+let playing = null; // the audio element that is playing
 
 function clock(seconds) {
   if (!Number.isFinite(seconds)) return "–:––";
@@ -11,25 +11,25 @@ function clock(seconds) {
 
 /**
  * @param {string} src
- * @param {string} title of the item, for the names of the controls
- * @param {() => void} onFirst when it is played for the first time
+ * @param {string} title of the item, for the labels of the controls
+ * @param {() => void} onFirstPlay called when it is played for the first time
  */
-export function player(src, title, onFirst) {
+export function player(src, title, onFirstPlay) {
   const audio = el("audio", { src, preload: "none" });
   const time = el("span", { class: "player-time" }, "");
-  const place = el("input", {
+  const position = el("input", {
     type: "range", min: "0", max: "100", step: "1", value: "0", disabled: true, class: "player-place", "aria-label": `Position in the sound of ${title}`,
   });
   const toggle = button(icon(ICONS.play), () => (audio.paused ? start() : audio.pause()), { class: "player-play" });
-  const node = el("div", { class: "player" }, toggle, place, time, audio);
-  let heard = false;
+  const node = el("div", { class: "player" }, toggle, position, time, audio);
+  let played = false;
 
   async function start() {
     if (playing && playing !== audio) playing.pause();
     try {
       await audio.play();
     } catch (error) {
-      if (error.name !== "AbortError") fail(); // AbortError: paused again before it began
+      if (error.name !== "AbortError") fail(); // AbortError: paused before it began
     }
   }
 
@@ -40,34 +40,34 @@ export function player(src, title, onFirst) {
   }
 
   function draw() {
-    const on = !audio.paused && !audio.ended;
-    toggle.setAttribute("aria-label", `${on ? "Pause" : "Play"} the sound of ${title}`);
-    toggle.replaceChildren(icon(on ? ICONS.pause : ICONS.play));
-    node.classList.toggle("is-playing", on);
+    const isPlaying = !audio.paused && !audio.ended;
+    toggle.setAttribute("aria-label", `${isPlaying ? "Pause" : "Play"} the sound of ${title}`);
+    toggle.replaceChildren(icon(isPlaying ? ICONS.pause : ICONS.play));
+    node.classList.toggle("is-playing", isPlaying);
     if (!Number.isFinite(audio.duration)) return;
-    place.disabled = false;
-    place.value = String((100 * audio.currentTime) / audio.duration);
-    place.style.setProperty("--done", `${place.value}%`);
-    place.setAttribute("aria-valuetext", `${clock(audio.currentTime)} of ${clock(audio.duration)}`);
+    position.disabled = false;
+    position.value = String((100 * audio.currentTime) / audio.duration);
+    position.style.setProperty("--done", `${position.value}%`);
+    position.setAttribute("aria-valuetext", `${clock(audio.currentTime)} of ${clock(audio.duration)}`);
     time.textContent = `${clock(audio.currentTime)} / ${clock(audio.duration)}`;
   }
 
   audio.addEventListener("play", () => {
     playing = audio;
-    if (!heard) onFirst();
-    heard = true;
+    if (!played) onFirstPlay();
+    played = true;
   });
   audio.addEventListener("error", fail);
   for (const event of ["play", "pause", "ended", "timeupdate", "loadedmetadata"]) audio.addEventListener(event, draw);
-  place.addEventListener("input", () => {
-    audio.currentTime = (audio.duration * Number(place.value)) / 100;
+  position.addEventListener("input", () => {
+    audio.currentTime = (audio.duration * Number(position.value)) / 100;
   });
   draw();
   return node;
 }
 
-/** For a list that goes away. */
-export function silence() {
+/** Stops the sound, such as when the list is replaced. */
+export function stopPlayer() {
   playing?.pause();
   playing = null;
 }

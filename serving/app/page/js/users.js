@@ -1,4 +1,4 @@
-// The users of this browser: ids of 128 random bits, which are the keys to their profiles, in localStorage.
+// The users of this browser, in localStorage. Their ids of 128 random bits are the keys to their profiles.
 
 import { randomId, read } from "./api.js";
 
@@ -6,29 +6,29 @@ const KEY = "triptych.users";
 
 /** @typedef {{id: string, name: string}} User */
 
-function stored() {
+function readStored() {
   try {
-    const kept = JSON.parse(read("localStorage", KEY) || "{}");
-    const users = Array.isArray(kept.users) ? kept.users.filter((one) => typeof one?.id === "string" && one.id) : [];
-    return { users, current: kept.current };
+    const stored = JSON.parse(read("localStorage", KEY) || "{}");
+    const users = Array.isArray(stored.users) ? stored.users.filter((user) => typeof user?.id === "string" && user.id) : [];
+    return { users, current: stored.current };
   } catch {
-    return { users: [], current: "" }; // nothing readable there: a newcomer
+    return { users: [], current: "" }; // unreadable: start with a new user
   }
 }
 
 export class Users {
   constructor() {
-    const { users, current } = stored();
+    const { users, current } = readStored();
     /** @type {User[]} */
-    this.all = users.map((one) => ({ id: one.id, name: String(one.name ?? "Visitor") }));
-    this.current = this.all.find((one) => one.id === current) ?? this.all[0] ?? this.add();
+    this.all = users.map(({ id, name }) => ({ id, name: String(name ?? "Visitor") }));
+    this.current = this.all.find((user) => user.id === current) ?? this.all[0] ?? this.add();
     this.save();
   }
 
-  /** A newcomer, who is the current user from now on. */
+  /** Adds a user and makes it the current one. */
   add() {
-    const taken = this.all.map((one) => Number(/^Visitor (\d+)$/.exec(one.name)?.[1] ?? 0));
-    const user = { id: randomId(), name: `Visitor ${Math.max(0, ...taken) + 1}` };
+    const numbers = this.all.map((user) => Number(/^Visitor (\d+)$/.exec(user.name)?.[1] ?? 0));
+    const user = { id: randomId(), name: `Visitor ${Math.max(0, ...numbers) + 1}` };
     this.all.push(user);
     this.current = user;
     this.save();
@@ -36,11 +36,11 @@ export class Users {
   }
 
   choose(id) {
-    this.current = this.all.find((one) => one.id === id) ?? this.current;
+    this.current = this.all.find((user) => user.id === id) ?? this.current;
     this.save();
   }
 
-  /** After "forget me": the same name with another id, so that nothing leads from the old one to the new one. */
+  /** Gives the current user a new id after "Forget me", so that nothing links the two ids. */
   renew() {
     this.current.id = randomId();
     this.save();
@@ -50,7 +50,7 @@ export class Users {
     try {
       localStorage.setItem(KEY, JSON.stringify({ users: this.all, current: this.current.id }));
     } catch {
-      // A browser that keeps nothing: the user lasts as long as the page.
+      // Without storage the user lasts as long as the page.
     }
   }
 }

@@ -1,4 +1,4 @@
-"""The log of events: the data set's own columns, rotation, what is forgotten, and events that wait together."""
+"""The event log: columns of the data set, rotation, deletion of users, and group commit."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app_parts import KEPT, columns
+from app_parts import RETENTION, columns
 
-from serving.app.store.base import StoreError, open_store
+from serving.app.store.base import Event, StoreError
 from serving.app.store.event_log import EventLog
-from serving.app.store.events import Event
-from serving.app.store.intake import Intake
+from serving.app.store.event_writer import EventWriter
+from serving.app.store.open import open_store
 
 
 def like(number: int, kind: str = "like", value: float | None = None) -> Event:
@@ -25,7 +25,7 @@ def rows(log: EventLog) -> list[dict[str, Any]]:
     return [json.loads(line) for path in log.files() for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_a_line_has_the_columns_of_the_data_set_and_queries_have_none(tmp_path: Path) -> None:
+def test_a_line_has_the_columns_of_the_data_set_and_queries_are_not_logged(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events", columns(), 1000)
     query = Event("q", "query", 1.0, text="a secret")
     assert (
@@ -42,7 +42,7 @@ def test_a_line_has_the_columns_of_the_data_set_and_queries_have_none(tmp_path: 
     assert oct(log.files()[0].stat().st_mode & 0o777) == "0o600"
 
 
-def test_a_full_file_is_closed_for_good_and_a_new_process_goes_on_in_the_newest(tmp_path: Path) -> None:
+def test_a_full_file_is_never_written_again_and_a_new_process_continues_the_newest(tmp_path: Path) -> None:
     log = EventLog(tmp_path, columns(), 300)
     for number in range(5):
         log.append([("ann", like(number))])
@@ -53,7 +53,7 @@ def test_a_full_file_is_closed_for_good_and_a_new_process_goes_on_in_the_newest(
     assert [path.name for path in log.files()] == names
 
 
-def test_half_a_line_of_a_killed_process_spoils_no_other(tmp_path: Path) -> None:
+def test_a_truncated_line_does_not_damage_the_next_one(tmp_path: Path) -> None:
     log = EventLog(tmp_path, columns(), 10_000)
     log.append([("ann", like(1))])
     with log.files()[0].open("a") as file:
@@ -65,7 +65,7 @@ def test_half_a_line_of_a_killed_process_spoils_no_other(tmp_path: Path) -> None
     assert log.files()[0].read_text() == '{"user_id": "bo\n'
 
 
-def test_who_is_forgotten_is_in_no_file_and_the_others_stay(tmp_path: Path) -> None:
+def test_forget_removes_a_user_from_every_file_and_keeps_the_others(tmp_path: Path) -> None:
     log = EventLog(tmp_path, columns(), 300)
     for number in range(6):
         log.append([("ann" if number % 2 else "bob", like(number))])
@@ -77,19 +77,19 @@ def test_who_is_forgotten_is_in_no_file_and_the_others_stay(tmp_path: Path) -> N
     assert [row["_id"] for row in rows(log)][-1] == "e7"
 
 
-def test_events_that_come_together_are_kept_and_logged_together(tmp_path: Path) -> None:
+def test_concurrent_events_are_stored_and_logged(tmp_path: Path) -> None:
     async def run() -> None:
-        store = await open_store(f"sqlite:{tmp_path / 's.sqlite'}", KEPT, 2.0)
+        store = await open_store(f"sqlite:{tmp_path / 's.sqlite'}", RETENTION, 2.0)
         log = EventLog(tmp_path / "events", columns(), 10_000)
-        intake = Intake(store, log, 10)
-        intake.start()
-        await asyncio.gather(*(intake.put(f"u{number % 4}", [like(number)]) for number in range(50)))
+        event_writer = EventWriter(store, log, 10)
+        event_writer.start()
+        await asyncio.gather(*(event_writer.put(f"u{number % 4}", [like(number)]) for number in range(50)))
         assert sorted(row["_id"] for row in rows(log)) == sorted(f"e{number}" for number in range(50))
         assert [one.id for one in await store.read("u1")] == [f"e{number}" for number in range(1, 50, 4)]
-        assert await intake.forget("u1") == (13, 13)
-        last = asyncio.create_task(intake.put("u9", [like(99)]))
+        assert await event_writer.forget("u1") == (13, 13)
+        last = asyncio.create_task(event_writer.put("u9", [like(99)]))
         await asyncio.sleep(0)
-        await intake.stop()
+        await event_writer.stop()
         await last
         assert [one.id for one in await store.read("u9")] == ["e99"]
         await store.close()
@@ -97,21 +97,21 @@ def test_events_that_come_together_are_kept_and_logged_together(tmp_path: Path) 
     asyncio.run(run())
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here, which says that the disk is full")
-def test_a_full_disk_is_told_and_the_same_event_sent_again_is_one(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_is_reported_and_a_repeated_event_is_stored_once(tmp_path: Path) -> None:
     async def run() -> None:
-        store = await open_store(f"sqlite:{tmp_path / 's.sqlite'}", KEPT, 2.0)
+        store = await open_store(f"sqlite:{tmp_path / 's.sqlite'}", RETENTION, 2.0)
         log = EventLog(tmp_path / "events", columns(), 10_000)
         full = log.folder / "interactions-00000001.jsonl"
         os.symlink("/dev/full", full)
-        intake = Intake(store, log, 10)
-        intake.start()
+        event_writer = EventWriter(store, log, 10)
+        event_writer.start()
         with pytest.raises(StoreError, match="the log cannot be written"):
-            await intake.put("ann", [like(1)])
+            await event_writer.put("ann", [like(1)])
         full.unlink()
-        await intake.put("ann", [like(1)])
+        await event_writer.put("ann", [like(1)])
         assert len(await store.read("ann")) == len(rows(log)) == 1
-        await intake.stop()
+        await event_writer.stop()
         await store.close()
 
     asyncio.run(run())

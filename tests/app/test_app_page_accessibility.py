@@ -1,4 +1,4 @@
-"""The page for everybody: keyboard, phone, contrast, hostile titles, a server that is away. In headless Chromium."""
+"""Keyboard, small screens, contrast, hostile titles, an unavailable server, and tokens. In headless Chromium."""
 
 from __future__ import annotations
 
@@ -8,7 +8,20 @@ from pathlib import Path
 
 import pytest
 from browser import EVIL, Running, free_port, relay, running
-from page_visit import NEEDS_CHROMIUM, WAIT, Opener, asked, browser, get, ids, search, settled, site, user_of, visit
+from page_visit import (
+    NEEDS_CHROMIUM,
+    WAIT,
+    Opener,
+    browser,
+    get,
+    ids,
+    listed_after,
+    search,
+    settled,
+    site,
+    user_of,
+    visit,
+)
 from playwright.sync_api import expect
 from whole import Whole
 
@@ -17,7 +30,7 @@ __all__ = ["browser", "site", "visit"]  # fixtures
 pytestmark = NEEDS_CHROMIUM
 
 
-def test_the_keyboard_alone_is_enough(site: Running, visit: Opener) -> None:
+def test_everything_is_reachable_by_keyboard(site: Running, visit: Opener) -> None:
     page = visit(site)
 
     def tab_to(wanted: str) -> None:
@@ -36,16 +49,16 @@ def test_the_keyboard_alone_is_enough(site: Running, visit: Opener) -> None:
     for stop in ("#user", "#new-user", "#open-profile", "#words"):
         tab_to(stop)
     page.keyboard.type("rain")
-    asked(page, lambda: page.keyboard.press("Enter"))
-    tab_to("#said .chip-x")
-    asked(page, lambda: page.keyboard.press("Enter"))
+    listed_after(page, lambda: page.keyboard.press("Enter"))
+    tab_to("#chips .chip-x")
+    listed_after(page, lambda: page.keyboard.press("Enter"))
     assert page.evaluate("document.activeElement.id") == "words"
     for stop in ("#diversity", "#switch-hideSeen", "#filters .pill input"):
         tab_to(stop)
-    asked(page, lambda: page.keyboard.press("Space"))
+    listed_after(page, lambda: page.keyboard.press("Space"))
     tab_to(".act.is-like")
     before = ids(page)
-    after = asked(page, lambda: page.keyboard.press("Enter"))
+    after = listed_after(page, lambda: page.keyboard.press("Enter"))
     assert before[0] not in after
     # the card is gone; the focus is on the same button of the one in its place, not at the top of the page
     where = "document.activeElement.matches('.act.is-like') && document.activeElement.closest('.card').dataset.id"
@@ -58,7 +71,7 @@ def test_the_keyboard_alone_is_enough(site: Running, visit: Opener) -> None:
     assert page.evaluate("document.activeElement.id") == "open-profile"
 
 
-def test_every_control_has_a_name_and_nothing_is_wider_than_a_phone(site: Running, visit: Opener) -> None:
+def test_controls_have_names_and_the_page_fits_a_phone(site: Running, visit: Opener) -> None:
     page = visit(site, width=360)
     page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
     assert page.evaluate("document.documentElement.scrollWidth") == 360
@@ -101,14 +114,14 @@ _FAINT = """() => {
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_every_text_stands_out_from_its_ground(site: Running, visit: Opener, dark: bool) -> None:
+def test_all_text_has_enough_contrast(site: Running, visit: Opener, dark: bool) -> None:
     page = visit(site, dark=dark)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(19, 22, 20)" if dark else "rgb(246, 245, 241)")
     mood = get(site, "/about")["categories"][0]["name"]
     search(page, f"a storm, no {mood}")
     page.locator(".pick").first.click()
-    asked(page, page.locator("#filters input[name=media]").first.check)
+    listed_after(page, page.locator("#filters input[name=media]").first.check)
     count, faint = page.evaluate(_FAINT)
     assert count > 150
     assert faint == []
@@ -118,25 +131,25 @@ def test_every_text_stands_out_from_its_ground(site: Running, visit: Opener, dar
     assert page.evaluate(_FAINT)[1] == []
 
 
-def test_html_in_a_title_is_text(site: Running, visit: Opener) -> None:
+def test_html_in_a_title_is_shown_as_text(site: Running, visit: Opener) -> None:
     page = visit(site)
     item = get(site, f"/items/{site.evil}")
     assert item["title"] == EVIL
-    asked(page, page.locator("#filters .pill", has_text=item["categories"][0]).click)
+    listed_after(page, page.locator("#filters .pill", has_text=item["categories"][0]).click)
     for _ in range(6):
         if site.evil in ids(page) or not page.locator("#more").is_visible():
             break
-        asked(page, page.locator("#more").click)
+        listed_after(page, page.locator("#more").click)
     card = page.locator(f'[data-id="{site.evil}"]')
     expect(card.locator("h2")).to_have_text(EVIL)
-    asked(page, card.locator(".act.is-like").click)
+    listed_after(page, card.locator(".act.is-like").click)
     page.click("#open-profile")
     expect(page.locator("#profile .event")).to_contain_text(EVIL)
     assert page.title() == "Triptych"
     assert page.locator("body script, body img[src=x]").count() == 0
 
 
-def test_nothing_comes_from_elsewhere_and_no_script_stands_in_the_page(site: Running, visit: Opener) -> None:
+def test_all_resources_are_local_and_no_script_is_inline(site: Running, visit: Opener) -> None:
     page = visit(site)
     urls = page.evaluate("performance.getEntriesByType('resource').map((one) => one.name)")
     assert len(urls) > 10
@@ -149,7 +162,7 @@ def test_nothing_comes_from_elsewhere_and_no_script_stands_in_the_page(site: Run
     assert "style=" not in html
 
 
-def test_without_its_model_server_the_page_says_so_and_comes_back(
+def test_the_page_reports_an_unavailable_model_server_and_recovers(
     site: Running, whole: Whole, visit: Opener, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -157,7 +170,7 @@ def test_without_its_model_server_the_page_says_so_and_comes_back(
         page = visit(lonely, listed=False, quiet=False)  # the browser logs each 503 as an error
         state = page.locator('[data-state="error"]')
         expect(state).to_be_visible(timeout=WAIT)
-        expect(state).to_contain_text("Recommendations are away for a moment")
+        expect(state).to_contain_text("Recommendations are unavailable for a moment")
         expect(state).to_contain_text("model server:")
         assert state.get_attribute("role") == "alert"
         assert ids(page) == []
@@ -165,7 +178,7 @@ def test_without_its_model_server_the_page_says_so_and_comes_back(
         with relay(port, site.model_port):
             settled(page)  # by itself
             expect(state).to_have_count(0)
-            asked(page, page.locator(".act.is-like").first.click)
+            listed_after(page, page.locator(".act.is-like").first.click)
         page.reload()
         expect(state).to_be_visible(timeout=WAIT)
         with relay(port, site.model_port):
@@ -176,7 +189,7 @@ def test_without_its_model_server_the_page_says_so_and_comes_back(
         assert get(lonely, f"/users/{user_of(page)}")["events"] == 1
 
 
-def test_where_writes_want_a_token_the_page_asks_for_it_and_saves_what_was_said(
+def test_the_page_asks_for_a_token_and_saves_the_event_then(
     site: Running, whole: Whole, visit: Opener, tmp_path: Path
 ) -> None:
     with running(whole, tmp_path, site.model_port, 10.0, token="the-right-words") as guarded:
@@ -191,13 +204,13 @@ def test_where_writes_want_a_token_the_page_asks_for_it_and_saves_what_was_said(
         page.keyboard.press("Enter")
         page.get_by_role("button", name="Give a token").click()
         page.keyboard.type("the-right-words")
-        assert first[0] not in asked(page, lambda: page.keyboard.press("Enter"))
+        assert first[0] not in listed_after(page, lambda: page.keyboard.press("Enter"))
         expect(page.locator("#token")).to_have_count(0)
         assert get(guarded, f"/users/{user_of(page)}")["events"] == 1
 
         page.reload()  # the tab keeps the token
         settled(page)
-        asked(page, page.locator(".act.is-like").first.click)
+        listed_after(page, page.locator(".act.is-like").first.click)
         assert get(guarded, f"/users/{user_of(page)}")["events"] == 2
 
         user = user_of(page)
@@ -209,5 +222,5 @@ def test_where_writes_want_a_token_the_page_asks_for_it_and_saves_what_was_said(
         page.click("#forget-sure")
         expect(page.locator("#profile [role=alert]")).to_contain_text("Not forgotten: a token is needed")
         page.fill("#profile #token", "the-right-words")
-        asked(page, lambda: page.keyboard.press("Enter"))
+        listed_after(page, lambda: page.keyboard.press("Enter"))
         assert get(guarded, f"/users/{user}")["events"] == 0

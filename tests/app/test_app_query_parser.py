@@ -1,4 +1,4 @@
-"""Questions in words: what becomes a condition, what stays text, and what a later turn does to an earlier one."""
+"""The query parser: conditions, remaining text, and later turns that replace conditions of earlier ones."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.app.language.words import Vocabulary, fold, understand
+from serving.app.language.query_parser import QueryVocabulary, fold_words, parse_query
 
-VOCABULARY = Vocabulary(
+VOCABULARY = QueryVocabulary(
     ["Horror", "Comedy", "Sci-Fi", "Film Noir", "War", "calm"],
     ["year", "minutes", "price"],
     {"ghost", "baker", "quiet"},
@@ -49,20 +49,20 @@ VOCABULARY = Vocabulary(
         (["", "   "], "", []),
     ],
 )
-def test_words_become_text_and_conditions(turns: list[str], text: str, keys: list[str]) -> None:
-    understanding = understand(turns, VOCABULARY)
-    assert understanding.text == text
-    assert [condition.key for condition in understanding.conditions] == keys
+def test_turns_become_text_and_conditions(turns: list[str], text: str, keys: list[str]) -> None:
+    parsed = parse_query(turns, VOCABULARY)
+    assert parsed.text == text
+    assert [condition.key for condition in parsed.conditions] == keys
 
 
-def test_a_condition_that_is_taken_back_is_text_again() -> None:
+def test_a_dropped_condition_becomes_text() -> None:
     turns = ["quiet", "no horror", "but older"]
-    understanding = understand(turns, VOCABULARY, ["not:Horror", "year<list"])
-    assert (understanding.text, understanding.conditions) == ("quiet no horror but older", ())
+    parsed = parse_query(turns, VOCABULARY, ["not:Horror", "year<list"])
+    assert (parsed.text, parsed.conditions) == ("quiet no horror but older", ())
 
 
-def test_every_condition_says_in_which_turn_it_was_said_and_what_it_is() -> None:
-    first, second, third = understand(["comedy", "no horror", "before 1980"], VOCABULARY).conditions
+def test_every_condition_has_its_turn_and_a_label() -> None:
+    first, second, third = parse_query(["comedy", "no horror", "before 1980"], VOCABULARY).conditions
     assert [(one.turn, one.label) for one in (first, second, third)] == [
         (0, "Comedy"),
         (1, "no Horror"),
@@ -70,13 +70,13 @@ def test_every_condition_says_in_which_turn_it_was_said_and_what_it_is() -> None
     ]
 
 
-def test_a_catalogue_without_years_takes_older_as_text() -> None:
-    plain = Vocabulary(["Horror"], [], set())
-    assert understand(["but older"], plain).text == "but older"
+def test_without_years_a_comparative_is_text() -> None:
+    plain = QueryVocabulary(["Horror"], [], set())
+    assert parse_query(["but older"], plain).text == "but older"
 
 
-def test_plurals_and_case_are_the_same_word() -> None:
-    assert fold("Comedies GHOSTS ghost's boss") == ["comedy", "ghost", "ghost", "boss"]
+def test_plurals_and_case_are_folded() -> None:
+    assert fold_words("Comedies GHOSTS ghost's boss") == ["comedy", "ghost", "ghost", "boss"]
 
 
 WORDS = st.sampled_from(
@@ -88,25 +88,25 @@ TURN = st.one_of(st.text(max_size=60), st.lists(WORDS, max_size=10).map(" ".join
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(TURN, max_size=5))
-def test_any_words_are_understood_the_same_way_twice_and_nothing_is_made_up(turns: list[str]) -> None:
-    understanding = understand(turns, VOCABULARY)
-    assert understanding == understand(turns, VOCABULARY)
-    keys = [condition.key for condition in understanding.conditions]
+def test_parsing_is_deterministic_and_adds_no_words(turns: list[str]) -> None:
+    parsed = parse_query(turns, VOCABULARY)
+    assert parsed == parse_query(turns, VOCABULARY)
+    keys = [condition.key for condition in parsed.conditions]
     assert len(keys) == len(set(keys))
     said = " ".join(turns).split()
-    assert all(any(word in one for one in said) for word in understanding.text.split())
-    assert all(0 <= condition.turn < len(turns) and condition.label for condition in understanding.conditions)
+    assert all(any(word in one for one in said) for word in parsed.text.split())
+    assert all(0 <= condition.turn < len(turns) and condition.label for condition in parsed.conditions)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(TURN, max_size=4))
-def test_with_every_condition_taken_back_all_words_are_text(turns: list[str]) -> None:
+def test_with_all_conditions_dropped_all_words_are_text(turns: list[str]) -> None:
     dropped: set[str] = set()
     for _ in range(40):  # a condition that goes may let one come back that it had overruled
-        keys = {condition.key for condition in understand(turns, VOCABULARY, dropped).conditions}
+        keys = {condition.key for condition in parse_query(turns, VOCABULARY, dropped).conditions}
         if not keys:
             break
         dropped |= keys
-    understanding = understand(turns, VOCABULARY, dropped)
-    assert understanding.conditions == ()
-    assert understanding.text == " ".join(" ".join(turns).split())
+    parsed = parse_query(turns, VOCABULARY, dropped)
+    assert parsed.conditions == ()
+    assert parsed.text == " ".join(" ".join(turns).split())

@@ -1,4 +1,4 @@
-"""What the addresses of the app take and answer, as pydantic models; `API.md` shows them in use."""
+"""Request and response models of the routes; `API.md` shows them in use."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from typing_extensions import Self
 
 Kind = Literal["view", "click", "like", "dislike", "rating", "query"]
-# Printable and short: ids go into paths, keys and logs. No blanks around them, no control characters, no slash of a path.
+# Short and without control characters: ids go into paths, keys and logs.
 Id = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Words = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Text = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
+ContextName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 
 class _In(BaseModel):
@@ -24,25 +24,25 @@ class _Out(BaseModel):
 
 
 class EventIn(_In):
-    """Something that a user did.
+    """One action of a user.
 
     Attributes:
-      kind: `query` has `text` and no item; the others have an item; `rating` has a value.
-      time: unix seconds; None: now.
-      scope: of a dislike: this item alone, or less of its kind too.
-      list_id: of the answer that showed the item, for click-through.
-      context: values of the data set's own context columns.
-      id: of the event, so that sending it again after a lost answer stores it once.
+      kind: a `query` has `text` and no item; the others have an item; a `rating` has a value.
+      time: unix seconds; None for now.
+      scope: whether a dislike covers only the item or items of its kind too.
+      list_id: the list that showed the item, for click-through.
+      context: values of the context columns of the data set.
+      id: identifies the event, so that a repeated request stores it once.
     """
 
     kind: Kind
     item: Id | None = None
     value: float | None = Field(None, allow_inf_nan=False)
-    text: Words | None = None
+    text: Text | None = None
     time: float | None = Field(None, ge=0, le=1e11, allow_inf_nan=False)
     scope: Literal["item", "kind"] = "item"
     list_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")] | None = None
-    context: dict[Name, Annotated[str, StringConstraints(max_length=128)] | float] = Field({}, max_length=16)
+    context: dict[ContextName, Annotated[str, StringConstraints(max_length=128)] | float] = Field({}, max_length=16)
     id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
 
     @model_validator(mode="after")
@@ -59,32 +59,34 @@ class EventIn(_In):
         if (self.kind == "rating") != (self.value is not None):
             raise ValueError("a rating has a value, and nothing else has")
         if self.scope == "kind" and self.kind != "dislike":
-            raise ValueError("only a dislike can be of a kind")
+            raise ValueError("only a dislike has the scope kind")
         if any(isinstance(value, float) and not math.isfinite(value) for value in self.context.values()):
-            raise ValueError("a number of the context is not finite")
+            raise ValueError("a context number is not finite")
         return self
 
 
 class EventsIn(_In):
+    """Events of one user."""
+
     user: Id
     events: tuple[EventIn, ...] = Field(min_length=1, max_length=100)
 
 
 class EventsOut(_Out):
-    """`ids` are those of the events in order; what was stored before under the same id is not counted again."""
+    """`ids` are those of the events in order; an event that was already stored is not stored again."""
 
     stored: int
     ids: list[str]
 
 
 class Chip(_Out):
-    """Something that the app understood of the words and holds every item to.
+    """A condition that the app found in the query and that every listed item fulfils.
 
     Attributes:
-      key: what to send as `drop` to take it back; its words then count as text again.
+      key: sent as `drop` to remove it; its words then count as text.
       label: for people.
-      kind: `category` and `number` keep, `not_category` and `not_word` leave out.
-      turn: which of the `turn`s said it, from 0.
+      kind: `category` and `number` include items, `not_category` and `not_word` exclude them.
+      turn: index of the `turn` that expressed it.
     """
 
     key: str
@@ -94,7 +96,7 @@ class Chip(_Out):
 
 
 class Understood(_Out):
-    """`query` is what went to the model as text: what is left of all turns."""
+    """The parsed query: `query`, the text that was sent to the model, and the conditions."""
 
     query: str
     chips: list[Chip]
@@ -104,11 +106,11 @@ class Reason(_Out):
     """Why an item is in the list.
 
     Attributes:
-      kind: history (`item`, `title`: of the user's own; value: cosine of the two embeddings), modality (value: the
-        largest weight, `name`: whose), word (`name`: the word; value: how often it stands in the item's own text),
-        taste (value: cosine with the long-term taste), popular (value: how many training events the item has),
-        similar (value: cosine with the item that was asked about).
-      text: one plain sentence with the number in it.
+      kind: history (`item`, `title`: the user's own item; value: cosine of the two embeddings), modality (`name`: the
+        modality with the largest weight; value: the weight), word (`name`: a query word; value: its occurrences in
+        the item's text), taste (value: cosine with the long-term taste), popular (value: training events of the
+        item), similar (value: cosine with the requested item).
+      text: one sentence that states the number.
     """
 
     kind: Literal["history", "modality", "word", "taste", "popular", "similar"]
@@ -120,7 +122,7 @@ class Reason(_Out):
 
 
 class AppliedRule(_Out):
-    """`items`: how many items of the answer (of a block: of the catalogue) it touched."""
+    """A business rule that was applied; `items`: affected items of the list (for block: of the catalogue)."""
 
     name: str
     action: Literal["pin", "boost", "bury", "block"]
@@ -128,7 +130,13 @@ class AppliedRule(_Out):
 
 
 class Card(_Out):
-    """An item for people. `media`: feature -> address; `kinds`: feature -> image or audio; `popularity`: training events."""
+    """An item for display.
+
+    Attributes:
+      media: feature -> URL path.
+      kinds: feature -> image or audio.
+      popularity: number of training events.
+    """
 
     id: str
     title: str
@@ -140,8 +148,16 @@ class Card(_Out):
     popularity: int | None
 
 
-class Listed(Card):
-    """`score`: what the order came from; None for a pinned item that the model was not asked about. `rules`: names."""
+class ListItem(Card):
+    """An item of a list.
+
+    Attributes:
+      score: reranked score in logits; None for a pinned item without one.
+      labels: ranking label -> prediction.
+      modality_weights: modality -> weight in the item's embedding.
+      rules: names of the business rules that affected it.
+      seen: the user has events with it.
+    """
 
     score: float | None
     labels: dict[str, float | None]
@@ -152,30 +168,36 @@ class Listed(Card):
 
 
 class ModelOut(_Out):
+    """Name and version of the model that answered."""
+
     name: str
     version: int | None
 
 
 class ListOut(_Out):
-    """`based_on`: what the list came from: any of history, taste, words, rating_words, popularity."""
+    """A ranked list; `based_on`: any of history, taste, words, rating_words, popularity."""
 
     list_id: str
     model: ModelOut
     understood: Understood
     rating_words: str
     based_on: list[str]
-    items: list[Listed]
+    items: list[ListItem]
     applied_rules: list[AppliedRule]
     took_ms: float
 
 
 class SimilarOut(_Out):
+    """Items similar to an item."""
+
     item: Card
-    items: list[Listed]
+    items: list[ListItem]
     model: ModelOut
 
 
 class EventOut(_Out):
+    """A stored event with the title of its item."""
+
     id: str
     kind: Kind
     item: str | None
@@ -186,23 +208,33 @@ class EventOut(_Out):
     scope: str
 
 
-class NearTaste(_Out):
+class TasteNeighbour(_Out):
+    """A category (without `id`) or item and its cosine with the long-term taste."""
+
     name: str
     id: str | None
     cosine: float
 
 
 class Taste(_Out):
-    """Long-term taste: how near it is to categories (the mean of their items) and to items; `events` it is made of."""
+    """The long-term taste: number of `events` in it, learning `rate`, nearest categories (mean embeddings) and items."""
 
     events: int
     rate: float
-    categories: list[NearTaste]
-    items: list[NearTaste]
+    categories: list[TasteNeighbour]
+    items: list[TasteNeighbour]
 
 
 class ProfileOut(_Out):
-    """`recent`: newest first; `based_on`: one sentence."""
+    """A user's profile.
+
+    Attributes:
+      recent: newest events first.
+      not_these: disliked items.
+      less_of: disliked items whose kind is unwanted too.
+      rating_words: categories that the user rates highly.
+      based_on: one sentence.
+    """
 
     user: str
     events: int
@@ -215,7 +247,7 @@ class ProfileOut(_Out):
 
 
 class DeletedOut(_Out):
-    """How much was deleted: events in the store, lines in the log files. `note`: what the app does not hold."""
+    """Numbers of deleted events in the `store` and lines in the `log`; `note`: what deletion does not cover."""
 
     user: str
     store: int
@@ -223,29 +255,37 @@ class DeletedOut(_Out):
     note: str
 
 
-class Picked(Card):
-    """`information`: what it adds to the likeness of the picked ones to all that people take, 0 to 1."""
+class PickerItem(Card):
+    """An item to ask about; `information`: share of the popularity-weighted similarity that it adds, 0 to 1."""
 
     information: float
 
 
 class PickerOut(_Out):
-    items: list[Picked]
+    """Items to ask a new user about."""
+
+    items: list[PickerItem]
     why: str
 
 
 class CategoryOut(_Out):
+    """A category and its number of items."""
+
     name: str
     items: int
 
 
 class NumberOut(_Out):
+    """A number and its range in the catalogue."""
+
     name: str
     low: float
     high: float
 
 
 class LabelOut(_Out):
+    """A ranking label; `low` and `high` of a regression."""
+
     name: str
     task: str
     low: float | None
@@ -253,7 +293,14 @@ class LabelOut(_Out):
 
 
 class AboutOut(_Out):
-    """What a page needs to draw its controls. `media`: feature -> image or audio; `rating`: (low, high) or None."""
+    """The data of the page's controls.
+
+    Attributes:
+      media: feature -> image or audio.
+      rating: (low, high) of a rating, or None.
+      token: POST and DELETE need a token.
+      examples: example queries.
+    """
 
     name: str
     items: int
@@ -269,7 +316,7 @@ class AboutOut(_Out):
 
 
 class ReadyOut(_Out):
-    """ "ok" or one line that says what is wrong."""
+    """State of model server and store: "ok" or one line with the problem."""
 
     ready: bool
     model: str
@@ -277,12 +324,14 @@ class ReadyOut(_Out):
 
 
 class Problem(_Out):
+    """A problem of a request: the field and what is wrong with it."""
+
     where: str
     what: str
 
 
 class ErrorOut(_Out):
-    """Every answer of 400 and up. `problems`: of a 422."""
+    """The body of every error; `problems` with status 422."""
 
     error: str
     problems: list[Problem] = []

@@ -1,0 +1,118 @@
+"""ASGI middleware: security headers, limits of body size and request rate."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.datastructures import MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.wire.errors import StartError
+
+_POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+# Swagger's page has an inline script and draws its icons from data URLs.
+_DOCS_POLICY = _POLICY + "; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"
+_UNLIMITED = ("/health/live", "/health/ready", "/metrics")  # probes must not fail because of other clients
+
+
+class SecurityHeaders:
+    """Adds security headers to every answer; without `Access-Control-Allow-Origin`, other origins can read nothing."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["content-security-policy"] = _DOCS_POLICY if scope["path"] == "/docs" else _POLICY
+                headers["x-content-type-options"] = "nosniff"
+                headers["referrer-policy"] = "no-referrer"
+                headers["cross-origin-resource-policy"] = "same-origin"
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class BodyTooLarge(Exception):  # noqa: N818  (control flow: it ends the reading of a body)
+    """The body has more bytes than allowed."""
+
+
+class BodyLimit:
+    """Answers 413 to a body of more than `max_bytes` bytes, whatever its `content-length` says."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app, self._max_bytes = app, max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        content_length = dict(scope["headers"]).get(b"content-length", b"0")
+        if content_length.isdigit() and int(content_length) > self._max_bytes:
+            await self._reject(scope, receive, send)
+            return
+        count, response_started = 0, False
+
+        async def receive_counted() -> Message:
+            nonlocal count
+            message = await receive()
+            count += len(message.get("body", b""))
+            if count > self._max_bytes:
+                raise BodyTooLarge
+            return message
+
+        async def send_unless_too_large(message: Message) -> None:
+            nonlocal response_started
+            if count <= self._max_bytes or response_started:  # else it is an error about the interrupted body
+                response_started = True
+                await send(message)
+
+        with contextlib.suppress(BodyTooLarge):
+            await self._app(scope, receive_counted, send_unless_too_large)
+        if count > self._max_bytes and not response_started:
+            await self._reject(scope, receive, send)
+
+    async def _reject(self, scope: Scope, receive: Receive, send: Send) -> None:
+        text = f"the body has more than {self._max_bytes:,} bytes (app.max_body_bytes); send less at a time"
+        await JSONResponse({"error": text, "problems": []}, 413, {"connection": "close"})(scope, receive, send)
+
+
+class RateLimit:
+    """Answers 429 with `Retry-After` to an address that exceeds `rate`, such as "100/second".
+
+    Each process counts for itself: behind n processes an address can send n times as much.
+    """
+
+    def __init__(self, app: ASGIApp, rate: str) -> None:
+        self._app = app
+        self._rate = parse_rate(rate)
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in _UNLIMITED:
+            await self._app(scope, receive, send)
+            return
+        address = (scope.get("client") or ("", 0))[0]
+        if self._limiter.hit(self._rate, address):
+            await self._app(scope, receive, send)
+            return
+        wait = self._limiter.get_window_stats(self._rate, address).reset_time - time.time()
+        seconds = max(1, math.ceil(wait))
+        text = f"more than {self._rate} requests from {address} (app.rate); try again in {seconds} s"
+        await JSONResponse({"error": text, "problems": []}, 429, {"retry-after": str(seconds)})(scope, receive, send)
+
+
+def parse_rate(rate: str) -> RateLimitItem:
+    """Parse a rate such as "100/second". Raises StartError."""
+    try:
+        return parse(rate)
+    except ValueError as error:
+        raise StartError(f"app.rate: {rate!r} is no rate; write it as 100/second or 1000/minute") from error

@@ -1,0 +1,1 @@
+"""Routes of the app, one module per subject, and their shared parameters."""
