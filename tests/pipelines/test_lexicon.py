@@ -191,16 +191,24 @@ def modules(lexical: LexicalSearch) -> tuple[ServingModule, ServingModule]:
     )
 
 
-def test_search_finds_by_a_word(modules: tuple[ServingModule, ServingModule]) -> None:
+@pytest.fixture(scope="module")
+def signatures(modules: tuple[ServingModule, ServingModule]) -> tuple[dict[str, Any], dict[str, Any]]:
+    without, with_index = modules
+    return without.signatures(), with_index.signatures()
+
+
+def test_search_finds_by_a_word(signatures: tuple[dict[str, Any], dict[str, Any]]) -> None:
     assert len(TEXTS) == ITEMS
-    search = modules[1].signatures()["search"]
+    search = signatures[1]["search"]
     answer = search(query=tf.constant(["where the robots are", ""]), k=tf.constant(1))
     assert answer["ids"].numpy().tolist() == [[b"i1"], [b""]]
 
 
-def test_search_adds_the_words_to_the_encoders(modules: tuple[ServingModule, ServingModule], lexicon: Lexicon) -> None:
+def test_search_adds_the_words_to_the_encoders(
+    signatures: tuple[dict[str, Any], dict[str, Any]], lexicon: Lexicon
+) -> None:
     query = tf.constant(["the opera"])
-    plain, both = (module.signatures()["search"](query=query, k=tf.constant(ITEMS)) for module in modules)
+    plain, both = (functions["search"](query=query, k=tf.constant(ITEMS)) for functions in signatures)
     alone = dict(zip(found_ids(plain), plain["scores"].numpy()[0], strict=True))
     words = dict(zip(IDS, lexicon.scores(["the opera"], TEXTS)[0], strict=True))
     for item, score in zip(found_ids(both), both["scores"].numpy()[0], strict=True):
@@ -211,24 +219,24 @@ def found_ids(answer: dict[str, tf.Tensor]) -> list[str]:
     return [item.decode() for item in answer["ids"].numpy()[0]]
 
 
-def test_recommending_without_a_query_is_as_before(modules: tuple[ServingModule, ServingModule]) -> None:
+def test_recommending_without_a_query_is_as_before(signatures: tuple[dict[str, Any], dict[str, Any]]) -> None:
     inputs = request([["i3", "i4"], []])
-    before, after = (module.signatures()["recommend"](**inputs) for module in modules)
+    before, after = (functions["recommend"](**inputs) for functions in signatures)
     for name, value in before.items():
         np.testing.assert_array_equal(value.numpy(), after[name].numpy())
 
 
 def test_recommending_and_ranking_with_a_query_know_its_words(
-    modules: tuple[ServingModule, ServingModule], lexicon: Lexicon
+    signatures: tuple[dict[str, Any], dict[str, Any]], lexicon: Lexicon
 ) -> None:
     inputs = request([["i3", "i4"]], query=np.array(["casino"], object))
-    answers = [module.signatures()["recommend"](**inputs) for module in modules]
+    answers = [functions["recommend"](**inputs) for functions in signatures]
     outputs = {name: value.numpy() for name, value in answers[1].items()}
     assert "i5" in returned_ids(outputs)
     candidates = {name: value for name, value in inputs.items() if name != "k"} | {
         "candidate_ids": tf.constant([["i5", "i6", "nobody"]])
     }
-    plain, both = (module.signatures()["rank"](**candidates)["scores"].numpy()[0] for module in modules)
+    plain, both = (functions["rank"](**candidates)["scores"].numpy()[0] for functions in signatures)
     np.testing.assert_allclose(both[:2] - plain[:2], lexicon.scores(["casino"], TEXTS)[0, 5:7], rtol=1e-4, atol=1e-5)
     assert both[2] == -np.inf
 
