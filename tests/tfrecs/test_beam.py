@@ -18,8 +18,8 @@ from pipelines.cli import main
 def test_the_direct_runner_gives_the_bytes_of_the_local_build(tmp_path: Path, options: tuple[str, ...]) -> None:
     data = make_folder(tmp_path / "data")
     (data / "images" / "3.png").write_bytes(b"no picture")
-    local = run_build(data, tmp_path / "local", "--max-bad", "0.1")
-    assert local.returncode == 0, local.stderr
+    local = CliRunner().invoke(main, build_arguments(data, tmp_path / "local", "--max-bad", "0.1"))
+    assert local.exit_code == 0, local.output
     remote = run_build(data, tmp_path / "beam", "--max-bad", "0.1", "--runner", "DirectRunner", *options)
     assert remote.returncode == 0, remote.stderr
     assert digests(tmp_path / "beam") == digests(tmp_path / "local")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from build_command import run_build
+from build_command import build_arguments, run_build
 from click.testing import CliRunner
 from growing_folder import add
 from small_folder import change_spec, digests, examples, rejected, run
@@ -157,8 +157,8 @@ def test_appended_events_bring_theirs_and_know_those_that_are_there(data: Path, 
 
 
 def test_a_beam_pipeline_makes_the_same_records(data: Path, tmp_path: Path) -> None:
-    local = run_build(data, tmp_path / "local", "--max-bad", "0.1")
-    assert local.returncode == 0, local.stderr
+    local = CliRunner().invoke(main, build_arguments(data, tmp_path / "local", "--max-bad", "0.1"))
+    assert local.exit_code == 0, local.output
     spread = run_build(data, tmp_path / "beam", "--max-bad", "0.1", "--runner", "DirectRunner")
     assert spread.returncode == 0, spread.stderr
     assert digests(tmp_path / "beam") == digests(tmp_path / "local")

@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from killed_build import killed_build, run_forked
 from small_folder import digests, item_rows, make_folder, run, write_items
 
 from tfrecs.errors import DataError
-
-TESTS = Path(__file__).resolve().parents[1] / "helpers"
-
-# Ends itself as a kill from outside would: no clean-up runs, no buffer is flushed.
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import tfrecs
-from small_folder import run
-
-def kill(stage, done, total):
-    if stage == sys.argv[3] and done >= int(sys.argv[4]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-if __name__ == "__main__":
-    run(Path(sys.argv[1]), Path(sys.argv[2]), progress=kill, processes_from=int(sys.argv[5]))
-"""
 
 
 @pytest.fixture
@@ -39,14 +20,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def killed(data: Path, out: Path, stage: str, done: int, processes_from: int = 10**9) -> None:
-    script = out.parent / "killed.py"
-    script.write_text(KILLED, encoding="utf-8")
-    paths = os.pathsep.join([str(TESTS), str(TESTS.parent)])
-    command = [sys.executable, str(script), str(data), str(out), stage, str(done), str(processes_from)]
-    ended = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert run_forked(killed_build, data, out, stage, done, processes_from) == -signal.SIGKILL
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -56,11 +30,11 @@ def stamps(folder: Path) -> dict[str, int]:
 # 30 items in shards of 8: at the 16th two are whole. 12 users with 16 training events each, in windows of 6 with an
 # overlap of 2: more than one shard of 10, the first whole when it is told.
 @pytest.mark.parametrize(
-    ("stage", "done", "processes_from", "whole"),
+    ("stage", "done", "processes_from", "kept"),
     [("items", 16, 10**9, 1), ("items", 17, 10**9, 2), ("items", 17, 0, 2), ("train", 10, 10**9, 5)],
 )
 def test_a_killed_build_keeps_whole_shards_and_ends_at_the_same_bytes(
-    data: Path, tmp_path: Path, stage: str, done: int, processes_from: int, whole: int
+    data: Path, tmp_path: Path, stage: str, done: int, processes_from: int, kept: int
 ) -> None:
     run(data, tmp_path / "straight")
     out = tmp_path / "out"
@@ -68,7 +42,7 @@ def test_a_killed_build_keeps_whole_shards_and_ends_at_the_same_bytes(
     assert not out.exists()
     journal = tmp_path / ".out.partial" / "journal"
     finished = sorted(path.name.removesuffix(".json") for path in journal.glob("*.json"))
-    assert len(finished) == whole
+    assert len(finished) == kept
     before = stamps(tmp_path / ".out.partial" / "records")
     told: list[tuple[str, int, int]] = []
     time.sleep(0.01)
@@ -76,7 +50,7 @@ def test_a_killed_build_keeps_whole_shards_and_ends_at_the_same_bytes(
     assert digests(out) == digests(tmp_path / "straight")
     after = stamps(out)
     assert {name for name in after if after[name] == before.get(name)} == set(finished)
-    assert next(word for word in told if word[0] == "items") == ("items", min(8 * whole, 30), 30)
+    assert next(word for word in told if word[0] == "items") == ("items", min(8 * kept, 30), 30)
     assert not (tmp_path / ".out.partial").exists()
 
 
@@ -139,7 +113,7 @@ def test_a_kill_between_the_renames_loses_neither_old_nor_new(data: Path, tmp_pa
     killed(data, out, "items", 9)
     assert digests(out) == before
     run(data, out)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "killed.py", "out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]
 
 
 def test_two_builds_of_the_same_records_do_not_mix(data: Path, tmp_path: Path) -> None:
