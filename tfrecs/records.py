@@ -1,4 +1,4 @@
-"""Items and user windows as `tf.train.Example`s, and the shards that hold them."""
+"""Items and user windows as `tf.train.Example`s, and the files that hold them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Payloads = Mapping[str, tf.train.Feature]  # Feature name -> its payload.
 
 
 def item_example(item_id: str, title: str, payloads: Payloads) -> tf.train.Example:
-    """One item: `item_id`, `title` and, per feature, its payload under `items/<name>`."""
+    """Make the Example of an item: `item_id`, `title` and the payload of each feature under `items/<name>`."""
     feature = {"item_id": _of_bytes([item_id.encode()]), "title": _of_bytes([title.encode()])}
     feature |= {f"items/{name}": payload for name, payload in payloads.items()}
     return tf.train.Example(features=tf.train.Features(feature=feature))
@@ -30,13 +30,13 @@ def window_example(
     payloads: Payloads,
     new: np.ndarray | None = None,
 ) -> tf.train.Example:
-    """One user window of T events, oldest first.
+    """Make the Example of a user window of T events, oldest first.
 
     Args:
       user_id: of the user.
-      window: which rows of `columns` they are, and which of them are targets.
-      columns: Example key -> array over all sorted events: float, integer or `object` (bytes). A slice of each goes
-        in under its key, and `is_target` int64 [T] beside them.
+      window: the rows of `columns`, and which of them are targets.
+      columns: Example key -> array over all sorted events: float, integer or `object` (bytes). The Example holds a
+        slice of each, and `is_target` int64 [T].
       payloads: user feature -> payload, under `users/<name>`.
       new: bool over all sorted events: only these can be targets; None: all can.
     """
@@ -49,7 +49,7 @@ def window_example(
 
 
 def is_missing(payload: tf.train.Feature) -> bool:
-    """Whether a payload says that the feature is missing: it is empty, or holds nothing but empty strings."""
+    """Whether a payload is that of a missing feature: empty, or only empty strings."""
     which = payload.WhichOneof("kind")
     if which is None:
         return True
@@ -74,7 +74,7 @@ def _of_array(values: np.ndarray) -> tf.train.Feature:
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file, read in pieces."""
+    """Return the hexadecimal digest of a file, read in pieces."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(1 << 20):
@@ -83,9 +83,9 @@ def sha256(path: Path) -> str:
 
 
 def shard_ranges(prefix: str, total: int, per_shard: int) -> list[tuple[str, range]]:
-    """Which of `total` records go into which shard: file name `<prefix>-00000-of-00004.tfrecord`, positions.
+    """Distribute `total` records over shards: file name `<prefix>-00000-of-00004.tfrecord`, positions.
 
-    There is always at least one shard, if an empty one.
+    There is always at least one shard, which may be empty.
     """
     if per_shard < 1:
         raise ValueError(f"a shard must hold at least one record, not {per_shard}")
@@ -97,10 +97,10 @@ def shard_ranges(prefix: str, total: int, per_shard: int) -> list[tuple[str, ran
 
 
 def write_shard(path: Path, examples: Iterable[tf.train.Example]) -> ShardInfo:
-    """Writes Examples, their keys in a fixed order: the same Examples give the same bytes.
+    """Write Examples, with keys in a fixed order, so that equal Examples give equal bytes.
 
     Raises:
-      tf.errors.OpError: the disk refuses it.
+      tf.errors.OpError: the file cannot be written.
     """
     count = 0
     with tf.io.TFRecordWriter(str(path)) as writer:

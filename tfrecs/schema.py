@@ -1,6 +1,6 @@
-"""The schema of built records: what `manifest.json` says and what every other room relies on.
+"""The schema and manifest of records, on which all other packages rely.
 
-No TensorFlow here: the server, the client and `triptych inspect` read it without paying for that import.
+No TensorFlow here, so that server, client and `triptych inspect` can read it without that import.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ FORMAT_VERSION = 1
 class _SchemaModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # What most data sets lack: it is written only where it is there, so that their manifests keep their bytes.
+    # Fields that are written only where they are set, so that manifests without them keep their bytes.
     optional: ClassVar[frozenset[str]] = frozenset()
 
     @model_serializer(mode="wrap")
@@ -54,7 +54,7 @@ class FeatureSchema(_SchemaModel):
     Attributes:
       name: the key in `dataset.yaml`, the prefix of the Example's keys, the name of the signature's input.
       kind: a row of `tfrecs.modalities.MODALITIES`.
-      params: what the kind needs to decode it (image side, clip seconds, vector width, category vocabulary).
+      params: parameters of the kind (side of an image, seconds of a clip, width of a vector, vocabulary).
     """
 
     name: str
@@ -71,7 +71,7 @@ class LabelSchema(_SchemaModel):
 
 
 class ContextSchema(_SchemaModel):
-    """Something known about the moment of a request.
+    """One feature of the context of a request or event.
 
     `source` "time": derived in the graph from the request's time (`hour`, `weekday`, UTC); "column": an input of
     the signatures. `vocabulary` lists the values of a `categories` context, most frequent first.
@@ -86,7 +86,7 @@ class ContextSchema(_SchemaModel):
 
 
 class Schema(_SchemaModel):
-    """Everything that reader, towers, signatures and evaluation iterate over.
+    """Features, labels and context of a data set, over which all other packages iterate.
 
     Attributes:
       items: features of an item, in the order of the fusion's modality axis M.
@@ -168,14 +168,14 @@ class Addition(_SchemaModel):
     """One entry of the manifest's history.
 
     Attributes:
-      action: how it came in; a resplit adds too, and splits all events anew.
-      at: UTC, ISO-8601. None for a build, so that equal builds are equal bytes; the first append fills it in from the
-        time of the manifest that it finds.
+      action: what was done; a resplit appends and splits all events anew.
+      at: UTC, ISO-8601. None for a build, so that equal builds give equal bytes; the first append sets it to the
+        time of the manifest file.
       items: items added.
       users: users added.
-      events: split -> events added; of a resplit, by how many there are more, or fewer (negative).
-      shards: files added; empty for a build, which made all that no later entry names.
-      versions: what wrote them.
+      events: split -> events added; negative where a resplit made a split smaller.
+      shards: files added; empty for a build, which made all files that no later entry names.
+      versions: of the packages that wrote them.
     """
 
     action: Action
@@ -191,13 +191,13 @@ class Manifest(_SchemaModel):
     """`manifest.json`.
 
     Attributes:
-      coverage: per modality, the share of items that have it.
-      train_counts: item id -> number of positive training events; the source of logQ and of popularity.
+      coverage: item feature -> share of items that have it.
+      train_counts: item id -> number of positive training events, for the logQ correction and popularity.
       cold_items: number of items without a single training event.
-      rejected: reason -> count of what was left out, the summary of `rejected.jsonl`.
-      used_in_part: reason -> count of what is listed there too but was used as far as it goes.
-      oracle: file name (relative to the records) of the true preference scores, for generated data only.
-      history: what was added when, oldest first.
+      rejected: reason -> number of rows and values left out, the summary of `rejected.jsonl`.
+      used_in_part: reason -> number of values that were used in part.
+      oracle: name of the file in the records with the true preference scores, for generated data only.
+      history: builds and appends, oldest first.
     """
 
     format_version: int = FORMAT_VERSION
@@ -221,7 +221,7 @@ class Manifest(_SchemaModel):
 
     @classmethod
     def load(cls, records: str | Path) -> Manifest:
-        """Reads `<records>/manifest.json`. Raises DataError where it is absent or not ours."""
+        """Read `<records>/manifest.json`. Raises DataError where it does not exist or is not a manifest of this version."""
         path = Path(records) / MANIFEST_FILE
         if not path.is_file():
             raise DataError(f"{records}: no {MANIFEST_FILE} there; build the records first (triptych build)")
@@ -237,16 +237,16 @@ class Manifest(_SchemaModel):
         return manifest
 
     def save(self, records: str | Path) -> None:
-        """Writes `<records>/manifest.json`."""
+        """Write `<records>/manifest.json`."""
         (Path(records) / MANIFEST_FILE).write_text(self.to_json(), encoding="utf-8")
 
     def to_json(self) -> str:
-        """Keys in a fixed order, so that equal builds are equal bytes."""
+        """Return the content of the file, with keys in a fixed order, so that equal builds give equal bytes."""
         return self.model_dump_json(indent=1) + "\n"
 
 
 def files_of(manifest: Manifest) -> set[str]:
-    """Names of all files of a folder of records."""
+    """Return the names of all files of a folder of records."""
     shards = [*manifest.item_shards, *(shard for split in manifest.splits.values() for shard in split.shards)]
     names = {shard.name for shard in shards} | {MANIFEST_FILE, REJECTED_FILE, VOCABULARY_FILE}
     return names | ({manifest.oracle} if manifest.oracle else set())

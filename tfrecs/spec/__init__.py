@@ -1,1 +1,1 @@
-"""spec: `dataset.yaml`, read, checked, inferred and written."""
+"""Reads, checks, infers and writes `dataset.yaml`."""

@@ -1,4 +1,4 @@
-"""`dataset.yaml`: reading it, saying in one line what is wrong with it, and writing one."""
+"""Reads and writes `dataset.yaml`, and explains mistakes in it in one line."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ _SPLITS: dict[str, type[BaseModel]] = {"time": TimeSplit, "leave_last": LeaveLas
 
 
 def load_spec(data: Path, spec_file: Path | None) -> DatasetSpec:
-    """Reads `spec_file`, else `<data>/dataset.yaml`; where there is neither, infers the spec from the folder.
+    """Read `spec_file`, else `<data>/dataset.yaml`; without either, infer the spec from the folder.
 
     Raises:
       DataError: `data` is no folder.
-      SpecError: the file is not there, is not YAML, or says something that is not understood; one line that names
-        the file, the key and the remedy.
+      SpecError: the file does not exist, is not YAML, or has an unknown, missing or wrong key; one line with the file,
+        the key and the remedy.
     """
     if not data.is_dir():
         raise DataError(f"{data}: no such folder")
@@ -60,33 +60,33 @@ def load_spec(data: Path, spec_file: Path | None) -> DatasetSpec:
     if spec_file is None and not path.exists():
         return infer_spec(data)
     try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SpecError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise SpecError(f"{path}: not UTF-8; save it as UTF-8") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise SpecError(f"{path}{place}: not YAML ({getattr(error, 'problem', None) or 'unreadable'})") from error
-    if not isinstance(said, dict):
-        raise SpecError(f"{path}: must hold keys such as name, items and interactions, not {type(said).__name__}")
+        position = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise SpecError(f"{path}{position}: not YAML ({getattr(error, 'problem', None) or 'unreadable'})") from error
+    if not isinstance(content, dict):
+        raise SpecError(f"{path}: must hold keys such as name, items and interactions, not {type(content).__name__}")
     try:
-        return DatasetSpec.model_validate(said)
+        return DatasetSpec.model_validate(content)
     except ValidationError as error:
         raise SpecError(f"{path}: {_explain(error)}") from error
 
 
 def spec_to_yaml(spec: DatasetSpec) -> str:
-    """The spec as YAML that `load_spec` reads back as an equal spec; keys that say nothing are left out."""
+    """Write a spec as YAML that `load_spec` reads back as an equal spec, without keys that have their default."""
     plain = spec.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 
 def _explain(error: ValidationError) -> str:
-    """The first problem that is not the consequence of another, as `key.path: what; remedy`."""
+    """Describe the first problem that is not the consequence of another, as `key.path: what; remedy`."""
     problems = error.errors()
-    first = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
+    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     parts = list(first["loc"])
     if parts[:1] == ["split"] and len(parts) > 1 and parts[1] in _SPLITS:
         del parts[1]  # The tag that pydantic puts between the key and its fields is not in the file.
@@ -110,7 +110,7 @@ def _nearest(key: str, known: Iterable[str]) -> str:
 
 
 def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
-    """The keys that the model knows beside the last part of `loc`."""
+    """List the keys that are allowed beside the last part of `loc`."""
     model: type[BaseModel] | None = DatasetSpec
     for part in loc[:-1]:
         if model is None and part in _SPLITS:
@@ -121,7 +121,7 @@ def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model in `X`, `X | None` or `dict[str, X]`; None where there is none or a choice of several."""
+    """Return the model in `X`, `X | None` or `dict[str, X]`; None without a model, or with several."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     models = [model for part in get_args(annotation) if (model := _model_in(part)) is not None]

@@ -1,4 +1,4 @@
-"""A spec for a folder without `dataset.yaml`, from conventional file and column names and RecBole's typed headers."""
+"""Infers the spec of a folder from conventional file and column names and RecBole's typed headers."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ _LIKED = 0.75  # A like is the upper quarter of the scale: 4 and more of 1 to 5.
 
 
 def infer_spec(data: Path) -> DatasetSpec:
-    """The spec that the names of a folder suggest. Print it (`spec_to_yaml`): a guess is to be looked at.
+    """Infer the spec of a folder. Show it to the user (`spec_to_yaml`), since it is a guess.
 
     Raises:
       DataError: no such folder, or a table is unreadable.
-      SpecError: the folder has no table or column with a conventional name; says which and what to write.
+      SpecError: the folder lacks a table or column with a conventional name.
     """
     if not data.is_dir():
         raise DataError(f"{data}: no such folder")
@@ -74,7 +74,7 @@ def infer_spec(data: Path) -> DatasetSpec:
 
 
 def infer_items(data: Path) -> ItemsSpec:
-    """What `infer_spec` says of the items alone, for a folder that need hold nothing else. Raises as it does."""
+    """Infer the items only, for a folder that may hold nothing else. Raises as `infer_spec` does."""
     file = _table(data, "items")
     if file is None:
         raise SpecError(
@@ -96,13 +96,13 @@ def _find(columns: Iterable[str], role: str) -> str | None:
 
 
 def _require(table: Table, role: str) -> str:
-    found = _find(table.frame.columns, role)
-    if found is None:
+    column = _find(table.frame.columns, role)
+    if column is None:
         raise SpecError(
             f"{table.name}: no column looks like the {role} id (such as {_COLUMNS[role][0]}); "
             f"there are {', '.join(table.frame.columns)}; name it in a dataset.yaml"
         )
-    return found
+    return column
 
 
 def _feature_name(column: str) -> str:
@@ -122,27 +122,27 @@ def _plain(name: str) -> str:
 def _interactions(data: Path, file: str) -> tuple[dict[str, Any], dict[str, Any]]:
     table = read_table(data, file, (), Rejects(), None)
     columns = list(table.frame.columns)
-    said: dict[str, Any] = {"file": file, "user": _require(table, "user"), "item": _require(table, "item")}
+    section: dict[str, Any] = {"file": file, "user": _require(table, "user"), "item": _require(table, "item")}
     time, order, rating = (_find(columns, role) for role in ("time", "order", "rating"))
     split_column = _find(columns, "split")
-    said |= {"time": time, "context": ["hour", "weekday"]} if time else {"order": order} if order else {}
+    section |= {"time": time, "context": ["hour", "weekday"]} if time else {"order": order} if order else {}
     query = _find(columns, "query")
     if query and table.types.get(query) not in ("float", "float_seq"):
-        said["query"] = query
+        section["query"] = query
     if rating:
         numbers, _ = as_numbers(table.frame[rating])
         if not np.isnan(numbers).all():
             low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
-            said["value"] = rating
+            section["value"] = rating
             if low < high:
                 liked = low + _LIKED * (high - low)
-                said["labels"] = {
+                section["labels"] = {
                     "like": {"column": rating, "at_least": liked},
                     "rating": {"column": rating, "range": [low, high]},
                 }
     if split_column:
-        return said, {"by": "column", "column": split_column}
-    return said, {"by": "time", "fractions": [0.8, 0.1, 0.1]} if time else {"by": "leave_last"}
+        return section, {"by": "column", "column": split_column}
+    return section, {"by": "time", "fractions": [0.8, 0.1, 0.1]} if time else {"by": "leave_last"}
 
 
 def _items(data: Path, file: str) -> dict[str, Any]:
@@ -178,26 +178,26 @@ def _is_short_list(table: Table, column: str) -> bool:
     return len({str(value) for value in table.frame[column]}) <= _FEW
 
 
-def _others(table: Table, columns: Iterable[str], taken: dict[str, Any]) -> dict[str, Any]:
+def _others(table: Table, columns: Iterable[str], named: dict[str, Any]) -> dict[str, Any]:
     """Categories, vectors and numbers: by RecBole's types where the header has them, else by name and value."""
-    used = {column for feature in taken.values() for column in feature.get("columns", [feature.get("column")])}
-    found: dict[str, Any] = {}
+    used = {column for feature in named.values() for column in feature.get("columns", [feature.get("column")])}
+    features: dict[str, Any] = {}
     for column in columns:
         if column in used:
             continue
         sample = next((value for value in table.frame[column] if not is_null(value)), None)
         kind = table.types.get(column)
         if kind == "token_seq":
-            found[_feature_name(column)] = {"kind": "categories", "column": column, "separator": " "}
+            features[_feature_name(column)] = {"kind": "categories", "column": column, "separator": " "}
         elif kind == "float_seq" or (isinstance(sample, (list, np.ndarray)) and _is_numeric(sample)):
-            found[_feature_name(column)] = {"kind": "vector", "column": column}
+            features[_feature_name(column)] = {"kind": "vector", "column": column}
         elif kind == "float":
-            found[_feature_name(column)] = {"kind": "number", "column": column}
+            features[_feature_name(column)] = {"kind": "number", "column": column}
         elif kind == "token" and _is_short_list(table, column):
-            found[_feature_name(column)] = {"kind": "categories", "column": column}
+            features[_feature_name(column)] = {"kind": "categories", "column": column}
         elif isinstance(sample, (list, np.ndarray)) or _plain(column) in map(_plain, _CATEGORIES):
-            found[_feature_name(column)] = {"kind": "categories", "column": column, **_separator(sample)}
-    return found
+            features[_feature_name(column)] = {"kind": "categories", "column": column, **_separator(sample)}
+    return features
 
 
 def _is_numeric(sample: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What `dataset.yaml` may say, as frozen models. No TensorFlow here."""
+"""The content of `dataset.yaml` as frozen models. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class FeatureSpec(BaseModel):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of the kind: every key that says neither the kind nor where the values are."""
+        """The options of the kind: all keys except `kind` and those of the values' source."""
         return dict(self.model_extra or {})
 
     @property
@@ -106,7 +106,7 @@ class _TableSpec(_SpecModel):
 
 
 class ItemsSpec(_TableSpec):
-    """The catalogue: one row an item."""
+    """The catalogue, one row per item."""
 
     file: str
     id: str
@@ -121,7 +121,7 @@ class ItemsSpec(_TableSpec):
 
 
 class UsersSpec(_TableSpec):
-    """What is known about users, one row a user; users without a row have none of the features."""
+    """Features of users, one row per user; users without a row have none of them."""
 
     file: str
     id: str
@@ -158,9 +158,9 @@ class PositiveSpec(_SpecModel):
 
 
 class InteractionsSpec(_TableSpec):
-    """Who did what, one row an event. Without `time` and `order` the order of the file counts.
+    """The interactions, one row per event. Without `time` and `order` the order of the file counts.
 
-    `query`: the column with what the user had typed before taking the item; empty where they had typed nothing."""
+    `query`: column of what the user had typed before taking the item; empty for nothing."""
 
     file: str
     user: str
@@ -226,7 +226,7 @@ class LeaveLastSplit(_SplitSpec):
 
 
 class ColumnSplit(_SplitSpec):
-    """The table says it: train, valid (val, validation) or test."""
+    """Split by a column of the table: train, valid (val, validation) or test."""
 
     by: Literal["column"]
     column: str
@@ -258,7 +258,7 @@ class DatasetSpec(_SpecModel):
 
     @property
     def effective_split(self) -> TimeSplit | LeaveLastSplit | ColumnSplit:
-        """The split that is used where the file may have left it out."""
+        """The split, with the default where the file leaves it out."""
         if self.split is not None:
             return self.split
         return TimeSplit(by="time") if self.interactions.time else LeaveLastSplit(by="leave_last")

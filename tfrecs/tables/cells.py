@@ -1,4 +1,4 @@
-"""Cells of tables as text. No TensorFlow: the app reads the same tables."""
+"""Turns cells of tables into text. No TensorFlow here: the app reads the same tables."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ _SENTENCE_ENDS = tuple(".!?…。\uff01\uff1f")  # The last two are the full-wid
 
 
 def is_missing(value: Any) -> bool:
-    """None, or the NaN that tables hold where a cell is empty."""
+    """Whether a cell is empty: None or NaN."""
     return value is None or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
 
 
 def clean(value: Any) -> str:
-    """A cell of a table -> stripped text that UTF-8 can hold; numbers and dates as written, 25.0 as 25 (tables turn a column of
-    integers with gaps into floats). Halves of surrogate pairs, which JSON may hold, become "?".
+    """Turn a cell into stripped text that UTF-8 can hold.
+
+    Numbers and dates are written as such; 25.0 becomes "25", because tables turn integers with gaps into floats. Halves of
+    surrogate pairs, which JSON may hold, become "?".
 
     Raises:
       DataError: neither text nor a number nor a date.
@@ -42,16 +44,16 @@ def clean(value: Any) -> str:
 
 
 def cells(value: Any) -> list[Any]:
-    """What a cell or a list of cells holds, without nulls."""
+    """Return the values of a cell or of a list of cells, without nulls."""
     several = list(value) if isinstance(value, list | tuple | np.ndarray) else [value]
-    return [one for one in several if not is_missing(one)]
+    return [cell for cell in several if not is_missing(cell)]
 
 
 def joined(value: Any) -> str:
-    """One text of a cell or of several: a sentence a cell, an enumeration where a cell is a list itself; "" of nulls."""
+    """Join cells to one text: one sentence per cell, an enumeration where a cell is itself a list; "" for nulls."""
     text = ""
     for cell in cells(value):
-        part = ", ".join(filter(None, (clean(one) for one in cells(cell))))
+        part = ", ".join(filter(None, (clean(value) for value in cells(cell))))
         if part and text:
             text += " " if text.endswith(_SENTENCE_ENDS) else ". "
         text += part

@@ -1,7 +1,7 @@
-"""Delimited text (csv, tsv, RecBole's atomic files) into columns of strings, with the line of every row.
+"""Reads delimited text (csv, tsv, RecBole's atomic files) into columns of strings, with the line of every row.
 
-Two ways to the same result: a regular file (no quotes, the same number of fields in every line, UTF-8) goes through
-pandas' C parser; any other goes through the csv module record by record, which knows where each record began.
+A regular file (no quotes, the same number of fields in every line, UTF-8) is read by pandas' C parser. Any other is read
+record by record with the csv module, because pandas cannot tell on which line a record begins or why it is malformed.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import pandas as pd
 STRINGS = pd.StringDtype("pyarrow")
 # Longer than any honest text field; the csv module's own limit (128 KiB) is shorter than some descriptions.
 _FIELD_LIMIT = 1 << 24
-# Rows that exist as Python lists at one time; their columns take a fraction of that memory.
+# Rows held as Python lists at a time; as columns they take a fraction of the memory.
 _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
 class Malformed:
-    """A record that is not a row: where it begins (line from 1) and why."""
+    """A record that is not a row: the line on which it begins, from 1, and why."""
 
     line: int
     reason: str
@@ -46,12 +46,15 @@ _BOMS = {
 
 
 def as_utf8(data: bytes, encoding: str | None) -> bytes:
-    """A file's bytes in UTF-8; None: as its byte order mark says, and unchanged where it has none.
+    """Convert the bytes of a file to UTF-8.
 
-    A byte that an encoding of single bytes does not know stays what it is, so that its line is named later.
+    Args:
+      data: content of the file.
+      encoding: None: as its byte order mark says, else UTF-8. Undefined bytes of a single-byte encoding are kept, so that
+        their line is reported later.
 
     Raises:
-      ValueError: they are not in that encoding.
+      ValueError: `data` is not in that encoding.
     """
     encoding = encoding or next((name for mark, name in _BOMS.items() if data.startswith(mark)), "utf-8-sig")
     if encoding == "utf-8-sig":
@@ -63,7 +66,7 @@ def as_utf8(data: bytes, encoding: str | None) -> bytes:
 
 
 def separator_of(data: bytes, usual: str) -> str:
-    """The separator of a delimited UTF-8 file: `usual`, unless its header has none of it and does have another.
+    """Return the separator of a delimited UTF-8 file: `usual`, unless the header lacks it and has another one.
 
     csv files of countries with a decimal comma have semicolons, exports of databases tabs or bars.
     """
@@ -73,12 +76,12 @@ def separator_of(data: bytes, usual: str) -> str:
 
 
 def read_delimited(data: bytes, separator: str, on_bad: Callable[[Malformed], None]) -> tuple[pd.DataFrame, np.ndarray]:
-    """Parses a whole file with a header line.
+    """Parse a whole file with a header line.
 
     Args:
       data: the file's bytes; UTF-8, with or without a byte order mark.
       separator: one character.
-      on_bad: called for every record that is not a row (wrong number of fields, not UTF-8); such records are left out.
+      on_bad: called for every malformed record (wrong number of fields, not UTF-8); such records are left out.
 
     Returns:
       The rows, every column `STRINGS` with empty fields as nulls, and the line [rows] on which each row begins, from 1.
@@ -148,8 +151,11 @@ def _strings(rows: list[list[str]], header: list[str]) -> pd.DataFrame:
 
 
 def _records(data: bytes, separator: str, on_bad: Callable[[Malformed], None]) -> Iterator[tuple[int, list[str]]]:
-    """(first line, fields) of each record. A stray quote swallows lines until the next quote; the record that comes
-    out then has the wrong shape, only its first line is called bad, and the lines after it are read again."""
+    """Yield (first line, fields) of each record.
+
+    A stray quote swallows lines until the next quote, and the resulting record has the wrong shape. Then only its first
+    line is reported, and the following lines are read again.
+    """
     stream = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", errors="surrogateescape", newline="")
     again: deque[str] = deque()
     consumed: list[str] = []

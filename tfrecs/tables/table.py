@@ -1,4 +1,4 @@
-"""The user's tables (csv, tsv, jsonl, parquet, gzipped too) as frames that keep ids and line numbers as they are."""
+"""Reads tables (csv, tsv, jsonl, parquet, also gzipped) into frames, with ids unchanged and the line of each row."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _TYPED = re.compile(r".+:(token|token_seq|float|float_seq)")
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one table, perhaps from several files.
+    """Rows of one table, possibly from several files.
 
     Attributes:
-      name: what the spec calls it, for messages.
+      name: as in the spec, for messages.
       frame: text tables have string columns (empty = null); jsonl has `object` columns of the JSON values; parquet has
         pandas' nullable types. No column was widened to float for its nulls.
       files: the file [rows] each row came from.
@@ -50,43 +50,44 @@ class Table:
         return len(self.frame)
 
     def column(self, name: str) -> pd.Series:
-        """Raises DataError naming the columns there are, the nearest first."""
+        """Return a column. Raises DataError that names the existing columns and the nearest one."""
         if name not in self.frame.columns:
-            there = [str(column) for column in self.frame.columns]
-            near = [one for one in there if one.lower() == name.lower()] or difflib.get_close_matches(name, there, n=1)
+            columns = [str(column) for column in self.frame.columns]
+            same = [column for column in columns if column.lower() == name.lower()]
+            near = same or difflib.get_close_matches(name, columns, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise DataError(f"{self.name}: no column {name!r}; {hint}there are {', '.join(there)}")
+            raise DataError(f"{self.name}: no column {name!r}; {hint}there are {', '.join(columns)}")
         return self.frame[name]
 
     def rejected(self, row: int, reason: str, **more: Any) -> Reject:
-        """The reject that names this row's file and line."""
+        """Make a reject with the file and line of a row."""
         return Reject(file=str(self.files[row]), line=int(self.lines[row]), reason=reason, **more)
 
     def take(self, rows: np.ndarray) -> Table:
-        """The rows at these positions, in this order."""
+        """Return the rows at these positions, in this order."""
         frame = self.frame.take(rows).reset_index(drop=True)
         return Table(self.name, frame, self.files[rows], self.lines[rows], self.types)
 
 
 def read_table(data: Path, file: str, columns: Iterable[str], rejects: Rejects, encoding: str | None) -> Table:
-    """Reads `data/file`; `file` may be a glob pattern, whose files are read in the order of their names.
+    """Read `data/file`; `file` may be a glob pattern, whose files are read in the order of their names.
 
     Args:
       data: the data folder.
-      file: path relative to it. The suffix says the format; what is gzipped is known by its content. A csv or tsv whose
-        header has not the separator of its suffix but another usual one is read with that.
-      columns: columns that must be there.
+      file: path relative to it. The suffix decides the format; gzip is recognised by content. A csv or tsv whose header
+        lacks the separator of its suffix but has another usual one is read with that.
+      columns: required columns.
       rejects: takes malformed lines.
-      encoding: of delimited text; None: what its byte order mark says, else UTF-8.
+      encoding: of delimited text; None: as its byte order mark says, else UTF-8.
 
     Raises:
-      DataError: no such file, unknown suffix, unreadable, no rows, or a column is not there.
+      DataError: no such file, unknown suffix, unreadable, no rows, or a missing column.
     """
     matching = _matching(data, file)
     columns = list(columns)
     parts = [_read_file(path, name, rejects, encoding) for path, name in matching]
     for part in parts if len(parts) > 1 else ():
-        # Concatenated, the column would be there, and empty in this file. In JSON a key may be absent.
+        # After concatenation the column would exist, and be empty for this file. In JSON a key may be absent.
         for column in columns if len(part) and suffix_of(part.name) != ".jsonl" else ():
             part.column(column)
     frame = parts[0].frame if len(parts) == 1 else pd.concat([part.frame for part in parts], ignore_index=True)
@@ -105,7 +106,7 @@ def read_table(data: Path, file: str, columns: Iterable[str], rejects: Rejects, 
 
 
 def is_there(data: Path, file: str) -> bool:
-    """Whether `data/file`, which may be a glob pattern, names a file."""
+    """Whether `data/file`, which may be a glob pattern, exists."""
     return (data / file).is_file() or (glob.has_magic(file) and bool(glob.glob(file, root_dir=data)))
 
 
@@ -139,15 +140,18 @@ def _as_id(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str:
-    """What UTF-8 can hold of it: JSON may hold halves of surrogate pairs."""
+    """Convert to text that UTF-8 can hold; JSON may hold halves of surrogate pairs."""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def as_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """A column -> float64 values [rows], NaN where there is none, and whether it is neither number nor null [rows].
+    """Convert a column to numbers.
 
-    "true" and "false" are 1 and 0; "nan", "null", "none" and "na" are nulls, as many programs write them.
+    "true" and "false" are 1 and 0; "nan", "null", "none" and "na" count as nulls, as many programs write them.
+
+    Returns:
+      float64 [rows], NaN for nulls; and bool [rows], whether a cell is neither a number nor null.
     """
     if column.dtype == object:
         column = pd.Series(
@@ -158,7 +162,7 @@ def as_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     except (ValueError, TypeError):
         numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan, copy=True)
     bad = ~np.isfinite(numbers) & column.notna().to_numpy(bool)
-    if bad.any() and column.dtype == STRINGS:  # Only the odd ones pay for a look at their words.
+    if bad.any() and column.dtype == STRINGS:  # Only the cells that are left are compared with words.
         words = column[bad].str.strip().str.lower()
         numbers[bad] = words.map({"true": 1.0, "false": 0.0}).to_numpy(np.float64, na_value=np.nan)
         bad[bad] = ~words.isin(("", "nan", "null", "none", "na", "true", "false")).to_numpy(bool)
@@ -174,12 +178,12 @@ def _matching(data: Path, file: str) -> Sequence[tuple[Path, str]]:
     if not data.is_dir():
         raise DataError(f"{data}: no such folder")
     if glob.has_magic(file) and not (data / file).exists():
-        found = sorted(name for name in glob.glob(file, root_dir=data) if (data / name).is_file())
-        if not found:
+        names = sorted(name for name in glob.glob(file, root_dir=data) if (data / name).is_file())
+        if not names:
             raise DataError(f"{data}: no file matches {file!r}")
-        for name in found:
+        for name in names:
             _known_kind(name)
-        return [(data / name, name) for name in found]
+        return [(data / name, name) for name in names]
     _known_kind(file)
     path = data / file
     if not path.is_file():
@@ -218,7 +222,7 @@ def _read_file(path: Path, name: str, rejects: Rejects, encoding: str | None) ->
 
 
 def _header(columns: Sequence[str], *, typed: bool) -> tuple[pd.Index, dict[str, str]]:
-    """Names without blanks around them -> names without types, and the types; `typed`: there are types for certain."""
+    """Split column names into names and RecBole types; `typed`: the format requires types."""
     names = [column.strip() for column in columns]
     if not typed and not all(map(_TYPED.fullmatch, names)):
         return pd.Index(names, dtype="object"), {}
@@ -229,7 +233,7 @@ def _header(columns: Sequence[str], *, typed: bool) -> tuple[pd.Index, dict[str,
 def _read_parquet(raw: bytes, path: Path) -> pd.DataFrame:
     try:
         frame = pd.read_parquet(io.BytesIO(raw), dtype_backend="numpy_nullable")
-        if frame.index.names != [None]:  # pandas keeps an index that was named as a column of its own.
+        if frame.index.names != [None]:  # A named index is a column of its own.
             frame = frame.reset_index()
         return frame.astype({n: STRINGS for n, t in frame.dtypes.items() if isinstance(t, pd.StringDtype)})
     except (ValueError, OSError) as error:
@@ -244,7 +248,7 @@ def _read_jsonl(raw: bytes, bad: list[Malformed]) -> tuple[pd.DataFrame, np.ndar
             continue
         try:
             row = json.loads(text)
-        except (ValueError, RecursionError) as error:  # Too deep is as broken as not closed.
+        except (ValueError, RecursionError) as error:  # RecursionError: nested too deeply.
             bad.append(Malformed(line, "malformed line", f"not JSON: {error}"))
             continue
         if not isinstance(row, dict):
