@@ -9,13 +9,13 @@ VARIABLE = "TF_USE_LEGACY_KERAS"
 
 
 def require_legacy_keras() -> None:
-    """Makes `tf.keras` mean tf-keras 2, or says how to get there.
+    """Make `tf.keras` mean tf-keras 2.
 
-    TensorFlow reads the variable once, while it is imported. Where it is not yet imported the variable is set;
-    where it is imported with Keras 3, nothing that this process does can change that any more.
+    TensorFlow reads the variable once, when it is imported. Before that import the variable is set here; after an import
+    with Keras 3 this process cannot change it any more.
 
     Raises:
-      ImportError: TensorFlow is already imported with Keras 3. The message is the remedy.
+      ImportError: TensorFlow is already imported with Keras 3; the message has the remedy.
     """
     truthy = ("1", "true", "True")
     if "tensorflow" in sys.modules and os.environ.get(VARIABLE) not in truthy:

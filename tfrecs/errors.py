@@ -1,4 +1,4 @@
-"""The one tree of exceptions for mistakes that a user can mend.
+"""The exceptions for mistakes that a user can correct.
 
 Every message is one line that names the thing and the remedy. The command line prints it and exits with 2;
 any other exception that reaches the command line is a bug and keeps its traceback.
@@ -12,11 +12,11 @@ _LONGEST = 60
 
 
 class TriptychError(Exception):
-    """Base of all errors that are about the user's input, not about our code."""
+    """Base of all errors about the user's input."""
 
 
 class SpecError(TriptychError):
-    """`dataset.yaml` or a configuration does not say what it must."""
+    """`dataset.yaml` or a configuration has a missing or wrong key."""
 
 
 class DataError(TriptychError):
@@ -28,7 +28,7 @@ class TooManyRejectsError(DataError):
 
 
 class DivergedError(TriptychError):
-    """Training left the numbers that float32 can hold."""
+    """The loss of training became NaN or infinite."""
 
 
 class ExportError(TriptychError):
@@ -36,6 +36,6 @@ class ExportError(TriptychError):
 
 
 def shorten(value: Any) -> str:
-    """A value as a message shows it: on one line, and cut where a broken file has put a book into a field."""
+    """Format a value for a message: on one line, and truncated where a broken file has a long text in a field."""
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

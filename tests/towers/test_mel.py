@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from layer_cases import CASES
 
-from towers.encoders.audio import AudioEncoder
-from towers.encoders.mel import mel_filters
+from towers.encoders.audio import AudioEncoder, mel_filters
 
 
 def test_bands_are_triangles_in_hertz_with_centres_equidistant_in_mel() -> None:

@@ -21,18 +21,18 @@ _FULL_SCALE = 32768.0
 
 
 class AudioOptions(Options):
-    """`seconds`: length of a decoded clip; `rate`: its samples a second."""
+    """`seconds`: length of a decoded clip; `rate`: samples per second."""
 
     seconds: Annotated[float, Field(ge=2 * LEAST_SECONDS, le=600)]
     rate: Annotated[int, Field(ge=8_000, le=48_000)]
 
 
 class AudioFeature(Feature):
-    """float32 [round(rate * seconds)], mono, full scale is 1.0; zeros behind a clip that is shorter.
+    """float32 [round(rate * seconds)], mono, full scale is 1.0; shorter clips are padded with zeros.
 
-    Raw values: paths of sound files (see `tfrecs.media.sounds.read_middle`); of longer ones the middle is taken.
-    The payload is 16-bit little-endian PCM without a header: the schema knows rate and length, and a whole batch is
-    decoded by one op, with nothing of tensorflow-io.
+    Raw values: paths of sound files (see `tfrecs.media.sounds.read_middle`); of longer ones the middle is used. The
+    payload is 16-bit little-endian PCM without a header, since rate and length are in the schema: one op of TensorFlow
+    decodes a whole batch.
     """
 
     kind = "audio"
@@ -76,8 +76,7 @@ class AudioFeature(Feature):
     def decode_raw(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Bytes of 16-bit PCM WAV files of any rate, length and number of channels, string [B] -> as `decode`.
 
-        "" is missing, and so are a clip in which there is too little to hear, and bytes that are not such a file or say
-        an impossible rate.
+        "" is missing, and so are clips that are too short, and bytes that are not such a file or have an impossible rate.
         """
         return decode_each(raw, self._clip, self.spec)
 

@@ -18,17 +18,16 @@ Note = Callable[[str], None]
 
 
 def no_note(line: str) -> None:
-    """Takes what `encode` has to say about a value that it could use only in part, and drops it."""
+    """Ignore a note of `encode`."""
 
 
 class Feature(abc.ABC):
     """One feature of an item or user on disk: parse spec, encode, decode and tensor spec in one object.
 
-    A feature is missing where its payload is empty; `decode` then gives a neutral value and presence False.
-    Key convention: the payload of feature `plot` is the Example key `items/plot` (or `users/plot`); the prefix is
-    given by the caller, so that one kind serves both.
+    A feature is missing where its payload is empty; `decode` then gives a neutral value and presence False. The payload
+    of feature `plot` has the Example key `items/plot` or `users/plot`; the caller adds the prefix.
 
-    Objects hold nothing but their schema: they can be pickled, and used by several threads at a time.
+    Objects have no state but their schema: they can be pickled, and used by several threads at a time.
 
     Attributes:
       kind: the row of `tfrecs.modalities.MODALITIES`.
@@ -43,11 +42,12 @@ class Feature(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def params_from(cls, options: Mapping[str, Any], values: Iterable[Any]) -> dict[str, Any]:
-        """The schema's `params`: the options of this kind, validated, plus what must be collected from all raw values
-        (vocabulary, width, mean). Values that `encode` refuses are left out of what is collected.
+        """Return the schema's `params`: validated options, and what is collected from all raw values (vocabulary, mean).
+
+        Values that `encode` refuses do not count.
 
         Args:
-          options: from `dataset.yaml`, over the configuration's defaults; complete but for options that may be absent.
+          options: from `dataset.yaml`, and the configuration's defaults.
           values: raw values, None where missing; iterated once.
 
         Raises:
@@ -55,11 +55,11 @@ class Feature(abc.ABC):
         """
 
     def encode(self, value: Any, note: Note = no_note) -> tf.train.Feature:
-        """A raw value (str, path, array, ...) -> the payload; None and NaN are missing and give an empty one.
+        """Encode a raw value (str, path, array, ...) as payload; None and NaN are missing and give an empty payload.
 
         Args:
           value: the raw value.
-          note: called with one line where the value was used but not in full (a clip that is cut short).
+          note: called with one line where the value could be used in part only (a truncated clip).
 
         Raises:
           DataError: the value cannot be used, with the reason.
@@ -68,7 +68,7 @@ class Feature(abc.ABC):
 
     @abc.abstractmethod
     def _encode(self, value: Any, note: Note) -> tf.train.Feature:
-        """`encode` of a value that is there (an empty string is)."""
+        """Encode a value that is neither None nor NaN; an empty string may come here."""
 
     @property
     @abc.abstractmethod
@@ -82,7 +82,7 @@ class Feature(abc.ABC):
 
     @abc.abstractmethod
     def decode(self, payload: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Parsed payload of a batch -> (values [B, *spec.shape], presence bool [B]). Graph ops only."""
+        """Decode the parsed payloads of a batch: values [B, *spec.shape], presence bool [B]. Graph ops only."""
 
     @property
     @abc.abstractmethod
@@ -91,8 +91,7 @@ class Feature(abc.ABC):
 
     @abc.abstractmethod
     def decode_raw(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Raw form of a batch -> (values, presence), as `decode`. Only ops that a stock server has:
-        no tensorflow-io."""
+        """Decode the raw form of a batch as `decode` does. Only ops of a stock server: no tensorflow-io."""
 
     def content(self, values: np.ndarray) -> np.ndarray | list[list[str]] | None:
         """Describe decoded values without anything learned; the similarity of items by content rests on it.
@@ -131,14 +130,14 @@ class Feature(abc.ABC):
 def decode_each(
     files: tf.Tensor, decode: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]], spec: tf.TensorSpec
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes the files of a batch one by one; what cannot be decoded is missing, and spoils nothing beside it.
+    """Decode the files of a batch one by one; files that cannot be decoded are missing and do not affect the others.
 
-    A graph has no way to catch an op's error but one: tf.data can leave out elements that fail. A first element that
-    cannot fail stands for "missing", so that there is always something to batch.
+    The only way for a graph to catch an op's error is tf.data, which can leave out elements that fail. A first element
+    that cannot fail stands for "missing", so that the batch is never empty.
 
     Args:
       files: string [B]; "" is missing.
-      decode: string [] -> (value as `spec`, bool []: it is of use). May raise InvalidArgumentError when run.
+      decode: string [] -> (value as `spec`, whether it is usable, bool []). May raise InvalidArgumentError when run.
       spec: of one value.
 
     Returns:
@@ -154,8 +153,8 @@ def decode_each(
     missing = tf.constant(-1, tf.int64), tf.zeros(spec.shape, spec.dtype), tf.constant(False)
     several = tf.data.Dataset.from_tensor_slices((position, tf.gather(files, position)))
     several = several.map(decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    found = tf.data.Dataset.from_tensors(missing).concatenate(several.ignore_errors())
-    rows, values, useful = found.batch(tf.cast(count, tf.int64) + 1).get_single_element()
+    decodable = tf.data.Dataset.from_tensors(missing).concatenate(several.ignore_errors())
+    rows, values, useful = decodable.batch(tf.cast(count, tf.int64) + 1).get_single_element()
     where = tf.boolean_mask(rows, useful)[:, None]
     presence = tf.scatter_nd(where, tf.ones_like(where[:, 0], tf.int32), [tf.cast(count, tf.int64)]) > 0
     shape = tf.concat([[tf.cast(count, tf.int64)], tf.constant(spec.shape.as_list(), tf.int64)], axis=0)
@@ -163,18 +162,18 @@ def decode_each(
 
 
 def bytes_payload(values: Iterable[bytes]) -> tf.train.Feature:
-    """A payload of byte strings; without any, that of a missing value."""
-    several = list(values)
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=several)) if several else tf.train.Feature()
+    """Make a payload of byte strings; without any, that of a missing value."""
+    content = list(values)
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=content)) if content else tf.train.Feature()
 
 
 def float_payload(values: Iterable[float]) -> tf.train.Feature:
-    """A payload of float32 numbers."""
+    """Make a payload of float32 numbers."""
     return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
 
 class Options(BaseModel):
-    """Base of what a kind takes from `dataset.yaml` (its options) and from the manifest (its parameters)."""
+    """Base of a kind's options (in `dataset.yaml`) and parameters (in the manifest)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -183,16 +182,21 @@ Model = TypeVar("Model", bound=Options)
 
 
 def validated(model: type[Model], given: Mapping[str, Any], what: str) -> Model:
-    """`given` as a `model`.
+    """Validate options as `model`.
+
+    Args:
+      model: the options of a kind.
+      given: options by name.
+      what: begins the error message.
 
     Raises:
-      SpecError: one line that begins with `what` and names the first option that is unknown, missing or wrong.
+      SpecError: one line that names the first option that is unknown, missing or wrong.
     """
     try:
         return model.model_validate(dict(given))
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        # A misspelt option is also a missing one; its own spelling says more.
+        # A misspelt option is also a missing one; its spelling is the more helpful message.
         first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
         name, value = ".".join(str(part) for part in first["loc"]), repr(first["input"])
         known = ", ".join(model.model_fields) or "none"

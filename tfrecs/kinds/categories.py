@@ -22,11 +22,11 @@ _SEPARATORS = r"[,|]"
 
 
 class CategoriesOptions(Options):
-    """What the user may say.
+    """Options in `dataset.yaml`.
 
     Attributes:
-      max_values: most categories of one item that are decoded; None: as many as an item of the catalogue has.
-      max_vocabulary: most categories in the vocabulary; None: all.
+      max_values: largest number of decoded categories of an item; None: the largest in the catalogue.
+      max_vocabulary: size of the vocabulary; None: all categories.
       separator: what separates the categories in a string; None: both `,` and `|`.
     """
 
@@ -36,7 +36,7 @@ class CategoriesOptions(Options):
 
 
 class CategoriesParams(Options):
-    """What decoding needs: the vocabulary, most frequent first and ties in order, and the width of a decoded value."""
+    """Parameters for decoding: the vocabulary, most frequent first, ties in order, and the width of a decoded value."""
 
     max_values: Annotated[int, Field(ge=1)]
     vocabulary: list[str]
@@ -48,7 +48,7 @@ class CategoriesFeature(Feature):
 
     Raw values: a list of strings; or one string, which is split (at `separator`, or at `,` and `|`); or a number.
     The elements of a list are not split. The record holds all of them; a decoded value the first `max_values`.
-    Strings that are not in the vocabulary are decoded as they are: what they mean is the encoder's business.
+    Strings outside the vocabulary are decoded too; the encoder decides what they mean.
     """
 
     kind = "categories"
@@ -66,11 +66,11 @@ class CategoriesFeature(Feature):
             if is_missing(value):
                 continue
             try:
-                found = split(value, given.separator)
+                categories = split(value, given.separator)
             except DataError:  # Not swallowed: `encode` refuses the same value, by name.
                 continue
-            counts.update(found)
-            most = max(most, len(found))
+            counts.update(categories)
+            most = max(most, len(categories))
         ranked = sorted(counts, key=lambda category: (-counts[category], category))
         return CategoriesParams(
             max_values=min(most, given.max_values or most),
@@ -121,12 +121,12 @@ class CategoriesFeature(Feature):
 
 
 def split(value: Any, separator: str | None) -> list[str]:
-    """A raw value -> its categories: stripped, without empty ones, each once, in their order.
+    """Split a raw value into its categories: stripped, not empty, each once, in their order.
 
     Raises:
       DataError: neither strings nor numbers.
     """
     if isinstance(value, str):
         value = value.split(separator) if separator is not None else re.split(_SEPARATORS, value)
-    found = [clean(one) for cell in cells(value) for one in cells(cell)]
-    return list(dict.fromkeys(category for category in found if category))
+    categories = [clean(part) for cell in cells(value) for part in cells(cell)]
+    return list(dict.fromkeys(category for category in categories if category))

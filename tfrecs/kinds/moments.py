@@ -1,4 +1,4 @@
-"""Mean and standard deviation of a stream of values."""
+"""Running mean and standard deviation of a stream of values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Moments:
         self._squares = np.zeros(shape)
 
     def add(self, value: np.ndarray | float) -> None:
-        """Takes one more value, of the shape given."""
+        """Add a value of that shape."""
         self.count += 1
         difference = value - self._mean
         self._mean = self._mean + difference / self.count
@@ -26,11 +26,11 @@ class Moments:
 
     @property
     def mean(self) -> np.ndarray:
-        """float64 of the shape given; 0 where there was no value."""
+        """The mean, float64 of that shape; 0 without any value."""
         return np.asarray(self._mean)
 
     @property
     def std(self) -> np.ndarray:
-        """Of the population; 1 where the values never change, so that dividing by it is safe."""
+        """The population standard deviation; 1 where the values are constant, so that dividing by it is safe."""
         std = np.sqrt(np.asarray(self._squares) / max(self.count, 1))
         return np.where(std > 0, std, 1.0)

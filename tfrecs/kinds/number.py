@@ -16,11 +16,11 @@ from tfrecs.tables.cells import is_missing
 
 
 class NumberOptions(Options):
-    """A number has none."""
+    """A number has no options."""
 
 
 class NumberParams(NumberOptions):
-    """Mean and population standard deviation over the values that are there; the encoder standardises with them."""
+    """Mean and population standard deviation of the values that are not missing, for standardising."""
 
     mean: float
     std: float
@@ -78,7 +78,7 @@ class NumberFeature(Feature):
 
 
 def _number(value: Any) -> float | None:
-    """As float32 will hold it; None where it is missing."""
+    """Return the value as float32 holds it; None where it is missing."""
     if is_missing(value) or (isinstance(value, str) and not value.strip()):
         return None
     try:

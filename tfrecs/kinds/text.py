@@ -15,14 +15,14 @@ from tfrecs.kinds.base import Feature, Note, Options, bytes_payload, validated
 from tfrecs.schema import FeatureSchema
 from tfrecs.tables.cells import joined
 
-# The characters that `str.strip` takes away, in RE2's notation: RE2's own `\s` knows those of ASCII only.
+# The characters that `str.strip` removes, in the notation of RE2, whose own `\s` is ASCII only.
 _SPACE = r"[\s\p{Z}\x0b\x1c-\x1f\x{85}]"
 _BUCKETS = 512  # Of the hash in a text's descriptor.
 _WORD = re.compile(r"\w\w+")
 
 
 class TextOptions(Options):
-    """Text has none: how long a text may be is the tokeniser's business."""
+    """Text has no options; the length is an option of the tokenizer."""
 
 
 class TextFeature(Feature):
@@ -86,5 +86,5 @@ def hashed_words(values: np.ndarray) -> np.ndarray:
 
 
 def strip(strings: tf.Tensor) -> tf.Tensor:
-    """`str.strip` in the graph, white space of all scripts included: string [...] -> string [...]."""
+    """Strip strings [...] in the graph as `str.strip` does, with white space of all scripts."""
     return tf.strings.regex_replace(strings, f"^{_SPACE}+|{_SPACE}+$", "")

@@ -17,11 +17,11 @@ from tfrecs.tables.cells import is_missing
 
 
 class VectorOptions(Options):
-    """A vector has none: its width is that of the values."""
+    """A vector has no options; its width is that of the values."""
 
 
 class VectorParams(VectorOptions):
-    """Width, and per dimension mean and population standard deviation over the values that are there."""
+    """Width, and mean and population standard deviation of each dimension over the values that are not missing."""
 
     dim: Annotated[int, Field(ge=1)]
     mean: list[float]
@@ -61,7 +61,7 @@ class VectorFeature(Feature):
         if not by_width:
             raise SpecError(f"{cls.kind}: not one usable vector in the data; correct the column, or remove the feature")
         dim, moments = max(by_width.items(), key=lambda entry: entry[1].count)
-        if 2 * moments.count <= sum(one.count for one in by_width.values()):
+        if 2 * moments.count <= sum(moments.count for moments in by_width.values()):
             widths = ", ".join(f"{width} ({by_width[width].count} values)" for width in sorted(by_width)[:5])
             raise SpecError(f"{cls.kind}: the vectors have different widths, {widths}; give them all the same")
         return VectorParams(dim=dim, mean=moments.mean.tolist(), std=moments.std.tolist()).model_dump()
@@ -81,8 +81,7 @@ class VectorFeature(Feature):
         return tf.TensorSpec([self.params.dim], tf.float32)
 
     def decode(self, payload: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Missing: zeros and False. So is a vector with anything in it that is not finite, which no record has but
-        a client may send: one NaN would spoil all that is computed from it."""
+        """Missing vectors become zeros and False, and so do vectors with NaN or infinity, which a client may send."""
         presence = tf.reduce_all(tf.math.is_finite(payload), axis=-1)
         return tf.where(presence[:, None], payload, 0.0), presence
 

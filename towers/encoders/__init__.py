@@ -1,1 +1,1 @@
-"""encoders: one Keras encoder per modality, and what each is to the rest of the model."""
+"""The Keras encoders, one per modality."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from towers.encoders.base import Encoder
 from towers.encoders.convolution import ResidualTower
-from towers.encoders.mel import mel_filters
 
 
 class AudioEncoder(Encoder):
     """Waveform float [B, samples] -> log-mel [B, frames, mels] (`preprocess`) -> float [B, d] (`call`).
 
     The spectrogram is that of a Hann window (TensorFlow's own ops, so it may stand in a served graph), in natural-log
-    power of the bands of `towers.encoders.mel.mel_filters`.
+    power of the bands of `mel_filters`.
     In training SpecAugment (Park et al., 2019, arXiv:1904.08779) hides one band of mels and one run of frames.
 
     Args:
@@ -24,7 +24,7 @@ class AudioEncoder(Encoder):
       mels: number of mel bands.
       window, hop: frame length and step in samples.
       fmin, fmax: band edges in Hz.
-      mask: the largest share of mels, and of frames, that SpecAugment hides.
+      mask: largest share of mels, and of frames, that SpecAugment masks.
       filters: channels of the tower's stages.
     """
 
@@ -103,3 +103,27 @@ class UniformNoise(tf.keras.__internal__.layers.BaseRandomLayer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return inputs + self._random_generator.random_uniform(tf.shape(inputs), dtype=inputs.dtype)
+
+
+def mel_filters(mels: int, nfft: int, rate: int, fmin: float, fmax: float) -> np.ndarray:
+    """Make the mel filter bank: weights of FFT bins in mel bands, float32 [nfft // 2 + 1, mels].
+
+    Own code, because the filters must be HTK's and the graph must not depend on another library.
+
+    Band k is a triangle over frequency in Hz, 1 at its centre and 0 at the centres of its neighbours; the centres are
+    equidistant in mel = 2595 log10(1 + f / 700) between `fmin` and `fmax`. That is what HTK's scale means (S. Young et
+    al., The HTK Book, section 5.4) and what `librosa.filters.mel(htk=True, norm=None)` gives.
+    `tf.signal.linear_to_mel_weight_matrix` differs: its triangles are straight over mel.
+
+    Args:
+      mels: number of bands.
+      nfft: length of the FFT in samples.
+      rate: samples a second.
+      fmin, fmax: the lower edge of the first band and the upper edge of the last one, in Hz.
+    """
+    bins = np.linspace(0.0, rate / 2, nfft // 2 + 1)[:, None]
+    low, high = 2595.0 * np.log10(1.0 + np.array([fmin, fmax]) / 700.0)
+    edges = 700.0 * (10.0 ** (np.linspace(low, high, mels + 2) / 2595.0) - 1.0)
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
+    return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What every modality's encoder is to the rest of the model."""
+"""The interface of every modality's encoder."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tfrecs.schema import FeatureSchema
 class Encoder(tf.keras.layers.Layer):
     """Encoder of one modality: `preprocess` on the host, `call` on the accelerator.
 
-    Strings, look-ups and signal processing are `preprocess` (it runs in tf.data and in the serving graph); `call`
-    sees one dense tensor of static shape, so that a training step compiles under XLA.
+    Strings, look-ups and signal processing belong into `preprocess`, which runs in tf.data and in the serving graph. `call`
+    takes one dense tensor of static shape, so that a training step compiles under XLA.
 
     Args:
       schema: the feature's row in the manifest, as a dictionary (so that `get_config` is plain JSON).
@@ -32,51 +32,57 @@ class Encoder(tf.keras.layers.Layer):
 
     @property
     def input_spec_static(self) -> tf.TensorSpec:
-        """Shape and dtype of ONE preprocessed value."""
+        """Shape and dtype of one preprocessed value."""
         raise NotImplementedError
 
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
-        """Decoded feature values [B, ...] -> model inputs [B, *input_spec_static.shape]. No variables."""
+        """Turn decoded feature values [B, ...] into model inputs [B, *input_spec_static.shape]. Uses no variables."""
         raise NotImplementedError
 
     @classmethod
     def resolve_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Options of the configuration -> the same with what a pretrained checkpoint they name says instead.
+        """Replace options by those of the pretrained checkpoint that they name, if any.
 
-        Done once when a run is made: afterwards the run stands without the checkpoint's files."""
+        Called once when a run is made; afterwards the run does not need the files of the checkpoint.
+        """
         return dict(options)
 
     def load_pretrained(self) -> None:
-        """Takes the weights that the options name; nothing where they name none."""
+        """Load the pretrained weights that the options name, if any."""
 
     def depths(self) -> list[list[tf.Variable]]:
-        """The variables in groups, the group next to the input first, for learning rates layer by layer."""
+        """Return the variables in groups, the group next to the input first, for layer-wise learning rates."""
         return [self.variables]
 
     def add_adapters(self, rank: int, alpha: float) -> None:
-        """Freezes what was pretrained and adds low-rank adapters to it (`towers.encoders.lora`), once the weights are loaded.
+        """Freeze the pretrained weights and add low-rank adapters (`towers.encoders.lora`), after the weights are loaded.
 
-        An encoder without attention has nothing to adapt and is trained whole."""
+        An encoder without attention has no adapters and is trained entirely.
+        """
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "schema": self.schema.model_dump(mode="json")}
 
 
 class TextQueryEncoder(Encoder):
-    """An encoder that free text in a request can go through as well; the model finds it by this type.
+    """An encoder that also encodes the text queries of requests.
 
-    Its constructor takes `vocabulary`, and it has `query_tokens`, the static length Tq of a query."""
+    Its constructor takes `vocabulary`, and its `query_tokens` is the static length Tq of a query.
+    """
 
     query_tokens: int
 
     def preprocess_query(self, values: tf.Tensor) -> tf.Tensor:
-        """Query strings [B] -> model inputs [B, ...], possibly shorter than an item's."""
+        """Turn query strings [B] into model inputs [B, Tq]."""
         raise NotImplementedError
 
     def spans(self, inputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Preprocessed items [B, T] -> a random part of each, in the form of a query [B, Tq].
+        """Draw a random span of each preprocessed item [B, T], in the form of a query [B, Tq], for self-supervision.
 
-        Self-supervision: what somebody might type who has the item in mind. `seed` int32 [2], stateless."""
+        Args:
+          inputs: token ids int32 [B, T].
+          seed: int32 [2], of a stateless draw.
+        """
         raise NotImplementedError
 
     def states(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -88,7 +94,7 @@ class TextQueryEncoder(Encoder):
         raise NotImplementedError
 
     def masker(self, share: float) -> tf.keras.layers.Layer:
-        """A `keras_nlp.layers.MaskedLMMaskGenerator` for preprocessed items that hides that share of the tokens."""
+        """Make a `keras_nlp.layers.MaskedLMMaskGenerator` for preprocessed items that masks that share of the tokens."""
         raise NotImplementedError
 
     @property
@@ -98,14 +104,14 @@ class TextQueryEncoder(Encoder):
 
 
 def build_encoder(feature: FeatureSchema, options: Mapping[str, Any], vocabulary: Sequence[str]) -> Encoder:
-    """The encoder of a feature, through the table of modalities.
+    """Make the encoder of a feature through the table of modalities.
 
     Args:
       options: constructor arguments from the configuration.
-      vocabulary: the records' WordPiece tokens, given to encoders that take text queries.
+      vocabulary: lines of the records' vocabulary file, for encoders of text queries.
 
     Raises:
-      TypeError: an option that the encoder does not have.
+      TypeError: the encoder has no such option.
     """
     encoder = resolve(row(feature.kind).encoder)
     extra = {"vocabulary": list(vocabulary)} if issubclass(encoder, TextQueryEncoder) else {}

@@ -1,4 +1,4 @@
-"""Pretrained BERT: a folder as Hugging Face writes it, or a keras-nlp preset, for keras-nlp's `BertBackbone`."""
+"""Loads pretrained BERT weights for keras-nlp's `BertBackbone`: from a Hugging Face folder or a keras-nlp preset."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _LAYER_NORM = 1e-12  # keras-nlp's BERT has this epsilon built in
 
 @dataclass(frozen=True)
 class BertCheckpoint:
-    """What a checkpoint says of itself; its weights are read when asked for.
+    """A checkpoint, whose weights are read on demand.
 
     Attributes:
-      name: as the user gave it.
+      name: as the user named it.
       shape: num_layers, num_heads, hidden_dim, intermediate_dim, activation ("gelu", "gelu_approximate") and lowercase.
-      positions: longest sequence.
-      pooling: "mean" or "cls" where the checkpoint says how its states become one vector, else None.
+      positions: length of the longest sequence.
+      pooling: "mean" or "cls" where the checkpoint names its pooling, else None.
       vocabulary: WordPiece tokens, `[PAD]` first.
-      vocabulary_file: where they stand.
-      weights: reads the weights: names of `bert_variables` -> arrays.
+      vocabulary_file: their file.
+      weights: reads the weights, by the names of `bert_variables`.
     """
 
     name: str
@@ -51,10 +51,10 @@ class BertCheckpoint:
 
 
 def open_checkpoint(name: str) -> BertCheckpoint:
-    """A checkpoint by its folder, or the name or handle (`kaggle://`, `hf://`) of a keras-nlp preset.
+    """Open a checkpoint by its folder, or the name or handle (`kaggle://`, `hf://`) of a keras-nlp preset.
 
     Raises:
-      DataError: there is no such folder or preset, it is no BERT that `BertBackbone` can hold, or it cannot be fetched.
+      DataError: no such folder or preset, not a BERT that `BertBackbone` can represent, or it cannot be fetched.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -71,7 +71,7 @@ def open_checkpoint(name: str) -> BertCheckpoint:
 
 
 def read_vocabulary(path: Path) -> list[str]:
-    """WordPiece tokens, one a line. Raises DataError where the file cannot be BERT's."""
+    """Read WordPiece tokens, one per line. Raises DataError where the file cannot be BERT's."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -87,7 +87,7 @@ def read_vocabulary(path: Path) -> list[str]:
 
 
 def bert_variables(model: tf.keras.Model) -> dict[str, tf.Variable]:
-    """Variables of a model made of `BertBackbone`'s layers, by names that do not depend on keras-nlp."""
+    """Return the variables of a model with `BertBackbone`'s layers, by names that do not depend on keras-nlp."""
     norm = model.get_layer("embeddings_layer_norm")
     variables = {
         "token_embedding": model.get_layer("token_embedding").embeddings,
@@ -116,7 +116,7 @@ def bert_variables(model: tf.keras.Model) -> dict[str, tf.Variable]:
 
 
 def assign(model: tf.keras.Model, weights: Mapping[str, np.ndarray], source: str) -> None:
-    """Puts weights into a model of the same shape; of positions and segments it takes as many as it has.
+    """Assign weights to a model of the same shape, which may have fewer positions and segments.
 
     Raises:
       DataError: a weight has another shape.
@@ -172,7 +172,7 @@ def _hugging_face(name: str, folder: Path) -> BertCheckpoint:
 
 
 def _pooling(folder: Path) -> str | None:
-    """How sentence-transformers pools this model, where the folder says so."""
+    """Return the pooling that sentence-transformers has noted in the folder, if any."""
     path = folder / "1_Pooling" / CONFIG_FILE
     if not path.is_file():
         return None
@@ -195,10 +195,11 @@ def _hugging_face_weights(path: Path, num_layers: int, num_heads: int) -> dict[s
     prefix = "bert." if any(key.startswith("bert.") for key in tensors) else ""
 
     def tensor(key: str, *others: str) -> np.ndarray:
-        found = next((tensors[prefix + one] for one in (key, *others) if prefix + one in tensors), None)
-        if found is None:
+        names = [prefix + name for name in (key, *others)]
+        value = next((tensors[name] for name in names if name in tensors), None)
+        if value is None:
             raise DataError(f"{path}: no tensor {prefix + key}; text.checkpoint takes a BERT checkpoint")
-        return found
+        return value
 
     def norm(target: str, key: str) -> dict[str, np.ndarray]:
         # TensorFlow's names, which old checkpoints have.

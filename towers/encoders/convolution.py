@@ -1,4 +1,4 @@
-"""The small residual network that pictures and spectrograms share."""
+"""The small residual network for pictures and spectrograms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ResidualTower(tf.keras.layers.Layer):
 
     A stride-2 stage for each, each with one residual block (He et al., 2016, arXiv:1512.03385); then the mean over the
     plane of every stage and the maximum of the last. Only the residual branch is normalised: normalising the trunk
-    would take out what is alike all over the plane, the palette of a picture and the loudness of a clip. Group
+    would remove what is constant over the plane, the palette of a picture and the loudness of a clip. Group
     normalisation (Wu and He, 2018, arXiv:1803.08494) instead of batch
     normalisation: the number of items encoded in a step is small and differs from the number of interactions, and
     statistics must not depend on how many replicas share a batch.

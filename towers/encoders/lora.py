@@ -1,4 +1,4 @@
-"""Low-rank adapters: a pretrained projection learns a small correction and stays as it is."""
+"""Low-rank adapters (LoRA): a trained correction beside a frozen pretrained projection."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import tensorflow as tf
 class LowRankDense(tf.keras.layers.Layer):
     """A frozen projection plus a trained correction of rank r: LoRA (Hu et al., 2021, arXiv:2106.09685).
 
-    float [..., d] -> base(x) + (alpha / r) x A B, with A [d, r] drawn at random and B [r, *units] zero at the start, so
-    that nothing changes before the first step.
+    float [..., d] -> base(x) + (alpha / r) x A B, with A [d, r] random and B [r, *units] zero initially, so that the
+    output is unchanged before the first step.
 
     Args:
-      base: a built Dense or EinsumDense over the last axis, its kernel [d, *units]; frozen from now on.
+      base: a Dense or EinsumDense over the last axis, with kernel [d, *units]; it is frozen.
       rank: r.
-      alpha: of the correction's scale, which so does not depend on the rank.
+      alpha: scale of the correction, independent of the rank.
     """
 
     def __init__(self, base: tf.keras.layers.Layer, rank: int, alpha: float, **kwargs: Any):

@@ -29,10 +29,10 @@ _ACTIVATIONS = {
 
 
 def normalised(strings: tf.Tensor, lowercase: bool) -> tf.Tensor:
-    """Text as BERT's `BasicTokenizer` (google-research/bert, tokenization.py) cleans it before it splits words.
+    """Clean text as BERT's `BasicTokenizer` (google-research/bert, tokenization.py) does before it splits words.
 
-    Lower case as Unicode has it, any white space a space, control characters gone. keras-nlp's own tokenizer folds case
-    instead, which makes "ss" of German sharp s, keeps a no-break space inside its word and splits words at soft hyphens.
+    Lower case as in Unicode, white space as blanks, no control characters. keras-nlp's tokenizer folds case instead, which
+    turns German sharp s into "ss", keeps no-break spaces inside words and splits words at soft hyphens.
 
     Args:
       strings: string [...].
@@ -45,11 +45,11 @@ def normalised(strings: tf.Tensor, lowercase: bool) -> tf.Tensor:
 
 
 def train_vocabulary(texts: Iterable[str], size: int) -> list[str]:
-    """WordPiece vocabulary of a catalogue, by keras-nlp's `compute_word_piece_vocabulary`.
+    """Train a WordPiece vocabulary with keras-nlp's `compute_word_piece_vocabulary`.
 
     Args:
       texts: the catalogue's texts.
-      size: upper bound of the number of tokens, special tokens included; the algorithm stops near it.
+      size: upper bound of the number of tokens, special tokens included.
 
     Raises:
       DataError: there is no text at all.
@@ -71,12 +71,13 @@ class TextEncoder(TextQueryEncoder):
 
     Args:
       schema: the feature's row in the manifest.
-      vocabulary: lines of the records' vocabulary file; what they mean is the backbone's business. `[PAD]` is the first.
+      vocabulary: lines of the records' vocabulary file, which only the backbone interprets; `[PAD]` is the first.
       backbone: a row of `towers.encoders.text_backbones.BACKBONES`.
       num_layers, num_heads, hidden_dim, intermediate_dim, dropout: the Transformer's shape, named as by keras-nlp.
       max_tokens: T of an item's text; longer text is cut.
       query_tokens: T of a query.
-      pooling: "mean" over the tokens that are not padding, or "cls", the state of the first.
+      pooling: "mean" over all tokens, start and end token too (Reimers and Gurevych, 2019, arXiv:1908.10084), or "cls",
+        the contextual embedding of the first token.
       activation: of the feed-forward layers: "gelu" (exact) or "gelu_approximate" (by tanh).
       lowercase: whether the vocabulary is uncased; then accents are stripped too.
       checkpoint: whose weights `load_pretrained` reads (see `towers.encoders.bert_checkpoint.open_checkpoint`), for
@@ -158,7 +159,7 @@ class TextEncoder(TextQueryEncoder):
         return self._token_ids(values, self.query_tokens)
 
     def spans(self, inputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """A contiguous run of 3 to Tq - 2 tokens of each text, between `[CLS]` and `[SEP]`."""
+        """Draw 3 to Tq - 2 consecutive tokens of each text, between start and end token."""
         longest = self.query_tokens - 2
         batch = tf.shape(inputs)[0]
         available = tf.maximum(tf.reduce_sum(tf.cast(inputs != 0, tf.int32), axis=1) - 2, 0)
@@ -227,7 +228,7 @@ class TextEncoder(TextQueryEncoder):
         return {**options, **checkpoint.shape}
 
     def load_pretrained(self) -> None:
-        """The checkpoint's weights. Raises DataError where its vocabulary is not this encoder's."""
+        """Load the checkpoint's weights. Raises DataError where its vocabulary is not this encoder's."""
         if self.options["checkpoint"] is None:
             return
         checkpoint = open_checkpoint(self.options["checkpoint"])
@@ -244,7 +245,7 @@ class TextEncoder(TextQueryEncoder):
         return [[variable for variable in self.backbone.variables if id(variable) not in inner], *layers]
 
     def add_adapters(self, rank: int, alpha: float) -> None:
-        """Query and value projections of every attention: the two that Hu et al. (2021) adapt."""
+        """Add adapters to the query and value projections of every attention, as Hu et al. (2021) do."""
         transformers = transformer_layers(self.backbone)
         for layer in self.backbone.layers:
             layer.trainable = layer in transformers  # what is frozen in these follows
