@@ -13,13 +13,15 @@ from pipelines.config.cli_options import PATH, OneLineErrors, configuration, con
 @click.option("--data", type=PATH, required=True, help="Folder with tables, media and dataset.yaml.")
 @click.option("--out", type=PATH, required=True, help="Where the records go.")
 @click.option("--spec", type=PATH, help="A dataset.yaml elsewhere.")
-@click.option("--vocabulary", type=PATH, help="A WordPiece vocabulary to take instead of training one.")
-@click.option("--max-bad", type=float, help="Share of bad rows and files that ends the build with an error.")
-@click.option("--append", is_flag=True, help="Add what is new in DATA to the records; what is there stays as it is.")
+@click.option("--vocabulary", type=PATH, help="A WordPiece vocabulary to use instead of training one.")
+@click.option("--max-bad", type=float, help="Share of bad rows and files above which the build fails.")
 @click.option(
-    "--resplit", is_flag=True, help="With --append: split all events anew, so that newer ones are trained on."
+    "--append", is_flag=True, help="Add what is new in DATA to the records; existing records stay as they are."
 )
-@click.option("--runner", help="An Apache Beam runner (DirectRunner, FlinkRunner, ...) that makes the shards.")
+@click.option(
+    "--resplit", is_flag=True, help="With --append: split all events again, so that newer ones are trained on."
+)
+@click.option("--runner", help="An Apache Beam runner (DirectRunner, FlinkRunner, ...) that writes the shards.")
 @click.argument("runner_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUNNER OPTIONS]")
 @configured
 def command(
@@ -35,7 +37,7 @@ def command(
     file: Path | None,
     changes: tuple[str, ...],
 ) -> None:
-    """Build records from a data folder. One that was killed goes on when the same command is run again."""
+    """Build records from a data folder; a build that was killed continues when run again."""
     from pipelines.building import builder as step
 
     if max_bad is not None:

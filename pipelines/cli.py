@@ -7,27 +7,27 @@ import importlib
 import click
 
 COMMANDS = {
-    "demo": "The whole way on a generated catalogue with text, pictures and sound.",
+    "demo": "Generate a catalogue with text, pictures and sound, and run every step on it.",
     "run": "Build, train, evaluate and export.",
-    "build": "Build records from a data folder. One that was killed goes on when the same command is run again.",
+    "build": "Build records from a data folder; a build that was killed continues when run again.",
     "pretrain": "Train the encoders on the catalogue alone; `train --set train.pretrained=OUT` starts from them.",
-    "train": "Train on records.",
+    "train": "Train a model on records; a run that was killed continues when run again.",
     "tune": "Search for a better configuration on the validation split.",
-    "evaluate": "Rank the test split with the model and the baselines.",
-    "export": "Write the next version of a SavedModel, once it has passed its gate.",
+    "evaluate": "Rank the test split with the model and the baselines, and write a report.",
+    "export": "Export a run as the next version of a SavedModel, once it has passed every check.",
     "serve": "Serve exported models over gRPC and REST, newest versions first.",
-    "query": "Ask a served model.",
+    "query": "Ask a served model for recommendations.",
     "app": "Open the web service and its page in front of a served model.",
-    "monitor": "Compare what happens in the app with what the model was trained on; exit status 1 where it has drifted.",
-    "inspect": "Tell what is in records or in a SavedModel, and what is odd about records.",
-    "doctor": "Versions, accelerators, native decoders; what will not work and why.",
+    "monitor": "Compare the use of the app with the training data; exit status 1 where it has drifted.",
+    "inspect": "Show what is in records or in a SavedModel, and warn of oddities in records.",
+    "doctor": "Check versions, accelerators and native decoders of this machine.",
     "config": "Print all options with their values, as YAML.",
 }
-"""Command -> its line in `triptych --help`. It stands here so that the list costs no import of the commands."""
+"""Command -> its line in `triptych --help`, kept here so that help imports no command."""
 
 
 class LazyGroup(click.Group):
-    """A group that imports the module of a command when that command is asked for."""
+    """A group that imports the module of a command when that command is used."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -35,7 +35,7 @@ class LazyGroup(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        # The module of `config` is a package: what it runs stands in its __main__.
+        # `pipelines.config` is a package, whose command is in its __main__.
         module = "pipelines.config.__main__" if name == "config" else f"pipelines.{name}"
         command: click.Command = importlib.import_module(module).command
         return command

@@ -14,7 +14,7 @@ from pipelines.config.cli_options import MODELS, PATH, WORK, OneLineErrors, conf
 @click.option("--models", type=PATH, default=MODELS, show_default=True, help="Where the exported model goes.")
 @configured
 def command(work: Path, models: Path, file: Path | None, changes: tuple[str, ...]) -> None:
-    """The whole way on a generated catalogue with text, pictures and sound."""
+    """Generate a catalogue with text, pictures and sound, and run every step on it."""
     from pipelines.workflow import demo as step
 
     step.run(step.DemoJob(work, models, configuration(file, changes)))

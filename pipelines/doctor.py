@@ -11,7 +11,7 @@ from pipelines.config.cli_options import OneLineErrors
 
 @click.command("doctor", cls=OneLineErrors)
 def command() -> None:
-    """Versions, accelerators, native decoders; what will not work and why."""
+    """Check versions, accelerators and native decoders of this machine."""
     from pipelines.inspection import doctor as step
 
     if not step.run(step.DoctorJob()).healthy:

@@ -10,9 +10,9 @@ from pipelines.config.cli_options import PATH, OneLineErrors
 
 
 @click.command("evaluate", cls=OneLineErrors)
-@click.option("--run", "folder", type=PATH, required=True)
+@click.option("--run", "folder", type=PATH, required=True, help="Folder of a trained run.")
 def command(folder: Path) -> None:
-    """Rank the test split with the model and the baselines."""
+    """Rank the test split with the model and the baselines, and write a report."""
     from pipelines.evaluation import evaluator as step
 
     step.run(step.EvaluateJob(folder))

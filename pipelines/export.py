@@ -11,14 +11,14 @@ from tfrecs.errors import SpecError
 
 
 @click.command("export", cls=OneLineErrors)
-@click.option("--run", "folder", type=PATH, required=True)
+@click.option("--run", "folder", type=PATH, required=True, help="Folder of a trained run.")
 @click.option("--to", type=PATH, required=True, help="The model's folder, saved_models/NAME.")
-@click.option("--update", is_flag=True, help="With the items of --items instead of those of the training.")
+@click.option("--update", is_flag=True, help="Export the items of --items instead of those of the training.")
 @click.option("--items", type=PATH, help="Folder with the item table and media as they are now.")
-@click.option("--spec", type=PATH, help="The dataset.yaml that says what is where in it.")
-@click.option("--keep", is_flag=True, help="--items holds additions and changes only; the other items stay.")
+@click.option("--spec", type=PATH, help="The dataset.yaml of that folder, where it is elsewhere.")
+@click.option("--keep", is_flag=True, help="--items has additions and changes only; all other items stay.")
 def command(folder: Path, to: Path, update: bool, items: Path | None, spec: Path | None, keep: bool) -> None:
-    """Write the next version of a SavedModel, once it has passed its gate."""
+    """Export a run as the next version of a SavedModel, once it has passed every check."""
     from pipelines.exporting import exporter as step
     from pipelines.exporting.catalogue_update import UpdateJob
 

@@ -14,7 +14,7 @@ from pipelines.config.cli_options import PATH, OneLineErrors, configuration, con
 @click.option("--html", type=PATH, help="Write one page with pictures, waveforms and text of a sample of items.")
 @configured
 def command(what: Path, html: Path | None, file: Path | None, changes: tuple[str, ...]) -> None:
-    """Tell what is in records or in a SavedModel, and what is odd about records."""
+    """Show what is in records or in a SavedModel, and warn of oddities in records."""
     from pipelines.inspection import inspector as step
 
     step.run(step.InspectJob(what, configuration(file, changes), html))

@@ -10,8 +10,8 @@ from pipelines.config.cli_options import PATH, OneLineErrors, configuration, con
 
 
 @click.command("pretrain", cls=OneLineErrors)
-@click.option("--records", type=PATH, required=True)
-@click.option("--out", type=PATH, required=True, help="The run folder; one that was killed is continued.")
+@click.option("--records", type=PATH, required=True, help="Folder with records.")
+@click.option("--out", type=PATH, required=True, help="The run folder; a run that was killed is continued.")
 @click.option("--strategy", help="cpu, mirrored, multiworker, tpu or auto.")
 @configured
 def command(records: Path, out: Path, strategy: str | None, file: Path | None, changes: tuple[str, ...]) -> None:

@@ -11,13 +11,19 @@ from pipelines.config.cli_options import MODELS, PATH, OneLineErrors, configurat
 
 @click.command("query", cls=OneLineErrors)
 @click.option("--target", help="host:port; default: the embedded server's port on this machine.")
-@click.option("--model", required=True)
+@click.option("--model", required=True, help="Its name on the server.")
 @click.option("--history", default="", help="Item ids, oldest first, separated by commas.")
-@click.option("--text", default="", help="What to look for, in words.")
-@click.option("--k", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--diversity", type=click.FloatRange(0, 1), default=0.0, show_default=True)
-@click.option("--category", "categories", multiple=True, help="Only items in one of these.")
-@click.option("--models", type=PATH, default=MODELS, show_default=True, help="For titles, where it is there.")
+@click.option("--text", default="", help="A text query.")
+@click.option("--k", type=click.IntRange(1), default=10, show_default=True, help="How many recommendations.")
+@click.option(
+    "--diversity", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="0: best first; 1: most diverse."
+)
+@click.option(
+    "--category", "categories", multiple=True, help="Only items of this category; may be given several times."
+)
+@click.option(
+    "--models", type=PATH, default=MODELS, show_default=True, help="Folder with exported models, to show titles."
+)
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 @configured
 def command(
@@ -33,7 +39,7 @@ def command(
     file: Path | None,
     changes: tuple[str, ...],
 ) -> None:
-    """Ask a served model."""
+    """Ask a served model for recommendations."""
     from pipelines.serving import query as step
 
     settings = configuration(file, changes).serve

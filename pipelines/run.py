@@ -13,8 +13,8 @@ from pipelines.config.cli_options import MODELS, PATH, WORK, OneLineErrors, conf
 @click.option("--data", type=PATH, required=True, help="Folder with tables, media and dataset.yaml.")
 @click.option("--name", help="Name of the model; default: the folder's.")
 @click.option("--spec", type=PATH, help="A dataset.yaml elsewhere.")
-@click.option("--work", type=PATH, default=WORK, show_default=True)
-@click.option("--models", type=PATH, default=MODELS, show_default=True)
+@click.option("--work", type=PATH, default=WORK, show_default=True, help="Where records and runs go.")
+@click.option("--models", type=PATH, default=MODELS, show_default=True, help="Where the export goes.")
 @click.option("--strategy", help="cpu, mirrored, multiworker, tpu or auto.")
 @configured
 def command(

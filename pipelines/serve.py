@@ -22,18 +22,18 @@ from pipelines.config.cli_options import MODELS, PATH, OneLineErrors, configurat
     "--model_config_file_poll_wait_seconds",
     "config_poll",
     type=click.FloatRange(0),
-    help="How often to read that file again; 0: once.",
+    help="Seconds between two reads of that file; 0: read it once.",
 )
 @click.option("--enable-batching", "--enable_batching", is_flag=True, help="Batch requests across clients.")
 @click.option("--batching-parameters-file", "--batching_parameters_file", type=PATH, help="A BatchingParameters.")
 @click.option("--monitoring-config-file", "--monitoring_config_file", type=PATH, help="A MonitoringConfig.")
 @click.option("--ssl-config-file", "--ssl_config_file", type=PATH, help="An SSLConfig: TLS, for gRPC and REST.")
-@click.option("--token-file", "--token_file", type=PATH, help="Tokens, one a line; requests must bring one.")
+@click.option("--token-file", "--token_file", type=PATH, help="Tokens, one a line; requests need one.")
 @configured
 def command(file: Path | None, changes: tuple[str, ...], **options: Any) -> None:
     """Serve exported models over gRPC and REST, newest versions first.
 
-    Options with underscores, and the text protocol buffers that their files hold, are TensorFlow Serving's.
+    Options with underscores, and the text protocol buffers in their files, are those of TensorFlow Serving.
     """
     from pipelines.serving import model_server as step
 

@@ -10,8 +10,8 @@ from pipelines.config.cli_options import PATH, OneLineErrors, configuration, con
 
 
 @click.command("train", cls=OneLineErrors)
-@click.option("--records", type=PATH, required=True)
-@click.option("--out", type=PATH, required=True, help="The run folder; one that was killed is continued.")
+@click.option("--records", type=PATH, required=True, help="Folder with records.")
+@click.option("--out", type=PATH, required=True, help="The run folder; a run that was killed is continued.")
 @click.option("--strategy", help="cpu, mirrored, multiworker, tpu or auto.")
 @click.option(
     "--continue",
@@ -31,7 +31,7 @@ def command(
     file: Path | None,
     changes: tuple[str, ...],
 ) -> None:
-    """Train on records."""
+    """Train a model on records; a run that was killed continues when run again."""
     from pipelines.runs.run_folder import RunFolder
     from pipelines.training import trainer as step
 

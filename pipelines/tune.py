@@ -10,9 +10,9 @@ from pipelines.config.cli_options import PATH, OneLineErrors, configuration, con
 
 
 @click.command("tune", cls=OneLineErrors)
-@click.option("--records", type=PATH, required=True)
-@click.option("--out", type=PATH, required=True, help="The search's folder; one that was stopped is continued.")
-@click.option("--trials", type=click.IntRange(1), help="How many, those of earlier calls included.")
+@click.option("--records", type=PATH, required=True, help="Folder with records.")
+@click.option("--out", type=PATH, required=True, help="The search's folder; a search that was stopped is continued.")
+@click.option("--trials", type=click.IntRange(1), help="How many, including those of earlier calls.")
 @click.option(
     "--space", type=PATH, help="A YAML file: option -> choices, or low and high; see `triptych config`, tune."
 )

@@ -1,4 +1,4 @@
-"""Configuration: every default of Triptych stands in this package and nowhere else.
+"""The configuration with every default of Triptych.
 
 A configuration is read from a YAML file (`--config`), changed by `--set section.key=value`, validated once, and
 frozen. Encoder sections carry the name of their kind in the table of modalities.
@@ -119,16 +119,21 @@ class Config(BaseModel):
     monitor: MonitorConfig = MonitorConfig()
 
     def encoder_options(self, kind: str) -> dict[str, Any]:
-        """Constructor options of the encoder of a kind."""
+        """Return the constructor options of the encoder of a feature kind."""
         section = getattr(self, kind, {})
         return section.model_dump() if isinstance(section, BaseModel) else dict(section)
 
     def to_yaml(self) -> str:
+        """Write the configuration as YAML that `load_config` reads."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
 def load_config(file: Path | None = None, changes: Sequence[str] = ()) -> Config:
-    """Defaults, then the file, then `section.key=value` changes in order (values are YAML).
+    """Make a configuration of the defaults, then a file, then changes.
+
+    Args:
+      file: a YAML file of sections; None: none.
+      changes: `section.key=value` each, in this order; values are YAML.
 
     Raises:
       SpecError: one line that names the file or change, the key, and what there is.
@@ -160,7 +165,7 @@ def load_config(file: Path | None = None, changes: Sequence[str] = ()) -> Config
 
 
 def validate(values: dict[str, Any], source: str) -> Config:
-    """A configuration from plain values. Raises SpecError naming `source`."""
+    """Make a configuration of plain values. Raises SpecError that names `source`."""
     values = with_current_names(values, source)
     known = (*Config.model_fields, *kinds())
     for name in values:

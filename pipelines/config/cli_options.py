@@ -1,4 +1,4 @@
-"""What the commands have in common: one-line errors, paths, and options that change the configuration."""
+"""Parts that commands share: one-line errors, paths, and options that change the configuration."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PATH = click.Path(path_type=Path)
 
 
 class OneLineErrors(click.Command):
-    """Prints a TriptychError as one line."""
+    """A command that prints a TriptychError as one line and exits with status 2."""
 
     def invoke(self, context: click.Context) -> Any:
-        # Keras warns of layers that hold no weights, once each time a model is saved; nobody can act on it.
+        # Keras warns of layers without weights each time a model is saved; users can do nothing about it.
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
         try:
             return super().invoke(context)
@@ -32,18 +32,18 @@ class OneLineErrors(click.Command):
 
 
 def configured(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --config and --set."""
+    """Add the options --config and --set to a command."""
     command = click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change an option.")(command)
     return click.option("--config", "file", type=PATH, help="A YAML file of options; see `triptych config`.")(command)
 
 
 def configuration(file: Path | None, changes: tuple[str, ...]) -> Any:
-    """The `Config` that --config and --set of a command make."""
+    """Load the `Config` that --config and --set of a command describe."""
     from pipelines.config import load_config
 
     return load_config(file, changes)
 
 
 def with_strategy(changes: tuple[str, ...], strategy: str | None) -> tuple[str, ...]:
-    """--strategy as one more --set."""
+    """Append --strategy to the changes of --set."""
     return changes if strategy is None else (*changes, f"train.strategy={strategy}")

@@ -1,4 +1,4 @@
-"""What every section of the configuration is."""
+"""The base class of a section of the configuration."""
 
 from __future__ import annotations
 
@@ -6,4 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
+    """A frozen group of options that refuses unknown ones."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")

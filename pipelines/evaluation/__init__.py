@@ -1,1 +1,1 @@
-"""evaluation: held-out requests, full ranking, metrics, baselines and slices."""
+"""evaluation: the model and baselines measured on the test split."""

@@ -1,1 +1,1 @@
-"""inspection: warnings about records, and a page of items to look at."""
+"""inspection: what is in records and exports, and what this machine can run."""

@@ -1,1 +1,1 @@
-"""monitoring: drift of requests and answers since training."""
+"""monitoring: drift of what happens in the app."""

@@ -1,1 +1,1 @@
-"""runs: a run's folder, and the progress that every step shows."""
+"""runs: the folder of a run, folder locks, and progress of long work."""

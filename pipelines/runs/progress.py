@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with rate and time left on a terminal, a line now and then elsewhere."""
+"""Progress of long work: a bar with rate and time left on a terminal, a line every 15 seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -13,22 +13,28 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 console = Console(highlight=False, soft_wrap=True)
 
 Advance = Callable[[int, int], None]
+"""Called with how much is done and the total."""
 
 _LINE_EVERY = 15.0  # seconds between lines where there is no terminal
 
 
 def say(text: str) -> None:
-    """A line to standard output, at once: whoever follows a log file waits for it."""
+    """Print a line and flush, so that it appears at once in a log file."""
     console.print(text, markup=False)
     console.file.flush()
 
 
 @contextmanager
 def progress(label: str, unit: str, before: int = 0) -> Iterator[Advance]:
-    """Yields `advance(done, total)`; call it as often as you like.
+    """Show the progress of a step: a bar on a terminal, lines in a log, nothing in a log where it is quick.
 
-    `before` of what is done was done by an earlier process: it counts, but not towards the rate. On a terminal a bar
-    that vanishes when done; in a log a line every quarter of a minute, none for quick work.
+    Args:
+      label: name of the step.
+      unit: of what is counted, in the plural.
+      before: how many an earlier process has done; they do not count towards the rate.
+
+    Yields:
+      `advance(done, total)`, to be called as often as one likes.
     """
     if sys.stdout.isatty():
         columns = (
@@ -48,18 +54,18 @@ def progress(label: str, unit: str, before: int = 0) -> Iterator[Advance]:
 
             yield advance
         return
-    # The clock starts at the first call: before it a graph was traced, which says nothing of the rate.
+    # The clock starts at the first call, so that tracing a graph before it does not count towards the rate.
     first: tuple[float, int] | None = None
-    said = time.monotonic()
+    printed = time.monotonic()
 
     def advance_line(done: int, total: int) -> None:
-        nonlocal first, said
+        nonlocal first, printed
         now = time.monotonic()
         if first is None:
             first = (now, done)
-        if now - said < _LINE_EVERY or done == first[1]:
+        if now - printed < _LINE_EVERY or done == first[1]:
             return
-        said = now
+        printed = now
         rate = (done - first[1]) / (now - first[0])
         say(f"  {label}: {done:,}/{total:,}, {rate:,.1f} {unit}/s, {(total - done) / rate:.0f} s left")
 

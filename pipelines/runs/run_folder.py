@@ -19,34 +19,51 @@ CONFIG_FILE, RUN_FILE, METRICS_FILE = "config.yaml", "run.json", "metrics.jsonl"
 
 @dataclass(frozen=True)
 class RunFolder:
+    """The folder of a run of `train` or `pretrain`."""
+
     path: Path
 
     @property
     def config_file(self) -> Path:
+        """The configuration of the run."""
         return self.path / CONFIG_FILE
 
     @property
     def checkpoints(self) -> Path:
+        """Checkpoints from which a run that was killed continues."""
         return self.path / "checkpoints"
 
     @property
     def best(self) -> Path:
+        """The weights of the best epoch."""
         return self.path / "best"
 
     @property
     def logs(self) -> Path:
+        """TensorBoard logs."""
         return self.path / "logs"
 
     @property
     def lexicon(self) -> Path:
+        """The lexical index of text queries."""
         return self.path / "lexicon.npz"
 
     @property
     def reports(self) -> Path:
+        """What `evaluate` writes."""
         return self.path / "reports"
 
     def create(self, records: Path, config: Config, records_id: str, step: str = TRAIN) -> bool:
-        """Makes the folder, or opens the one that is there. Returns whether there is something to continue.
+        """Make the folder, or open it where it exists.
+
+        Args:
+          records: that the run is trained on.
+          config: of the run.
+          records_id: a hash of the records.
+          step: that writes the run, `train` or `pretrain`.
+
+        Returns:
+          Whether there is something to continue.
 
         Raises:
           DataError: the folder holds a run of another step, other records or another configuration.
@@ -61,12 +78,12 @@ class RunFolder:
             "schema": schema_id(manifest),
         }
         if (self.path / RUN_FILE).is_file():
-            there = self.described()
-            if there.get("step", "train") != step:
-                raise DataError(f"{self.path}: a run of triptych {there['step']}; give --out a new folder")
-            if there["records_id"] != records_id:
-                raise DataError(f"{self.path}: a run on other records ({there['records']}); give --out a new folder")
-            # By value: an option that came later has its default in an older run.
+            existing = self.described()
+            if existing.get("step", TRAIN) != step:
+                raise DataError(f"{self.path}: a run of triptych {existing['step']}; give --out a new folder")
+            if existing["records_id"] != records_id:
+                raise DataError(f"{self.path}: a run on other records ({existing['records']}); give --out a new folder")
+            # Compared by value: an older run has the defaults of options that were added since.
             if load_config(self.config_file) != config:
                 raise DataError(
                     f"{self.path}: a run with another configuration; give --out a new folder or delete this one"
@@ -81,16 +98,20 @@ class RunFolder:
         return False
 
     def described(self) -> dict[str, Any]:
-        """What `run.json` says of the records: `items`, `item_shards` (checksums), `schema` and more."""
+        """Read `run.json`: the step, and `items`, `item_shards` (checksums) and `schema` of its records."""
         return json.loads((self.path / RUN_FILE).read_text(encoding="utf-8"))
 
     def load(self, step: str = TRAIN) -> tuple[Path, Config]:
-        """The records and configuration of a run. Raises DataError where there is no finished epoch of that step."""
+        """Return the records and the configuration of a run.
+
+        Raises:
+          DataError: it has no finished epoch of that step, or its records no longer exist.
+        """
         if not (self.path / RUN_FILE).is_file():
             raise DataError(f"{self.path}: no run there; {step} first (triptych {step} --out {self.path})")
-        there = self.described().get("step", "train")
-        if there != step:
-            raise DataError(f"{self.path}: a run of triptych {there}; name one of triptych {step}")
+        written_by = self.described().get("step", TRAIN)
+        if written_by != step:
+            raise DataError(f"{self.path}: a run of triptych {written_by}; name one of triptych {step}")
         if not self.best.is_dir():
             raise DataError(f"{self.path}: the run has no finished epoch yet; continue it with triptych {step}")
         records = Path(self.described()["records"])
@@ -99,22 +120,22 @@ class RunFolder:
         return records, load_config(self.config_file)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """One dictionary per finished epoch."""
+        """Read `metrics.jsonl`: a dictionary for each finished epoch."""
         path = self.path / METRICS_FILE
         return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
-        """Replaces `metrics.jsonl` as a whole, so that it never has half a line."""
+        """Replace `metrics.jsonl` as a whole, so that it never has an incomplete line."""
         write_text(self.path / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def schema_id(manifest: Manifest) -> str:
-    """A hash of the schema: of everything that the shapes and the meaning of a model's weights hang on but its items."""
+    """Return a hash of the schema, on which the shapes and the meaning of a model's weights depend."""
     return hashlib.sha256(manifest.schema_.model_dump_json().encode()).hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
+    """Write a file whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)

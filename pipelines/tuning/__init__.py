@@ -1,1 +1,1 @@
-"""tuning: the search for a better configuration."""
+"""tuning: a search over the configuration."""

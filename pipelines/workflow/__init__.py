@@ -1,1 +1,1 @@
-"""workflow: several steps in a row: `triptych run` and `triptych demo`."""
+"""workflow: commands of several steps, `triptych run` and `triptych demo`."""

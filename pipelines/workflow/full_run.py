@@ -1,4 +1,4 @@
-"""`triptych run`: build, train, evaluate, export, in one go."""
+"""`triptych run`: build, train, evaluate and export."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ from pipelines.training import trainer as train
 
 @dataclass(frozen=True)
 class RunJob:
-    """Everything goes to `<work>/<name>/records` and `<work>/<name>/run`, the model to `<models>/<name>`."""
+    """Arguments of `triptych run`.
+
+    Attributes:
+      data: folder with tables and media.
+      name: of the model.
+      config: of every step.
+      work: records go to `<work>/<name>/records`, the run to `<work>/<name>/run`.
+      models: the export goes to `<models>/<name>`.
+      spec: a dataset.yaml elsewhere.
+    """
 
     data: Path
     name: str
@@ -28,6 +37,8 @@ class RunJob:
 
 @dataclass(frozen=True)
 class RunResult:
+    """The folders that were written, the results of evaluation and export, and the seconds of each step."""
+
     records: Path
     run: Path
     evaluation: evaluate.EvaluateResult
@@ -36,10 +47,10 @@ class RunResult:
 
 
 def run(job: RunJob) -> RunResult:
-    """The whole way from a data folder to a model that can be served.
+    """Run every step from a data folder to a model that can be served.
 
     Raises:
-      TriptychError: a step cannot be done; what the steps before it made stays.
+      TriptychError: a step failed; the results of the steps before it stay.
     """
     folder = job.work / job.name
     seconds: dict[str, float] = {}
@@ -67,4 +78,5 @@ def run(job: RunJob) -> RunResult:
 
 
 def heading(number: int, title: str) -> None:
+    """Print the heading of a step."""
     say(f"\n[{number}] {title}")
