@@ -260,9 +260,9 @@ def test_the_default_space_fits_the_defaults() -> None:
 
 def test_what_a_dimension_holds() -> None:
     steps = Dimension(low=2, high=8, step=2)
-    assert [value for value in range(11) if steps.holds(value)] == [2, 4, 6, 8]
-    assert not Dimension(low=0.0, high=1.0).holds("a")
-    assert Dimension(choices=["a", None]).holds(None)
+    assert [value for value in range(11) if steps.contains(value)] == [2, 4, 6, 8]
+    assert not Dimension(low=0.0, high=1.0).contains("a")
+    assert Dimension(choices=["a", None]).contains(None)
 
 
 def test_the_report_sets_the_best_against_the_first() -> None:
