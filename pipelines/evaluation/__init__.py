@@ -1,1 +1,1 @@
-"""evaluation: the model and baselines measured on the test split."""
+"""The model and baselines measured on the test split."""

@@ -1,1 +1,1 @@
-"""inspection: what is in records and exports, and what this machine can run."""
+"""What is in records and exports, and what this machine can run."""

@@ -1,1 +1,1 @@
-"""item_item: the item-item model (EASE, successors, popularity, content), as arrays."""
+"""The item-item model (EASE, successors, popularity, content), as arrays."""

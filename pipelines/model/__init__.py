@@ -1,1 +1,1 @@
-"""model: from records and configuration to a model with all its variables, under a strategy."""
+"""From records and configuration to a model with all its variables, under a strategy."""

@@ -1,1 +1,1 @@
-"""monitoring: drift of what happens in the app."""
+"""Drift of what happens in the app."""

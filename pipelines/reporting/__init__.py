@@ -1,1 +1,1 @@
-"""reporting: `report.json`, `report.md` and their plots."""
+"""`report.json`, `report.md` and their plots."""

@@ -1,1 +1,1 @@
-"""runs: the folder of a run, folder locks, and progress of long work."""
+"""The folder of a run, folder locks, and progress of long work."""

@@ -1,1 +1,1 @@
-"""search: the lexical half of text search, fitted to the catalogue's own texts."""
+"""The lexical half of text search, fitted to the catalogue's own texts."""

@@ -1,1 +1,1 @@
-"""training: batches, the stages and epochs of training and pretraining, and going on from an earlier run."""
+"""Batches, the stages and epochs of training and pretraining, and going on from an earlier run."""

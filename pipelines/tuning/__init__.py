@@ -1,1 +1,1 @@
-"""tuning: a search over the configuration."""
+"""A search over the configuration."""

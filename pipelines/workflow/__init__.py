@@ -1,1 +1,1 @@
-"""workflow: commands of several steps, `triptych run` and `triptych demo`."""
+"""Commands of several steps, `triptych run` and `triptych demo`."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from serving.app.ranking.order import diverse as maximal_marginal_relevance
+from serving.app.ranking.reranking import maximal_marginal_relevance
 from serving.graph.selection import diversify
 
 
