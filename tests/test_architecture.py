@@ -6,6 +6,7 @@ import ast
 import inspect
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,13 @@ def test_a_room_imports_only_what_the_design_allows(room: str) -> None:
             ):
                 wrong.append(f"{path.relative_to(REPO)} imports {module}")
     assert not wrong, wrong
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    try:
+        TopologicalSorter({module: imported_files(module) for module in FILES}).prepare()
+    except CycleError as error:
+        pytest.fail(f"imports in a circle: {' -> '.join(error.args[1])}")
 
 
 def test_evaluation_and_export_never_import_training() -> None:
