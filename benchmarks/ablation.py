@@ -24,12 +24,11 @@ from benchmarks.quality import ours
 from benchmarks.quality.quality import RESULTS, example_spec
 from benchmarks.quality.variants import Variant, records_of
 from pipelines.config import load_config
-from pipelines.evaluation.evaluator import held_out_requests
-from pipelines.hybrid.scorer import trained_scorer, with_content
-from pipelines.model.session import load_trained
+from pipelines.hybrid.trained_run import load_trained
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring import metrics
+from pipelines.scoring.held_out import held_out_requests
 from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import with_targets
 from tfrecs.errors import SpecError, TriptychError
@@ -64,7 +63,7 @@ def row(records: Path, work: Path, changes: tuple[str, ...]) -> dict[str, Any]:
     found: dict[str, Any] = {"set": list(changes)}
     scorers = {
         "towers": ModelScorer.of_towers(session.model, requests),
-        "hybrid": trained_scorer(session, requests, with_content(session)),
+        "hybrid": session.scorer(requests),
     }
     for name, scorer in scorers.items():
         ranking = metrics.rank(
@@ -73,8 +72,8 @@ def row(records: Path, work: Path, changes: tuple[str, ...]) -> dict[str, Any]:
         found[name] = {
             metric: round(float(metrics.per_query(ranking, queries, metric).mean()), 5) for metric in MEASURED
         }
-    if session.blend is not None:
-        steps = session.blend.steps
+    if session.hybrid_weights is not None:
+        steps = session.hybrid_weights.steps
         found["valid_ndcg@20"] = {"towers": steps[0]["ndcg@20"], "hybrid": steps[-1]["ndcg@20"]}
     return {
         **found,

@@ -23,11 +23,11 @@ import yaml
 
 from pipelines.building import builder as build
 from pipelines.config import Config, load_config
-from pipelines.evaluation.evaluator import held_out_requests
-from pipelines.model.session import load_trained
+from pipelines.hybrid.trained_run import load_trained
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring import metrics
+from pipelines.scoring.held_out import held_out_requests
 from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import with_targets
 from pipelines.training import pretraining as pretrain

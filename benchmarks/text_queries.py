@@ -34,10 +34,10 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 from benchmarks.text.paraphrase import Paraphraser, changed, read_synonyms
 from pipelines.building import builder as build
 from pipelines.config import load_config
-from pipelines.model.session import load_trained
+from pipelines.hybrid.trained_run import load_trained
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import RunFolder
-from pipelines.search.lexical_index import encoder_scores, item_texts, run_lexicon
+from pipelines.search.lexical_fit import encoder_scores, item_texts, load_or_fit_lexical
 from pipelines.training import trainer as train
 from tfrecs.errors import DataError
 from tfrecs.schema import MANIFEST_FILE
@@ -173,9 +173,9 @@ def main(data: Path, work: Path, epochs: int, changes: tuple[str, ...]) -> None:
     texts = item_texts(session.model, session.catalogue)
     clock = time.monotonic()
     folder.lexicon.unlink()  # fitted once more, for the time that it takes
-    lexicon = run_lexicon(folder.lexicon, session.model, session.catalogue, config)
+    lexical = load_or_fit_lexical(folder.lexicon, session.model, session.catalogue, config)
     fitting = time.monotonic() - clock
-    dense = encoder_scores(session.model, config.train.encode_batch_size)
+    dense, words = encoder_scores(session.model, config.train.encode_batch_size), lexical.index(texts)
 
     ids = [str(json.loads(line)["item_id"]) for line in (work / "data" / "items.jsonl").read_text().splitlines()]
     position = {item: index for index, item in enumerate(session.catalogue.ids.tolist())}
@@ -195,8 +195,8 @@ def main(data: Path, work: Path, epochs: int, changes: tuple[str, ...]) -> None:
     }
     systems: dict[str, Search] = {name: search for name, (_, search) in chosen.items()}
     systems |= {
-        "triptych": lambda queries: lexicon.dense * dense(queries) + lexicon.scores(queries, texts),
-        "triptych, words alone": lambda queries: lexicon.scores(queries, texts),
+        "triptych": lambda queries: lexical.dense_weight * dense(queries) + words(queries),
+        "triptych, words alone": words,
         "triptych, encoders alone": dense,
     }
     rows = {}
@@ -232,7 +232,7 @@ def main(data: Path, work: Path, epochs: int, changes: tuple[str, ...]) -> None:
         "tuning queries": int(tuning.sum()),
         "changed": round(float(np.nanmean(shares)), 3),
         "peers": {name: setting for name, (setting, _) in chosen.items()},
-        "encoders' share": round(lexicon.dense, 4),
+        "encoders' share": round(lexical.dense_weight, 4),
         "seconds": {
             "epochs": sum(row["seconds"] for row in folder.read_metrics()),
             "lexicon": round(fitting, 1),

@@ -16,7 +16,7 @@ import tfrecs  # noqa: F401  (the Keras guard runs before any test imports Tenso
 if TYPE_CHECKING:
     from whole import Whole
 
-    from pipelines.model.session import Session
+    from pipelines.hybrid.trained_run import TrainedRun
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -77,9 +77,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 
 @pytest.fixture(scope="session")
-def session(whole: Whole) -> Session:
+def session(whole: Whole) -> TrainedRun:
     """Its trained model. Leave it as it is."""
-    from pipelines.model.session import load_trained
+    from pipelines.hybrid.trained_run import load_trained
     from pipelines.runs.run_folder import RunFolder
 
     return load_trained(RunFolder(whole.run))

@@ -14,9 +14,9 @@ from whole import SMALL, Whole
 
 from pipelines.config import load_config
 from pipelines.evaluation import evaluator as evaluate
-from pipelines.evaluation.evaluator import held_out_requests
 from pipelines.exporting.sample_requests import recommend_inputs
 from pipelines.model.session import Session
+from pipelines.scoring.held_out import held_out_requests
 from pipelines.training import trainer as train
 from serving.client.client import Client
 from serving.export_check.gate import TEXT_OPS, ask_fresh_process, ops_in, unknown_ops

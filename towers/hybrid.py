@@ -1,113 +1,79 @@
-"""The hybrid score: the two towers, what the same users take, what follows what, and popularity, added with weights."""
+"""The hybrid score: the two towers' scores and those of an item-item model, added with weights."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
 TOWER, NEIGHBOURS, RECENT, SUCCESSORS, POPULARITY = "tower", "neighbours", "recent", "successors", "popularity"
-BIAS = "bias"  # of new items alone
-
-
-@dataclass(frozen=True)
-class Links:
-    """Of each item the items it speaks for.
-
-    Attributes:
-      index: int32 [N, K], their positions in the catalogue.
-      value: float32 [N, K], how much (it may speak against one); 0 where there are fewer than K.
-    """
-
-    index: np.ndarray
-    value: np.ndarray
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """What counting says of N items.
-
-    Attributes:
-      links: name of the part -> its links; `NEIGHBOURS`, and `SUCCESSORS` where events have an order.
-      popularity: float32 [N], log of the number of training events.
-      borrowed: bool [N], items that nothing was counted of and whose figures are those of items like them.
-      last: name of the part -> how many of the newest events of a history count; `RECENT` is `NEIGHBOURS` of fewer.
-    """
-
-    links: Mapping[str, Links]
-    popularity: np.ndarray
-    borrowed: np.ndarray
-    last: Mapping[str, int]
-
-    def padded(self, rows: int) -> Statistics:
-        """With items behind that nothing is known of, up to `rows`."""
-        missing = rows - len(self.popularity)
-        links = {
-            name: Links(np.pad(one.index, [[0, missing], [0, 0]]), np.pad(one.value, [[0, missing], [0, 0]]))
-            for name, one in self.links.items()
-        }
-        return Statistics(links, np.pad(self.popularity, [0, missing]), np.pad(self.borrowed, [0, missing]), self.last)
+BIAS = "bias"  # of cold items alone
 
 
 class HybridScore(tf.Module):
     """Weighted sum of scores of different origin (a "weighted hybrid": Burke, 2002, "Hybrid recommender systems").
 
     score(q, i) = w_tower s(q, i) + w_n f_n(sum_j n(j, i)) + w_r f_n(sum_j' n(j', i))
-                  + w_s f_s(sum_j" t(j", i) / rank(j")) + w_p log count(i) + b,   f(x) = asinh(x / softness)
+                  + w_s f_s(sum_j" t(j", i) / rank(j")) + w_p log(1 + count(i)) + b,   f(x) = asinh(x / softness)
 
     where j, j' and j" run over the different items of the history's newest events (rank 1 is the newest), each over another
-    number of events; n are the weights of a linear item-item model and t says how often i came soon after j". An item
-    that nothing was counted of has borrowed figures, and may have weights of its own for them; only such an item has a
-    bias. The sum is the logit of a softmax, so the weights can be learned by maximum likelihood on held-out requests;
-    and what a count is to a chance its logarithm is to a logit, which f is for large x, on both sides of 0.
+    number of events; n are the weights of a linear item-item model (EASE) and t says how often i came soon after j". For
+    cold items, those without a training event, n, t and the count are predicted from content; they may have weights of
+    their own, and only they have a bias. The sum is the logit of a softmax, so the weights can be fitted by maximum
+    likelihood on held-out requests. A logit grows with the logarithm of a count, as f does for large |x|.
 
     Args:
-      statistics: of the N items.
-      weights: name of the part -> weight; a part without one is left out.
-      new_weights: the same for items that nothing was counted of, and `BIAS`.
+      links: `NEIGHBOURS`, and `SUCCESSORS` where events have an order -> int32 positions [N, K] of the
+        items that each item speaks for, and float32 values [N, K].
+      last: part -> how many of the newest events of a history it takes; `RECENT` is `NEIGHBOURS` over fewer.
+      popularity: float32 [N], log(1 + training events).
+      is_cold: bool [N].
+      weights: part -> weight; a part without one is left out.
+      cold_weights: the same for cold items, and `BIAS`.
       softness: name of the links -> where f bends; without one f(x) = x.
     """
 
     def __init__(
         self,
-        statistics: Statistics,
+        links: Mapping[str, tuple[np.ndarray, np.ndarray]],
+        last: Mapping[str, int],
+        popularity: np.ndarray,
+        is_cold: np.ndarray,
         weights: Mapping[str, float],
-        new_weights: Mapping[str, float],
+        cold_weights: Mapping[str, float],
         softness: Mapping[str, float],
     ):
         super().__init__()
         self.softness = dict(softness)
-        names = [TOWER, NEIGHBOURS, RECENT, SUCCESSORS, POPULARITY]
-        # What has no new item needs no weights for one: it is asked about with the same operations as before.
-        some_new = bool(statistics.borrowed.any())
+        # A catalogue without cold items needs no weights for them, and no operations.
+        some_cold = bool(is_cold.any())
         self.weights = {
-            name: (float(weights.get(name, 0.0)), float(new_weights.get(name, 0.0) if some_new else 0.0))
-            for name in names
-            if weights.get(name) or (some_new and new_weights.get(name))
+            name: (float(weights.get(name, 0.0)), float(cold_weights.get(name, 0.0) if some_cold else 0.0))
+            for name in (TOWER, NEIGHBOURS, RECENT, SUCCESSORS, POPULARITY)
+            if weights.get(name) or (some_cold and cold_weights.get(name))
         }
-        self.bias = float(new_weights.get(BIAS, 0.0))
-        self.last = dict(statistics.last)
-        self.num_items = len(statistics.popularity)
-        self.popularity = _state(statistics.popularity, "item_popularity")
-        self.borrowed = _state(statistics.borrowed.astype(np.float32), "item_is_new")
+        self.bias = float(cold_weights.get(BIAS, 0.0))
+        self.last = dict(last)
+        self.num_items = len(popularity)
+        self.popularity = _untrained(popularity, "item_popularity")
+        self.is_cold = _untrained(is_cold.astype(np.float32), "item_is_new")
         used = {links_of(name) for name in self.weights}
         self.links = {
-            name: (_state(links.index, f"{name}_index"), _state(links.value, f"{name}_value"))
-            for name, links in statistics.links.items()
+            name: (_untrained(index, f"{name}_index"), _untrained(value, f"{name}_value"))
+            for name, (index, value) in links.items()
             if name in used
         }
 
-    def exploring(self, more: float) -> HybridScore:
-        """The same score with `more` added to the bias of new items; it shares the arrays."""
+    def exploring(self, bias: float) -> HybridScore:
+        """Returns the same score with `bias` added to that of cold items; the two share their arrays."""
         result = copy.copy(self)
-        result.bias = self.bias + more
+        result.bias = self.bias + bias
         return result
 
-    def linked(self, name: str, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        """Sum of what the newest items of each history say of every item, float [B, N]."""
+    def _linked(self, name: str, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        """Sum of the links from the newest items of each history to every item, float [B, N]."""
         linked, value = self.links[links_of(name)]
         items, weight = newest_different(index, count, self.last[name])
         if name == SUCCESSORS:
@@ -121,13 +87,22 @@ class HybridScore(tf.Module):
         return tf.reshape(summed, [-1, self.num_items])
 
     def part(self, name: str, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        """One part but the tower's without its weight, float [B, N], or [1, N] where histories do not matter."""
+        """Computes one part of the score without its weight; any part but `TOWER`.
+
+        Args:
+          name: of the part.
+          index, count: see `__call__`.
+
+        Returns:
+          float [B, N]; [1, N] where it is the same for all histories.
+        """
         if name == POPULARITY:
             return tf.convert_to_tensor(self.popularity)[None, :]
-        return soft(self.linked(name, index, count), self.softness.get(links_of(name)))
+        return soft(self._linked(name, index, count), self.softness.get(links_of(name)))
 
     def __call__(self, scores: tf.Tensor, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        """
+        """Adds the parts.
+
         Args:
           scores: float [B, N], the towers' logits.
           index: int32 [B, L], events from the left, oldest first, anything behind them.
@@ -137,35 +112,35 @@ class HybridScore(tf.Module):
           float [B, N].
         """
         total = tf.zeros_like(scores)
-        for name, (weight, new_weight) in self.weights.items():
+        for name, (weight, cold_weight) in self.weights.items():
             part = scores if name == TOWER else self.part(name, index, count)
-            total += part * self._each(weight, new_weight)
-        return total + self._each(0.0, self.bias)
+            total += part * self._by_item(weight, cold_weight)
+        return total + self._by_item(0.0, self.bias)
 
-    def _each(self, known: float, new: float) -> tf.Tensor | float:
-        """`known` or `new` for each item, float [N]; one number where they are the same."""
-        return known if known == new else known + (new - known) * self.borrowed
+    def _by_item(self, warm: float, cold: float) -> tf.Tensor | float:
+        """`warm` or `cold` for each item, float [N]; one number where they are the same."""
+        return warm if warm == cold else warm + (cold - warm) * self.is_cold
 
 
 def soft(values: tf.Tensor, softness: float | None) -> tf.Tensor:
-    """asinh(values / softness); the values themselves where there is none."""
+    """Returns asinh(values / softness); the values themselves where there is no softness."""
     return values if softness is None else tf.asinh(values / softness)
 
 
 def links_of(name: str) -> str:
-    """The links that a part sums up."""
+    """Returns the name of the links that a part of the score sums up."""
     return NEIGHBOURS if name == RECENT else name
 
 
 def newest_different(index: tf.Tensor, count: tf.Tensor, last: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The items of the newest `last` events, newest first, each once.
+    """Selects the items of the newest `last` events, newest first, each once.
 
     Args:
       index: int32 [B, L], events from the left, oldest first.
       count: int32 [B].
 
     Returns:
-      items int32 [B, last], and float [B, last], 1 where an item stands for the first time and 0 elsewhere.
+      items int32 [B, last], and float [B, last], 1 where an item is there for the first time and 0 elsewhere.
     """
     position = count[:, None] - 1 - tf.range(last)[None, :]
     items = tf.gather(index, tf.maximum(position, 0), batch_dims=1)
@@ -175,6 +150,6 @@ def newest_different(index: tf.Tensor, count: tf.Tensor, last: int) -> tuple[tf.
     return items, tf.cast((position >= 0) & ~again, tf.float32)
 
 
-def _state(value: np.ndarray, name: str) -> tf.Variable:
+def _untrained(value: np.ndarray, name: str) -> tf.Variable:
     """A variable: a constant of this size would make the graph too large to save."""
     return tf.Variable(value, trainable=False, name=name)

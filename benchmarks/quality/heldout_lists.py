@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.quality.peers.base import Training
-from pipelines.item_item.content_features import contents
+from pipelines.item_item.content_features import content_features
 from pipelines.scoring import metrics
 from pipelines.scoring.metrics import Ranking
 from pipelines.scoring.requests import Queries, make_requests, with_targets
@@ -54,7 +54,7 @@ def load_split(records: Path) -> Split:
     users = np.repeat(of_window, [len(items) for items in learned]).astype(np.int32)
     together = np.argsort(users, kind="stable")
     items = np.concatenate(learned)[together]
-    content = contents(manifest.schema_, catalogue)
+    content = content_features(manifest.schema_, catalogue)
     kinds = {feature.name: feature.kind for feature in manifest.schema_.items if feature.name in content}
     training = Training(user_ids.astype(np.str_), users[together], items, len(catalogue), content)
     return Split(manifest, training, queries, kinds)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.quality.heldout_lists import DEPTH, SLICES, TUNED_BY, Split, sliced, values
 from pipelines.config import Config
-from pipelines.evaluation.evaluator import held_out_requests
-from pipelines.hybrid.scorer import trained_scorer, with_content
-from pipelines.model.session import all_validation, load_trained
+from pipelines.hybrid.trained_run import load_trained
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring import metrics
+from pipelines.scoring.held_out import all_validation_requests, held_out_requests
 from pipelines.scoring.requests import Queries, with_targets
 from pipelines.training import trainer as train
 from tfrecs.errors import DataError
@@ -51,19 +50,18 @@ def lists(run: Path, split: Split) -> dict[str, Answers]:
       DataError: the run was trained on records with another split than the benchmark's own.
     """
     session = load_trained(RunFolder(run))
-    requests = {"test": held_out_requests(session), "valid": all_validation(session)}
+    requests = {"test": held_out_requests(session), "valid": all_validation_requests(session)}
     for name, found in requests.items():
         if not same(with_targets(found.queries), split.queries[name]):
             raise DataError(
                 f"{run}: its {name} requests are not those of this benchmark; train it on the benchmark's records"
             )
-    variant = with_content(session)
-    scorers = {name: trained_scorer(session, found, variant) for name, found in requests.items()}
+    scorers = {name: session.scorer(found) for name, found in requests.items()}
     count, batch, learned = len(session.catalogue), session.config.evaluate.batch, scorers["test"].hybrid
 
     def ranked(name: str, queries: Queries, explore: float) -> np.ndarray:
         hybrid = None if learned is None else learned.exploring(explore)
-        scorer = scorers[name].with_items(scorers[name].item_embeddings, hybrid, scorers[name].words)
+        scorer = replace(scorers[name], hybrid=hybrid)
         return metrics.rank(scorer, queries, num_items=count, depth=DEPTH, batch=batch).items
 
     result = {}

@@ -32,6 +32,7 @@ RENAMED = {
     "cooccurrence.batch": "cooccurrence.batch_size",
     "cooccurrence.neighbours": "cooccurrence.num_neighbours",
     "cooccurrence.least_events": "cooccurrence.min_events",
+    "hybrid.new_links": "hybrid.cold_links",
     "pretrain.batch": "pretrain.batch_size",
     "pretrain.width": "pretrain.projection_dim",
     "pretrain.mask_share": "pretrain.mask_rate",

@@ -9,22 +9,12 @@ import zlib
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from pipelines.item_item.neighbours import item_similarities
 from pipelines.scoring.requests import Queries, Scorer
-from pipelines.scoring.top_k import tie_order, top_k
 
-__all__ = ["fit_baselines", "interaction_matrix", "item_knn_scorer", "item_similarities", "popularity_scorer"]
-__all__ += ["random_scorer"]
-
-_BLOCK_ELEMENTS = 1 << 24  # float32 similarities of one block of items against the catalogue: 64 MB
-
-
-def interaction_matrix(users: ArrayLike, items: ArrayLike, *, num_users: int, num_items: int) -> sp.csr_matrix:
-    """float32 [users, items]: how often each user met each item, from one (user, item) index pair per event."""
-    rows, columns = np.asarray(users, np.int64), np.asarray(items, np.int64)
-    ones = np.ones(len(rows), np.float32)
-    return sp.csr_matrix((ones, (rows, columns)), shape=(num_users, num_items))  # equal pairs are summed
+__all__ = ["fit_baselines", "item_knn_scorer", "popularity_scorer", "random_scorer"]
 
 
 def random_scorer(num_items: int, *, seed: int) -> Scorer:
@@ -51,34 +41,6 @@ def popularity_scorer(train: sp.csr_matrix) -> Scorer:
         return np.broadcast_to(counts, (len(queries), len(counts)))
 
     return score
-
-
-def item_similarities(train: sp.csr_matrix, *, shrinkage: float, neighbours: int) -> sp.csr_matrix:
-    """float32 [N, N]: row i holds the similarities of item i to its `neighbours` nearest other items.
-
-    sim(i, j) = (x_i . x_j) / (|x_i| |x_j| + shrinkage) over the columns x of `train`: cosine, shrunk towards 0 where
-    it rests on few users. An item is not its own neighbour, similarities of 0 are not kept, and ties at the last
-    place are broken as in ranking. Keeping the nearest items of the item that was CONSUMED (rows) is the model of
-    Deshpande and Karypis, "Item-based top-N recommendation algorithms", TOIS 2004; keeping the nearest of the item
-    to be recommended (columns) is another model with other figures.
-    """
-    num_items = train.shape[1]
-    by_item = train.T.tocsr().astype(np.float64)
-    norms = np.sqrt(np.asarray(by_item.multiply(by_item).sum(axis=1)).ravel())
-    ties = tie_order(num_items)
-    block = max(1, _BLOCK_ELEMENTS // max(1, num_items))
-    parts: list[sp.csr_matrix] = []
-    for start in range(0, num_items, block):
-        dots = (by_item[start : start + block] @ train).toarray()
-        rows = np.arange(len(dots))
-        denominators = norms[start : start + block, None] * norms + shrinkage
-        similarities = np.divide(dots, denominators, out=np.zeros_like(dots), where=denominators > 0).astype(np.float32)
-        similarities[rows, start + rows] = 0.0
-        nearest = top_k(np.where(similarities > 0, similarities, -np.inf), neighbours, ties)
-        row, place = np.nonzero(nearest >= 0)
-        column = nearest[row, place]
-        parts.append(sp.csr_matrix((similarities[row, column], (row, column)), shape=dots.shape))
-    return sp.vstack(parts, format="csr", dtype=np.float32) if parts else sp.csr_matrix((0, 0), dtype=np.float32)
 
 
 def item_knn_scorer(similarities: sp.csr_matrix, *, last: int | None) -> Scorer:

@@ -10,25 +10,26 @@ from typing import Any
 import numpy as np
 
 from pipelines.config import EvaluateConfig
-from pipelines.evaluation.baselines import fit_baselines, interaction_matrix
+from pipelines.evaluation.baselines import fit_baselines
 from pipelines.evaluation.beyond_accuracy import BEYOND_CUTOFF, accuracy_diversity_curve, beyond_accuracy
 from pipelines.evaluation.exposure import exposure, item_categories, modality_weights_by_group, popularity_groups
 from pipelines.evaluation.missing_modalities import missing_patterns
 from pipelines.evaluation.ranking_head import measure_labels, predict_labels
 from pipelines.evaluation.text_slices import text_slices, with_text
-from pipelines.hybrid.scorer import WithContent, trained_scorer, with_content
-from pipelines.model.session import Session, load_trained, validation_requests
+from pipelines.hybrid.trained_run import TrainedRun, load_trained
+from pipelines.item_item.neighbours import interaction_matrix
+from pipelines.model.session import Session
 from pipelines.reporting.formatting import MODEL, ORACLE
 from pipelines.reporting.report import JSON_FILE, MARKDOWN_FILE, Report, summary_table, write_report
 from pipelines.runs.progress import console, progress, say
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring import metrics
+from pipelines.scoring.held_out import held_out_requests, validation_requests
 from pipelines.scoring.metrics import Ranking
 from pipelines.scoring.model_scorer import ModelScorer
-from pipelines.scoring.requests import Queries, Requests, Scorer, make_requests, with_targets
+from pipelines.scoring.requests import Queries, Scorer, with_targets
 from tfrecs.demo.world import oracle_scores
-from tfrecs.errors import DataError
-from tfrecs.reading.reader import load_histories, load_labelled_events
+from tfrecs.reading.reader import load_labelled_events
 
 Metrics = dict[str, float]
 
@@ -63,20 +64,7 @@ def run(job: EvaluateJob) -> EvaluateResult:
     return EvaluateResult(report, folder.reports)
 
 
-def held_out_requests(session: Session) -> Requests:
-    """Return the requests of the test split.
-
-    Raises:
-      DataError: there is none.
-    """
-    histories = load_histories(session.records, session.manifest, "test", session.catalogue.ids)
-    requests = make_requests(histories, session.manifest.schema_)
-    if not len(requests):
-        raise DataError(f"{session.records}: the test split is empty; change `split` in dataset.yaml and build again")
-    return requests
-
-
-def evaluate(session: Session, *, commands: Mapping[str, str], curve: Sequence[Mapping[str, Any]]) -> Report:
+def evaluate(session: TrainedRun, *, commands: Mapping[str, str], curve: Sequence[Mapping[str, Any]]) -> Report:
     """Measure a trained model and the baselines on the requests of the test split.
 
     Args:
@@ -89,8 +77,7 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: Sequence[M
     queries = with_targets(requests.queries)
     train_counts = session.catalogue.counts(session.manifest)
     item_embeddings, modality_weights = (value.numpy() for value in session.model.item_embeddings())
-    variant = with_content(session)
-    scorer = trained_scorer(session, requests, variant)
+    scorer = session.scorer(requests)
 
     rankings = _rank_systems(session, scorer, queries)
     measured = {
@@ -110,7 +97,7 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: Sequence[M
         oracle=measured.pop(ORACLE, None),
         baselines=measured,
         slices=part_slices.pop(MODEL)
-        | _without_modalities(session, scorer, queries, variant)
+        | _without_modalities(session, scorer, queries)
         | text_part
         | _towers_alone(session, scorer, queries),
         baseline_slices=part_slices | text_baselines,
@@ -123,12 +110,12 @@ def evaluate(session: Session, *, commands: Mapping[str, str], curve: Sequence[M
             pool=session.config.export.pool,
             batch=settings.batch,
         ),
-        patterns=missing_patterns(scorer, queries, variant, settings, session.config.seed),
+        patterns=missing_patterns(scorer, queries, session, settings, session.config.seed),
         exposure={"groups": list(groups), "systems": exposure(rankings, queries, groups, BEYOND_CUTOFF)},
         modality_weights=modality_weights_by_group(
             modality_weights, schema.modalities, groups, item_categories(schema, session.catalogue), settings.groups
         ),
-        hybrid=() if session.blend is None else session.blend.steps,
+        hybrid=() if session.hybrid_weights is None else session.hybrid_weights.steps,
         commands=commands,
         versions=session.manifest.versions,
         curve=curve,
@@ -193,16 +180,13 @@ def _slices(ranking: Ranking, queries: Queries, parts: Mapping[str, np.ndarray])
     return {name: _accuracy(ranking.take(mask), queries.take(mask)) for name, mask in parts.items()}
 
 
-def _without_modalities(
-    session: Session, scorer: ModelScorer, queries: Queries, variant: WithContent
-) -> dict[str, Metrics]:
+def _without_modalities(session: TrainedRun, scorer: ModelScorer, queries: Queries) -> dict[str, Metrics]:
     """Measure the model where no item has a given modality, for each modality."""
     slices = {}
     for column, name in enumerate(session.manifest.schema_.modalities):
         presence = session.items.presence.copy()
         presence[:, column] = False
-        words = None if scorer.words is None else scorer.words.with_content(presence, None)
-        without = scorer.with_items(*variant(presence, None), words)
+        without = scorer.with_items(*session.with_content(presence))
         ranking = _rank(without, queries, len(session.catalogue), session.config.evaluate)
         slices[f"without_{name}"] = _accuracy(ranking, queries)
     return slices

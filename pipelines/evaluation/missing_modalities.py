@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.config import EvaluateConfig
-from pipelines.hybrid.scorer import WithContent
+from pipelines.hybrid.trained_run import TrainedRun
 from pipelines.scoring import metrics
 from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import Queries
@@ -47,14 +47,14 @@ def shuffled_presence(presence: np.ndarray, share: float, rng: np.random.Generat
 
 
 def missing_patterns(
-    scorer: ModelScorer, queries: Queries, variant: WithContent, settings: EvaluateConfig, seed: int
+    scorer: ModelScorer, queries: Queries, run: TrainedRun, settings: EvaluateConfig, seed: int
 ) -> list[dict[str, Any]]:
     """Measure the model on the same requests where items have only part of their content.
 
     Args:
       scorer: of the requests.
       queries: with a target each.
-      variant: makes the items with part of their content.
+      run: makes the items with part of their content.
       settings: `patterns` limits the subsets; of more than `pattern_queries` queries, so many are drawn.
       seed: of the draws.
 
@@ -81,12 +81,12 @@ def missing_patterns(
     cases.append((SHUFFLED, names, presence[order], order))
     rows = []
     for title, part, case_presence, donors in cases:
-        words = None if scorer.words is None else scorer.words.with_content(case_presence, donors)
-        measured = _measure(scorer.with_items(*variant(case_presence, donors), words), queries, settings)
+        items = run.with_content(case_presence, donors)
+        measured = _measure(scorer.with_items(*items), queries, settings)
         encodings = {name: value if donors is None else tf.gather(value, donors) for name, value in model.cache.items()}
         # Without the hybrid score: its item-item statistics know an item by its id.
         embeddings = model.content_embeddings(tf.constant(case_presence), encodings)[0]
-        content_only = _measure(scorer.with_items(embeddings, None, words), queries, settings)
+        content_only = _measure(scorer.with_items(embeddings, None, items[2]), queries, settings)
         row: dict[str, Any] = {"content": title, "modalities": part, "queries": len(queries), **measured}
         rows.append(row | {f"content_only_{name}": value for name, value in content_only.items()})
     return rows

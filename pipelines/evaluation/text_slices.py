@@ -12,7 +12,8 @@ from pipelines.model.session import Session
 from pipelines.scoring import metrics
 from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import Queries, Scorer
-from pipelines.search.lexical_index import item_texts, saturated, term_counts
+from pipelines.search.lexical_fit import item_texts
+from pipelines.search.lexical_index import saturated, term_counts
 
 __all__ = ["ALONE", "WITH", "WITHOUT", "bm25", "text_slices", "with_text"]
 
@@ -49,7 +50,7 @@ def text_slices(session: Session, scorer: ModelScorer, queries: Queries) -> tupl
         ranking = metrics.rank(score, queries, num_items=count, depth=settings.depth, batch=settings.batch)
         return metrics.accuracy(ranking, queries) | {"queries": float(len(queries))}
 
-    silent = replace(scorer, requests=scorer.requests.without_texts(), words=None)
+    silent = replace(scorer, requests=scorer.requests.without_texts(), lexical=None)
     baseline = bm25(item_texts(session.model, session.catalogue), session.config.search, settings.bm25)
     return (
         {WITHOUT: measured(silent), ALONE: measured(scorer.search)},

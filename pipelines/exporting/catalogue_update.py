@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pipelines.hybrid.item_index import Index, updated_index
+from pipelines.hybrid.item_index import ItemIndex, updated_index
 from pipelines.model.session import Session
 from pipelines.runs.progress import progress, say
 from serving.wire import layout
@@ -39,7 +39,7 @@ class UpdateJob:
     keep: bool = False
 
 
-def update_index(job: UpdateJob, session: Session, model: Path) -> tuple[Index, Rejects]:
+def update_index(job: UpdateJob, session: Session, model: Path) -> tuple[ItemIndex, Rejects]:
     """Read the items of the next version and embed them.
 
     Args:

@@ -11,28 +11,25 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from pipelines.evaluation.evaluator import held_out_requests
 from pipelines.exporting.catalogue_update import UpdateJob, update_index
 from pipelines.exporting.extras import item_categories, write_extras
 from pipelines.exporting.parity import GateResult, pass_gate
 from pipelines.exporting.sample_requests import reindexed, sample_inputs, spread
 from pipelines.exporting.serving_adapter import TowerRecommender
-from pipelines.hybrid.item_index import Index, trained_index
-from pipelines.hybrid.scorer import hybrid_score, index_statistics
-from pipelines.model.session import Session, load_trained
+from pipelines.hybrid.item_index import ItemIndex
+from pipelines.hybrid.trained_run import TrainedRun, load_trained
 from pipelines.runs.locks import lock_folder
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import RunFolder
+from pipelines.scoring.held_out import held_out_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.scoring.requests import Requests
-from pipelines.search.lexical_index import item_texts, run_lexicon
-from pipelines.search.lexical_scorer import words_of
+from pipelines.search.lexical_fit import item_texts, load_or_fit_lexical
 from serving.graph.lexical import LexicalSearch
 from serving.graph.signatures import ServingModule
 from serving.graph.top_k import padded_embeddings
 from serving.wire import layout
 from tfrecs.errors import ExportError
-from towers.hybrid import Statistics
 
 _TEMPORARY = ".export"  # not an integer, so servers ignore the folder
 
@@ -81,14 +78,13 @@ def run(job: ExportJob) -> ExportResult:
     session = load_trained(folder)
     with _temporary_version(job.to) as temporary:
         if job.update is None:
-            index, rejects = trained_index(session), None
+            index, rejects = session.item_index(), None
         else:
             index, rejects = update_index(job.update, session, job.to)
         if session.model.query_encoder is not None:
-            lexicon = run_lexicon(folder.lexicon, session.model, session.catalogue, session.config)
-            index = replace(index, words=item_texts(session.model, index.catalogue), lexicon=lexicon)
-        statistics = index_statistics(session, index)
-        module = make_module(session, index, statistics)
+            lexical = load_or_fit_lexical(folder.lexicon, session.model, session.catalogue, session.config)
+            index = replace(index, lexical=lexical.index(item_texts(session.model, index.catalogue)))
+        module = make_module(session, index)
         signatures = module.signatures()
         tf.saved_model.save(module, str(temporary), signatures=signatures)
         requests = held_out_requests(session)
@@ -97,7 +93,7 @@ def run(job: ExportJob) -> ExportResult:
         extra = write_extras(session, index, list(signatures), temporary, job.to.name, samples)
         if rejects is not None:
             rejects.write(extra)
-        gate = pass_gate(_scorer(session, index, requests, statistics), index, rows, samples, temporary)
+        gate = pass_gate(_scorer(session, index, requests), index, rows, samples, temporary)
         (extra / layout.GATE_FILE).write_text(json.dumps(asdict(gate), indent=1) + "\n", encoding="utf-8")
         version = layout.latest_version(job.to) + 1
         path = temporary.rename(job.to / str(version))
@@ -127,25 +123,23 @@ def _temporary_version(model: Path) -> Iterator[Path]:
         model.rmdir()
 
 
-def make_module(session: Session, index: Index, statistics: Statistics | None) -> ServingModule:
+def make_module(session: TrainedRun, index: ItemIndex) -> ServingModule:
     """Build the module to save: the trained model with the items of the index.
 
     Args:
       session: the trained run.
       index: the items to serve.
-      statistics: `index_statistics` of the index; None without a hybrid score.
     """
-    columns = len(padded_embeddings(index.table))
-    hybrid = hybrid_score(session, None if statistics is None else statistics.padded(columns))
+    columns = len(padded_embeddings(index.item_embeddings))
     lexical = None
-    if index.lexicon is not None and index.words is not None:
-        postings = index.lexicon.postings(index.words)
-        lexical = LexicalSearch(index.lexicon.terms, postings, columns, index.lexicon.dense)
+    if index.lexical is not None:
+        fitted = index.lexical.model
+        lexical = LexicalSearch(fitted.terms, index.lexical.postings(), columns, fitted.dense_weight)
     return ServingModule(
-        TowerRecommender(session.model, hybrid),
+        TowerRecommender(session.model, session.hybrid_score(index, columns)),
         index.catalogue.ids.tolist(),
-        index.table,
-        index.weights,
+        index.item_embeddings,
+        index.modality_weights,
         item_categories(session, index),
         pool=session.config.export.pool,
         max_k=session.config.export.max_k,
@@ -153,16 +147,12 @@ def make_module(session: Session, index: Index, statistics: Statistics | None) -
     )
 
 
-def _scorer(session: Session, index: Index, requests: Requests, statistics: Statistics | None) -> ModelScorer:
+def _scorer(session: TrainedRun, index: ItemIndex, requests: Requests) -> ModelScorer:
     """The Python scorer of the requests over the items of the index, which the export must agree with."""
-    words = None
-    encoder = session.model.query_encoder
-    if encoder is not None and index.lexicon is not None and index.words is not None:
-        words = words_of(index.lexicon, index.words, session.manifest.schema_.modalities.index(encoder.schema.name))
     return ModelScorer(
         ModelGraphs(session.model),
         reindexed(requests, index.positions(len(session.catalogue))),
-        tf.constant(index.table),
-        hybrid_score(session, statistics),
-        words,
+        tf.constant(index.item_embeddings),
+        session.hybrid_score(index),
+        index.lexical,
     )

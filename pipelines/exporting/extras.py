@@ -13,7 +13,7 @@ from sklearn.preprocessing import normalize
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from pipelines.exporting.sample_requests import Arrays
-from pipelines.hybrid.item_index import Index
+from pipelines.hybrid.item_index import ItemIndex
 from pipelines.model.session import Session
 from serving.graph import contract
 from serving.wire import layout
@@ -23,7 +23,7 @@ from tfrecs.reading.reader import item_features
 
 def write_extras(
     session: Session,
-    index: Index,
+    index: ItemIndex,
     signatures: Sequence[str],
     folder: Path,
     name: str,
@@ -54,7 +54,7 @@ def write_extras(
     return extra
 
 
-def item_categories(session: Session, index: Index) -> list[list[str]]:
+def item_categories(session: Session, index: ItemIndex) -> list[list[str]]:
     """The categories of each item, for filters: the values of every feature that is a list of strings, sorted."""
     names = [
         feature.name
@@ -71,12 +71,12 @@ def item_categories(session: Session, index: Index) -> list[list[str]]:
     return [sorted(set(row)) for row in rows]
 
 
-def _item_facts(session: Session, index: Index) -> layout.ItemFacts:
+def _item_facts(session: Session, index: ItemIndex) -> layout.ItemFacts:
     counts, ids = session.manifest.train_counts, index.catalogue.ids
     return layout.ItemFacts(
         ids=np.asarray(ids, np.str_),
-        vectors=normalize(index.table).astype(np.float16),
-        weights=index.weights.astype(np.float16),
+        vectors=normalize(index.item_embeddings).astype(np.float16),
+        weights=index.modality_weights.astype(np.float16),
         counts=np.array([counts.get(item, 0) for item in ids.tolist()], np.int64),
         categories=item_categories(session, index),
     )

@@ -11,7 +11,7 @@ import tensorflow as tf
 from sklearn.preprocessing import normalize
 
 from pipelines.exporting.sample_requests import FEW, Arrays
-from pipelines.hybrid.item_index import Index
+from pipelines.hybrid.item_index import ItemIndex
 from pipelines.scoring import metrics
 from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import Queries
@@ -47,7 +47,7 @@ class GateResult:
 
 
 def pass_gate(
-    scorer: ModelScorer, index: Index, rows: np.ndarray, samples: Mapping[str, Arrays], folder: Path
+    scorer: ModelScorer, index: ItemIndex, rows: np.ndarray, samples: Mapping[str, Arrays], folder: Path
 ) -> GateResult:
     """Load a SavedModel in a fresh process, compare its answers with Python's, and measure it.
 
@@ -84,7 +84,7 @@ def pass_gate(
 
 
 def compare(
-    scorer: ModelScorer, index: Index, rows: np.ndarray, samples: Mapping[str, Arrays], served: Mapping[str, Arrays]
+    scorer: ModelScorer, index: ItemIndex, rows: np.ndarray, samples: Mapping[str, Arrays], served: Mapping[str, Arrays]
 ) -> float:
     """Compare served outputs with Python's.
 
@@ -113,7 +113,7 @@ def compare(
         tiled = tf.tile(query_embeddings[:, None], [1, count, 1]), tf.tile(candidates[None], [len(rows), 1, 1])
         for name, expected in model.ranking_head(*tiled).items():
             _close(f"rank {name}", served[contract.RANK][name], expected.numpy())
-    unit = normalize(index.table)
+    unit = normalize(index.item_embeddings)
     cosines = unit[:FEW] @ unit.T
     np.fill_diagonal(cosines, -np.inf)
     _close("similar scores", served[contract.SIMILAR]["scores"], _highest(cosines, 5))
@@ -125,7 +125,7 @@ def compare(
     return worst
 
 
-def _compare_lists(index: Index, scores: np.ndarray, queries: Queries, k: int, served: Arrays) -> float:
+def _compare_lists(index: ItemIndex, scores: np.ndarray, queries: Queries, k: int, served: Arrays) -> float:
     """Compare the outputs of `recommend` with a ranking by `scores` float [B, N]; return the largest difference."""
     ranking = metrics.rank(lambda part: scores, queries, num_items=len(index), depth=k, batch=len(queries))
     ids = np.append(index.catalogue.ids, "")  # -1, "no item", reads the last one

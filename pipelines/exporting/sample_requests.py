@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.hybrid.item_index import Index
+from pipelines.hybrid.item_index import ItemIndex
 from pipelines.model.session import Session
 from pipelines.scoring.requests import Requests
 from serving.graph import contract
@@ -28,7 +28,7 @@ def spread(count: int, limit: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, limit).astype(np.int64))
 
 
-def sample_inputs(session: Session, index: Index, requests: Requests, rows: np.ndarray) -> dict[str, Arrays]:
+def sample_inputs(session: Session, index: ItemIndex, requests: Requests, rows: np.ndarray) -> dict[str, Arrays]:
     """Inputs of every signature, for the export gate and for warm-up requests.
 
     Args:

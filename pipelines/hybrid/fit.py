@@ -1,4 +1,4 @@
-"""The weights of the hybrid score, and what bends its parts, learned on the validation split."""
+"""Fits the hybrid score on the validation split: the EASE model, the softness of sums, and the weights of the parts."""
 
 from __future__ import annotations
 
@@ -9,174 +9,196 @@ from functools import cache
 import numpy as np
 import tensorflow as tf
 
-from pipelines.hybrid.item_index import trained_index
-from pipelines.hybrid.scorer import counted, of_index
-from pipelines.item_item.likelihood import Shares, most_likely
-from pipelines.item_item.statistics import Linear, neighbour_links, training_matrix
-from pipelines.item_item.weights import Blend
-from pipelines.model.session import Session, all_validation
+from pipelines.hybrid.item_index import fit_item_item, small_catalogue_content, trained_index
+from pipelines.hybrid.likelihood import Choices, fit_weights
+from pipelines.hybrid.weights import HybridWeights
+from pipelines.item_item.content_similarity import content_similarity
+from pipelines.item_item.ease import EaseSettings
+from pipelines.item_item.model import ItemItemModel, neighbour_links, training_matrix
+from pipelines.model.session import Session
 from pipelines.scoring import metrics
-from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer, pad_history
-from pipelines.scoring.requests import Queries, Requests, Scorer, with_targets
-from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore, Statistics, links_of
+from pipelines.scoring.held_out import all_validation_requests
+from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
+from pipelines.scoring.requests import Queries, Requests, with_targets
+from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore, links_of
+
+__all__ = ["fit_hybrid"]
 
 MEASURED = ("recall@20", "ndcg@10", "ndcg@20")
-_FEW = 500  # requests that choose the linear model and the softness
+_FEW = 500  # requests that choose the EASE model and the softness
 
 
-def learn_blend(session: Session, requests: Requests) -> Blend:
-    """Learns the weights by maximum likelihood over the catalogue, part by part in a fixed order.
+def fit_hybrid(session: Session, requests: Requests) -> HybridWeights:
+    """Fits the weights by maximum likelihood over the catalogue, adding part by part in a fixed order.
 
-    As if nobody had typed anything: what was typed is evidence of its own, on top of the blend.
+    Text queries are left out: the words of a query are scored on top of the hybrid score.
 
     Args:
       session: with the weights of the best epoch.
       requests: of the validation split.
     """
-    settings, evaluate, count = session.config.hybrid, session.config.evaluate, len(session.catalogue)
-    index = trained_index(session)
-    new = session.unseen
-    first = _first_times(all_validation(session), new)
+    settings, seed, num_items = session.config.hybrid, session.config.seed, len(session.catalogue)
+    features = small_catalogue_content(session, session.catalogue)
+    similarity = content_similarity(features) if features else None
+    index = trained_index(session, similarity)
+    arrival = arrival_times(all_validation_requests(session), session.is_cold)
     queries = with_targets(requests.queries)
-    queries = queries.take(_there(queries, first))
-    queries = queries.take(_some(len(queries), settings.queries, session.config.seed))
+    queries = queries.take(has_arrived(queries, arrival))
+    queries = queries.take(_sample(len(queries), settings.queries, seed))
     if not len(queries):
-        return Blend(settings.regularizations[0], {TOWER: 1.0}, {TOWER: 1.0}, [])
-    candidates = _some(count, settings.candidates, session.config.seed)
-    scorer = ModelScorer(ModelGraphs(session.model), requests.without_texts(), tf.constant(index.table))
+        return HybridWeights(settings.regularizations[0], {TOWER: 1.0}, {TOWER: 1.0}, [])
+    scorer = ModelScorer(ModelGraphs(session.model), requests.without_texts(), tf.constant(index.item_embeddings))
+    candidates = _sample(num_items, settings.candidates, seed)
 
-    def parts_of(statistics: Statistics, names: Sequence[str], queries: Queries) -> Shares:
-        everything = HybridScore(statistics, dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0), {})
-        return _parts(scorer, everything, names, queries, candidates, new, first, evaluate.batch)
+    def choices_of(model: ItemItemModel, names: Sequence[str], queries: Queries) -> Choices:
+        unweighted = model.hybrid_score(dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0), {})
+        batch = session.config.evaluate.batch
+        return _choices(scorer, unweighted, names, queries, candidates, session.is_cold, arrival, batch)
 
-    rows = _some(len(queries), _FEW, session.config.seed)
-    few, train = queries.take(rows), training_matrix(session.events, count)
+    rows = _sample(len(queries), _FEW, seed)
+    few, train = queries.take(rows), training_matrix(session.events, num_items)
 
     @cache
-    def loss_of(linear: Linear) -> float:
-        links = neighbour_links(train, linear, session.likeness, settings)
-        alone = Statistics(
-            {NEIGHBOURS: links}, np.zeros(count, np.float32), new, {NEIGHBOURS: session.config.user.max_history}
-        )
+    def loss_of(ease: EaseSettings) -> float:
+        links = {NEIGHBOURS: neighbour_links(train, settings, ease, similarity)}
+        last = {NEIGHBOURS: session.config.user.max_history}
         names, middle = [TOWER, NEIGHBOURS], settings.softness[len(settings.softness) // 2]
-        return most_likely(softened(parts_of(alone, names, few), names, {NEIGHBOURS: middle}), 2, apart=False).loss
+        model = ItemItemModel(links, np.zeros(num_items, np.float32), session.is_cold, last)
+        choices = softened(choices_of(model, names, few), names, {NEIGHBOURS: middle})
+        return fit_weights(choices, 2, separate_cold=False).loss
 
-    linear = Linear(settings.regularizations[0])
-    if count <= settings.linear_items:
-        linear = _best_linear(loss_of, settings.regularizations, _content_weights(session))
-    statistics = of_index(session, counted(session, linear, session.likeness), index)
-    names = [TOWER, NEIGHBOURS, *([RECENT, SUCCESSORS] if SUCCESSORS in statistics.links else []), POPULARITY]
-    shares = parts_of(statistics, names, queries)
-    softness = _best_softness(shares.some(rows), names, settings.softness)
-    shares = softened(shares, names, softness)
+    ease = EaseSettings(settings.regularizations[0])
+    if num_items <= settings.linear_items:
+        content_weights = (0.0,) if similarity is None else settings.content_weights
+        ease = choose_ease(loss_of, settings.regularizations, content_weights)
+    model = fit_item_item(session, ease, similarity)
+    model = model.for_catalogue(index.trained, index.cold_start, settings.cold_links)
+    names = [TOWER, NEIGHBOURS, *([RECENT, SUCCESSORS] if SUCCESSORS in model.links else []), POPULARITY]
+    choices = choices_of(model, names, queries)
+    softness = choose_softness(choices.take(rows), names, settings.softness)
+    choices = softened(choices, names, softness)
     steps: list[dict[str, object]] = []
     weights: dict[str, float] = {}
-    new_weights: dict[str, float] = {}
-    stages = [(size, False) for size in range(1, len(names) + 1)] + [(len(names), True)] * bool(new.any())
-    for size, apart in stages:
-        learned = most_likely(shares, size, apart=apart)
-        weights = dict(zip(names, learned.weights, strict=False))
-        new_weights = dict(zip(names, learned.new_weights, strict=False)) | ({BIAS: learned.bias} if apart else {})
-        blended = replace(scorer, hybrid=HybridScore(statistics, weights, new_weights, softness))
-        ranking = metrics.rank(
-            _without_absent(blended, first),
-            queries,
-            num_items=count,
-            depth=evaluate.depth,
-            batch=evaluate.batch,
+    cold_weights: dict[str, float] = {}
+    stages = [(size, False) for size in range(1, len(names) + 1)] + [(len(names), True)] * bool(session.is_cold.any())
+    for size, separate_cold in stages:
+        fitted = fit_weights(choices, size, separate_cold=separate_cold)
+        weights = dict(zip(names, fitted.weights, strict=False))
+        cold_weights = dict(zip(names, fitted.cold_weights, strict=False)) | (
+            {BIAS: fitted.bias} if separate_cold else {}
         )
-        accuracy = metrics.accuracy(ranking, queries)
-        measured = {name: accuracy[name] for name in MEASURED}
-        own = {"new_weights": new_weights} if apart else {}
-        steps.append({"parts": names[:size], "loss": learned.loss, "weights": weights, **own, **measured})
-    return Blend(linear.regularization, weights, new_weights, steps, linear.content, softness)
+        hybrid = model.hybrid_score(weights, cold_weights, softness)
+        measured = _validation_metrics(session, scorer, hybrid, queries, arrival)
+        own = {"cold_weights": cold_weights} if separate_cold else {}
+        steps.append({"parts": names[:size], "loss": fitted.loss, "weights": weights, **own, **measured})
+    return HybridWeights(ease.regularization, weights, cold_weights, steps, ease.content_weight, softness)
 
 
-def _content_weights(session: Session) -> Sequence[float]:
-    return session.config.hybrid.content_weights if session.likeness is not None else (0.0,)
+def _validation_metrics(
+    session: Session, scorer: ModelScorer, hybrid: HybridScore, queries: Queries, arrival: np.ndarray
+) -> dict[str, float]:
+    """The metrics `MEASURED` of the hybrid score, in which items that had not arrived yet are not ranked."""
+
+    def score(part: Queries) -> np.ndarray:
+        history = scorer.history(part)
+        scores = hybrid(scorer.tower_scores(part), history.item_index, history.length).numpy()
+        return np.where(_not_arrived(arrival, part.times), -np.inf, scores)
+
+    evaluate = session.config.evaluate
+    ranking = metrics.rank(score, queries, num_items=len(session.catalogue), depth=evaluate.depth, batch=evaluate.batch)
+    accuracy = metrics.accuracy(ranking, queries)
+    return {name: accuracy[name] for name in MEASURED}
 
 
-def _best_linear(
-    loss_of: Callable[[Linear], float], regularizations: Sequence[float], contents: Sequence[float]
-) -> Linear:
-    """The pair of least loss, one after the other: what content is worth depends little on the regularization."""
-    best = min((Linear(one, contents[0]) for one in regularizations), key=loss_of)
-    best = min((Linear(best.regularization, one) for one in contents), key=loss_of)
-    return min((Linear(one, best.content) for one in regularizations), key=loss_of)
+def choose_ease(
+    loss_of: Callable[[EaseSettings], float], regularizations: Sequence[float], content_weights: Sequence[float]
+) -> EaseSettings:
+    """Chooses the pair of least loss, one after the other: the best content weight depends little on the regularization."""
+    best = min((EaseSettings(value, content_weights[0]) for value in regularizations), key=loss_of)
+    best = min((EaseSettings(best.regularization, value) for value in content_weights), key=loss_of)
+    return min((EaseSettings(value, best.content_weight) for value in regularizations), key=loss_of)
 
 
-def softened(shares: Shares, names: Sequence[str], softness: Mapping[str, float]) -> Shares:
-    """The shares of a hybrid score with that softness, from those of one without."""
-    values = shares.values.copy()
+def softened(choices: Choices, names: Sequence[str], softness: Mapping[str, float]) -> Choices:
+    """Turns the parts of a hybrid score without softness into those of one with it.
+
+    Args:
+      choices: with one part for each of `names`.
+      softness: name of the links -> see `towers.hybrid.HybridScore`.
+    """
+    values = choices.values.copy()
     for column, name in enumerate(names):
         if links_of(name) in softness:
             values[..., column] = np.arcsinh(values[..., column] / softness[links_of(name)])
-    return replace(shares, values=values)
+    return replace(choices, values=values)
 
 
-def _best_softness(shares: Shares, names: Sequence[str], choices: Sequence[float]) -> dict[str, float]:
-    """That of least loss, first of the neighbours, whole and recent, then of the successors where there are any."""
+def choose_softness(choices: Choices, names: Sequence[str], options: Sequence[float]) -> dict[str, float]:
+    """Chooses the softness of least loss, first of the neighbours, then of the successors where there are any."""
     chosen: dict[str, float] = {}
     for links in dict.fromkeys(links_of(name) for name in names if name not in (TOWER, POPULARITY)):
-        size = 1 + max(place for place, name in enumerate(names) if links_of(name) == links)
+        size = 1 + max(column for column, name in enumerate(names) if links_of(name) == links)
         losses = [
-            most_likely(softened(shares, names, chosen | {links: one}), size, apart=False).loss for one in choices
+            fit_weights(softened(choices, names, chosen | {links: option}), size, separate_cold=False).loss
+            for option in options
         ]
-        chosen[links] = choices[int(np.argmin(losses))]
+        chosen[links] = options[int(np.argmin(losses))]
     return chosen
 
 
-def _some(count: int, limit: int, seed: int) -> np.ndarray:
+def _sample(count: int, limit: int, seed: int) -> np.ndarray:
+    """At most `limit` of the numbers below `count`, in order."""
     if count <= limit:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
 
 
-def _first_times(requests: Requests, new: np.ndarray) -> np.ndarray:
-    """int64 [N]: when each new item first came up in the requests, the largest int64 where it never did; 0 for others."""
-    first = np.where(new, np.iinfo(np.int64).max, 0)
-    at = requests.queries.times[requests.pair_rows]
-    fresh = new[requests.pair_items]
-    np.minimum.at(first, requests.pair_items[fresh], at[fresh])
-    return first
+def arrival_times(requests: Requests, is_cold: np.ndarray) -> np.ndarray:
+    """Finds when each cold item first came up in the requests.
+
+    Returns:
+      int64 [N], 0 for warm items, the largest int64 for cold ones that never came up.
+    """
+    arrival = np.where(is_cold, np.iinfo(np.int64).max, 0)
+    times = requests.queries.times[requests.pair_rows]
+    cold_pairs = is_cold[requests.pair_items]
+    np.minimum.at(arrival, requests.pair_items[cold_pairs], times[cold_pairs])
+    return arrival
 
 
-def _there(queries: Queries, first: np.ndarray) -> np.ndarray:
-    """bool [Q], requests whose target somebody had met before, as far as times are known.
+def has_arrived(queries: Queries, arrival: np.ndarray) -> np.ndarray:
+    """Tells which requests have a target that somebody had met before, as far as times are known.
 
-    Who meets a new item first tells when it came, not how likely it is beside others once it is there.
+    Who meets a cold item first tells when it arrived, not how likely it is beside others afterwards.
+
+    Returns:
+      bool [Q].
     """
     return np.array(
-        [time <= 0 or first[targets[0]] < time for targets, time in zip(queries.targets, queries.times, strict=True)],
+        [time <= 0 or arrival[targets[0]] < time for targets, time in zip(queries.targets, queries.times, strict=True)],
         bool,
     )
 
 
-def _absent(first: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """bool [q, N]: what was not there yet, as far as times are known."""
-    return (first > times[:, None]) & (times > 0)[:, None]
+def _not_arrived(arrival: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """bool [q, N]: items that had not arrived at the time of a request, as far as times are known."""
+    return (arrival > times[:, None]) & (times > 0)[:, None]
 
 
-def _without_absent(scorer: Scorer, first: np.ndarray) -> Scorer:
-    """The scorer with -inf for items that were not there yet at the time of the request."""
-    return lambda part: np.where(_absent(first, part.times), -np.inf, scorer(part))
-
-
-def _parts(
+def _choices(
     scorer: ModelScorer,
     hybrid: HybridScore,
     names: Sequence[str],
     queries: Queries,
     candidates: np.ndarray,
-    new: np.ndarray,
-    first: np.ndarray,
+    is_cold: np.ndarray,
+    arrival: np.ndarray,
     batch: int,
-) -> Shares:
-    """The parts of the target and of C candidates, NaN where one is a target, was seen, or was not there yet.
+) -> Choices:
+    """The parts of the target and of C candidates, NaN where one is a target, was seen, or had not arrived yet.
 
-    Of several targets the first stands for the request. As in training, a new item is no negative before anybody took it.
+    Of several targets the first stands for the request. As in training, a cold item is no negative before anybody took it.
     """
-    length = scorer.model.user_tower.max_history
     rows = []
 
     @tf.function(reduce_retracing=True)
@@ -185,19 +207,17 @@ def _parts(
 
     for start in range(0, len(queries), batch):
         part = queries.slice(start, start + batch)
-        index = tf.constant(pad_history(part.histories, length, np.int32))
-        count = tf.constant([min(len(history), length) for history in part.histories], tf.int32)
-        values = [scorer.tower_scores(part), *(value.numpy() for value in parts(index, count))]
+        history = scorer.history(part)
+        values = [scorer.tower_scores(part), *(value.numpy() for value in parts(history.item_index, history.length))]
         stacked = np.stack([np.broadcast_to(value, values[0].shape) for value in values], axis=-1)
-        absent = _absent(first, part.times)
-        for row, (history, targets) in enumerate(zip(part.histories, part.targets, strict=True)):
+        not_arrived = _not_arrived(arrival, part.times)
+        for row, (seen, targets) in enumerate(zip(part.histories, part.targets, strict=True)):
             target = stacked[row, targets[0]].copy()
-            stacked[row, absent[row]] = np.nan
-            stacked[row, history] = np.nan
+            stacked[row, not_arrived[row]] = np.nan
+            stacked[row, seen] = np.nan
             stacked[row, targets] = np.nan
             rows.append(np.concatenate([target[None], stacked[row, candidates]]))
-    asked = np.array([targets[0] for targets in queries.targets])
-    is_new = np.concatenate(
-        [new[asked][:, None], np.broadcast_to(new[candidates], (len(asked), len(candidates)))], axis=1
-    )
-    return Shares(np.stack(rows), is_new, float(np.log(scorer.model.num_items / len(candidates))))
+    chosen = np.array([targets[0] for targets in queries.targets])
+    cold_candidates = np.broadcast_to(is_cold[candidates], (len(chosen), len(candidates)))
+    cold = np.concatenate([is_cold[chosen][:, None], cold_candidates], axis=1)
+    return Choices(np.stack(rows), cold, float(np.log(len(is_cold) / len(candidates))))

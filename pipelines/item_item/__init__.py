@@ -1,1 +1,1 @@
-"""The item-item model (EASE, successors, popularity, content), as arrays."""
+"""The item-item model (EASE or item-kNN, successors, popularity, cold start), as arrays."""

@@ -1,4 +1,4 @@
-"""What a new item borrows: how much of the figures of each known item is its own, by their content."""
+"""Cold start: predicts what nothing could be counted of for an item from the items with similar content."""
 
 from __future__ import annotations
 
@@ -6,98 +6,105 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.neighbors import NearestNeighbors
 
 from pipelines.config import HybridConfig
 
-__all__ = ["Loans", "loans", "nearest_shares", "ridge_shares"]
+__all__ = ["ColdStart", "nearest_coefficients", "ridge_coefficients"]
 
 
 @dataclass(frozen=True)
-class Loans:
-    """Who borrows from whom.
+class ColdStart:
+    """A linear map from values of warm items to values of cold ones.
 
     Attributes:
-      known, new: int64 [S], [R], positions of the items that were, and were not, seen in training; together all items.
-      shares: float32 [R, S], of each known item in each new one.
+      warm: int64 [S], positions of the items with training events.
+      cold: int64 [R], positions of the items without; together all items.
+      coefficients: float32 [R, S], dense or csr.
     """
 
-    known: np.ndarray
-    new: np.ndarray
-    shares: np.ndarray | sp.csr_matrix
+    warm: np.ndarray
+    cold: np.ndarray
+    coefficients: np.ndarray | sp.csr_matrix
 
-    def with_ids(self, table: np.ndarray, content_only: np.ndarray) -> np.ndarray:
-        """float32 [N, D]: embeddings in which new items have the id embedding that content foretells.
-
-        What the id adds to the embedding of the known items is a figure like any other. (A factor model's factors are
-        foretold so by Gantner et al., 2010, "Learning attribute-to-feature mappings for cold-start recommendations".)
+    @classmethod
+    def fit(
+        cls,
+        is_cold: np.ndarray,
+        content_similarity: np.ndarray | None,
+        content_embeddings: np.ndarray,
+        settings: HybridConfig,
+    ) -> ColdStart:
+        """Fits a ridge regression on plain content, or the nearest embeddings where there is no similarity matrix.
 
         Args:
-          table: float32 [N, D], of new items by content alone.
-          content_only: float32 [N, D], of all items by content alone.
+          is_cold: bool [N].
+          content_similarity: float32 [N, N]; None where items have no plain content or are too many to compare.
+          content_embeddings: float32 [N, D], embeddings by content alone.
+          settings: `content_regularization` and `nearest`.
         """
-        result = table.copy()
-        result[self.new] += self.shares @ (table[self.known] - content_only[self.known])
+        warm, cold = np.flatnonzero(~is_cold), np.flatnonzero(is_cold)
+        if not len(cold) or not len(warm):
+            return cls(warm, cold, np.zeros([len(cold), len(warm)], np.float32))
+        if content_similarity is not None:
+            return cls(warm, cold, ridge_coefficients(content_similarity, warm, cold, settings.content_regularization))
+        nearest = min(settings.nearest, len(warm))
+        return cls(warm, cold, nearest_coefficients(content_embeddings[warm], content_embeddings[cold], nearest))
+
+    def complete_embeddings(self, item_embeddings: np.ndarray, content_embeddings: np.ndarray) -> np.ndarray:
+        """Adds predicted id embeddings to the embeddings of cold items.
+
+        What the id adds to the embedding of a warm item is predicted like any other value (as factors are by Gantner et
+        al., 2010, "Learning attribute-to-feature mappings for cold-start recommendations").
+
+        Args:
+          item_embeddings: float32 [N, D], of cold items by content alone.
+          content_embeddings: float32 [N, D], of all items by content alone.
+
+        Returns:
+          float32 [N, D].
+        """
+        result = item_embeddings.copy()
+        result[self.cold] += self.coefficients @ (item_embeddings[self.warm] - content_embeddings[self.warm])
         return result
 
 
-def loans(
-    known: np.ndarray,
-    new: np.ndarray,
-    likeness: np.ndarray | None,
-    embeddings: np.ndarray,
-    settings: HybridConfig,
-) -> Loans:
-    """By ridge regression on plain content; by the nearest embeddings where there is none, or are too many known items.
+def ridge_coefficients(similarity: np.ndarray, warm: np.ndarray, cold: np.ndarray, regularization: float) -> np.ndarray:
+    """Coefficients of a kernel ridge regression: K[cold, warm] (K[warm, warm] + regularization I)^-1.
+
+    The mean of a Gaussian process with covariance K (Rasmussen and Williams, 2006, "Gaussian processes for machine
+    learning", section 2.2): an item that is similar to none gets 0, and what its neighbours agree on counts once.
 
     Args:
-      known, new: int64 [S], [R], positions among N items.
-      likeness: see `pipelines.item_item.content_similarity.likeness`; None where there is none.
-      embeddings: float32 [N, D], by content alone.
-    """
-    if not len(new) or not len(known):
-        return Loans(known, new, np.zeros([len(new), len(known)], np.float32))
-    if likeness is not None:
-        return Loans(known, new, ridge_shares(likeness, new, known, settings.content_regularization))
-    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
-    return Loans(known, new, nearest_shares(unit[new], unit[known], min(settings.nearest, len(known))))
-
-
-def ridge_shares(likeness: np.ndarray, new: np.ndarray, known: np.ndarray, regularization: float) -> np.ndarray:
-    """Kernel ridge regression from content: what a figure of a new item is, from that of every known one.
-
-    K[new, known] (K[known, known] + regularization I)^-1, with K the likeness. The best prediction of a
-    Gaussian process with that covariance (Rasmussen and Williams, 2006, "Gaussian processes for machine learning",
-    section 2.2): an item like no other gets nothing, and what its neighbours agree on counts once.
-
-    Args:
-      likeness: [N, N], see `pipelines.item_item.content_similarity.likeness`.
-      new, known: int64 [R], [S], positions of items.
-      regularization: variance of what content does not say, in units of what it says.
+      similarity: [N, N], the kernel K.
+      warm, cold: int64 [S], [R], positions of items.
+      regularization: variance of what content cannot predict, in units of what it can.
 
     Returns:
       float32 [R, S].
     """
-    inner = likeness[np.ix_(known, known)].astype(np.float64)
-    inner[np.diag_indices_from(inner)] += regularization
-    return np.linalg.solve(inner, likeness[np.ix_(known, new)]).T.astype(np.float32)
+    # Not sklearn's KernelRidge: its coefficients are of targets known beforehand, and to get these it would have to
+    # solve for S columns instead of R, the few cold items.
+    kernel = similarity[np.ix_(warm, warm)].astype(np.float64)
+    kernel[np.diag_indices_from(kernel)] += regularization
+    return np.linalg.solve(kernel, similarity[np.ix_(warm, cold)]).T.astype(np.float32)
 
 
-def nearest_shares(new: np.ndarray, known: np.ndarray, nearest: int) -> sp.csr_matrix:
-    """Of each new item the `nearest` known ones, by their cosine, with shares that sum to 1; for catalogues without
-    content, or too large for `ridge_shares`.
+def nearest_coefficients(warm_embeddings: np.ndarray, cold_embeddings: np.ndarray, nearest: int) -> sp.csr_matrix:
+    """Cosines of each cold item to its `nearest` warm ones, over their sum.
 
     Args:
-      new, known: float32 [R, D], [S, D], embeddings of length 1.
+      warm_embeddings: float32 [S, D].
+      cold_embeddings: float32 [R, D].
+      nearest: at most S.
 
     Returns:
-      float32 [R, S].
+      float32 csr [R, S], rows that sum to 1.
     """
-    parts = []
-    for start in range(0, len(new), 1024):
-        cosine = np.maximum(new[start : start + 1024] @ known.T, 0.0) + 1e-6
-        best = np.argpartition(-cosine, nearest - 1, axis=1)[:, :nearest]
-        share = np.take_along_axis(cosine, best, axis=1)
-        share /= share.sum(axis=1, keepdims=True)
-        pointers = np.arange(0, best.size + 1, nearest)
-        parts.append(sp.csr_matrix((share.ravel(), best.ravel(), pointers), shape=cosine.shape))
-    return sp.vstack(parts, format="csr", dtype=np.float32)
+    index = NearestNeighbors(n_neighbors=nearest, metric="cosine", algorithm="brute").fit(warm_embeddings)
+    distance, column = index.kneighbors(cold_embeddings)
+    cosine = np.maximum(1.0 - distance, 0.0) + 1e-6
+    cosine /= cosine.sum(axis=1, keepdims=True)
+    splits = np.arange(0, column.size + 1, nearest)
+    shape = (len(cold_embeddings), len(warm_embeddings))
+    return sp.csr_matrix((cosine.ravel(), column.ravel(), splits), shape=shape, dtype=np.float32)

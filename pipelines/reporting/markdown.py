@@ -132,11 +132,11 @@ def _weight_table(report: Report) -> str:
 
 
 def _hybrid_table(report: Report) -> str:
-    metrics = [name for name in report.hybrid[0] if name not in ("parts", "weights", "new_weights", "loss")]
+    metrics = [name for name in report.hybrid[0] if name not in ("parts", "weights", "cold_weights", "loss")]
     rows, before = [], 0
     for step in report.hybrid:
         added = step["parts"][before:] or ["weights of new items"]
-        weights = [f"{name} {weight:.3g}" for name, weight in step.get("new_weights", step["weights"]).items()]
+        weights = [f"{name} {weight:.3g}" for name, weight in step.get("cold_weights", step["weights"]).items()]
         row = [
             " and ".join(added),
             format_number(step["loss"]),

@@ -30,7 +30,7 @@ class Report:
       patterns: rows of `pipelines.evaluation.missing_modalities.missing_patterns`, `missing_content` in JSON.
       exposure: `groups` (names) and `systems`, system -> share of the first positions of each group.
       modality_weights: rows of `pipelines.evaluation.exposure.modality_weights_by_group`.
-      hybrid: what each part of the hybrid score adds on the validation split.
+      hybrid: `pipelines.hybrid.weights.HybridWeights.steps`, what each part of the hybrid score adds on the validation split.
       curve: the lines of `metrics.jsonl`, for the training plot; not in `report.json`.
     """
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pipelines.item_item.top_k import tie_order, top_k
 from pipelines.scoring.requests import Queries, Scorer
-from pipelines.scoring.top_k import tie_order, top_k
 
 __all__ = ["ACCURACY_METRICS", "CUTOFFS", "Hits", "Ranking", "accuracy", "average_precision", "f1", "find_hits", "hit"]
 __all__ += ["ndcg", "per_query", "precision", "rank", "rank_scores", "recall", "reciprocal_rank"]
@@ -47,7 +47,7 @@ class Ranking:
 def rank_scores(scores: ArrayLike, queries: Queries, depth: int) -> NDArray[np.int32]:
     """Return the items with the highest scores of each query, its history excluded.
 
-    Ties are broken by a fixed pseudo-random order of the catalogue (`pipelines.scoring.top_k.tie_order`), the same for
+    Ties are broken by a fixed pseudo-random order of the catalogue (`pipelines.item_item.top_k.tie_order`), the same for
     every system and independent of the target, so that equal scores earn what chance earns. A score of -inf is never
     recommended.
 

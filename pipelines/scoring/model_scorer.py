@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pipelines.model.request_encoder import RequestEncoder
 from pipelines.scoring.requests import Queries, Requests
-from pipelines.search.lexical_scorer import Words
+from pipelines.search.lexical_index import LexicalIndex
 from tfrecs.reading.reader import user_features
 from tfrecs.schema import History
 from towers.hybrid import HybridScore
@@ -74,14 +74,14 @@ class ModelScorer:
       requests: the requests; the scorer is called with slices of `requests.queries`.
       item_embeddings: float [N, D] of the catalogue.
       hybrid: over the same items; None: the towers' scores alone.
-      words: lexical scores of text queries over the same items; None: their encodings alone.
+      lexical: scores of text queries over the same items; None: their encodings alone.
     """
 
     graphs: ModelGraphs
     requests: Requests
     item_embeddings: tf.Tensor
     hybrid: HybridScore | None = None
-    words: Words | None = None
+    lexical: LexicalIndex | None = None
 
     @classmethod
     def of_towers(cls, model: TwoTower, requests: Requests) -> ModelScorer:
@@ -89,10 +89,10 @@ class ModelScorer:
         return cls(ModelGraphs(model), requests, model.item_embeddings()[0])
 
     def with_items(
-        self, item_embeddings: tf.Tensor, hybrid: HybridScore | None = None, words: Words | None = None
+        self, item_embeddings: tf.Tensor, hybrid: HybridScore | None = None, lexical: LexicalIndex | None = None
     ) -> ModelScorer:
         """A scorer of the same requests over other items; arguments as the attributes."""
-        return replace(self, item_embeddings=item_embeddings, hybrid=hybrid, words=words)
+        return replace(self, item_embeddings=item_embeddings, hybrid=hybrid, lexical=lexical)
 
     @property
     def model(self) -> TwoTower:
@@ -108,14 +108,14 @@ class ModelScorer:
         rows = queries.rows
         return self.graphs.query_embeddings(
             self.item_embeddings,
-            self._history(queries),
+            self.history(queries),
             tf.constant(queries.times),
             {name: tf.constant(value[rows]) for name, value in self.requests.context.items()},
             tf.constant(self.requests.users[rows], tf.string),
             None if self.texts is None else tf.constant(self.texts[rows], tf.string),
         )
 
-    def _history(self, queries: Queries) -> History:
+    def history(self, queries: Queries) -> History:
         """The newest L events of each query."""
         rows, length = queries.rows, self.model.user_tower.max_history
         return History(
@@ -133,12 +133,12 @@ class ModelScorer:
         """Final scores float32 [q, N]: towers, hybrid and words, as the signature `recommend` adds them up."""
         scores = self.tower_scores(queries)
         if self.hybrid is not None:
-            history = self._history(queries)
+            history = self.history(queries)
             scores = self.hybrid(scores, history.item_index, history.length)
         scores = scores.numpy()
-        if self.texts is None or self.words is None:
+        if self.texts is None or self.lexical is None:
             return scores
-        return scores + self.words(self.texts[queries.rows].tolist())
+        return scores + self.lexical(self.texts[queries.rows].tolist())
 
     def search(self, queries: Queries) -> np.ndarray:
         """Scores float32 [q, N] by the requests' texts alone. Each must have a text."""
@@ -149,7 +149,7 @@ class ModelScorer:
     def search_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Scores float32 [q, N] of text queries, as the signature `search` computes them."""
         scores = self.graphs.text_scores(tf.constant(texts, tf.string), self.item_embeddings).numpy()
-        return scores if self.words is None else self.words.lexicon.dense * scores + self.words(texts)
+        return scores if self.lexical is None else self.lexical.model.dense_weight * scores + self.lexical(texts)
 
     def all_query_embeddings(self, batch: int) -> np.ndarray:
         """Query embeddings float32 [Q, D] of all requests, `batch` at a time."""

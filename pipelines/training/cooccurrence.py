@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import tensorflow as tf
 
 from pipelines.config import CooccurrenceConfig
-from pipelines.evaluation.baselines import interaction_matrix
+from pipelines.item_item.neighbours import interaction_matrix
 from pipelines.model.prepared_items import PreparedItems
 from tfrecs.reading.reader import TrainingEvents
 from towers.cooccurrence import CoOccurrence

@@ -9,15 +9,16 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines.hybrid.fit import learn_blend
+from pipelines.hybrid.fit import fit_hybrid
 from pipelines.model.encoder_weights import encoder_scales, trained_share
 from pipelines.model.model_factory import query_encoder, refresh, resolve_encoders
-from pipelines.model.session import open_session, records_id, validation_requests
+from pipelines.model.session import open_session, records_id
 from pipelines.model.strategy import make_strategy
 from pipelines.runs.progress import progress, say
 from pipelines.runs.run_folder import RunFolder
+from pipelines.scoring.held_out import validation_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
-from pipelines.search.lexical_index import run_lexicon
+from pipelines.search.lexical_fit import load_or_fit_lexical
 from pipelines.training.cooccurrence import CoOccurrenceStage
 from pipelines.training.curves import Curves
 from pipelines.training.input_pipeline import TrainingFeed
@@ -173,12 +174,12 @@ class Trainer:
         best = tf.train.latest_checkpoint(str(self.run.best))
         tf.train.Checkpoint(model=session.model).restore(best).expect_partial()
         if self.config.hybrid.enabled:
-            blend = learn_blend(session, self.validation)
-            blend.save(self.run.path)
-            say(f"  {blend}")
+            weights = fit_hybrid(session, self.validation)
+            weights.save(self.run.path)
+            say(f"  {weights}")
         if session.model.query_encoder is not None:
             self.run.lexicon.unlink(missing_ok=True)  # of an earlier end of this run, beside other weights
-            run_lexicon(self.run.lexicon, session.model, session.catalogue, session.config)
+            load_or_fit_lexical(self.run.lexicon, session.model, session.catalogue, session.config)
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
         started = time.monotonic()

@@ -24,8 +24,9 @@ from benchmarks.quality.peers.factors import fold_in
 from benchmarks.quality.peers.neighbours import item_knn, popularity, transitions
 from benchmarks.quality.peers.table import ALL, CATEGORIES, EACH, PEERS, Peer, grid, named
 from benchmarks.quality.peers.tfrs_tutorial import fit as tutorial
-from pipelines.item_item.content_similarity import likeness
-from pipelines.item_item.statistics import ease_weights, succession
+from pipelines.item_item.content_similarity import content_similarity
+from pipelines.item_item.ease import EaseSettings, ease_weights
+from pipelines.item_item.neighbours import successor_similarities
 from pipelines.scoring.requests import Queries
 
 
@@ -93,12 +94,12 @@ def test_item_knn_is_the_products_own() -> None:
 def test_ease_is_its_closed_form() -> None:
     # Two items, both met by user 1, the first alone by user 2: X^T X + I = [[3, 1], [1, 2]], P = [[2, -1], [-1, 3]] / 5.
     matrix = sp.csr_matrix(np.array([[1, 1], [1, 0]], np.float32))
-    np.testing.assert_allclose(ease_weights(matrix, 1.0), [[0, 1 / 3], [1 / 2, 0]], rtol=1e-6)
+    np.testing.assert_allclose(ease_weights(matrix, EaseSettings(1.0)), [[0, 1 / 3], [1 / 2, 0]], rtol=1e-6)
 
 
 def test_ease_columns_are_ridge_regressions_on_the_other_items() -> None:
     matrix = sp.random(40, 6, density=0.4, format="csr", dtype=np.float32, rng=np.random.default_rng(1))
-    learned = ease_weights(matrix, 2.0)
+    learned = ease_weights(matrix, EaseSettings(2.0))
     dense, others = matrix.toarray(), [0, 1, 2, 4, 5]
     inputs = dense[:, others]
     expected = np.linalg.solve(inputs.T @ inputs + 2.0 * np.eye(5), inputs.T @ dense[:, 3])
@@ -111,28 +112,28 @@ def test_in_ease_each_term_of_the_content_is_one_more_user() -> None:
     matrix = sp.random(30, 5, density=0.4, format="csr", dtype=np.float32, rng=rng)
     content = rng.random((5, 7)).astype(np.float32)
     together = sp.vstack([matrix, sp.csr_matrix(content.T)], format="csr")
-    learned = ease_weights(matrix, 2.0, content @ content.T)
-    np.testing.assert_allclose(learned, ease_weights(together, 2.0), rtol=1e-3, atol=1e-5)
+    learned = ease_weights(matrix, EaseSettings(2.0, 1.0), content @ content.T)
+    np.testing.assert_allclose(learned, ease_weights(together, EaseSettings(2.0)), rtol=1e-3, atol=1e-5)
 
 
 def test_content_leads_to_no_item_that_nobody_took() -> None:
     matrix = sp.csr_matrix(np.array([[1, 1, 0], [1, 0, 0]], np.float32))
-    learned = ease_weights(matrix, 1.0, np.ones((3, 3), np.float32))
+    learned = ease_weights(matrix, EaseSettings(1.0, 1.0), np.ones((3, 3), np.float32))
     assert learned[:, 2].tolist() == learned[2].tolist() == [0.0, 0.0, 0.0]
-    assert learned[0, 1] > ease_weights(matrix, 1.0)[0, 1]
+    assert learned[0, 1] > ease_weights(matrix, EaseSettings(1.0))[0, 1]
 
 
 def test_ease_with_content_is_ease_where_content_counts_nothing_and_leads_to_what_is_alike() -> None:
     plain = ease.fit(TRAINING, {"regularization": 1.0}, 0)({"last": None})(asking([0, 2]))
     none = ease.with_content(TRAINING, {"regularization": 1.0, "content": 0.0}, 0)({"last": None})(asking([0, 2]))
     np.testing.assert_allclose(none, plain, rtol=1e-5)
-    learned = ease_weights(TRAINING.matrix, 1.0, 5.0 * likeness(TRAINING.content))
+    learned = ease_weights(TRAINING.matrix, EaseSettings(1.0, 5.0), content_similarity(TRAINING.content))
     some = ease.with_content(TRAINING, {"regularization": 1.0, "content": 5.0}, 0)({"last": None})(asking([0, 2]))
     np.testing.assert_allclose(some[0], learned[0] + learned[2], rtol=1e-5)
 
 
 def test_ease_scores_sum_over_the_newest_events() -> None:
-    learned = ease_weights(TRAINING.matrix, 1.0)
+    learned = ease_weights(TRAINING.matrix, EaseSettings(1.0))
     ask = ease.fit(TRAINING, {"regularization": 1.0}, 0)
     scores = ask({"last": 1})(asking([0, 2]))
     np.testing.assert_allclose(scores[0], learned[2])
@@ -140,7 +141,9 @@ def test_ease_scores_sum_over_the_newest_events() -> None:
 
 
 def follows(*, window: int, shrinkage: float) -> sp.csr_matrix:
-    return succession(TRAINING.users, TRAINING.items, TRAINING.num_items, window=window, shrinkage=shrinkage)
+    return successor_similarities(
+        TRAINING.users, TRAINING.items, TRAINING.num_items, window=window, shrinkage=shrinkage
+    )
 
 
 def test_transitions_count_what_directly_follows() -> None:

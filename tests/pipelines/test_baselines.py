@@ -11,14 +11,8 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from pipelines.evaluation.baselines import (
-    fit_baselines,
-    interaction_matrix,
-    item_knn_scorer,
-    item_similarities,
-    popularity_scorer,
-    random_scorer,
-)
+from pipelines.evaluation.baselines import fit_baselines, item_knn_scorer, popularity_scorer, random_scorer
+from pipelines.item_item.neighbours import interaction_matrix, item_similarities
 from pipelines.scoring import metrics
 from pipelines.scoring.requests import Queries
 
@@ -67,7 +61,7 @@ def test_similarities_do_not_depend_on_the_block_they_are_made_in(monkeypatch: p
     train = sp.random(30, 17, density=0.3, format="csr", dtype=np.float32, rng=np.random.default_rng(3))
     whole = item_similarities(train, shrinkage=2.0, neighbours=5).toarray()
     monkeypatch.setattr(
-        "pipelines.evaluation.baselines._BLOCK_ELEMENTS", 17 * 4
+        "pipelines.item_item.neighbours._BLOCK_ELEMENTS", 17 * 4
     )  # four items a block, the last one shorter
     np.testing.assert_array_equal(item_similarities(train, shrinkage=2.0, neighbours=5).toarray(), whole)
 

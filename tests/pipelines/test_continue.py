@@ -18,7 +18,8 @@ from pipelines.cli import main
 from pipelines.config import Config, load_config
 from pipelines.evaluation import evaluator as evaluate
 from pipelines.exporting import exporter as export
-from pipelines.model.session import load_trained, open_session
+from pipelines.hybrid.trained_run import load_trained
+from pipelines.model.session import open_session
 from pipelines.reporting.report_data import value_of
 from pipelines.runs.run_folder import RunFolder
 from pipelines.training import trainer as train

@@ -15,8 +15,8 @@ from text_folders import shop
 from pipelines.building import builder as build
 from pipelines.config import Config, load_config
 from pipelines.exporting import exporter as export
+from pipelines.hybrid.trained_run import load_trained
 from pipelines.model.encoder_weights import encoder_scales
-from pipelines.model.session import load_trained
 from pipelines.runs.run_folder import RunFolder
 from pipelines.training import trainer as train
 from towers.encoders.bert_checkpoint import open_checkpoint

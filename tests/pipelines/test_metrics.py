@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.evaluation.beyond_accuracy import beyond_accuracy, coverage, diversity, novelty, popularity_bias
+from pipelines.item_item.top_k import tie_order, top_k
 from pipelines.scoring import metrics
 from pipelines.scoring.metrics import ACCURACY_METRICS, CUTOFFS, Ranking, find_hits
 from pipelines.scoring.requests import Queries, Scorer
-from pipelines.scoring.top_k import tie_order, top_k
 
 INF = float("inf")
 

@@ -1,12 +1,11 @@
-"""Plain content: terms, colours, edges and bands, and how alike items are by them."""
+"""Plain content: terms, colours, edges and bands, and the similarity of items by them."""
 
 from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
 
-from pipelines.item_item.content_features import standardised, tf_idf
-from pipelines.item_item.content_similarity import likeness
+from pipelines.item_item.content_similarity import content_similarity, standardised, tf_idf
 from tfrecs.media.pictures import colours_and_edges
 from tfrecs.media.sounds import band_levels
 
@@ -54,9 +53,9 @@ def test_sounds_are_told_by_pitch_and_loudness() -> None:
     assert found[0, :bands].max() > found[1, :bands].max()
 
 
-def test_likeness_is_the_mean_cosine_and_what_is_missing_is_like_nothing() -> None:
+def test_similarity_is_the_mean_cosine_and_missing_content_is_similar_to_none() -> None:
     text = sp.csr_matrix([[1.0, 0.0], [0.6, 0.8], [0.0, 0.0]])
     image = sp.csr_matrix([[1.0], [1.0], [1.0]])
     np.testing.assert_allclose(
-        likeness({"text": text, "image": image}), [[1, 0.8, 0.5], [0.8, 1, 0.5], [0.5, 0.5, 0.5]]
+        content_similarity({"text": text, "image": image}), [[1, 0.8, 0.5], [0.8, 1, 0.5], [0.5, 0.5, 0.5]]
     )

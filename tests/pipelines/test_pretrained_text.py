@@ -12,7 +12,7 @@ from text_folders import shop
 
 from pipelines.building import builder as build
 from pipelines.config import load_config
-from pipelines.model.session import load_trained
+from pipelines.hybrid.trained_run import load_trained
 from pipelines.runs.run_folder import RunFolder
 from pipelines.training import trainer as train
 from tfrecs.errors import DataError, SpecError

@@ -14,7 +14,7 @@ from text_folders import TOPIC_ITEMS, topics
 from pipelines.building import builder as build
 from pipelines.cli import main
 from pipelines.config import Config, load_config
-from pipelines.model.session import load_trained
+from pipelines.hybrid.trained_run import load_trained
 from pipelines.runs.run_folder import RunFolder
 from pipelines.training import pretraining as pretrain
 from pipelines.training import trainer as train

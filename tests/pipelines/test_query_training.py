@@ -12,13 +12,13 @@ import tensorflow as tf
 
 from pipelines.building import builder as build
 from pipelines.config import load_config
-from pipelines.evaluation.evaluator import evaluate, held_out_requests
+from pipelines.evaluation.evaluator import evaluate
 from pipelines.evaluation.text_slices import ALONE, WITH, WITHOUT
 from pipelines.exporting import exporter as export
-from pipelines.hybrid.scorer import trained_scorer, with_content
-from pipelines.model.session import Session, load_trained
+from pipelines.hybrid.trained_run import TrainedRun, load_trained
 from pipelines.reporting.report_data import value_of
 from pipelines.runs.run_folder import RunFolder
+from pipelines.scoring.held_out import held_out_requests
 from pipelines.scoring.requests import with_targets
 from pipelines.training import trainer as train
 from tfrecs.schema import History
@@ -132,11 +132,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(run: Path) -> Session:
+def trained(run: Path) -> TrainedRun:
     return load_trained(RunFolder(run))
 
 
-def test_the_report_measures_requests_with_and_without_their_text(trained: Session) -> None:
+def test_the_report_measures_requests_with_and_without_their_text(trained: TrainedRun) -> None:
     report = evaluate(trained, commands={}, curve=[])
     requests = held_out_requests(trained)
     assert requests.texts is not None
@@ -150,12 +150,11 @@ def test_the_report_measures_requests_with_and_without_their_text(trained: Sessi
     assert report.baseline_slices["popularity"][WITH]["queries"] == asked
 
 
-def test_the_slice_is_the_requests_with_a_text_as_they_are_ranked(trained: Session) -> None:
+def test_the_slice_is_the_requests_with_a_text_as_they_are_ranked(trained: TrainedRun) -> None:
     requests = held_out_requests(trained)
     assert requests.texts is not None
-    variant = with_content(trained)
-    scorer = trained_scorer(trained, requests, variant)
-    silent = trained_scorer(trained, requests.without_texts(), variant)
+    scorer = trained.scorer(requests)
+    silent = trained.scorer(requests.without_texts())
     queries = with_targets(requests.queries)
     changed = np.abs(scorer(queries) - silent(queries)).max(axis=1) > 1e-3
     assert changed.tolist() == (requests.texts[queries.rows] != "").tolist()

@@ -10,13 +10,12 @@ import tensorflow as tf
 from tensorflow.python.summary.summary_iterator import summary_iterator
 from whole import Whole
 
-from pipelines.evaluation.evaluator import held_out_requests
 from pipelines.evaluation.label_metrics import expected_calibration_error
 from pipelines.evaluation.ranking_head import predict_labels
 from pipelines.exporting.sample_requests import recommend_inputs
-from pipelines.hybrid.item_index import trained_index
-from pipelines.model.session import Session, validation_requests
+from pipelines.hybrid.trained_run import TrainedRun
 from pipelines.runs.run_folder import RunFolder
+from pipelines.scoring.held_out import held_out_requests, validation_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.training.curves import by_part
 from pipelines.training.validation import validate
@@ -58,7 +57,7 @@ def test_reranking_never_lowers_ndcg_on_validation(whole: Whole) -> None:
 
 
 def test_calibration_was_fitted_on_the_validation_split_and_kept_with_the_best_epoch(
-    whole: Whole, session: Session
+    whole: Whole, session: TrainedRun
 ) -> None:
     head = session.model.ranking_head
     assert head is not None
@@ -79,7 +78,7 @@ def test_calibration_was_fitted_on_the_validation_split_and_kept_with_the_best_e
     assert said.mean() == pytest.approx(np.nanmean(truth), abs=2 / len(truth))
 
 
-def test_the_served_like_is_the_calibrated_one(whole: Whole, session: Session) -> None:
+def test_the_served_like_is_the_calibrated_one(whole: Whole, session: TrainedRun) -> None:
     head = session.model.ranking_head
     assert head is not None
     requests = held_out_requests(session)
@@ -88,7 +87,7 @@ def test_the_served_like_is_the_calibrated_one(whole: Whole, session: Session) -
     ids = session.catalogue.ids[:4].astype(object)
     asked = {**{name: value for name, value in inputs.items() if name != "k"}, "candidate_ids": np.tile(ids, [5, 1])}
     served = ask_fresh_process(whole.export.path, {contract.RANK: asked}).outputs[contract.RANK]["like"]
-    scorer = ModelScorer(ModelGraphs(session.model), requests, tf.constant(trained_index(session).table))
+    scorer = ModelScorer(ModelGraphs(session.model), requests, tf.constant(session.item_index().item_embeddings))
     query_embeddings = scorer.query_embeddings(requests.queries.take(rows)).numpy()
     raw = scorer.logits(query_embeddings, np.tile(np.arange(4), [5, 1]), 64)["like"]
     expected = 1 / (1 + np.exp(-(float(head.slope[0]) * raw + float(head.offset[0]))))
@@ -96,7 +95,7 @@ def test_the_served_like_is_the_calibrated_one(whole: Whole, session: Session) -
     assert np.abs(served - 1 / (1 + np.exp(-raw))).max() > 1e-3
 
 
-def test_training_labels_are_every_training_event_once(whole: Whole, session: Session) -> None:
+def test_training_labels_are_every_training_event_once(whole: Whole, session: TrainedRun) -> None:
     events = load_labelled_events(whole.records, session.manifest, session.catalogue.ids)
     assert len(events.items) == session.manifest.splits["train"].events
     stars = events.labels[:, 1]
@@ -124,7 +123,7 @@ def test_both_curves_of_a_loss_have_one_tag_in_tensorboard(whole: Whole) -> None
     )
 
 
-def test_the_validation_loss_is_the_cross_entropy_over_the_catalogue(whole: Whole, session: Session) -> None:
+def test_the_validation_loss_is_the_cross_entropy_over_the_catalogue(whole: Whole, session: TrainedRun) -> None:
     validation = validation_requests(session)
     scorer = ModelScorer.of_towers(session.model, validation)
     settings = whole.config.evaluate
@@ -136,7 +135,7 @@ def test_the_validation_loss_is_the_cross_entropy_over_the_catalogue(whole: Whol
     assert found["retrieval_loss"] == pytest.approx(np.mean(expected), abs=1e-4)
 
 
-def test_scores_that_are_not_finite_end_a_training_in_one_line(whole: Whole, session: Session) -> None:
+def test_scores_that_are_not_finite_end_a_training_in_one_line(whole: Whole, session: TrainedRun) -> None:
     validation = validation_requests(session)
     scorer = ModelScorer(ModelGraphs(session.model), validation, session.model.item_embeddings()[0] * float("nan"))
     with pytest.raises(DivergedError, match=r"lower train\.learning_rate$"):

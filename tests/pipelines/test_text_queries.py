@@ -15,8 +15,7 @@ from small_model import assert_same_weights, sgd_step
 
 from pipelines.evaluation.text_slices import bm25
 from pipelines.scoring.requests import make_requests
-from pipelines.search.lexical_index import Lexicon
-from pipelines.search.lexical_scorer import words_of
+from pipelines.search.lexical_index import LexicalModel
 from pipelines.training.typed_queries import own_queries
 from towers.encoders.text import TextEncoder
 from towers.text_queries import answers, at_positions, query_tokens
@@ -162,15 +161,14 @@ def test_without_order_each_text_of_a_user_is_a_request_of_its_own() -> None:
 
 def test_words_of_a_text_that_an_item_does_not_have_say_nothing() -> None:
     settings = small_model.config().search.model_copy(update={"buckets": 1024})
-    lexicon = Lexicon(settings, np.ones(3 * 1024, np.float32), np.full(3, 2.0), 1.0)
-    words = words_of(lexicon, ["quiet night", "loud day", ""], 1)
+    model = LexicalModel(settings, np.ones(3 * 1024, np.float32), np.full(3, 2.0), 1.0)
+    words = model.index(["quiet night", "loud day", ""])
     scores = words(["quiet", "", "day"])
     assert scores.shape == (3, 3)
     assert (scores > 0).tolist() == [[True, False, False], [False] * 3, [False, True, False]]
-    presence = np.array([[True, False], [False, True], [True, True]])
-    left = words.with_content(presence, None)(["quiet", "", "day"])
+    left = words.with_texts(np.array([False, True, True]))(["quiet", "", "day"])
     assert (left > 0).tolist() == [[False] * 3, [False] * 3, [False, True, False]]
-    moved = words.with_content(np.ones([3, 2], bool), np.array([2, 0, 1]))(["quiet"])
+    moved = words.with_texts(np.ones(3, bool), np.array([2, 0, 1]))(["quiet"])
     assert (moved > 0).tolist() == [[False, True, False]]
 
 

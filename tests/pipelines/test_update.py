@@ -21,8 +21,8 @@ from pipelines.cli import main
 from pipelines.exporting import exporter as export
 from pipelines.exporting.catalogue_update import UpdateJob, read_update
 from pipelines.exporting.exporter import ExportJob
-from pipelines.hybrid.item_index import trained_index, updated_index
-from pipelines.model.session import Session
+from pipelines.hybrid.item_index import updated_index
+from pipelines.hybrid.trained_run import TrainedRun
 from serving.client.client import Client
 from serving.wire import layout
 from tfrecs.errors import DataError, ExportError, SpecError
@@ -138,7 +138,7 @@ def assert_the_update_is_there(client: Client, gone: list[str], source: dict[str
 
 
 def test_items_that_did_not_change_keep_their_embedding_and_content_decides_of_the_others(
-    whole: Whole, session: Session, tmp_path: Path
+    whole: Whole, session: TrainedRun, tmp_path: Path
 ) -> None:
     rows = rows_of(whole.data)
     source = complete(rows)
@@ -146,7 +146,7 @@ def test_items_that_did_not_change_keep_their_embedding_and_content_decides_of_t
     rewritten = {**source, "description": other["description"]}
     now = [rewritten if row is source else row for row in reversed(rows)] + [{**source, "item_id": "new"}]
     read = read_update(UpdateJob(folder_with(whole, tmp_path / "now", now)), session, [], Rejects())
-    before, after = trained_index(session), updated_index(session, read)
+    before, after = session.item_index(), updated_index(session, read)
     assert after.catalogue.ids.tolist() == [row["item_id"] for row in now]
     place = {item: index for index, item in enumerate(before.catalogue.ids.tolist())}
     for index, item in enumerate(after.catalogue.ids.tolist()):
@@ -154,14 +154,14 @@ def test_items_that_did_not_change_keep_their_embedding_and_content_decides_of_t
             assert after.trained[index] == -1
             continue
         assert after.trained[index] == place[item]
-        same = np.allclose(after.table[index], before.table[place[item]], atol=1e-6)
+        same = np.allclose(after.item_embeddings[index], before.item_embeddings[place[item]], atol=1e-6)
         # What an item that nobody has met borrows is from all the others, the changed one among them.
-        assert same == (item != source["item_id"]) or session.unseen[place[item]], item
+        assert same == (item != source["item_id"]) or session.is_cold[place[item]], item
     assert after.positions(len(rows))[place[source["item_id"]]] == now.index(rewritten)
 
 
 def test_keep_adds_to_the_catalogue_and_refuses_to_lose_what_an_earlier_update_added(
-    whole: Whole, session: Session, tmp_path: Path
+    whole: Whole, session: TrainedRun, tmp_path: Path
 ) -> None:
     rows = rows_of(whole.data)
     added = {**complete(rows), "item_id": "new"}
@@ -180,7 +180,7 @@ def test_an_update_that_would_drop_most_items_is_refused_and_nothing_is_written(
     assert [path.name for path in (whole.models / "demo").iterdir()] == ["1"]
 
 
-def test_features_other_than_those_of_the_training_are_named(whole: Whole, session: Session, tmp_path: Path) -> None:
+def test_features_other_than_those_of_the_training_are_named(whole: Whole, session: TrainedRun, tmp_path: Path) -> None:
     folder = tmp_path / "bare"
     folder.mkdir()
     (folder / "items.csv").write_text("item_id,title,description\nx,X,a film\n")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.quality.peers.base import Ask, Training, linear
-from pipelines.item_item.content_similarity import likeness
+from pipelines.item_item.content_similarity import content_similarity
 
 ALL = "all"
 
@@ -20,7 +20,7 @@ def chosen(training: Training, features: str) -> list[str]:
 
 def kernel(training: Training, features: Sequence[str]) -> np.ndarray:
     """float32 [N, N]: mean over the features of the cosine of two items; 0 for an item that lacks one."""
-    return likeness({name: training.content[name] for name in features})
+    return content_similarity({name: training.content[name] for name in features})
 
 
 def ridge(similarity: np.ndarray, known: np.ndarray, targets: np.ndarray, regularization: float) -> np.ndarray:

@@ -9,8 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from benchmarks.quality.peers.base import Ask, Training
-from pipelines.evaluation.baselines import item_knn_scorer, item_similarities, popularity_scorer
-from pipelines.item_item.statistics import succession
+from pipelines.evaluation.baselines import item_knn_scorer, popularity_scorer
+from pipelines.item_item.neighbours import item_similarities, successor_similarities
 from pipelines.scoring.requests import Queries, Scorer
 
 
@@ -31,7 +31,7 @@ def transitions(training: Training, params: Mapping[str, Any], seed: int) -> Ask
 
     `params`: window, shrinkage; asked with last (events that count).
     """
-    after = succession(
+    after = successor_similarities(
         training.users, training.items, training.num_items, window=params["window"], shrinkage=params["shrinkage"]
     )
 

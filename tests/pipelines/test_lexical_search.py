@@ -1,4 +1,4 @@
-"""The words of text queries: terms, what they are worth, and the index in the graph."""
+"""Lexical text search: terms, their fitted weights, and the index in Python and in the graph."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from small_model import ITEMS, config, model
 
 from pipelines.config import SearchConfig
 from pipelines.exporting.serving_adapter import TowerRecommender
-from pipelines.search.lexical_index import Lexicon, as_typed, fit_lexicon, relevance_weights, self_queries, term_counts
+from pipelines.search.lexical_fit import as_typed, fit_lexical, relevance_weights, self_queries
+from pipelines.search.lexical_index import LexicalIndex, LexicalModel, term_counts
 from serving.export_check.gate import unknown_ops
 from serving.graph.lexical import LexicalSearch
 from serving.graph.signatures import ServingModule
@@ -51,13 +52,18 @@ def kinds(keys: set[int]) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def lexicon() -> Lexicon:
-    return fit_lexicon(TEXTS, lambda queries: np.zeros([len(queries), len(TEXTS)], np.float32), SETTINGS, 0)
+def fitted() -> LexicalModel:
+    return fit_lexical(TEXTS, lambda queries: np.zeros([len(queries), len(TEXTS)], np.float32), SETTINGS, 0)
 
 
 @pytest.fixture(scope="module")
-def lexical(lexicon: Lexicon) -> LexicalSearch:
-    return LexicalSearch(lexicon.terms, lexicon.postings(TEXTS), len(TEXTS), lexicon.dense)
+def index(fitted: LexicalModel) -> LexicalIndex:
+    return fitted.index(TEXTS)
+
+
+@pytest.fixture(scope="module")
+def lexical(index: LexicalIndex) -> LexicalSearch:
+    return LexicalSearch(index.model.terms, index.postings(), len(TEXTS), index.model.dense_weight)
 
 
 def test_terms_of_a_word_are_itself_its_beginning_and_its_runs_of_letters() -> None:
@@ -119,9 +125,9 @@ def test_what_comes_again_in_its_own_text_alone_is_worth_most_and_function_words
     assert worth("robot") > 1.0
 
 
-def test_fitting_twice_gives_the_same(lexicon: Lexicon) -> None:
-    again = fit_lexicon(TEXTS, lambda queries: np.zeros([len(queries), len(TEXTS)], np.float32), SETTINGS, 0)
-    np.testing.assert_array_equal(lexicon.weights, again.weights)
+def test_fitting_twice_gives_the_same(fitted: LexicalModel) -> None:
+    again = fit_lexical(TEXTS, lambda queries: np.zeros([len(queries), len(TEXTS)], np.float32), SETTINGS, 0)
+    np.testing.assert_array_equal(fitted.weights, again.weights)
 
 
 def test_encoders_count_as_far_as_they_find_the_text() -> None:
@@ -134,30 +140,30 @@ def test_encoders_count_as_far_as_they_find_the_text() -> None:
     def noise(queries: Any) -> np.ndarray:
         return np.random.default_rng(0).normal(size=[len(queries), len(TEXTS)]).astype(np.float32)
 
-    good, bad = (fit_lexicon(TEXTS, dense, SETTINGS, 0).dense for dense in (knowing, noise))
+    good, bad = (fit_lexical(TEXTS, dense, SETTINGS, 0).dense_weight for dense in (knowing, noise))
     assert good > 0.5
     assert bad < 0.5 * good
 
 
 def test_a_catalogue_without_text_has_nothing_to_match() -> None:
-    empty = fit_lexicon(["", ""], lambda queries: np.zeros([len(queries), 2], np.float32), SETTINGS, 0)
-    assert empty.scores(["robot"], ["", ""]).tolist() == [[0.0, 0.0]]
+    empty = fit_lexical(["", ""], lambda queries: np.zeros([len(queries), 2], np.float32), SETTINGS, 0)
+    assert empty.index(["", ""])(["robot"]).tolist() == [[0.0, 0.0]]
 
 
-def test_a_saved_lexicon_is_the_same(lexicon: Lexicon, tmp_path: Path) -> None:
-    lexicon.save(tmp_path / "lexicon.npz")
-    there = Lexicon.load(tmp_path / "lexicon.npz")
-    assert (there.settings, there.dense) == (lexicon.settings, lexicon.dense)
-    np.testing.assert_array_equal(there.scores(["a robot"], TEXTS), lexicon.scores(["a robot"], TEXTS))
+def test_a_saved_model_is_the_same(fitted: LexicalModel, index: LexicalIndex, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "lexicon.npz")
+    loaded = LexicalModel.load(tmp_path / "lexicon.npz")
+    assert (loaded.settings, loaded.dense_weight) == (fitted.settings, fitted.dense_weight)
+    np.testing.assert_array_equal(loaded.index(TEXTS)(["a robot"]), index(["a robot"]))
     assert [path.name for path in tmp_path.iterdir()] == ["lexicon.npz"]
 
 
 QUERIES = ["the robot", "", "vampires of the glacier", "unheard-of", "opera opera opera"]
 
 
-def test_the_graph_scores_as_scipy_does(lexicon: Lexicon, lexical: LexicalSearch) -> None:
+def test_the_graph_scores_as_scipy_does(index: LexicalIndex, lexical: LexicalSearch) -> None:
     graph = tf.function(lexical.scores, input_signature=[tf.TensorSpec([None], tf.string)])
-    expected = lexicon.scores(QUERIES, TEXTS)
+    expected = index(QUERIES)
     np.testing.assert_allclose(graph(tf.constant(QUERIES)), expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(lexical.scores(tf.constant(QUERIES)), expected, rtol=1e-5, atol=1e-6)
     assert expected.argmax(axis=1)[[0, 4]].tolist() == [SUBJECTS.index("robot"), SUBJECTS.index("opera")]
@@ -171,9 +177,9 @@ def test_a_query_scores_alone_as_in_a_batch(lexical: LexicalSearch) -> None:
         np.testing.assert_array_equal(lexical.scores(tf.constant([query])).numpy()[0], together[row])
 
 
-def test_new_items_are_found_by_words_that_no_text_had(lexicon: Lexicon) -> None:
+def test_new_items_are_found_by_words_that_no_text_had(fitted: LexicalModel) -> None:
     texts = [*TEXTS, "A hippopotamus learns to swim."]
-    assert lexicon.scores(["hippopotamus"], texts)[0].argmax() == len(TEXTS)
+    assert fitted.index(texts)(["hippopotamus"])[0].argmax() == len(TEXTS)
 
 
 # --- in the signatures -------------------------------------------------------------------------------------------------
@@ -205,14 +211,14 @@ def test_search_finds_by_a_word(signatures: tuple[dict[str, Any], dict[str, Any]
 
 
 def test_search_adds_the_words_to_the_encoders(
-    signatures: tuple[dict[str, Any], dict[str, Any]], lexicon: Lexicon
+    signatures: tuple[dict[str, Any], dict[str, Any]], index: LexicalIndex
 ) -> None:
     query = tf.constant(["the opera"])
     plain, both = (functions["search"](query=query, k=tf.constant(ITEMS)) for functions in signatures)
     alone = dict(zip(found_ids(plain), plain["scores"].numpy()[0], strict=True))
-    words = dict(zip(IDS, lexicon.scores(["the opera"], TEXTS)[0], strict=True))
+    words = dict(zip(IDS, index(["the opera"])[0], strict=True))
     for item, score in zip(found_ids(both), both["scores"].numpy()[0], strict=True):
-        np.testing.assert_allclose(score, lexicon.dense * alone[item] + words[item], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(score, index.model.dense_weight * alone[item] + words[item], rtol=1e-4, atol=1e-5)
 
 
 def found_ids(answer: dict[str, tf.Tensor]) -> list[str]:
@@ -227,7 +233,7 @@ def test_recommending_without_a_query_is_as_before(signatures: tuple[dict[str, A
 
 
 def test_recommending_and_ranking_with_a_query_know_its_words(
-    signatures: tuple[dict[str, Any], dict[str, Any]], lexicon: Lexicon
+    signatures: tuple[dict[str, Any], dict[str, Any]], index: LexicalIndex
 ) -> None:
     inputs = request([["i3", "i4"]], query=np.array(["casino"], object))
     answers = [functions["recommend"](**inputs) for functions in signatures]
@@ -237,7 +243,7 @@ def test_recommending_and_ranking_with_a_query_know_its_words(
         "candidate_ids": tf.constant([["i5", "i6", "nobody"]])
     }
     plain, both = (functions["rank"](**candidates)["scores"].numpy()[0] for functions in signatures)
-    np.testing.assert_allclose(both[:2] - plain[:2], lexicon.scores(["casino"], TEXTS)[0, 5:7], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(both[:2] - plain[:2], index(["casino"])[0, 5:7], rtol=1e-4, atol=1e-5)
     assert both[2] == -np.inf
 
 

@@ -1,0 +1,147 @@
+"""A finished run opened again: the best epoch's model with what was fitted beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+import tensorflow as tf
+
+from pipelines.hybrid.item_index import ItemIndex, fit_item_item, small_catalogue_content, trained_index
+from pipelines.hybrid.weights import HybridWeights
+from pipelines.item_item.content_similarity import content_similarity
+from pipelines.item_item.model import ItemItemModel
+from pipelines.model.session import Session, open_session
+from pipelines.runs.run_folder import RunFolder
+from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
+from pipelines.scoring.requests import Requests
+from pipelines.search.lexical_fit import item_texts
+from pipelines.search.lexical_index import LexicalIndex, LexicalModel
+from tfrecs.errors import DataError
+from tfrecs.schema import Manifest
+from towers.hybrid import HybridScore
+
+__all__ = ["TrainedRun", "load_trained"]
+
+
+@dataclass(frozen=True)
+class TrainedRun(Session):
+    """A session with the weights of a run's best epoch, and what the run fitted beside the model.
+
+    Attributes:
+      hybrid_weights: of the hybrid score; None where the run has learned none.
+      lexical_model: of text search; None where the model takes no text.
+    """
+
+    hybrid_weights: HybridWeights | None = None
+    lexical_model: LexicalModel | None = None
+
+    @cached_property
+    def content_features(self) -> dict[str, sp.csr_matrix]:
+        """See `small_catalogue_content`."""
+        return small_catalogue_content(self, self.catalogue)
+
+    @cached_property
+    def content_similarity(self) -> np.ndarray | None:
+        """float32 [N, N] of the catalogue; None where there is no plain content, or too much of it."""
+        return content_similarity(self.content_features) if self.content_features else None
+
+    @cached_property
+    def item_item(self) -> ItemItemModel | None:
+        """The item-item model of the whole catalogue; its cold items are not completed."""
+        if self.hybrid_weights is None:
+            return None
+        similarity = self.content_similarity if self.hybrid_weights.content_weight else None
+        return fit_item_item(self, self.hybrid_weights.ease, similarity)
+
+    @cached_property
+    def lexical_index(self) -> LexicalIndex | None:
+        """The lexical model over the texts of the catalogue; None where no request has a text."""
+        if self.lexical_model is None or self.model.query_encoder is None or not self.manifest.schema_.has_queries:
+            return None
+        return self.lexical_model.index(item_texts(self.model, self.catalogue))
+
+    def item_index(self) -> ItemIndex:
+        """Embeds the catalogue as it was trained."""
+        return trained_index(self, self._similarity(self.items.presence, None))
+
+    def hybrid_score(self, index: ItemIndex, rows: int | None = None) -> HybridScore | None:
+        """Returns the hybrid score over the items of an index; None where the run has learned none.
+
+        Args:
+          index: of this or another catalogue.
+          rows: number of items to pad the score to; None: those of the index.
+        """
+        return self._hybrid_score(self.item_item, index, len(index) if rows is None else rows)
+
+    def with_content(
+        self, presence: np.ndarray, order: np.ndarray | None = None
+    ) -> tuple[tf.Tensor, HybridScore | None, LexicalIndex | None]:
+        """Embeds the catalogue where items have only some of their content, and makes the scores that go with it.
+
+        Args:
+          presence: bool [N, M], the modalities that each item has.
+          order: int64 [N], the item whose content each one has; None: its own.
+
+        Returns:
+          item embeddings float [N, D], hybrid score and lexical index: what `ModelScorer` takes behind the requests.
+        """
+        similarity, item_item, lexical = self._similarity(presence, order), self.item_item, self.lexical_index
+        index = trained_index(self, similarity, presence, order)
+        weights = self.hybrid_weights
+        if weights is not None and weights.content_weight and similarity is not self.content_similarity:
+            item_item = fit_item_item(self, weights.ease, similarity)
+        if lexical is not None and self.model.query_encoder is not None:
+            column = self.manifest.schema_.modalities.index(self.model.query_encoder.schema.name)
+            lexical = lexical.with_texts(presence[:, column], order)
+        return tf.constant(index.item_embeddings), self._hybrid_score(item_item, index, len(index)), lexical
+
+    def scorer(self, requests: Requests) -> ModelScorer:
+        """Returns the scorer of the trained model as it is exported: towers, hybrid score and text queries."""
+        return ModelScorer(ModelGraphs(self.model), requests, *self.with_content(self.items.presence))
+
+    def _similarity(self, presence: np.ndarray, order: np.ndarray | None) -> np.ndarray | None:
+        """Content similarity where items have only some of their content, or None where nothing depends on it."""
+        ease_takes_it = self.hybrid_weights is not None and self.hybrid_weights.content_weight
+        if not self.is_cold.any() and not ease_takes_it:
+            return None
+        if order is None and np.array_equal(presence, self.items.presence):
+            return self.content_similarity
+        features = {}
+        for name, rows in self.content_features.items():
+            has_feature = sp.diags(presence[:, self.manifest.schema_.modalities.index(name)].astype(np.float32))
+            features[name] = has_feature @ (rows if order is None else rows[order])
+        return content_similarity(features) if features else None
+
+    def _hybrid_score(self, item_item: ItemItemModel | None, index: ItemIndex, rows: int) -> HybridScore | None:
+        weights, settings = self.hybrid_weights, self.config.hybrid
+        if weights is None or item_item is None:
+            return None
+        model = item_item.for_catalogue(index.trained, index.cold_start, settings.cold_links).padded(rows)
+        score = model.hybrid_score(weights.weights, weights.cold_weights, weights.softness)
+        return score.exploring(settings.explore)
+
+
+def load_trained(run: RunFolder) -> TrainedRun:
+    """Opens the best epoch of a run, on the CPU or GPU that is there.
+
+    Raises:
+      DataError: its records have grown since.
+    """
+    records, config = run.load()
+    items, trained = Manifest.load(records).items, run.described().get("items")
+    if trained not in (None, items):
+        raise DataError(
+            f"{records}: has {items:,} items, {run.path} was trained on {trained:,} of them; take its model on with "
+            f"triptych train --continue {run.path}"
+        )
+    session = open_session(records, config, tf.distribute.get_strategy(), pretrained=False)
+    checkpoint = tf.train.Checkpoint(model=session.model)
+    checkpoint.restore(tf.train.latest_checkpoint(str(run.best))).expect_partial()
+    return TrainedRun(
+        **{field.name: getattr(session, field.name) for field in fields(Session)},
+        hybrid_weights=HybridWeights.load(run.path),
+        lexical_model=LexicalModel.load(run.lexicon) if run.lexicon.is_file() else None,
+    )

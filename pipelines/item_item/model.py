@@ -1,0 +1,165 @@
+"""The item-item model: EASE or item-kNN neighbours, successors and popularity, completed for cold items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from pipelines.config import HybridConfig
+from pipelines.item_item.cold_start import ColdStart
+from pipelines.item_item.ease import EaseSettings, ease_weights
+from pipelines.item_item.neighbours import (
+    Links,
+    interaction_matrix,
+    item_similarities,
+    successor_similarities,
+    top_links,
+)
+from tfrecs.reading.reader import TrainingEvents
+from towers.hybrid import NEIGHBOURS, RECENT, SUCCESSORS, HybridScore
+
+__all__ = ["ItemItemModel", "neighbour_links", "training_matrix"]
+
+
+@dataclass(frozen=True)
+class ItemItemModel:
+    """What training events say about N items; `hybrid_score` scores requests with it.
+
+    Attributes:
+      links: `NEIGHBOURS` and, where events have an order, `SUCCESSORS` -> of each item those it speaks for.
+      popularity: float32 [N], log(1 + number of training events).
+      is_cold: bool [N], items without a training event.
+      last: part of the score -> how many of the newest events of a history it takes; `RECENT` is `NEIGHBOURS` of fewer.
+    """
+
+    links: Mapping[str, Links]
+    popularity: np.ndarray
+    is_cold: np.ndarray
+    last: Mapping[str, int]
+
+    @classmethod
+    def fit(
+        cls,
+        events: TrainingEvents,
+        num_items: int,
+        settings: HybridConfig,
+        ease: EaseSettings,
+        content_similarity: np.ndarray | None = None,
+        *,
+        history: int,
+        ordered: bool,
+    ) -> ItemItemModel:
+        """Fits the model to training events.
+
+        Args:
+          events: of training.
+          num_items: N, of the catalogue.
+          settings: section `hybrid`.
+          ease, content_similarity: see `ease_weights`.
+          history: how many events of a history the towers take.
+          ordered: whether the events of a user have an order; without one there are no successors and no recent events.
+        """
+        train = training_matrix(events, num_items)
+        links = {NEIGHBOURS: neighbour_links(train, settings, ease, content_similarity)}
+        last = {NEIGHBOURS: history}
+        if ordered:
+            _, users = np.unique(events.users, return_inverse=True)
+            successors = successor_similarities(
+                users, events.items, num_items, window=settings.window, shrinkage=settings.shrinkage
+            )
+            links[SUCCESSORS] = top_links(successors, settings.neighbours)
+            last |= {RECENT: min(settings.recent, history), SUCCESSORS: min(settings.last_successors, history)}
+        counts = np.bincount(events.items, minlength=num_items)
+        return cls(links, np.log1p(counts).astype(np.float32), counts == 0, last)
+
+    def for_catalogue(self, trained: np.ndarray, cold_start: ColdStart, cold_links: int) -> ItemItemModel:
+        """Returns the model of another catalogue, or of the same one with its cold items completed.
+
+        The neighbours and successors of a cold item, and how much others lead to it, are predicted from those of the
+        warm items; so is by how much its popularity differs from the mean.
+
+        Args:
+          trained: int64 [N], position of each item in the catalogue of this model, -1 for none.
+          cold_start: of the other catalogue.
+          cold_links: how many links of each item may lead to cold items, beside those that lead to warm ones.
+        """
+        warm, cold, coefficients = cold_start.warm, cold_start.cold, cold_start.coefficients
+        if not len(cold) and np.array_equal(trained, np.arange(len(self.popularity))):
+            return self
+        before, after = len(self.popularity), len(trained)
+        select = sp.csr_matrix(
+            (np.ones(len(warm), np.float32), (np.arange(len(warm)), trained[warm])), (len(warm), before)
+        )
+        warm_popularity = select @ self.popularity
+        mean = warm_popularity.mean() if len(warm) else 0.0
+        popularity = np.zeros(after, np.float32)
+        popularity[warm], popularity[cold] = warm_popularity, mean + coefficients @ (warm_popularity - mean)
+        links = {}
+        for name, own in self.links.items():
+            warm_to_warm = select @ own.to_csr(before) @ select.T
+            cold_to_warm = coefficients @ warm_to_warm
+            links[name] = _links_to(warm, warm_to_warm, cold_to_warm, cold_start, own.columns.shape[1])
+            if len(cold):
+                k = min(cold_links, len(cold))
+                to_cold = _links_to(cold, warm_to_warm @ coefficients.T, cold_to_warm @ coefficients.T, cold_start, k)
+                links[name] = Links(*(np.concatenate(pair, axis=1) for pair in zip(links[name], to_cold, strict=True)))
+        return replace(self, links=links, popularity=popularity, is_cold=np.isin(np.arange(after), cold))
+
+    def padded(self, rows: int) -> ItemItemModel:
+        """Returns the model with items behind the others, up to `rows`, about which nothing is known."""
+        missing = rows - len(self.popularity)
+        links = {
+            name: Links(*(np.pad(array, [[0, missing], [0, 0]]) for array in own)) for name, own in self.links.items()
+        }
+        return replace(
+            self,
+            links=links,
+            popularity=np.pad(self.popularity, [0, missing]),
+            is_cold=np.pad(self.is_cold, [0, missing]),
+        )
+
+    def hybrid_score(
+        self, weights: Mapping[str, float], cold_weights: Mapping[str, float], softness: Mapping[str, float]
+    ) -> HybridScore:
+        """Returns the TensorFlow module that scores with this model; see there for the arguments."""
+        return HybridScore(self.links, self.last, self.popularity, self.is_cold, weights, cold_weights, softness)
+
+
+def training_matrix(events: TrainingEvents, num_items: int) -> sp.csr_matrix:
+    """Returns float32 csr [users, N] of ones: which items each user took in training at all."""
+    _, users = np.unique(events.users, return_inverse=True)
+    train = interaction_matrix(users, events.items, num_users=int(users.max(initial=-1)) + 1, num_items=num_items)
+    train.data[:] = 1.0
+    return train
+
+
+def neighbour_links(
+    train: sp.csr_matrix, settings: HybridConfig, ease: EaseSettings, content_similarity: np.ndarray | None
+) -> Links:
+    """Returns the largest EASE weights of each item; above `linear_items` items its item-kNN similarities.
+
+    Args:
+      train: see `training_matrix`.
+      settings: section `hybrid`.
+      ease, content_similarity: see `ease_weights`.
+    """
+    if train.shape[1] > settings.linear_items:
+        matrix = item_similarities(train, shrinkage=settings.shrinkage, neighbours=settings.neighbours)
+    else:
+        matrix = sp.csr_matrix(ease_weights(train, ease, content_similarity))
+    return top_links(matrix, settings.neighbours)
+
+
+def _links_to(columns: np.ndarray, from_warm: Any, from_cold: Any, cold_start: ColdStart, k: int) -> Links:
+    """The `k` largest links of every item to the items `columns`, from matrices [S, columns] and [R, columns]."""
+    count = len(cold_start.warm) + len(cold_start.cold)
+    result = Links(np.zeros((count, k), np.int32), np.zeros((count, k), np.float32))
+    for rows, matrix in ((cold_start.warm, from_warm), (cold_start.cold, from_cold)):
+        if len(rows) and len(columns):
+            links = top_links(sp.csr_matrix(matrix), k)
+            result.columns[rows], result.values[rows] = columns[links.columns], links.values
+    return result

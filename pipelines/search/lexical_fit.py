@@ -1,0 +1,205 @@
+"""Fits the weights of a lexical model to the catalogue's own texts, without any logged query."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import scipy.optimize
+import scipy.sparse as sp
+import tensorflow as tf
+
+from pipelines.config import Config, SearchConfig
+from pipelines.search.lexical_index import LexicalModel, saturated, term_counts
+from tfrecs.reading.reader import Catalogue, item_features
+from towers.terms import KINDS
+from towers.two_tower import TwoTower
+
+__all__ = ["DenseScorer", "as_typed", "encoder_scores", "fit_lexical", "item_texts", "load_or_fit_lexical"]
+__all__ += ["relevance_weights", "self_queries"]
+
+# Behind full-width marks there need be no space.
+_SENTENCE = re.compile("(?<=[.!?\u2026\u3002\uff01\uff1f])[\"'\u201d\u2019)]*\\s+|(?<=[\u3002\uff01\uff1f])|\n+")
+_LONGEST = 40  # words of a query made from a text; longer sentences are cut
+
+DenseScorer = Callable[[Sequence[str]], np.ndarray]
+"""Queries [Q] -> scores float [Q, N] of the encoders."""
+
+
+def item_texts(model: TwoTower, catalogue: Catalogue) -> list[str]:
+    """Reads the feature that text queries search: str [N], "" = none. The model must take text queries."""
+    if model.query_encoder is None:
+        raise ValueError("this data set has no text feature, so there is no text query")
+    values, _ = item_features(model.schema, catalogue.serialized)
+    return [text.decode() for text in values[model.query_encoder.schema.name].numpy()]
+
+
+def encoder_scores(model: TwoTower, batch: int) -> DenseScorer:
+    """Returns the trained query encoder as a scorer of the trained items, `batch` queries at a time."""
+    item_embeddings = model.item_embeddings()[0]
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def scores(queries: tf.Tensor) -> tf.Tensor:
+        assert model.query_encoder is not None
+        return model.scores(model.encode_query(model.query_encoder.preprocess_query(queries)), item_embeddings)
+
+    def dense(queries: Sequence[str]) -> np.ndarray:
+        parts = [tf.constant(list(queries[start : start + batch])) for start in range(0, len(queries), batch)]
+        return np.concatenate([scores(part).numpy() for part in parts])
+
+    return dense
+
+
+def load_or_fit_lexical(path: Path, model: TwoTower, catalogue: Catalogue, config: Config) -> LexicalModel:
+    """Reads the lexical model of a run from `path`, or fits it to the catalogue and the trained model and writes it."""
+    if path.is_file():
+        return LexicalModel.load(path)
+    texts = item_texts(model, catalogue)
+    lexical = fit_lexical(texts, encoder_scores(model, config.train.encode_batch_size), config.search, config.seed)
+    lexical.save(path)
+    return lexical
+
+
+def _kinds(settings: SearchConfig) -> list[slice]:
+    return [slice(kind * settings.buckets, (kind + 1) * settings.buckets) for kind in range(len(KINDS))]
+
+
+def self_queries(texts: Sequence[str], shortest: int = 3) -> tuple[list[str], np.ndarray]:
+    """Makes queries of the sentences of the texts (inverse cloze task: Lee et al., 2019, arXiv:1906.00300).
+
+    Args:
+      texts: str [N], "" = none. A text of one sentence gives its two halves.
+      shortest: words of a query, at least.
+
+    Returns:
+      queries str [Q], and owners int64 [Q], the text that each is from.
+    """
+    queries, owners = [], []
+    for owner, text in enumerate(texts):
+        parts = [part.split()[:_LONGEST] for part in _SENTENCE.split(text) if part]
+        if len(parts) == 1:
+            half = len(parts[0]) // 2
+            parts = [parts[0][:half], parts[0][half:]]
+        for words in parts:
+            if len(words) >= shortest:
+                queries.append(" ".join(words))
+                owners.append(owner)
+    return queries, np.array(owners, np.int64)
+
+
+def as_typed(sentence: str, rng: np.random.Generator) -> str:
+    """Shortens a sentence to what somebody might type: half of its words, half of these without their last letters.
+
+    What people type is shorter than what is written, in other forms, and not always spelt right.
+    """
+    kept = [word for word in sentence.split() if rng.random() < 0.5]
+    return " ".join(word[: -rng.integers(1, 3)] if len(word) > 4 and rng.random() < 0.5 else word for word in kept)
+
+
+def _rest_of_texts(counts: sp.csr_matrix, query_counts: sp.csr_matrix, owners: np.ndarray) -> sp.csr_matrix:
+    """Term counts [Q, V] of the text that each query is from, without the query."""
+    rest = counts[owners] - query_counts
+    rest.data = np.maximum(rest.data, 0.0)
+    rest.eliminate_zeros()
+    return rest
+
+
+def relevance_weights(
+    counts: sp.csr_matrix, query_counts: sp.csr_matrix, owners: np.ndarray, settings: SearchConfig
+) -> np.ndarray:
+    """Relevance weights of terms (Robertson and Sparck Jones, 1976), with relevance judged by the catalogue itself.
+
+    A query made of a sentence is answered by the rest of its text. So log [p (1 - u) / ((1 - p) u)] can be counted: p,
+    how often a term of a sentence is in the rest too; u, how often it is in any text. Function words get nothing, in
+    whatever language and without a list of them; names and rare matters get most. The p of a term of few sentences is
+    smoothed towards that of equally frequent terms.
+
+    Args:
+      counts: float csr [N, V], of the texts.
+      query_counts: float csr [Q, V], of the queries.
+      owners: int64 [Q], the text that each query is from.
+      settings: `prior` and `sharpness`.
+
+    Returns:
+      float64 [V], at least 0.
+    """
+    num_items = counts.shape[0]
+    rest = _rest_of_texts(counts, query_counts, owners)
+    # The sentences of a text count together: a long text is not a hundred times the evidence of a short one.
+    evidence = sp.diags(1.0 / np.sqrt(np.bincount(owners, minlength=num_items)[owners]))
+    in_query = np.asarray((evidence @ query_counts.sign()).sum(axis=0)).ravel()
+    in_rest = np.asarray((evidence @ query_counts.sign().multiply(rest.sign())).sum(axis=0)).ravel()
+    frequency = counts.getnnz(axis=0)
+    level = np.floor(2.0 * np.log2(frequency + 1.0)).astype(np.int64)
+    level += np.arange(counts.shape[1]) // settings.buckets * (level.max() + 1)
+    usual = ((np.bincount(level, in_rest) + 0.5) / (np.bincount(level, in_query) + 5.0))[level]
+    relevant = np.clip((in_rest + settings.prior * usual) / (in_query + settings.prior), 1e-4, 0.95)
+    unrelated = (frequency + 0.5) / (num_items + 1.0)
+    odds = np.log(relevant * (1.0 - unrelated)) - np.log((1.0 - relevant) * unrelated)
+    return np.maximum(odds, 0.0) ** settings.sharpness
+
+
+def fit_lexical(texts: Sequence[str], dense: DenseScorer, settings: SearchConfig, seed: int) -> LexicalModel:
+    """Fits the weights of the terms, then of each kind of term and of the encoders. Deterministic under the seed.
+
+    Args:
+      texts: of the items [N], "" = none.
+      dense: the encoders' scores.
+      settings: section `search`.
+      seed: of the queries that are drawn.
+    """
+    counts = term_counts(texts, settings)
+    filled = max(1, sum(bool(text) for text in texts))
+    lengths = np.array([counts[:, kind].sum() / filled for kind in _kinds(settings)])
+    queries, owners = self_queries(texts)
+    if not queries:
+        return LexicalModel(settings, np.zeros(counts.shape[1], np.float32), lengths, 1.0)
+    query_counts = term_counts(queries, settings)
+    weights = relevance_weights(counts, query_counts, owners, settings)
+
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(queries))[: settings.queries]
+    typed = [as_typed(queries[row], rng) for row in chosen]
+    # Against so many items: enough to tell how large a score is, and it fits into memory.
+    others = rng.permutation(counts.shape[0])[: settings.candidates]
+    terms, dense_scores, own = term_counts(typed, settings).sign(), dense(typed), owners[chosen]
+    # The text that a query is from competes without the whole sentence.
+    rest = saturated(_rest_of_texts(counts, query_counts[chosen], own), lengths, settings)
+    whole = saturated(counts[others], lengths, settings)
+    features = np.empty([len(chosen), len(others) + 1, len(KINDS) + 1], np.float32)
+    for number, kind in enumerate(_kinds(settings)):
+        query = terms[:, kind] @ sp.diags(weights[kind])
+        features[:, 1:, number] = (query @ whole[:, kind].T).toarray()
+        features[:, 0, number] = np.asarray(query.multiply(rest[:, kind]).sum(axis=1)).ravel()
+    features[:, 1:, -1] = dense_scores[:, others]
+    features[:, 0, -1] = dense_scores[np.arange(len(chosen)), own]
+    factors = _fit_factors(features, own[:, None] == others[None, :])
+    weights *= np.repeat(factors[: len(KINDS)], settings.buckets)
+    return LexicalModel(settings, weights.astype(np.float32), lengths, float(factors[-1]))
+
+
+def _fit_factors(features: np.ndarray, is_own: np.ndarray) -> np.ndarray:
+    """Factors of at least 0 under which a softmax over texts finds the own text of each query best.
+
+    Args:
+      features: float32 [Q, 1 + C, F], scores of the own text, then of other ones.
+      is_own: bool [Q, C], others that are the own text.
+
+    Returns:
+      float64 [F], the last one of the encoders' score.
+    """
+
+    def loss(factors: np.ndarray) -> tuple[float, np.ndarray]:
+        scores: np.ndarray = features @ factors.astype(np.float32)
+        scores[:, 1:][is_own] = -np.inf
+        scores -= scores.max(axis=1, keepdims=True)
+        softmax = np.exp(scores)
+        softmax /= softmax.sum(axis=1, keepdims=True)
+        gradient = np.einsum("qc,qcf->f", softmax, features) - features[:, 0].sum(axis=0)
+        return float(-np.log(np.maximum(softmax[:, 0], 1e-30)).mean()), gradient.astype(np.float64) / len(features)
+
+    start = np.array([0.05] * (features.shape[2] - 1) + [1.0])
+    bounds = [(0.0, None)] * len(start)
+    return np.asarray(scipy.optimize.minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x)
