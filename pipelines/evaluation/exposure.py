@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from pipelines.scoring.metrics import Ranking
 from pipelines.scoring.requests import Queries
-from tfrecs.reading.features import feature_for
-from tfrecs.reading.reader import Catalogue, item_features
+from tfrecs.reading.reader import Catalogue, category_values
 from tfrecs.schema import Schema
 
 __all__ = ["exposure", "item_categories", "modality_weights_by_group", "popularity_groups"]
@@ -74,18 +72,12 @@ def item_categories(schema: Schema, catalogue: Catalogue) -> list[set[str]]:
 
     They are written as `name: value` where there are several such features.
     """
-    names = [
-        feature.name
-        for feature in schema.items
-        if feature_for(feature).spec.dtype == tf.string and feature_for(feature).spec.shape.rank == 1
-    ]
+    by_feature = category_values(schema, catalogue)
     rows: list[set[str]] = [set() for _ in range(len(catalogue))]
-    if names:
-        values, _ = item_features(schema, catalogue.serialized)
-        for name in names:
-            for row, items in zip(rows, values[name].numpy(), strict=True):
-                prefix = f"{name}: " if len(names) > 1 else ""
-                row.update(prefix + value.decode() for value in items if value)
+    for name, items in by_feature.items():
+        prefix = f"{name}: " if len(by_feature) > 1 else ""
+        for row, values in zip(rows, items, strict=True):
+            row.update(prefix + value for value in values)
     return rows
 
 

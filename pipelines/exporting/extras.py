@@ -17,8 +17,7 @@ from pipelines.hybrid.item_index import ItemIndex
 from pipelines.model.session import Session
 from serving.graph import contract
 from serving.wire import layout
-from tfrecs.reading.features import feature_for
-from tfrecs.reading.reader import item_features
+from tfrecs.reading.reader import category_values
 
 
 def write_extras(
@@ -56,19 +55,8 @@ def write_extras(
 
 def item_categories(session: Session, index: ItemIndex) -> list[list[str]]:
     """The categories of each item, for filters: the values of every feature that is a list of strings, sorted."""
-    names = [
-        feature.name
-        for feature in session.manifest.schema_.items
-        if feature_for(feature).spec.dtype == tf.string and feature_for(feature).spec.shape.rank == 1
-    ]
-    rows: list[list[str]] = [[] for _ in range(len(index))]
-    if not names:
-        return rows
-    values, _ = item_features(session.manifest.schema_, index.catalogue.serialized)
-    for name in names:
-        for row, items in zip(rows, values[name].numpy(), strict=True):
-            row.extend(value.decode() for value in items if value)
-    return [sorted(set(row)) for row in rows]
+    by_feature = category_values(session.manifest.schema_, index.catalogue)
+    return [sorted(set().union(*(values[row] for values in by_feature.values()))) for row in range(len(index))]
 
 
 def _item_facts(session: Session, index: ItemIndex) -> layout.ItemFacts:

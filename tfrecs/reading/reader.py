@@ -100,6 +100,17 @@ def item_features(schema: Schema, serialized: tf.Tensor) -> tuple[dict[str, tf.T
     return parse_batch([feature_for(feature) for feature in schema.items], serialized, "items")
 
 
+def category_values(schema: Schema, catalogue: Catalogue) -> dict[str, list[set[str]]]:
+    """Return the values of each item for every item feature that is a list of strings, by feature name."""
+    names = [
+        feature.name
+        for feature in schema.items
+        if feature_for(feature).spec.dtype == tf.string and feature_for(feature).spec.shape.rank == 1
+    ]
+    values = item_features(schema, catalogue.serialized)[0] if names else {}
+    return {name: [{value.decode() for value in row if value} for row in values[name].numpy()] for name in names}
+
+
 def user_features(schema: Schema, serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
     """Decode the user features of serialized windows, string [B]: name -> values [B, ...], and presence bool [B, F]."""
     return parse_batch([feature_for(feature) for feature in schema.users], serialized, "users")
