@@ -7,8 +7,7 @@ import wave
 
 import numpy as np
 
-from tfrecs.demo.levels import between_levels
-from tfrecs.demo.world import TOP_LEVEL
+from tfrecs.demo.world import TOP_LEVEL, between_levels
 
 RATE = 16_000  # Hz
 SECONDS = 2.0

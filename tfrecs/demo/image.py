@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tfrecs.demo.levels import between_levels, nearby_level
+from tfrecs.demo.world import between_levels, nearby_level
 
 SIDE = 112
 SCALE = 2  # drawn larger and then reduced, which is how Pillow gets smooth edges

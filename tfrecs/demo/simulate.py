@@ -1,4 +1,4 @@
-"""Who watches which short when, and how they rate it."""
+"""Simulates who watches which short when, and how they rate it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ GENEROSITY = 0.35  # spread of the users' own levels
 
 @dataclasses.dataclass(frozen=True)
 class SimulatedEvents:
-    """E interactions, oldest first: users, items int64 [E] (indices), times int64 [E] (unix seconds), ratings [E]."""
+    """E interactions, oldest first.
+
+    Attributes:
+      users, items: indices, int64 [E].
+      times: unix seconds, int64 [E].
+      ratings: 1 to 5, [E].
+    """
 
     users: np.ndarray
     items: np.ndarray
@@ -31,7 +37,7 @@ class SimulatedEvents:
 
 
 def simulate(rng: np.random.Generator, items: int, users: int, interactions: int) -> tuple[World, SimulatedEvents]:
-    """Draws a world and its interactions. Raises SpecError where the three sizes do not go together."""
+    """Draw a world and its interactions. Raises SpecError where the three sizes do not go together."""
     counts = _event_counts(rng, items, users, interactions)
     centres, factors, moods, popularity = draw_items(rng, items)
     first_day, last_day = _lifetimes(rng, users)

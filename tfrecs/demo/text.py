@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from tfrecs.demo import words
-from tfrecs.demo.levels import nearby_level
+from tfrecs.demo.world import nearby_level
 
 T = TypeVar("T")
 

@@ -21,6 +21,7 @@ from tfrecs.errors import DataError
 BLOCKS = ("text", "image", "audio")
 FACTORS = 4  # per block
 TOP_LEVEL = 5.0  # a factor lies in [0, TOP_LEVEL]; every renderer has one look, word or sound per whole level
+BLUR = 0.15  # Standard deviation, in levels, of what is shown of a factor around the factor.
 MOODS = ("curious", "sociable", "playful", "romantic", "cosy", "wistful", "sleepy", "restless")
 MOOD_PEAK_HOURS = (9.0, 12.0, 15.0, 18.0, 20.0, 22.0, 0.0, 3.0)
 
@@ -231,3 +232,21 @@ def _spread_centres(rng: np.random.Generator) -> np.ndarray:
         return float(gaps[~np.eye(CLUSTERS, dtype=bool)].min())
 
     return max(designs, key=closest)
+
+
+def nearby_level(factor: float, rng: np.random.Generator) -> int:
+    """Round a factor with a little noise to a level, 0 to 5.
+
+    Drawn anew for each detail of an item, so that a factor between two levels shows as a mixture of both.
+    """
+    return int(np.clip(np.rint(factor + rng.normal(0.0, BLUR)), 0, TOP_LEVEL))
+
+
+def between_levels(factor: float) -> tuple[int, int, float]:
+    """Return the two levels around a factor and the share of the upper one.
+
+    The share is a smoothstep, so that most factors look much like one level.
+    """
+    low = int(np.clip(np.floor(factor), 0, TOP_LEVEL - 1))
+    share = float(np.clip(factor - low, 0.0, 1.0))
+    return low, low + 1, share * share * (3.0 - 2.0 * share)
