@@ -24,7 +24,7 @@ from serving.server.sources import folder_source
 RUNNABLE = [block for block in blocks() if block.runnable]
 SHELL = [block for block in RUNNABLE if block.language == "sh"]
 PYTHON = [block for block in RUNNABLE if block.language == "python"]
-CONFIGURED = ("train", "build")  # commands that are given the small model's options
+CONFIGURED = ("build",)  # commands that are given the small model's options
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def run_triptych(words: list[str], place: Place) -> str:
     if words[0] == "query":
         words = [*words, "--target", f"127.0.0.1:{place.grpc}"]
     if words[0] in CONFIGURED:
-        words = [*words, *(part for change in (*SMALL, "train.epochs=1") for part in ("--set", change))]
+        words = [*words, *(part for change in SMALL for part in ("--set", change))]
     result = CliRunner().invoke(main, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
