@@ -26,6 +26,22 @@ ALLOWED = {
 }
 
 
+LAYERS = (
+    ("config",),
+    ("runs",),
+    ("building", "serving", "webapp"),
+    ("inspection", "monitoring"),
+    ("search", "item_item"),
+    ("model",),
+    ("scoring",),
+    ("hybrid",),
+    ("reporting",),
+    ("evaluation",),
+    ("exporting", "training"),
+    ("tuning", "workflow"),
+)
+"""Packages of pipelines: each imports only packages of the rows above its own."""
+
 MAX_FILES = 15  # Python files of one folder, without __init__.py and subfolders
 
 
@@ -86,6 +102,24 @@ def test_no_files_import_each_other_in_a_circle() -> None:
         TopologicalSorter({module: imported_files(module) for module in FILES}).prepare()
     except CycleError as error:
         pytest.fail(f"imports in a circle: {' -> '.join(error.args[1])}")
+
+
+def test_the_packages_of_pipelines_import_only_packages_of_lower_layers() -> None:
+    level = {package: row for row, packages in enumerate(LAYERS) for package in packages}
+    folders = {path.name for path in (REPO / "pipelines").iterdir() if (path / "__init__.py").is_file()}
+    assert folders == set(level), "a package without a layer, or a layer without a package"
+    wrong = []
+    for module in FILES:
+        room, _, rest = module.partition(".")
+        package = rest.partition(".")[0]
+        if room != "pipelines" or package not in level:
+            continue
+        for imported in imported_files(module):
+            room, _, rest = imported.partition(".")
+            other = rest.partition(".")[0]
+            if room == "pipelines" and other != package and level.get(other, 0) >= level[package]:
+                wrong.append(f"{module} imports {imported}")
+    assert not wrong, wrong
 
 
 def test_evaluation_and_export_never_import_training() -> None:
