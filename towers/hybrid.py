@@ -67,7 +67,7 @@ class HybridScore(tf.Module):
         }
 
     def exploring(self, bias: float) -> HybridScore:
-        """Returns the same score with `bias` added to that of cold items; the two share their arrays."""
+        """Return the same score with `bias` added to that of cold items; the two share their arrays."""
         result = copy.copy(self)
         result.bias = self.bias + bias
         return result
@@ -87,7 +87,7 @@ class HybridScore(tf.Module):
         return tf.reshape(summed, [-1, self.num_items])
 
     def part(self, name: str, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        """Computes one part of the score without its weight; any part but `TOWER`.
+        """Compute one part of the score without its weight; any part but `TOWER`.
 
         Args:
           name: of the part.
@@ -101,7 +101,7 @@ class HybridScore(tf.Module):
         return soft(self._linked(name, index, count), self.softness.get(links_of(name)))
 
     def __call__(self, scores: tf.Tensor, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        """Adds the parts.
+        """Add the parts.
 
         Args:
           scores: float [B, N], the towers' logits.
@@ -123,17 +123,17 @@ class HybridScore(tf.Module):
 
 
 def soft(values: tf.Tensor, softness: float | None) -> tf.Tensor:
-    """Returns asinh(values / softness); the values themselves where there is no softness."""
+    """Return asinh(values / softness); the values themselves where there is no softness."""
     return values if softness is None else tf.asinh(values / softness)
 
 
 def links_of(name: str) -> str:
-    """Returns the name of the links that a part of the score sums up."""
+    """Return the name of the links that a part of the score sums up."""
     return NEIGHBOURS if name == RECENT else name
 
 
 def newest_different(index: tf.Tensor, count: tf.Tensor, last: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Selects the items of the newest `last` events, newest first, each once.
+    """Select the items of the newest `last` events, newest first, each once.
 
     Args:
       index: int32 [B, L], events from the left, oldest first.

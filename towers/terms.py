@@ -9,7 +9,7 @@ KINDS = ("word", "prefix", "gram")
 
 
 def extract_terms(texts: tf.Tensor, *, buckets: int, prefix: int, gram: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Every occurrence of a term, of three kinds.
+    """Extract every occurrence of the terms of texts, of three kinds.
 
     A word matches only itself; its first letters match its other forms, which for most languages does what a stemmer
     does (truncation: Frakes, 1992, "Stemming algorithms"); runs of letters match what is spelt or compounded otherwise
@@ -23,7 +23,7 @@ def extract_terms(texts: tf.Tensor, *, buckets: int, prefix: int, gram: int) -> 
       gram: letters of a run; shorter words are their own.
 
     Returns:
-      row int64 [P], which text; term int64 [P]. A term that stands twice in a text is there twice.
+      row int64 [P], which text; term int64 [P]. A term that occurs twice in a text is returned twice.
     """
     folded = tf_text.normalize_utf8(tf_text.case_fold_utf8(texts), "NFD")
     folded = tf.strings.regex_replace(folded, r"\p{Mn}+", "")
@@ -53,6 +53,14 @@ def extract_terms(texts: tf.Tensor, *, buckets: int, prefix: int, gram: int) -> 
 
 
 def unique_terms(row: tf.Tensor, term: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The same without repetitions; `size` is the number of different terms there can be."""
+    """Remove repetitions of a term within a text.
+
+    Args:
+      row, term: see `extract_terms`.
+      size: number of different terms there can be.
+
+    Returns:
+      the same without repetitions.
+    """
     pair = tf.unique(row * size + term).y
     return pair // size, pair % size

@@ -18,7 +18,7 @@ __all__ = ["fit_baselines", "item_knn_scorer", "popularity_scorer", "random_scor
 
 
 def random_scorer(num_items: int, *, seed: int) -> Scorer:
-    """Uniform scores. A query gets the same ones in whatever slice it comes: they depend on (seed, query) only."""
+    """Return a scorer of uniform scores, which depend on the seed and the query only, not on its slice."""
 
     def score(queries: Queries) -> NDArray[np.float32]:
         scores = np.empty((len(queries), num_items), np.float32)
@@ -34,7 +34,7 @@ def random_scorer(num_items: int, *, seed: int) -> Scorer:
 
 
 def popularity_scorer(train: sp.csr_matrix) -> Scorer:
-    """Every query gets the training counts of the items."""
+    """Return a scorer that gives every query the training counts of the items."""
     counts = np.asarray(train.sum(axis=0), np.float32).ravel()
 
     def score(queries: Queries) -> NDArray[np.float32]:
@@ -44,7 +44,7 @@ def popularity_scorer(train: sp.csr_matrix) -> Scorer:
 
 
 def item_knn_scorer(similarities: sp.csr_matrix, *, last: int | None) -> Scorer:
-    """The score of an item is the sum of its similarities to the different items of the history.
+    """Return a scorer that sums the similarities of an item to the different items of the history.
 
     Args:
       similarities: float32 [N, N] from `item_similarities`.
@@ -65,14 +65,14 @@ def item_knn_scorer(similarities: sp.csr_matrix, *, last: int | None) -> Scorer:
 def fit_baselines(
     train: sp.csr_matrix, *, seed: int, shrinkage: float, neighbours: int, last: int
 ) -> dict[str, Scorer]:
-    """Name -> scorer: `random`, `popularity`, `item_knn` and `item_knn_last<last>`, fitted on the training events alone.
+    """Fit the baselines `random`, `popularity`, `item_knn` and `item_knn_last<last>` to the training events.
 
     Args:
       train: [users, items], ones or counts; see `interaction_matrix`.
       seed: of the random scores.
       shrinkage: added to the product of the norms in the cosine.
       neighbours: how many nearest items each item keeps.
-      last: how many of the newest events of a history the second kNN looks at.
+      last: how many of the newest events of a history the second kNN takes.
 
     Raises:
       ValueError: `neighbours` or `last` is less than 1.

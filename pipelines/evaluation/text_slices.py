@@ -1,10 +1,11 @@
-"""Held-out requests in which the user had typed something: with that text, without it, and the text alone."""
+"""Held-out requests with a text query: with that text, without it, and by the text alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import bm25s
 import numpy as np
 
 from pipelines.config import SearchConfig
@@ -13,7 +14,7 @@ from pipelines.scoring import metrics
 from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import Queries, Scorer
 from pipelines.search.lexical_fit import item_texts
-from pipelines.search.lexical_index import saturated, term_counts
+from pipelines.search.lexical_index import term_counts
 
 __all__ = ["ALONE", "WITH", "WITHOUT", "bm25", "text_slices", "with_text"]
 
@@ -23,21 +24,21 @@ Slices = dict[str, dict[str, float]]
 
 
 def with_text(scorer: ModelScorer, queries: Queries) -> dict[str, np.ndarray]:
-    """The part `with_query`, bool [Q]; nothing where no request has a text that the model could take."""
+    """Return the part `with_query`, bool [Q]; nothing where no request has a text that the model could take."""
     if scorer.texts is None or not (scorer.texts[queries.rows] != "").any():
         return {}
     return {WITH: scorer.texts[queries.rows] != ""}
 
 
 def text_slices(session: Session, scorer: ModelScorer, queries: Queries) -> tuple[Slices, dict[str, Slices]]:
-    """The requests with a text, as if it had not been typed, and by their text alone.
+    """Measure the requests with a text as if it had not been typed, and by their text alone.
 
     Args:
       scorer: the trained model, of requests with texts.
       queries: with a target each.
 
     Returns:
-      Slice -> metrics of the model; the same of `bm25`, which is asked the text alone. Nothing where no request has one.
+      Slice -> metrics of the model; the same of `bm25`, which gets the text alone. Nothing where no request has one.
     """
     part = with_text(scorer, queries)
     if not part or scorer.texts is None:
@@ -61,29 +62,37 @@ def text_slices(session: Session, scorer: ModelScorer, queries: Queries) -> tupl
 def bm25(
     texts: Sequence[str], settings: SearchConfig, k1_and_b: tuple[float, float]
 ) -> Callable[[Sequence[str]], np.ndarray]:
-    """Okapi BM25 over whole words (Robertson and Zaragoza, 2009, "The probabilistic relevance framework"), with Lucene's
-    inverse document frequency, log(1 + (N - n + 0.5) / (n + 0.5)), which is never negative.
+    """Fit Okapi BM25 over whole words (Robertson and Zaragoza, 2009, "The probabilistic relevance framework").
+
+    With Lucene's inverse document frequency, log(1 + (N - n + 0.5) / (n + 0.5)), which is never negative.
 
     Args:
-      texts: of the items [N], "" = none.
+      texts: of the items, "" = none; items without a word are no documents and score 0.
       settings: how words are told apart.
-      k1_and_b: saturation and length.
+      k1_and_b: saturation and length normalisation.
 
     Returns:
-      Queries [Q] -> scores float32 [Q, N].
+      Queries [Q] -> scores float32 [Q, items].
     """
-    settings = settings.model_copy(update={"k1": k1_and_b[0], "b": k1_and_b[1]})
-    words = slice(0, settings.buckets)  # the first kind of term
-
-    counts = term_counts(texts, settings)
-    filled = max(1, sum(bool(text) for text in texts))
-    kinds = counts.shape[1] // settings.buckets
-    lengths = counts.sum(axis=0).A1.reshape(kinds, -1).sum(axis=1) / filled
-    frequency = counts[:, words].getnnz(axis=0)
-    idf = np.log1p((len(texts) - frequency + 0.5) / (frequency + 0.5))
-    weighted = saturated(counts, lengths, settings)[:, words].multiply(idf[None, :]).tocsr()
+    words_of_items = _words(texts, settings)
+    documents = np.flatnonzero([len(words) > 0 for words in words_of_items])
+    model = bm25s.BM25(k1=k1_and_b[0], b=k1_and_b[1], method="lucene")
+    if len(documents):
+        model.index([words_of_items[item] for item in documents], show_progress=False)
 
     def scores(queries: Sequence[str]) -> np.ndarray:
-        return (term_counts(queries, settings)[:, words] @ weighted.T).toarray().astype(np.float32)
+        result = np.zeros((len(queries), len(texts)), np.float32)
+        for row, words in enumerate(_words(queries, settings) if len(documents) else ()):
+            known = [word for word in words if word in model.vocab_dict]
+            if known:
+                result[row, documents] = model.get_scores(known)
+        return result
 
     return scores
+
+
+def _words(texts: Sequence[str], settings: SearchConfig) -> list[list[str]]:
+    """The words of each text as the lexical index tells them apart: numbers of their hashes, repeated as they are."""
+    counts = term_counts(texts, settings)[:, : settings.buckets]  # words are the first kind of term
+    rows = [counts[row] for row in range(len(texts))]
+    return [np.repeat(row.indices, row.data.astype(int)).astype(str).tolist() for row in rows]

@@ -1,4 +1,4 @@
-"""Fits the hybrid score on the validation split: the EASE model, the softness of sums, and the weights of the parts."""
+"""Fit the hybrid score on the validation split: the EASE model, the softness of sums, and the weights of the parts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FEW = 500  # requests that choose the EASE model and the softness
 
 
 def fit_hybrid(session: Session, requests: Requests) -> HybridWeights:
-    """Fits the weights by maximum likelihood over the catalogue, adding part by part in a fixed order.
+    """Fit the weights by maximum likelihood over the catalogue, adding part by part in a fixed order.
 
     Text queries are left out: the words of a query are scored on top of the hybrid score.
 
@@ -113,14 +113,14 @@ def _validation_metrics(
 def choose_ease(
     loss_of: Callable[[EaseSettings], float], regularizations: Sequence[float], content_weights: Sequence[float]
 ) -> EaseSettings:
-    """Chooses the pair of least loss, one after the other: the best content weight depends little on the regularization."""
+    """Choose the pair of least loss, one after the other: the best content weight depends little on the regularization."""
     best = min((EaseSettings(value, content_weights[0]) for value in regularizations), key=loss_of)
     best = min((EaseSettings(best.regularization, value) for value in content_weights), key=loss_of)
     return min((EaseSettings(value, best.content_weight) for value in regularizations), key=loss_of)
 
 
 def softened(choices: Choices, names: Sequence[str], softness: Mapping[str, float]) -> Choices:
-    """Turns the parts of a hybrid score without softness into those of one with it.
+    """Turn the parts of a hybrid score without softness into those of one with it.
 
     Args:
       choices: with one part for each of `names`.
@@ -134,7 +134,7 @@ def softened(choices: Choices, names: Sequence[str], softness: Mapping[str, floa
 
 
 def choose_softness(choices: Choices, names: Sequence[str], options: Sequence[float]) -> dict[str, float]:
-    """Chooses the softness of least loss, first of the neighbours, then of the successors where there are any."""
+    """Choose the softness of least loss, first of the neighbours, then of the successors where there are any."""
     chosen: dict[str, float] = {}
     for links in dict.fromkeys(links_of(name) for name in names if name not in (TOWER, POPULARITY)):
         size = 1 + max(column for column, name in enumerate(names) if links_of(name) == links)
@@ -154,7 +154,7 @@ def _sample(count: int, limit: int, seed: int) -> np.ndarray:
 
 
 def arrival_times(requests: Requests, is_cold: np.ndarray) -> np.ndarray:
-    """Finds when each cold item first came up in the requests.
+    """Find when each cold item first came up in the requests.
 
     Returns:
       int64 [N], 0 for warm items, the largest int64 for cold ones that never came up.
@@ -167,7 +167,7 @@ def arrival_times(requests: Requests, is_cold: np.ndarray) -> np.ndarray:
 
 
 def has_arrived(queries: Queries, arrival: np.ndarray) -> np.ndarray:
-    """Tells which requests have a target that somebody had met before, as far as times are known.
+    """Tell which requests have a target that somebody had met before, as far as times are known.
 
     Who meets a cold item first tells when it arrived, not how likely it is beside others afterwards.
 

@@ -47,7 +47,7 @@ class ItemIndex:
         return len(self.catalogue)
 
     def positions(self, count: int) -> np.ndarray:
-        """Returns int32 [count]: the position here of each of the `count` trained items, -1 for those that are missing."""
+        """Return int32 [count]: the position here of each of the `count` trained items, -1 for those that are missing."""
         result = np.full(count, -1, np.int32)
         is_trained = self.trained >= 0
         result[self.trained[is_trained]] = np.flatnonzero(is_trained)
@@ -55,13 +55,13 @@ class ItemIndex:
 
 
 def small_catalogue_content(session: Session, catalogue: Catalogue) -> dict[str, sp.csr_matrix]:
-    """Reads `content_features`; none where the catalogue is too large to compare every item with every other."""
+    """Read `content_features`; none where the catalogue is too large to compare every item with every other."""
     small = len(catalogue) <= session.config.hybrid.linear_items
     return content_features(session.manifest.schema_, catalogue) if small else {}
 
 
 def fit_item_item(session: Session, ease: EaseSettings, similarity: np.ndarray | None) -> ItemItemModel:
-    """Fits the item-item model of the session's catalogue; its cold items are not completed.
+    """Fit the item-item model of the session's catalogue; its cold items are not completed.
 
     Args:
       session: its training events count.
@@ -84,7 +84,7 @@ def trained_index(
     presence: np.ndarray | None = None,
     order: np.ndarray | None = None,
 ) -> ItemIndex:
-    """Embeds the catalogue that the model was trained on, also with some of its content only.
+    """Embed the catalogue that the model was trained on, also with some of its content only.
 
     Args:
       session: with a trained model.
@@ -110,7 +110,7 @@ def trained_index(
 
 
 def updated_index(session: Session, catalogue: Catalogue) -> ItemIndex:
-    """Embeds another catalogue with the trained towers.
+    """Embed another catalogue with the trained towers.
 
     An item of the training with the same content keeps its embedding; with other content it keeps its id embedding
     and its content is encoded anew; any other item is embedded by its content, which also predicts its id embedding.

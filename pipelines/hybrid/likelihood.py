@@ -28,7 +28,7 @@ class Choices:
     correction: float
 
     def take(self, rows: np.ndarray) -> Choices:
-        """Returns some of the choices."""
+        """Return some of the choices."""
         return Choices(self.values[rows], self.is_cold[rows], self.correction)
 
 
@@ -48,7 +48,7 @@ class FittedWeights:
 
 
 def fit_weights(choices: Choices, parts: int, *, separate_cold: bool) -> FittedWeights:
-    """Fits weights of at least 0 that make the choices most likely under a softmax over the weighted sum of parts.
+    """Fit weights of at least 0 that make the choices most likely under a softmax over the weighted sum of parts.
 
     (McFadden, 1974, "Conditional logit analysis of qualitative choice behavior".)
 

@@ -64,11 +64,11 @@ class TrainedRun(Session):
         return self.lexical_model.index(item_texts(self.model, self.catalogue))
 
     def item_index(self) -> ItemIndex:
-        """Embeds the catalogue as it was trained."""
+        """Embed the catalogue as it was trained."""
         return trained_index(self, self._similarity(self.items.presence, None))
 
     def hybrid_score(self, index: ItemIndex, rows: int | None = None) -> HybridScore | None:
-        """Returns the hybrid score over the items of an index; None where the run has learned none.
+        """Return the hybrid score over the items of an index; None where the run has learned none.
 
         Args:
           index: of this or another catalogue.
@@ -79,7 +79,7 @@ class TrainedRun(Session):
     def with_content(
         self, presence: np.ndarray, order: np.ndarray | None = None
     ) -> tuple[tf.Tensor, HybridScore | None, LexicalIndex | None]:
-        """Embeds the catalogue where items have only some of their content, and makes the scores that go with it.
+        """Embed the catalogue where items have only some of their content, and makes the scores that go with it.
 
         Args:
           presence: bool [N, M], the modalities that each item has.
@@ -99,7 +99,7 @@ class TrainedRun(Session):
         return tf.constant(index.item_embeddings), self._hybrid_score(item_item, index, len(index)), lexical
 
     def scorer(self, requests: Requests) -> ModelScorer:
-        """Returns the scorer of the trained model as it is exported: towers, hybrid score and text queries."""
+        """Return the scorer of the trained model as it is exported: towers, hybrid score and text queries."""
         return ModelScorer(ModelGraphs(self.model), requests, *self.with_content(self.items.presence))
 
     def _similarity(self, presence: np.ndarray, order: np.ndarray | None) -> np.ndarray | None:
@@ -125,7 +125,7 @@ class TrainedRun(Session):
 
 
 def load_trained(run: RunFolder) -> TrainedRun:
-    """Opens the best epoch of a run, on the CPU or GPU that is there.
+    """Open the best epoch of a run, on the CPU or GPU that is there.
 
     Raises:
       DataError: its records have grown since.

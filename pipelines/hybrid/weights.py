@@ -51,12 +51,12 @@ class HybridWeights:
         return f"hybrid of {names}: valid {'  '.join(metrics)}"
 
     def save(self, run: Path) -> None:
-        """Writes `hybrid.json` into a run folder."""
+        """Write `hybrid.json` into a run folder."""
         write_text(run / HYBRID_FILE, json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, run: Path) -> HybridWeights | None:
-        """Reads `hybrid.json` of a run folder; None where it has none.
+        """Read `hybrid.json` of a run folder; None where it has none.
 
         Raises:
           DataError: the file cannot be read.

@@ -35,7 +35,7 @@ class ColdStart:
         content_embeddings: np.ndarray,
         settings: HybridConfig,
     ) -> ColdStart:
-        """Fits a ridge regression on plain content, or the nearest embeddings where there is no similarity matrix.
+        """Fit a ridge regression on plain content, or the nearest embeddings where there is no similarity matrix.
 
         Args:
           is_cold: bool [N].
@@ -52,7 +52,7 @@ class ColdStart:
         return cls(warm, cold, nearest_coefficients(content_embeddings[warm], content_embeddings[cold], nearest))
 
     def complete_embeddings(self, item_embeddings: np.ndarray, content_embeddings: np.ndarray) -> np.ndarray:
-        """Adds predicted id embeddings to the embeddings of cold items.
+        """Add predicted id embeddings to the embeddings of cold items.
 
         What the id adds to the embedding of a warm item is predicted like any other value (as factors are by Gantner et
         al., 2010, "Learning attribute-to-feature mappings for cold-start recommendations").

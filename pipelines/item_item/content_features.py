@@ -16,7 +16,7 @@ _BATCH = 256
 
 
 def content_features(schema: Schema, catalogue: Catalogue) -> dict[str, sp.csr_matrix]:
-    """Reads TF-IDF vectors of terms and standardised numbers, whichever the kind of a feature gives.
+    """Read TF-IDF vectors of terms and standardised numbers, whichever the kind of a feature gives.
 
     Returns:
       item feature -> float32 csr [N, d], rows of length 1 or 0; without the features whose kind has no plain content.

@@ -36,7 +36,7 @@ def tf_idf(documents: Sequence[Sequence[str]]) -> sp.csr_matrix:
 
 
 def standardised(values: np.ndarray, presence: np.ndarray) -> sp.csr_matrix:
-    """Scales each column to zero mean and unit deviation over the present items, then each row to length 1.
+    """Scale each column to zero mean and unit deviation over the present items, then each row to length 1.
 
     Without it the cosine of two items would be near 1 for all of them, because of what all items share.
 

@@ -53,7 +53,7 @@ class ItemItemModel:
         history: int,
         ordered: bool,
     ) -> ItemItemModel:
-        """Fits the model to training events.
+        """Fit the model to training events.
 
         Args:
           events: of training.
@@ -77,7 +77,7 @@ class ItemItemModel:
         return cls(links, np.log1p(counts).astype(np.float32), counts == 0, last)
 
     def for_catalogue(self, trained: np.ndarray, cold_start: ColdStart, cold_links: int) -> ItemItemModel:
-        """Returns the model of another catalogue, or of the same one with its cold items completed.
+        """Return the model of another catalogue, or of the same one with its cold items completed.
 
         The neighbours and successors of a cold item, and how much others lead to it, are predicted from those of the
         warm items; so is by how much its popularity differs from the mean.
@@ -110,7 +110,7 @@ class ItemItemModel:
         return replace(self, links=links, popularity=popularity, is_cold=np.isin(np.arange(after), cold))
 
     def padded(self, rows: int) -> ItemItemModel:
-        """Returns the model with items behind the others, up to `rows`, about which nothing is known."""
+        """Return the model with items behind the others, up to `rows`, about which nothing is known."""
         missing = rows - len(self.popularity)
         links = {
             name: Links(*(np.pad(array, [[0, missing], [0, 0]]) for array in own)) for name, own in self.links.items()
@@ -125,12 +125,12 @@ class ItemItemModel:
     def hybrid_score(
         self, weights: Mapping[str, float], cold_weights: Mapping[str, float], softness: Mapping[str, float]
     ) -> HybridScore:
-        """Returns the TensorFlow module that scores with this model; see there for the arguments."""
+        """Return the TensorFlow module that scores with this model; see there for the arguments."""
         return HybridScore(self.links, self.last, self.popularity, self.is_cold, weights, cold_weights, softness)
 
 
 def training_matrix(events: TrainingEvents, num_items: int) -> sp.csr_matrix:
-    """Returns float32 csr [users, N] of ones: which items each user took in training at all."""
+    """Return float32 csr [users, N] of ones: which items each user took in training at all."""
     _, users = np.unique(events.users, return_inverse=True)
     train = interaction_matrix(users, events.items, num_users=int(users.max(initial=-1)) + 1, num_items=num_items)
     train.data[:] = 1.0
@@ -140,7 +140,7 @@ def training_matrix(events: TrainingEvents, num_items: int) -> sp.csr_matrix:
 def neighbour_links(
     train: sp.csr_matrix, settings: HybridConfig, ease: EaseSettings, content_similarity: np.ndarray | None
 ) -> Links:
-    """Returns the largest EASE weights of each item; above `linear_items` items its item-kNN similarities.
+    """Return the largest EASE weights of each item; above `linear_items` items its item-kNN similarities.
 
     Args:
       train: see `training_matrix`.

@@ -27,14 +27,14 @@ class Links(NamedTuple):
     values: np.ndarray
 
     def to_csr(self, num_columns: int) -> sp.csr_matrix:
-        """Returns the same entries as float32 csr [N, num_columns]."""
+        """Return the same entries as float32 csr [N, num_columns]."""
         row, rank = np.nonzero(self.values)
         entries = (self.values[row, rank], (row, self.columns[row, rank]))
         return sp.csr_matrix(entries, shape=(len(self.values), num_columns), dtype=np.float32)
 
 
 def top_links(matrix: sp.csr_matrix, k: int) -> Links:
-    """Keeps the `k` entries of each row with the largest absolute value; of equal ones the first columns.
+    """Keep the `k` entries of each row with the largest absolute value; of equal ones the first columns.
 
     Args:
       matrix: float32 [N, columns].
@@ -56,7 +56,7 @@ def top_links(matrix: sp.csr_matrix, k: int) -> Links:
 
 
 def interaction_matrix(users: ArrayLike, items: ArrayLike, *, num_users: int, num_items: int) -> sp.csr_matrix:
-    """Counts how often each user met each item.
+    """Count how often each user met each item.
 
     Args:
       users, items: int [E], one pair of positions per event.
@@ -108,7 +108,7 @@ def item_similarities(train: sp.csr_matrix, *, shrinkage: float, neighbours: int
 def successor_similarities(
     users: np.ndarray, items: np.ndarray, num_items: int, *, window: int, shrinkage: float
 ) -> sp.csr_matrix:
-    """Measures how often each item comes soon after each other one.
+    """Measure how often each item comes soon after each other one.
 
     Two events of a user that are d <= `window` positions apart add 1 / d to T[i, j]; the result is
     T[i, j] / (sqrt(sum_j T[i, j] sum_i T[i, j]) + shrinkage), and 0 where i is j.

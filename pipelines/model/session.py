@@ -51,12 +51,12 @@ class Session:
 
 
 def records_id(records: Path) -> str:
-    """Returns a hash of the manifest, which holds the checksum of every shard: it names the content of the records."""
+    """Return a hash of the manifest, which holds the checksum of every shard: it names the content of the records."""
     return hashlib.sha256((records / MANIFEST_FILE).read_bytes()).hexdigest()
 
 
 def open_session(records: Path, config: Config, strategy: tf.distribute.Strategy, pretrained: bool) -> Session:
-    """Reads records, prepares the catalogue and builds a model with fresh weights.
+    """Read records, prepares the catalogue and builds a model with fresh weights.
 
     Args:
       records: folder of the records.

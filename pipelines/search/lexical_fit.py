@@ -1,4 +1,4 @@
-"""Fits the weights of a lexical model to the catalogue's own texts, without any logged query."""
+"""Fit the weights of a lexical model to the catalogue's own texts, without any logged query."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DenseScorer = Callable[[Sequence[str]], np.ndarray]
 
 
 def item_texts(model: TwoTower, catalogue: Catalogue) -> list[str]:
-    """Reads the feature that text queries search: str [N], "" = none. The model must take text queries."""
+    """Read the feature that text queries search: str [N], "" = none. The model must take text queries."""
     if model.query_encoder is None:
         raise ValueError("this data set has no text feature, so there is no text query")
     values, _ = item_features(model.schema, catalogue.serialized)
@@ -37,7 +37,7 @@ def item_texts(model: TwoTower, catalogue: Catalogue) -> list[str]:
 
 
 def encoder_scores(model: TwoTower, batch: int) -> DenseScorer:
-    """Returns the trained query encoder as a scorer of the trained items, `batch` queries at a time."""
+    """Return the trained query encoder as a scorer of the trained items, `batch` queries at a time."""
     item_embeddings = model.item_embeddings()[0]
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
@@ -53,7 +53,7 @@ def encoder_scores(model: TwoTower, batch: int) -> DenseScorer:
 
 
 def load_or_fit_lexical(path: Path, model: TwoTower, catalogue: Catalogue, config: Config) -> LexicalModel:
-    """Reads the lexical model of a run from `path`, or fits it to the catalogue and the trained model and writes it."""
+    """Read the lexical model of a run from `path`, or fits it to the catalogue and the trained model and writes it."""
     if path.is_file():
         return LexicalModel.load(path)
     texts = item_texts(model, catalogue)
@@ -67,7 +67,7 @@ def _kinds(settings: SearchConfig) -> list[slice]:
 
 
 def self_queries(texts: Sequence[str], shortest: int = 3) -> tuple[list[str], np.ndarray]:
-    """Makes queries of the sentences of the texts (inverse cloze task: Lee et al., 2019, arXiv:1906.00300).
+    """Make queries of the sentences of the texts (inverse cloze task: Lee et al., 2019, arXiv:1906.00300).
 
     Args:
       texts: str [N], "" = none. A text of one sentence gives its two halves.
@@ -90,7 +90,7 @@ def self_queries(texts: Sequence[str], shortest: int = 3) -> tuple[list[str], np
 
 
 def as_typed(sentence: str, rng: np.random.Generator) -> str:
-    """Shortens a sentence to what somebody might type: half of its words, half of these without their last letters.
+    """Shorten a sentence to what somebody might type: half of its words, half of these without their last letters.
 
     What people type is shorter than what is written, in other forms, and not always spelt right.
     """
@@ -142,7 +142,7 @@ def relevance_weights(
 
 
 def fit_lexical(texts: Sequence[str], dense: DenseScorer, settings: SearchConfig, seed: int) -> LexicalModel:
-    """Fits the weights of the terms, then of each kind of term and of the encoders. Deterministic under the seed.
+    """Fit the weights of the terms, then of each kind of term and of the encoders. Deterministic under the seed.
 
     Args:
       texts: of the items [N], "" = none.

@@ -37,7 +37,7 @@ class LexicalModel:
     dense_weight: float
 
     def terms(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Extracts the terms of texts, none twice in a text; in plain TensorFlow ops, for the graph.
+        """Extract the terms of texts, none twice in a text; in plain TensorFlow ops, for the graph.
 
         Args:
           texts: string [B].
@@ -48,14 +48,14 @@ class LexicalModel:
         return unique_terms(*_extract(texts, self.settings), len(KINDS) * self.settings.buckets)
 
     def index(self, texts: Sequence[str]) -> LexicalIndex:
-        """Indexes the texts of N items, "" = none."""
+        """Index the texts of N items, "" = none."""
         impacts = saturated(term_counts(texts, self.settings), self.lengths, self.settings)
         impacts = (impacts @ sp.diags(self.weights)).tocsr()
         impacts.eliminate_zeros()
         return LexicalIndex(self, impacts.astype(np.float32))
 
     def save(self, path: Path) -> None:
-        """Writes the file whole or not at all."""
+        """Write the file whole or not at all."""
         temporary = path.with_name(f".{path.name}")
         settings = self.settings.model_dump_json()
         np.savez(temporary, weights=self.weights, lengths=self.lengths, dense=self.dense_weight, settings=settings)
@@ -63,7 +63,7 @@ class LexicalModel:
 
     @classmethod
     def load(cls, path: Path) -> LexicalModel:
-        """Reads a file that `save` wrote."""
+        """Read a file that `save` wrote."""
         with np.load(path) as file:
             settings = SearchConfig.model_validate_json(str(file["settings"]))
             return cls(settings, file["weights"], file["lengths"], float(file["dense"]))
@@ -82,18 +82,18 @@ class LexicalIndex:
     impacts: sp.csr_matrix
 
     def __call__(self, queries: Sequence[str]) -> np.ndarray:
-        """Scores all items for Q queries: float32 [Q, N]; zeros for a query without a known term."""
+        """Score all items for Q queries: float32 [Q, N]; zeros for a query without a known term."""
         terms = term_counts(queries, self.model.settings).sign()
         return (terms @ self.impacts.T).toarray().astype(np.float32)
 
     def postings(self) -> Postings:
-        """Returns the same as an inverted index for the graph."""
+        """Return the same as an inverted index for the graph."""
         by_term = self.impacts.tocsc()
         by_term.sort_indices()
         return Postings(by_term.indptr.astype(np.int64), by_term.indices.astype(np.int32), by_term.data)
 
     def with_texts(self, has_text: np.ndarray, order: np.ndarray | None = None) -> LexicalIndex:
-        """Returns the index where only some items have a text, or each has that of another one.
+        """Return the index where only some items have a text, or each has that of another one.
 
         Args:
           has_text: bool [N].
@@ -108,7 +108,7 @@ def _extract(texts: tf.Tensor, settings: SearchConfig) -> tuple[tf.Tensor, tf.Te
 
 
 def term_counts(texts: Sequence[str], settings: SearchConfig) -> sp.csr_matrix:
-    """Counts the terms of B texts: float32 csr [B, V]."""
+    """Count the terms of B texts: float32 csr [B, V]."""
     num_terms = len(KINDS) * settings.buckets
     blocks = []
     for start in range(0, len(texts), _BLOCK):

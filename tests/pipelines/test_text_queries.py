@@ -175,11 +175,12 @@ def test_words_of_a_text_that_an_item_does_not_have_say_nothing() -> None:
 def test_bm25_by_hand() -> None:
     settings = small_model.config().search
     score = bm25(["a b", "a a a c", ""], settings, (1.2, 0.75))(["a c", "zzz"])
-    # Mean length of the two texts: 3. idf = log(1 + (3 - n + .5) / (n + .5)): a in two, c in one.
-    a, c = np.log(1 + 1.5 / 2.5), np.log(1 + 2.5 / 1.5)
+    # Two texts, mean length 3. idf = log(1 + (2 - n + .5) / (n + .5)): a in two, c in one.
+    a, c = np.log(1 + 0.5 / 2.5), np.log(1 + 1.5 / 1.5)
 
     def part(tf: float, length: float) -> float:
-        return 2.2 * tf / (tf + 1.2 * (0.25 + 0.75 * length / 3))
+        return tf / (tf + 1.2 * (0.25 + 0.75 * length / 3))
 
     np.testing.assert_allclose(score[0], [a * part(1, 2), a * part(3, 4) + c * part(1, 4), 0.0], rtol=1e-5)
     assert score[1].tolist() == [0, 0, 0]
+    assert bm25(["", ""], settings, (1.2, 0.75))(["a"]).tolist() == [[0, 0]]
