@@ -1,4 +1,4 @@
-"""Fit the hybrid score on the validation split: the EASE model, the softness of sums, and the weights of the parts."""
+"""Fitting of the hybrid score on the validation split: the EASE model, the softness of sums, and the weights of the parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fit the weights of a lexical model to the catalogue's own texts, without any logged query."""
+"""Fitting of the weights of a lexical model to the catalogue's own texts, without any logged query."""
 
 from __future__ import annotations
 
