@@ -45,12 +45,12 @@ def cached(trainer: Trainer) -> float:
     """Seconds of ten epochs, the cache included, once the step is compiled."""
     session = trainer.session
     model, batch = session.model, trainer.config.train.encode_batch_size
-    model.fit(trainer._dataset(0), steps_per_epoch=1, verbose=0)
+    model.fit(trainer.batches(0), steps_per_epoch=1, verbose=0)
     trainer.encode(session.items.rows(tf.zeros([batch], tf.int64)))
     clock = time.perf_counter()
     refresh(model, trainer.encode, session.items, batch)
     for epoch in range(EPOCHS):
-        model.fit(trainer._dataset(epoch), steps_per_epoch=trainer.feed.steps, verbose=0)
+        model.fit(trainer.batches(epoch), steps_per_epoch=trainer.feed.steps, verbose=0)
     return time.perf_counter() - clock
 
 

@@ -108,7 +108,7 @@ def main(data: Path, epochs: int, pretrain_epochs: int, work: Path, modes: str) 
     config = load_config(None, changes)
     work.mkdir(parents=True, exist_ok=True)
     records = cold_records(data, work, config)
-    done = pretrain.run(pretrain.PretrainJob(records, work / "pretrained", config))
+    done = pretrain.run(pretrain.TrainJob(records, work / "pretrained", config))
     result = {
         "command": f"python -m benchmarks.pretraining --data DIR/ml100k --epochs {epochs} --pretrain-epochs {pretrain_epochs} "
         f"--modes {modes}",

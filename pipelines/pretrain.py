@@ -18,7 +18,7 @@ def command(records: Path, out: Path, strategy: str | None, file: Path | None, c
     """Train the encoders on the catalogue alone; `train --set train.pretrained=OUT` starts from them."""
     from pipelines.training import pretraining as step
 
-    step.run(step.PretrainJob(records, out, configuration(file, with_strategy(changes, strategy))))
+    step.run(step.TrainJob(records, out, configuration(file, with_strategy(changes, strategy))))
 
 
 if __name__ == "__main__":

@@ -107,10 +107,10 @@ def test_a_run_continued_after_a_kill_ends_at_the_same_weights(whole: Whole, tmp
 def test_a_run_killed_after_the_encoders_does_not_train_them_again(whole: Whole, tmp_path: Path) -> None:
     job = train.TrainJob(whole.records, tmp_path / "run", whole.config)
     first = train.Trainer(job)
-    first._begin()
+    first.prepare()
     second = train.Trainer(job)
     fresh = {name: cache.numpy() for name, cache in second.session.model.cache.items()}
-    second._begin = lambda: pytest.fail("the encoders' stage ran again")
+    second.prepare = lambda: pytest.fail("the encoders' stage ran again")
     second._epoch(0)
     for name, cache in first.session.model.cache.items():
         np.testing.assert_array_equal(second.session.model.cache[name].numpy(), cache.numpy())

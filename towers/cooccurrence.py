@@ -44,7 +44,7 @@ class CoOccurrence(tfrs.Model):
             for _ in self.encoders
         ]
         start = tf.keras.initializers.RandomNormal(stddev=0.1)
-        self.table = self.add_weight("table", [len(counts), hidden_dim], initializer=start)
+        self.item_embeddings = self.add_weight("item_embeddings", [len(counts), hidden_dim], initializer=start)
         popularity = np.log((counts + 1.0) / (counts + 1.0).sum())
         self.bias = self.add_weight("bias", [len(counts)], initializer=tf.keras.initializers.Constant(popularity))
         self.cross_entropy = tf.keras.metrics.Mean(name="cross_entropy")
@@ -52,28 +52,30 @@ class CoOccurrence(tfrs.Model):
     def logits(self, encodings: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tf.Tensor:
         """Encodings name -> [R, d_m] and presence bool [R, M] to logits [R, N]."""
         parts = self.standardize(encodings)
-        shares = tf.unstack(tf.cast(presence, self.compute_dtype), axis=1)
+        masks = tf.unstack(tf.cast(presence, self.compute_dtype), axis=1)
         content = tf.add_n(
-            [head(part) * share[:, None] for head, part, share in zip(self.heads, parts, shares, strict=True)]
+            [head(part) * mask[:, None] for head, part, mask in zip(self.heads, parts, masks, strict=True)]
         )
-        return tf.matmul(content, self.table, transpose_b=True) + self.bias
+        return tf.matmul(content, self.item_embeddings, transpose_b=True) + self.bias
 
     def compute_loss(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
         """Mean cross-entropy over the items of the GLOBAL batch.
 
         Args:
           inputs: `items` name -> [R, ...], preprocessed; `presence` bool [R, M]; `neighbours` int32 [R, K] and their
-            `shares` float [R, K], which sum to 1, or to 0 in a row that is padding.
+            `probabilities` float [R, K], which sum to 1, or to 0 in a row that is padding.
 
         Returns:
           float []. Summed over replicas it is the loss of the global batch.
         """
         encodings = {name: encoder(inputs["items"][name], training=training) for name, encoder in self.encoders.items()}
         logits = self.logits(encodings, inputs["presence"])
-        shares = inputs["shares"]
-        weight = tf.reduce_sum(shares, axis=1)
+        probabilities = inputs["probabilities"]
+        weight = tf.reduce_sum(probabilities, axis=1)
         chosen = tf.gather(logits, inputs["neighbours"], batch_dims=1)
-        loss = tf.reduce_sum(weight * tf.reduce_logsumexp(logits, axis=1) - tf.reduce_sum(shares * chosen, axis=1))
+        loss = tf.reduce_sum(
+            weight * tf.reduce_logsumexp(logits, axis=1) - tf.reduce_sum(probabilities * chosen, axis=1)
+        )
         replica = tf.distribute.get_replica_context()
         mine = tf.reduce_sum(weight)
         self.cross_entropy.update_state(tf.math.divide_no_nan(loss, mine), sample_weight=mine)

@@ -5,7 +5,7 @@ Where events have queries of their own, a batch of B windows of length L has, be
 - `queries` int32 [Q, Tq], tokens of some of them, in the form of `spans`;
 - `query_position` int32 [Q], the position b * L + l whose event each belongs to, -1 = padding;
 - `query_given` bool [Q], whether the user tower gets it, as it does in a request with text;
-- `asked` bool [B, L], positions whose event has one, whether it is among the Q or not;
+- `has_query` bool [B, L], positions whose event has one, whether it is among the Q or not;
 - `span_index` int32 [R], `fresh_index` but -1 where every target of that item in the batch has one.
 """
 
@@ -54,7 +54,7 @@ def at_positions(queries: tf.Tensor, inputs: Mapping[str, Any], keep: tf.Tensor)
     if "queries" not in inputs:
         return queries_at(queries, inputs["fresh_index"], index, target, keep)
     made, own = tf.split(queries, [inputs["spans"].shape[0], inputs["queries"].shape[0]])
-    given = queries_at(made, _made_for(inputs), index, target & ~inputs["asked"], keep)
+    given = queries_at(made, _made_for(inputs), index, target & ~inputs["has_query"], keep)
     position = tf.where(inputs["query_given"], inputs["query_position"], -1)  # A negative segment is dropped.
     typed = tf.math.unsorted_segment_sum(own, position, tf.size(index))
     return given + tf.reshape(typed, tf.shape(given))

@@ -12,8 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from pipelines.config import Config
 from pipelines.model.prepared_items import PreparedItems, context_encoder
-from pipelines.training.typed_queries import own_queries
 from tfrecs.reading.reader import Catalogue, empty_windows, training_windows, user_features
 from tfrecs.schema import Manifest
 from towers.encoders.base import Encoder, TextQueryEncoder
@@ -26,17 +26,10 @@ class TrainingFeed:
       records: the folder.
       manifest: its manifest.
       catalogue: its items.
-      items: the same, preprocessed; None where the encoders are frozen and no text query is trained.
+      items: the same, preprocessed.
       user_encoders: user feature -> encoder.
       query_encoder: of the text feature, or None.
-      batch: windows in a GLOBAL batch.
-      length, stride: see `training_windows`.
-      fresh: items encoded in a GLOBAL step.
-      encode_items: whether those items' features are in the batch (mode finetune), or their text only.
-      queries: events' own text queries encoded in a GLOBAL step, where they have any.
-      query_share: see `pipelines.training.typed_queries.own_queries`.
-      seed: of shuffling and sampling.
-      data_service: address of a tf.data service that reads the windows, None: this process.
+      config: sections `train`, `user` and `retrieval`, and the seed of shuffling and sampling.
     """
 
     def __init__(
@@ -47,27 +40,16 @@ class TrainingFeed:
         items: PreparedItems,
         user_encoders: Mapping[str, Encoder],
         query_encoder: TextQueryEncoder | None,
-        *,
-        batch: int,
-        length: int,
-        stride: int,
-        fresh: int,
-        encode_items: bool,
-        queries: int,
-        query_share: float,
-        seed: int,
-        data_service: str | None = None,
+        config: Config,
     ):
         self.records, self.manifest, self.catalogue, self.items = records, manifest, catalogue, items
-        self.user_encoders, self.query_encoder = user_encoders, query_encoder
-        self.batch, self.length, self.stride = batch, length, stride
-        self.fresh = min(fresh, len(catalogue))
-        self.encode_items, self.seed = encode_items, seed
-        self.queries, self.query_share = queries, query_share
-        self.data_service = data_service
+        self.user_encoders, self.query_encoder, self.config = user_encoders, query_encoder, config
+        self.length, self.batch_size = config.user.max_history, config.train.batch_size
+        self.fresh_items = min(config.train.fresh_items, len(catalogue))
+        self.encode_items = config.train.encodes_in_step and bool(items.inputs)
         self.encode_context, _ = context_encoder(manifest.schema_.context)
         self.windows = int(self._windows(0).reduce(0, lambda count, _: count + 1))
-        self.steps = max(1, -(-self.windows // batch))
+        self.steps = max(1, -(-self.windows // self.batch_size))
 
     def _windows(self, epoch: int) -> tf.data.Dataset:
         return training_windows(
@@ -75,28 +57,32 @@ class TrainingFeed:
             self.manifest,
             self.catalogue.ids,
             length=self.length,
-            stride=self.stride,
-            permutation_seed=None if self.manifest.schema_.ordered else self.seed + epoch,
-            service=self.data_service,
+            stride=min(self.config.user.stride, self.length),
+            permutation_seed=None if self.manifest.schema_.ordered else self.config.seed + epoch,
+            service=self.config.train.data_service,
         )
 
     def epoch(self, epoch: int, replicas: int = 1, pipelines: int = 1, pipeline: int = 0) -> tf.data.Dataset:
-        """The batches of an epoch, each of `batch / replicas` windows.
+        """The batches of an epoch, each of `train.batch_size / replicas` windows.
 
         Args:
+          epoch: from 0.
           replicas: replicas in all; consecutive elements go to the replicas of this input pipeline.
-          pipelines, pipeline: number of input pipelines (workers) and which one this is.
+          pipelines: number of input pipelines (workers).
+          pipeline: which of them this is.
+
+        Returns:
+          batches as `TwoTower.compute_loss` takes them.
         """
-        size = self.batch // replicas
         windows = self._windows(epoch)
+        total = self.steps * self.batch_size
         # Empty windows fill the last global batch, so that no event is dropped and every shape is static.
-        windows = windows.concatenate(empty_windows(windows.element_spec, self.steps * self.batch - self.windows))
-        total = self.steps * self.batch
-        windows = windows.shuffle(total, seed=self.seed + epoch, reshuffle_each_iteration=False)
-        batches = windows.batch(size, drop_remainder=True).enumerate()
+        windows = windows.concatenate(empty_windows(windows.element_spec, total - self.windows))
+        windows = windows.shuffle(total, seed=self.config.seed + epoch, reshuffle_each_iteration=False)
+        batches = windows.batch(self.batch_size // replicas, drop_remainder=True).enumerate()
         if pipelines > 1:
             batches = batches.shard(pipelines, pipeline)
-        seed = self.seed + 7919 * (epoch + 1)
+        seed = self.config.seed + 7919 * (epoch + 1)
         return batches.map(lambda step, batch: self._complete(batch, step, seed, replicas), tf.data.AUTOTUNE).prefetch(
             4
         )
@@ -106,39 +92,91 @@ class TrainingFeed:
         batch = dict(batch)
         batch["labels"] = tf.ensure_shape(batch["labels"], [None, self.length, len(schema.labels)])
         batch["context"] = self.encode_context(batch["context"])
-        serialized, typed = batch.pop("user"), batch.pop("query", None)
+        serialized, queries = batch.pop("user"), batch.pop("query", None)
         if schema.users:
             values, presence = user_features(schema, serialized)
             batch["user"] = {name: encoder.preprocess(values[name]) for name, encoder in self.user_encoders.items()}
             batch["user_presence"] = presence
         if not self.encode_items and self.query_encoder is None:
             return batch
-        count = self.fresh // replicas
-        at = tf.stack([tf.constant(seed, tf.int64), step])
-        index = _some_targets(batch["item_index"], batch["target"], count, at)
+        step_seed = tf.stack([tf.constant(seed, tf.int64), step])
+        index = sample_targets(batch["item_index"], batch["target"], self.fresh_items // replicas, step_seed)
         batch["fresh_index"] = index
         rows = tf.maximum(index, 0)
         if self.encode_items:
             batch["fresh"] = self.items.rows(rows)
         if self.query_encoder is not None:
             text = self.query_encoder.schema.name
-            batch["spans"] = self.query_encoder.spans(tf.gather(self.items.inputs[text], rows), at + 1)
-        if self.query_encoder is not None and typed is not None:
-            batch |= own_queries(
-                typed,
+            batch["spans"] = self.query_encoder.spans(tf.gather(self.items.inputs[text], rows), step_seed + 1)
+        if self.query_encoder is not None and queries is not None:
+            batch |= typed_queries(
+                queries,
                 batch["item_index"],
                 batch["target"],
                 index,
                 self.query_encoder,
-                count=self.queries // replicas,
-                share=self.query_share,
-                seed=at + 2,
+                count=self.config.retrieval.queries_per_batch // replicas,
+                rate=self.config.retrieval.own_query_rate,
+                seed=step_seed + 2,
             )
         return batch
 
 
-def _some_targets(index: tf.Tensor, target: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
-    """`count` different targets of a batch, drawn at random; -1 where there are fewer."""
-    shuffled = tf.random.experimental.stateless_shuffle(tf.boolean_mask(index, target), seed=seed)
+def sample_targets(item_index: tf.Tensor, target: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
+    """Draw different targets of a batch at random.
+
+    Args:
+      item_index: int32 [B, L].
+      target: bool [B, L].
+      count: R.
+      seed: int64 [2], stateless.
+
+    Returns:
+      int32 [R], -1 where there are fewer.
+    """
+    shuffled = tf.random.experimental.stateless_shuffle(tf.boolean_mask(item_index, target), seed=seed)
     unique = tf.unique(shuffled).y[:count]
     return tf.ensure_shape(tf.pad(unique, [[0, count - tf.size(unique)]], constant_values=-1), [count])
+
+
+def typed_queries(
+    texts: tf.Tensor,
+    item_index: tf.Tensor,
+    target: tf.Tensor,
+    fresh_index: tf.Tensor,
+    encoder: TextQueryEncoder,
+    *,
+    count: int,
+    rate: float,
+    seed: tf.Tensor,
+) -> dict[str, tf.Tensor]:
+    """Draw and tokenise text queries that events of a batch have of their own.
+
+    Args:
+      texts: string [B, L], "" = none.
+      item_index: int32 [B, L].
+      target: bool [B, L].
+      fresh_index: int32 [R], the items that queries are made for, -1 = padding.
+      encoder: takes the queries.
+      count: Q; of more events with a query, these are drawn at random.
+      rate: share of the drawn ones that the user tower gets. Not all: most requests have no text.
+      seed: int64 [2], stateless; this one and the next are used.
+
+    Returns:
+      the part of a batch that `towers.text_queries` describes.
+    """
+    has_query = target & (texts != "")
+    flat = tf.reshape(texts, [-1])
+    position = tf.cast(tf.where(tf.reshape(has_query, [-1]))[:, 0], tf.int32)
+    drawn = tf.random.experimental.stateless_shuffle(position, seed=seed)[:count]
+    drawn = tf.ensure_shape(tf.pad(drawn, [[0, count - tf.size(drawn)]], constant_values=-1), [count])
+    queries = tf.where(drawn >= 0, tf.gather(flat, tf.maximum(drawn, 0)), "")
+    without_query = tf.boolean_mask(item_index, target & ~has_query)
+    keep_made = tf.reduce_any(fresh_index[:, None] == without_query[None, :], axis=1)
+    return {
+        "queries": tf.ensure_shape(encoder.preprocess_query(queries), [count, encoder.query_tokens]),
+        "query_position": drawn,
+        "query_given": (tf.random.stateless_uniform([count], seed + 1) < rate) & (drawn >= 0),
+        "has_query": has_query,
+        "span_index": tf.where(keep_made, fresh_index, -1),
+    }

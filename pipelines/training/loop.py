@@ -1,29 +1,50 @@
-"""What `train` and `pretrain` have alike: what they are given, an epoch, the learning rate, what they give back."""
+"""The loop of `train` and `pretrain`: epochs, checkpoints, curves, early stopping, and going on after a kill."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tensorflow as tf
 
-from pipelines.config import Config
+from pipelines.config import Config, PretrainConfig, TrainConfig
+from pipelines.model.model_factory import resolve_encoders
+from pipelines.model.session import records_id
+from pipelines.model.strategy import make_strategy
 from pipelines.runs.progress import progress, say
+from pipelines.runs.run_folder import TRAIN, RunFolder
+from tfrecs.errors import DataError
+from tfrecs.schema import Manifest
+from towers.optimizer import ScaledAdamW
+
+_CURVES = ("train", "valid")
 
 
 @dataclass(frozen=True)
-class LearningJob:
+class TrainJob:
+    """Records to learn from, the run folder to write, and the configuration."""
+
     records: Path
     out: Path
     config: Config
 
 
 @dataclass(frozen=True)
-class LearningResult:
-    """`best_epoch` counts from 1; `metrics` are that epoch's; `seconds` is the time of this call."""
+class TrainResult:
+    """A finished run.
+
+    Attributes:
+      out: the run folder.
+      epochs: number of epochs that were trained.
+      best_epoch: the one that is kept, from 1.
+      metrics: the line of `metrics.jsonl` of that epoch.
+      seconds: duration of this call.
+    """
 
     out: Path
     epochs: int
@@ -32,9 +53,212 @@ class LearningResult:
     seconds: float
 
 
+@dataclass(frozen=True)
+class EarlyStopping:
+    """When a run ends, and which of its epochs is the best.
+
+    Attributes:
+      metric: key of a line of `metrics.jsonl`.
+      mode: whether the largest or the smallest value is the best.
+      epochs: at most so many are trained.
+      patience: epochs without a better value before training stops.
+      min_epochs: not before that many.
+    """
+
+    metric: str
+    mode: Literal["max", "min"]
+    epochs: int
+    patience: int
+    min_epochs: int = 1
+
+    def best(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """The line of the best epoch, the first of equal ones."""
+        choose = max if self.mode == "max" else min
+        return choose(rows, key=lambda row: row[self.metric])
+
+    def finished(self, rows: list[dict[str, Any]]) -> bool:
+        """Whether no epoch follows those of `rows`."""
+        done = len(rows)
+        if done >= self.epochs:
+            return True
+        return done >= self.min_epochs and done - self.best(rows)["epoch"] >= self.patience
+
+
+class TrainingLoop(ABC):
+    """One run of `train` or `pretrain`, which continues where its folder says that it stopped.
+
+    A subclass makes its model in the constructor, calls `_compile` and `_restore`, and says what an epoch's batches are
+    (`batches`), what is measured after it (`validate`, `summary`) and what comes before the first one (`prepare`).
+
+    Args:
+      job: records, run folder and configuration.
+      step: the command, `train` or `pretrain`.
+
+    Raises:
+      DataError: records, configuration or run folder are not what they must be.
+    """
+
+    stopping: EarlyStopping
+    steps: int
+
+    def __init__(self, job: TrainJob, step: str = TRAIN):
+        self.step = step
+        self.records, self.manifest = job.records, Manifest.load(job.records)
+        if step == TRAIN and self.manifest.splits["train"].events == 0:
+            raise DataError(f"{job.records}: no training interactions; see rejected.jsonl and `split` in dataset.yaml")
+        self.config, self.run = resolve_encoders(job.config, self.manifest.schema_), RunFolder(job.out)
+        continued = self.run.create(job.records, self.config, records_id(job.records), step)
+        self.rows: list[dict[str, Any]] = self.run.read_metrics() if continued else []
+        self.strategy = make_strategy(self.config.train.strategy)
+
+    @abstractmethod
+    def batches(self, epoch: int) -> Any:
+        """The distributed batches of an epoch, from 0; always the same ones for the same epoch."""
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Measure the model after an epoch: `valid_<metric>` -> value."""
+
+    @abstractmethod
+    def summary(self, row: Mapping[str, Any]) -> str:
+        """An epoch's metrics in words, for the progress output."""
+
+    def prepare(self) -> None:  # noqa: B027 - most runs need nothing
+        """What precedes the first epoch."""
+
+    def train(self, after_epoch: Callable[[Mapping[str, Any]], None] | None = None) -> TrainResult:
+        """Train to the end.
+
+        Args:
+          after_epoch: called with each new line of `metrics.jsonl` once it is written; what it raises ends the training
+            there, to be continued.
+        """
+        started = time.monotonic()
+        curves = {part: tf.summary.create_file_writer(str(self.run.logs / part)) for part in _CURVES}
+        while not self.stopping.finished(self.rows):
+            row = self._epoch(len(self.rows))
+            self.rows.append(row)
+            for part, scalars in scalars_by_curve(row).items():
+                with curves[part].as_default(step=row["epoch"]):
+                    for name, value in scalars.items():
+                        tf.summary.scalar(name, value)
+                curves[part].flush()
+            self._save(row)
+            say(f"  epoch {row['epoch']:>3}/{self.stopping.epochs}  {self.summary(row)}  {row['seconds']:.1f} s")
+            if after_epoch is not None:
+                after_epoch(row)
+        best = self.stopping.best(self.rows)
+        return TrainResult(self.run.path, len(self.rows), best["epoch"], best, time.monotonic() - started)
+
+    def _compile(
+        self,
+        model: tf.keras.Model,
+        settings: TrainConfig | PretrainConfig,
+        best: tf.train.CheckpointManager,
+        *,
+        scale: Callable[[tf.Variable], float] = lambda variable: 1.0,
+        ema_momentum: float = 0.0,
+    ) -> None:
+        """Give the model its optimizer and the run its checkpoints. `stopping` and `steps` must be set.
+
+        Args:
+          model: every variable built.
+          settings: learning rate, warm-up, weight decay and clipping.
+          best: saves what is kept of the best epoch.
+          scale: see `ScaledAdamW`.
+          ema_momentum: of the moving average of the weights, 0 = none.
+        """
+        self._model, self._best = model, best
+        with self.strategy.scope():
+            optimizer = ScaledAdamW(
+                schedule(settings.learning_rate, settings.warmup, self.steps * self.stopping.epochs),
+                scale=scale,
+                weight_decay=settings.weight_decay,
+                # Keras puts the averages in place at the end of every epoch: what is validated and kept is less noisy.
+                use_ema=ema_momentum > 0,
+                ema_momentum=ema_momentum,
+                global_clipnorm=settings.clip_norm,
+            )
+            optimizer.build(model.trainable_variables)
+            model.compile(optimizer=optimizer, jit_compile=self.config.train.jit_compile)
+        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
+        self._checkpoints = tf.train.CheckpointManager(
+            self._checkpoint, str(self.run.checkpoints), max_to_keep=2, checkpoint_name="epoch"
+        )
+
+    def _restore(self) -> None:
+        """Go on from the last epoch in `metrics.jsonl`, if there is one.
+
+        A kill between checkpoint and metrics leaves a checkpoint without its line; that epoch is then trained again.
+        """
+        if self.rows and not self._restored(len(self.rows)):
+            raise DataError(
+                f"{self.run.checkpoints}: no checkpoint of epoch {len(self.rows)}; {self.step} into another folder"
+            )
+
+    def _restored(self, epoch: int) -> bool:
+        """Whether there was a checkpoint of that epoch (0: of `prepare`) to go on from."""
+        path = self.run.checkpoints / f"epoch-{epoch}"
+        if not path.with_suffix(".index").is_file():
+            return False
+        self._checkpoint.restore(str(path)).assert_existing_objects_matched()
+        say(f"Continuing after epoch {epoch}." if epoch else "Continuing after the encoders.")
+        return True
+
+    def _epoch(self, epoch: int) -> dict[str, Any]:
+        """Train and validate for one epoch, from 0; returns its line of `metrics.jsonl`."""
+        started = time.monotonic()
+        if epoch == 0 and not self._restored(0):
+            self.prepare()
+        with self.strategy.scope():
+            seed_dropout(self._model, self.config.seed, epoch)
+        with progress(f"epoch {epoch + 1}", "steps") as advance:
+            history = self._model.fit(
+                self.batches(epoch),
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                steps_per_epoch=self.steps,
+                verbose=0,
+                callbacks=[StepProgress(advance, self.steps)],
+            ).history
+        row = {"epoch": epoch + 1, **{name: float(values[-1]) for name, values in history.items()}}
+        # Keras takes these from one replica alone; the losses by name are means over all of them.
+        for name in ("loss", "regularization_loss", "total_loss"):
+            row.pop(name, None)
+        row["learning_rate"] = float(self._model.optimizer.learning_rate)
+        row |= self.validate()
+        row["seconds"] = round(time.monotonic() - started, 2)
+        return row
+
+    def _save(self, row: dict[str, Any]) -> None:
+        """Write the checkpoint first, then its line in `metrics.jsonl`: a kill between them repeats an epoch, loses none."""
+        self._checkpoints.save(checkpoint_number=row["epoch"])
+        if self.stopping.best(self.rows) is row:
+            self._best.save(checkpoint_number=row["epoch"])
+        self.run.write_metrics(self.rows)
+
+
+class StepProgress(tf.keras.callbacks.Callback):
+    """Reports the steps of all epochs of one call of `fit`.
+
+    Args:
+      advance: called with the number of steps that are done and of all.
+      steps: steps of an epoch.
+      epochs: of the call.
+    """
+
+    def __init__(self, advance: Callable[[int, int], None], steps: int, epochs: int = 1):
+        super().__init__()
+        self.advance, self.steps, self.total, self.done = advance, steps, steps * epochs, 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.done += 1
+        self.advance(self.done, self.total)
+
+
 @contextmanager
-def kept_when_stopped(out: Path) -> Iterator[None]:
-    """Tells whoever stops a run from the keyboard that it can go on; the interrupt itself goes through."""
+def keyboard_interrupt_hint(out: Path) -> Iterator[None]:
+    """Tell who stops a run from the keyboard that it can be continued; the interrupt itself goes through."""
     try:
         yield
     except KeyboardInterrupt:
@@ -42,8 +266,23 @@ def kept_when_stopped(out: Path) -> Iterator[None]:
         raise
 
 
+def scalars_by_curve(row: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """A line of `metrics.jsonl` as curve (`train`, `valid`) -> tag -> value.
+
+    A loss has one tag in both, and each curve a log folder of its own, so that TensorBoard draws them into one chart.
+    """
+    curves: dict[str, dict[str, float]] = {part: {} for part in _CURVES}
+    for name, value in row.items():
+        if name != "epoch":
+            curves["valid" if name.startswith("valid_") else "train"][name.removeprefix("valid_")] = value
+    return curves
+
+
 def seed_dropout(model: tf.keras.Model, seed: int, epoch: int) -> None:
-    """Starts every layer's random numbers anew for an epoch, so that a continued run draws what a straight one does."""
+    """Start every layer's random numbers anew for an epoch, so that a continued run draws what a straight one does.
+
+    The numbers depend on the order of `model.submodules`, which is that in which layers are assigned to attributes.
+    """
     layers = [part for part in model.submodules if isinstance(part, tf.keras.__internal__.layers.BaseRandomLayer)]
     for position, layer in enumerate(layers):
         layer._random_generator._maybe_init()  # Keras makes the generator at the first call in training
@@ -62,50 +301,3 @@ def schedule(
         warmup_target=learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-
-
-class Batches(tf.keras.callbacks.Callback):
-    """Shows the steps of one epoch."""
-
-    def __init__(self, advance: Callable[[int, int], None], steps: int):
-        super().__init__()
-        self.advance, self.steps = advance, steps
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self.advance(batch + 1, self.steps)
-
-
-def fit_epoch(
-    model: tf.keras.Model,
-    strategy: tf.distribute.Strategy,
-    dataset: Callable[[int], Any],
-    epoch: int,
-    *,
-    steps: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Trains for one epoch.
-
-    Args:
-      dataset: makes the distributed batches of an epoch.
-      epoch: from 0.
-
-    Returns:
-      `epoch`, from 1, and the means of the model's own metrics over the epoch and all replicas.
-    """
-    with strategy.scope():
-        seed_dropout(model, seed, epoch)
-    with progress(f"epoch {epoch + 1}", "steps") as advance:
-        history = model.fit(
-            dataset(epoch),
-            initial_epoch=epoch,
-            epochs=epoch + 1,
-            steps_per_epoch=steps,
-            verbose=0,
-            callbacks=[Batches(advance, steps)],
-        ).history
-    row = {"epoch": epoch + 1, **{name: float(values[-1]) for name, values in history.items()}}
-    # Keras takes these from one replica alone; the losses by name are means over all of them.
-    for name in ("loss", "regularization_loss", "total_loss"):
-        row.pop(name, None)
-    return row

@@ -15,18 +15,18 @@ from tfrecs.schema import Manifest
 from towers.two_tower import TwoTower
 
 
-def former_run(path: Path, manifest: Manifest) -> RunFolder:
-    """The run to go on from.
+def earlier_run(path: Path, manifest: Manifest) -> RunFolder:
+    """Open the run to start from.
 
     Raises:
       DataError: there is none, it has no finished epoch, or its records are not an earlier state of these.
     """
     run = RunFolder(path)
     run.load()
-    there = run.described()
+    description = run.described()
     shards = [shard.sha256 for shard in manifest.item_shards]
-    known = there.get("item_shards")
-    if known is None or shards[: len(known)] != known or there["schema"] != schema_id(manifest):
+    earlier = description.get("item_shards")
+    if earlier is None or shards[: len(earlier)] != earlier or description["schema"] != schema_id(manifest):
         raise DataError(
             f"{path}: cannot be continued on these records, which are not its own with something appended "
             "(triptych build --append --resplit); train anew"
@@ -34,31 +34,31 @@ def former_run(path: Path, manifest: Manifest) -> RunFolder:
     return run
 
 
-def take_over(run: RunFolder, session: Session) -> None:
-    """Gives the session's model the weights of the run's best epoch. Items that the run did not know keep fresh ones.
+def copy_weights(run: RunFolder, session: Session) -> None:
+    """Give the session's model the weights of the run's best epoch; items that the run did not have keep fresh ones.
 
     Raises:
       DataError: the configuration asks for weights of another shape.
     """
-    known = run.described()["items"]
-    former = _model(session, known)
-    checkpoint = tf.train.Checkpoint(model=former)
+    num_items = run.described()["items"]
+    earlier = _model(session, num_items)
+    checkpoint = tf.train.Checkpoint(model=earlier)
     best = tf.train.latest_checkpoint(str(run.best))
     try:
         checkpoint.restore(best).assert_existing_objects_matched()
-    except (ValueError, AssertionError) as error:  # A weight of another shape; one that is not there.
+    except (ValueError, AssertionError) as error:  # a weight of another shape, or one that the checkpoint lacks
         raise DataError(
             f"{run.path}: its weights do not fit this configuration ({str(error).splitlines()[0]}); leave the towers' "
             "shapes as they are, or train anew"
         ) from error
-    for old, new in zip(former.variables, session.model.variables, strict=True):
+    for old, new in zip(earlier.variables, session.model.variables, strict=True):
         if old.shape == new.shape:
             new.assign(old)
-        else:  # One row for each item, the run's own first.
-            new.assign(tf.concat([old, new[known:]], axis=0))
+        else:  # One row for each item, those of the earlier run first.
+            new.assign(tf.concat([old, new[num_items:]], axis=0))
 
 
-def _model(session: Session, items: int) -> TwoTower:
+def _model(session: Session, num_items: int) -> TwoTower:
     """A model like the session's, of its first items alone."""
     schema, config = session.manifest.schema_, session.config
     vocabulary = records_vocabulary(session.records)
@@ -67,7 +67,7 @@ def _model(session: Session, items: int) -> TwoTower:
         schema,
         make_encoders(schema.items, config, vocabulary),
         make_encoders(schema.users, config, vocabulary),
-        session.items.presence[:items],
-        np.zeros(items, np.int64),
-        np.zeros(items, np.int64),
+        session.items.presence[:num_items],
+        np.zeros(num_items, np.int64),
+        np.zeros(num_items, np.int64),
     )

@@ -23,7 +23,7 @@ from pipelines.model.session import open_session
 from pipelines.reporting.report_data import value_of
 from pipelines.runs.run_folder import RunFolder
 from pipelines.training import trainer as train
-from pipelines.training.warm_start import former_run, take_over
+from pipelines.training.warm_start import copy_weights, earlier_run
 from tfrecs.errors import DataError
 from tfrecs.schema import Manifest
 
@@ -89,7 +89,7 @@ def test_the_start_is_the_earlier_model_and_new_items_have_fresh_weights(grown: 
     assert (len(grown.trained.catalogue), grown.manifest.items) == (KNOWN, ITEMS)
     session = open_session(grown.records, going_on(grown), tf.distribute.get_strategy(), pretrained=False)
     fresh = [variable.numpy() for variable in session.model.variables]
-    take_over(former_run(grown.first, grown.manifest), session)
+    copy_weights(earlier_run(grown.first, grown.manifest), session)
     grew = 0
     for old, new, unlearned in zip(grown.trained.model.variables, session.model.variables, fresh, strict=True):
         if old.shape == new.shape:
@@ -106,7 +106,7 @@ def test_a_continued_run_begins_ahead_of_a_new_one_and_goes_the_whole_way(grown:
     arguments = ["train", "--records", str(grown.records), "--out", str(tmp_path / "second")]
     done = CliRunner().invoke(main, [*arguments, "--continue", str(grown.first)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert "as it was  valid Recall@20" in done.output
+    assert "before training  valid Recall@20" in done.output
     assert "epoch   3/3" in done.output
     anew = train.run(train.TrainJob(grown.records, tmp_path / "anew", grown.config))
     continued = RunFolder(tmp_path / "second").read_metrics()
@@ -145,7 +145,7 @@ def test_a_continued_run_that_was_killed_ends_at_the_same_weights(grown: Grown, 
 
 def test_what_cannot_be_continued_is_said_in_one_line(grown: Grown, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no run there"):
-        former_run(tmp_path / "nothing", grown.manifest)
+        earlier_run(tmp_path / "nothing", grown.manifest)
     other = build.run(build.BuildJob(grouped(tmp_path / "data", shuffled=True), tmp_path / "other", grown.config)).out
     with pytest.raises(DataError, match="cannot be continued on these records"):
         train.run(train.TrainJob(other, tmp_path / "run", going_on(grown)))

@@ -7,14 +7,19 @@ import pytest
 import small_model
 import tensorflow as tf
 
-from pipelines.config import CooccurrenceConfig
+from pipelines.config import Config, validate
 from pipelines.model.prepared_items import PreparedItems
-from pipelines.training.cooccurrence import CoOccurrenceStage, neighbour_shares
+from pipelines.training.cooccurrence import CoOccurrenceStage, cooccurrence_targets
 from tfrecs.reading.reader import TrainingEvents
 from towers.cooccurrence import CoOccurrence
 from towers.two_tower import TwoTower
 
-SETTINGS = CooccurrenceConfig(epochs=4, batch=4, learning_rate=0.01, neighbours=4, least_events=2)
+SETTINGS = {"batch_size": 4, "learning_rate": 0.01, "num_neighbours": 4, "min_events": 2}
+
+
+def settings(epochs: int) -> Config:
+    section = {"epochs": epochs, **SETTINGS}
+    return validate({"cooccurrence": section, "user": {"hidden_dim": 8}}, "test")
 
 
 def events(*pairs: tuple[str, int]) -> TrainingEvents:
@@ -46,13 +51,12 @@ def encoder_weights(model: TwoTower) -> list[np.ndarray]:
 
 def stage(model: TwoTower, strategy: tf.distribute.Strategy | None = None, epochs: int = 4) -> CoOccurrenceStage:
     strategy = strategy or tf.distribute.get_strategy()
-    settings = SETTINGS.model_copy(update={"epochs": epochs})
-    return CoOccurrenceStage(model, camp_items(), two_camps(), settings, 8, strategy, 0)
+    return CoOccurrenceStage(model, camp_items(), two_camps(), settings(epochs), strategy)
 
 
 def test_shares_count_what_the_same_users_took_besides() -> None:
     log = events(("a", 0), ("a", 1), ("b", 0), ("b", 1), ("b", 2), ("c", 3))
-    indices, shares = neighbour_shares(log, 5, 2)
+    indices, shares = cooccurrence_targets(log, 5, 2)
     # Item 0: two users took 1, one took 2.
     assert indices[0].tolist() == [1, 2]
     np.testing.assert_allclose(shares[0], [2 / 3, 1 / 3], rtol=1e-6)
@@ -65,7 +69,7 @@ def test_shares_count_what_the_same_users_took_besides() -> None:
 
 def test_only_the_most_frequent_neighbours_are_kept_and_their_shares_sum_to_one() -> None:
     log = events(("a", 0), ("a", 1), ("b", 0), ("b", 1), ("b", 2))
-    indices, shares = neighbour_shares(log, 3, 1)
+    indices, shares = cooccurrence_targets(log, 3, 1)
     assert indices[0].tolist() == [1]
     assert shares[0].tolist() == [1.0]
 
@@ -73,14 +77,14 @@ def test_only_the_most_frequent_neighbours_are_kept_and_their_shares_sum_to_one(
 def test_the_loss_is_the_mean_cross_entropy_of_the_rows_that_are_there() -> None:
     model = small_model.model(small_model.config())
     learner = CoOccurrence(model.item_encoders, model.standardize, 8, np.ones(small_model.ITEMS))
-    learner.table.assign(tf.zeros_like(learner.table))
+    learner.item_embeddings.assign(tf.zeros_like(learner.item_embeddings))
     learner.bias.assign(np.log(np.arange(1, small_model.ITEMS + 1)))
     items = camp_items()
     inputs = {
         "items": items.rows(tf.constant([0, 3, 5])),
         "presence": tf.constant(items.presence[:3]),
         "neighbours": tf.constant([[1, 3], [0, 2], [4, 5]]),
-        "shares": tf.constant([[1.0, 0.0], [0.5, 0.5], [0.0, 0.0]]),
+        "probabilities": tf.constant([[1.0, 0.0], [0.5, 0.5], [0.0, 0.0]]),
     }
     # Without a table the softmax of the bias is j / (1 + ... + 12) = j / 78; the third row is padding.
     first, second = np.log(78 / 2), 0.5 * np.log(78 / 1) + 0.5 * np.log(78 / 3)
@@ -127,7 +131,7 @@ def test_the_first_step_on_two_replicas_is_that_on_one(two_replicas: tf.distribu
     step(second, two_replicas)
     for a, b in zip(encoder_weights(one), encoder_weights(two), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
-    np.testing.assert_allclose(first.learner.table, second.learner.table.values[0], atol=1e-4)
+    np.testing.assert_allclose(first.learner.item_embeddings, second.learner.item_embeddings.values[0], atol=1e-4)
     assert float(first.learner.cross_entropy.result()) == pytest.approx(
         float(second.learner.cross_entropy.result()), abs=1e-4
     )
@@ -138,10 +142,8 @@ def test_items_that_nobody_took_teach_nothing() -> None:
         small_model.model(small_model.config()),
         camp_items(),
         events(("a", 0), ("b", 1)),
-        SETTINGS,
-        8,
+        settings(4),
         tf.distribute.get_strategy(),
-        0,
     )
-    assert len(learning.taught) == 0
+    assert len(learning.training_items) == 0
     assert np.isnan(learning.run(lambda done, total: None))

@@ -18,7 +18,7 @@ from pipelines.hybrid.trained_run import load_trained
 from pipelines.runs.run_folder import RunFolder
 from pipelines.training import pretraining as pretrain
 from pipelines.training import trainer as train
-from pipelines.training.pretraining_metrics import constant_guess, masked_accuracy, retrieval
+from pipelines.training.pretraining import masked_accuracy, most_frequent_accuracy, retrieval
 from tfrecs.errors import DataError
 from towers.pretraining import SelfSupervised
 
@@ -55,11 +55,11 @@ def records(tmp_path_factory: pytest.TempPathFactory, config: Config) -> Path:
 
 
 @pytest.fixture(scope="module")
-def result(records: Path, config: Config) -> pretrain.PretrainResult:
-    return pretrain.run(pretrain.PretrainJob(records, records.parent / "pretrained", config))
+def result(records: Path, config: Config) -> pretrain.TrainResult:
+    return pretrain.run(pretrain.TrainJob(records, records.parent / "pretrained", config))
 
 
-def test_held_out_items_show_that_it_learned(result: pretrain.PretrainResult) -> None:
+def test_held_out_items_show_that_it_learned(result: pretrain.TrainResult) -> None:
     values = result.metrics
     # Four words a topic, eight topics: who knows the topic guesses one in four, who knows nothing one in 32.
     assert values["valid_masked_guess"] < 0.15
@@ -69,7 +69,7 @@ def test_held_out_items_show_that_it_learned(result: pretrain.PretrainResult) ->
     assert values["valid_retrieval@10"] > 2 * values["valid_chance@10"]
     assert (result.out / "metrics.jsonl").is_file()
     assert (result.out / "best").is_dir()
-    assert list((result.out / "logs").glob("events.*"))
+    assert list((result.out / "logs" / "valid").glob("events.*"))
 
 
 def test_a_pretraining_continued_after_a_kill_ends_at_the_same_weights(
@@ -80,15 +80,15 @@ def test_a_pretraining_continued_after_a_kill_ends_at_the_same_weights(
     def weights(trainer: pretrain.Pretrainer) -> np.ndarray:
         return np.concatenate([variable.numpy().ravel() for variable in trainer.learner.trainable_variables])
 
-    straight = pretrain.Pretrainer(pretrain.PretrainJob(records, tmp_path / "straight", short))
+    straight = pretrain.Pretrainer(pretrain.TrainJob(records, tmp_path / "straight", short))
     start = weights(straight)
     straight.train()
-    first = pretrain.Pretrainer(pretrain.PretrainJob(records, tmp_path / "killed", short))
+    first = pretrain.Pretrainer(pretrain.TrainJob(records, tmp_path / "killed", short))
     epoch = first._epoch
     first._epoch = lambda number: epoch(number) if number < 2 else (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         first.train()
-    second = pretrain.Pretrainer(pretrain.PretrainJob(records, tmp_path / "killed", short))
+    second = pretrain.Pretrainer(pretrain.TrainJob(records, tmp_path / "killed", short))
     assert len(second.rows) == 2
     second.train()
     # Not bit for bit: threads add floats in any order.
@@ -97,7 +97,7 @@ def test_a_pretraining_continued_after_a_kill_ends_at_the_same_weights(
 
 
 def test_training_starts_from_the_pretrained_encoders(
-    records: Path, config: Config, result: pretrain.PretrainResult, tmp_path: Path
+    records: Path, config: Config, result: pretrain.TrainResult, tmp_path: Path
 ) -> None:
     changes = [*CHANGES, f"train.pretrained={result.out}"]
     trainer = train.Trainer(train.TrainJob(records, tmp_path / "run", load_config(None, changes)))
@@ -110,7 +110,7 @@ def test_training_starts_from_the_pretrained_encoders(
 
 
 def test_a_pretrained_run_of_other_encoders_is_refused_in_one_line(
-    records: Path, result: pretrain.PretrainResult, tmp_path: Path
+    records: Path, result: pretrain.TrainResult, tmp_path: Path
 ) -> None:
     settings = [*CHANGES, f"train.pretrained={result.out}", "text.hidden_dim=16"]
     command = ["train", "--records", str(records), "--out", str(tmp_path / "run")]
@@ -121,7 +121,7 @@ def test_a_pretrained_run_of_other_encoders_is_refused_in_one_line(
 
 
 def test_runs_of_the_two_steps_are_not_taken_for_each_other(
-    records: Path, config: Config, result: pretrain.PretrainResult, tmp_path: Path
+    records: Path, config: Config, result: pretrain.TrainResult, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="a run of triptych pretrain; name one of triptych train"):
         load_trained(RunFolder(result.out))
@@ -134,12 +134,14 @@ def test_runs_of_the_two_steps_are_not_taken_for_each_other(
 def test_holes_are_the_same_for_the_same_epoch_and_others_for_the_next(
     records: Path, config: Config, tmp_path: Path
 ) -> None:
-    trainer = pretrain.Pretrainer(pretrain.PretrainJob(records, tmp_path / "run", config))
-    first, again, other = (trainer._masked(trainer.taught, epoch)["text"]["token_ids"].numpy() for epoch in (0, 0, 1))
+    trainer = pretrain.Pretrainer(pretrain.TrainJob(records, tmp_path / "run", config))
+    first, again, other = (
+        trainer.masked(trainer.training_items, epoch)["text"]["token_ids"].numpy() for epoch in (0, 0, 1)
+    )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
-    assert set(trainer.taught) & set(trainer.held_out) == set()
-    assert len(trainer.taught) + len(trainer.held_out) == TOPIC_ITEMS
+    assert set(trainer.training_items) & set(trainer.held_out) == set()
+    assert len(trainer.training_items) + len(trainer.held_out) == TOPIC_ITEMS
 
 
 # --- what the numbers mean ---------------------------------------------------------------------------------------------
@@ -149,7 +151,7 @@ def learner() -> SelfSupervised:
     encoders = {
         name: CASES[case].layer(**CASES[case].config) for name, case in (("v", "VectorEncoder"), ("n", "NumberEncoder"))
     }
-    return SelfSupervised(encoders, 8, 0.5, 0.15, 1.0)
+    return SelfSupervised(encoders, projection_dim=8, temperature=0.5, mask_rate=0.15, mask_loss_weight=1.0)
 
 
 def test_the_contrast_is_a_symmetric_cross_entropy_over_items_that_have_both() -> None:
@@ -170,7 +172,7 @@ def test_masked_accuracy_counts_real_questions_alone() -> None:
     logits = tf.constant([[[9.0, 0.0, 0.0], [0.0, 9.0, 0.0]], [[0.0, 0.0, 9.0], [9.0, 0.0, 0.0]]])
     asked = {"mask_ids": tf.constant([[0, 2], [2, 0]]), "mask_weights": tf.constant([[1.0, 1.0], [1.0, 0.0]])}
     assert masked_accuracy(logits, asked)["valid_masked_accuracy"] == pytest.approx(2 / 3)
-    assert constant_guess(asked) == pytest.approx(2 / 3)  # 0, 2, 2 are asked: "2" for all
+    assert most_frequent_accuracy(asked) == pytest.approx(2 / 3)  # 0, 2, 2 are asked: "2" for all
 
 
 def test_retrieval_stands_beside_its_chance() -> None:

@@ -57,7 +57,7 @@ def asking(rng: np.random.Generator, codes: np.ndarray) -> dict[str, Any]:
         "queries": tokens.astype(np.int32),
         "query_position": position.astype(np.int32),
         "query_given": (position >= 0) & (rng.random(QUERIES) < 0.5),
-        "asked": asked,
+        "has_query": asked,
         "span_index": np.full(8, -1, np.int32),  # No made query: what is learned is what was typed.
     }
     del batch["fresh"]
@@ -114,7 +114,7 @@ def word(number: int, letters: str) -> str:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Items have a name of the first letters and a nickname of others, which only users know: they type it before two of
     three events. What they take is random, so histories tell nothing."""
-    root = tmp_path_factory.mktemp("asked")
+    root = tmp_path_factory.mktemp("has_query")
     rng = np.random.default_rng(0)
     (root / "data").mkdir()
     titles = "".join(f"i{item},{word(item, 'abcdefgh')} {NICK}\n" for item in range(ITEMS))
@@ -163,5 +163,5 @@ def test_the_slice_is_the_requests_with_a_text_as_they_are_ranked(trained: Train
 
 def test_the_export_answers_requests_with_a_text_as_python_does(run: Path, tmp_path: Path) -> None:
     # The gate sends the held-out requests with what was typed, and fails where an answer differs.
-    done = export.run(export.ExportJob(run, tmp_path / "models" / "asked"))
+    done = export.run(export.ExportJob(run, tmp_path / "models" / "has_query"))
     assert done.gate.requests == 30

@@ -17,7 +17,7 @@ from pipelines.hybrid.trained_run import TrainedRun
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring.held_out import held_out_requests, validation_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
-from pipelines.training.curves import by_part
+from pipelines.training.loop import scalars_by_curve
 from pipelines.training.validation import validate
 from serving.export_check.gate import ask_fresh_process
 from serving.graph import contract
@@ -118,7 +118,7 @@ def test_both_curves_of_a_loss_have_one_tag_in_tensorboard(whole: Whole) -> None
     assert all(steps == [1, 2, 3] for tags in written.values() for steps in tags.values())
     rows = RunFolder(whole.run).read_metrics()
     assert rows[-1]["learning_rate"] < rows[0]["learning_rate"]
-    assert {name for part in by_part(rows[0]).values() for name in part} == set(written["train"]) | set(
+    assert {name for part in scalars_by_curve(rows[0]).values() for name in part} == set(written["train"]) | set(
         written["valid"]
     )
 

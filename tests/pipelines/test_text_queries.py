@@ -16,7 +16,7 @@ from small_model import assert_same_weights, sgd_step
 from pipelines.evaluation.text_slices import bm25
 from pipelines.scoring.requests import make_requests
 from pipelines.search.lexical_index import LexicalModel
-from pipelines.training.typed_queries import own_queries
+from pipelines.training.input_pipeline import typed_queries
 from towers.encoders.text import TextEncoder
 from towers.text_queries import answers, at_positions, query_tokens
 
@@ -30,7 +30,7 @@ INPUTS: dict[str, Any] = {
     "queries": tf.constant([[2, 8, 3, 0], [2, 8, 3, 0], [2, 3, 0, 0], [2, 3, 0, 0]]),
     "query_position": tf.constant([0, 4, -1, -1]),
     "query_given": tf.constant([True, False, False, False]),
-    "asked": tf.constant([[True, False, False], [False, True, False]]),
+    "has_query": tf.constant([[True, False, False], [False, True, False]]),
     "span_index": tf.constant([4, -1, 5]),
 }
 
@@ -59,9 +59,9 @@ def test_own_queries_are_drawn_tokenised_and_placed() -> None:
     target = tf.constant([[True, True, True], [True, True, False]])  # "egg" belongs to no target.
     index, fresh = tf.constant([[4, 5, 6], [6, 7, 8]]), tf.constant([4, 6, 5, -1])
 
-    def drawn(count: int, share: float, seed: int = 1) -> dict[str, np.ndarray]:
-        of = own_queries(
-            text, index, target, fresh, encoder, count=count, share=share, seed=tf.constant([seed, 5], tf.int64)
+    def drawn(count: int, rate: float, seed: int = 1) -> dict[str, np.ndarray]:
+        of = typed_queries(
+            text, index, target, fresh, encoder, count=count, rate=rate, seed=tf.constant([seed, 5], tf.int64)
         )
         return {name: value.numpy() for name, value in of.items()}
 
@@ -71,7 +71,7 @@ def test_own_queries_are_drawn_tokenised_and_placed() -> None:
     expected = encoder.preprocess_query(tf.constant([words[at] for at in batch["query_position"].tolist()]))
     assert batch["queries"].tolist() == expected.numpy().tolist()
     assert batch["query_given"].tolist() == (batch["query_position"] >= 0).tolist()
-    assert batch["asked"].tolist() == [[True, False, True], [False, True, False]]
+    assert batch["has_query"].tolist() == [[True, False, True], [False, True, False]]
     # Item 4 was asked for by its only event; 6 by one of two; 5 by none.
     assert batch["span_index"].tolist() == [-1, 6, 5, -1]
     few = [drawn(2, 0.5, seed) for seed in range(40)]
@@ -94,7 +94,7 @@ def with_own(batch: dict[str, Any], positions: list[int]) -> dict[str, Any]:
         "queries": tokens,
         "query_position": np.array(positions, np.int32),
         "query_given": np.array(positions) >= 0,
-        "asked": asked & target,
+        "has_query": asked & target,
         "span_index": np.where(np.isin(fresh, index[target & ~asked]), fresh, -1),
     }
     return {**batch, **tf.nest.map_structure(tf.constant, own)}

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from small_folder import make_folder, run
 
 from pipelines.cli import main
+from pipelines.config import validate
 from pipelines.model.prepared_items import PreparedItems
 from pipelines.training.input_pipeline import TrainingFeed
 from tfrecs.errors import DataError
@@ -94,12 +95,21 @@ def test_an_epoch_of_training_is_the_same_batches(records: Path, service: str) -
     catalogue = load_catalogue(records, manifest)
 
     def batches(address: str | None) -> list[list[np.ndarray]]:
+        without_users = manifest.schema_.model_copy(update={"users": ()})
+        settings = {
+            "seed": 1,
+            "user": {"max_history": 4, "stride": 2},
+            "train": {"batch_size": 8, "fresh_items": 4, "data_service": address},
+        }
         feed = TrainingFeed(
-            records, manifest.model_copy(update={"schema_": manifest.schema_.model_copy(update={"users": ()})}),
-            catalogue, PreparedItems({}, np.ones([len(catalogue), 1], bool)), {}, None, batch=8, length=4, stride=2, fresh=4, encode_items=False, queries=4,
-            query_share=0.5, seed=1,
-            data_service=address,
-        )  # fmt: skip
+            records,
+            manifest.model_copy(update={"schema_": without_users}),
+            catalogue,
+            PreparedItems({}, np.ones([len(catalogue), 1], bool)),
+            {},
+            None,
+            validate(settings, "test"),
+        )
         return [flat(batch) for batch in feed.epoch(2)]
 
     own, served = batches(None), batches(service)
