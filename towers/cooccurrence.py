@@ -1,4 +1,4 @@
-"""Content that foretells behaviour: item encoders learn which items are taken by the same users."""
+"""Training of item encoders by co-occurrence: content predicts which items the same users took."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class CoOccurrence(tfrs.Model):
     """Trains item encoders before the towers, on items alone.
 
     The content of item i, through a head for each of its modalities, gives logits over all items j; the target is the
-    share of j among what i's users took besides. It is item2vec (Barkan and Koenigstein, 2016, arXiv:1603.04259) with
+    share of j among the other items that i's users took. It is item2vec (Barkan and Koenigstein, 2016, arXiv:1603.04259) with
     content in place of the input embedding, on the exact softmax, and does for any modality what van den Oord et al.
-    (2013, "Deep content-based music recommendation") did for sound: behaviour teaches the encoder what matters. A step
-    costs a few items and no users, so encoders see the catalogue many times over.
+    (2013, "Deep content-based music recommendation") did for sound. A step costs a few items and no users, so encoders
+    see the catalogue many times over.
 
     Args:
       encoders: modality -> encoder.
       standardize: `TwoTower.standardize` of the model that the encoders belong to, its cache filled.
       hidden_dim: of the space in which contents and items meet.
-      counts: float [N], how often each item stands beside another: where the bias starts.
+      counts: float [N], how often each item is a neighbour, for the initial bias.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class CoOccurrence(tfrs.Model):
         self.cross_entropy = tf.keras.metrics.Mean(name="cross_entropy")
 
     def logits(self, encodings: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tf.Tensor:
-        """Encodings name -> [R, d_m] and presence bool [R, M] to logits [R, N]."""
+        """Logits float [R, N] of encodings, name -> [R, d_m], with presence bool [R, M]."""
         parts = self.standardize(encodings)
         masks = tf.unstack(tf.cast(presence, self.compute_dtype), axis=1)
         content = tf.add_n(

@@ -11,9 +11,14 @@ Variables = dict[str, tf.Variable]
 
 
 def cache_variables(num_items: int, dims: Mapping[str, int]) -> tuple[Variables, Variables, Variables]:
-    """For each modality, name -> d_m: encodings float32 [N, d_m], and their mean and deviation [d_m].
+    """Make the variables of the cache. Training does not change them; checkpoints keep them.
 
-    Training does not move them; checkpoints keep them.
+    Args:
+      num_items: N.
+      dims: modality -> d_m.
+
+    Returns:
+      encodings, name -> float32 [N, d_m], and their mean and standard deviation, name -> [d_m].
     """
     cache = {name: _state(tf.zeros([num_items, dim]), f"cache_{name}") for name, dim in dims.items()}
     center = {name: _state(tf.zeros([dim]), f"center_{name}") for name, dim in dims.items()}
@@ -32,13 +37,17 @@ def fill(
     encodings: Mapping[str, np.ndarray],
     presence: np.ndarray,
 ) -> None:
-    """Puts the encodings of the whole catalogue, name -> [N, d_m], and their statistics into the variables.
+    """Put the encodings of the whole catalogue and their statistics into the variables.
 
-    An untrained network says nearly the same of every item; what differs is what tells items apart. So the item
-    tower sees encodings standardised over the catalogue: batch normalisation (Ioffe and Szegedy, 2015,
+    An untrained network encodes all items nearly alike, and only what differs is of use. So the item tower gets
+    encodings standardised over the catalogue: batch normalisation (Ioffe and Szegedy, 2015,
     arXiv:1502.03167) whose statistics are those of all items rather than of a batch.
 
     Args:
+      cache: name -> variable [N, d_m].
+      center: name -> variable [d_m], the mean.
+      spread: name -> variable [d_m], the standard deviation.
+      encodings: name -> float32 [N, d_m].
       presence: bool [N, M], its columns in the order of `encodings`; what is absent does not count in the statistics.
     """
     for column, (name, encoding) in enumerate(encodings.items()):
@@ -50,18 +59,23 @@ def fill(
 
 
 def standardize(encoding: tf.Tensor, center: tf.Tensor, spread: tf.Tensor) -> tf.Tensor:
-    """Encodings [R, d_m] by the catalogue's mean and deviation. Beyond five deviations an encoding says no more."""
+    """Standardise encodings [R, d_m] by the catalogue's mean and deviation, clipped at five deviations."""
     return tf.clip_by_value((encoding - center) / spread, -5.0, 5.0)
 
 
 def with_fresh(
     cache: Mapping[str, tf.Variable], fresh: Mapping[str, tf.Tensor], index: tf.Tensor, num_items: int
 ) -> dict[str, tf.Tensor]:
-    """The cache, name -> [N, d_m], with the items that a step encodes anew on all replicas in their places.
+    """The cache with the items that a step encodes anew, on all replicas, in their rows.
 
     Args:
+      cache: name -> [N, d_m].
       fresh: name -> [R, d_m], this replica's; gradients flow through these alone.
-      index: int32 [R], which items they are, -1 = padding; of one that comes twice the mean is taken.
+      index: int32 [R], which items they are, -1 = padding; the mean is taken of an item that comes twice.
+      num_items: N.
+
+    Returns:
+      name -> float [N, d_m].
     """
     replica = tf.distribute.get_replica_context()
     # Each replica encodes its share, every replica sees them all.

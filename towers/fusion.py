@@ -1,7 +1,7 @@
-"""Fusion of modalities: [N, M, D] and presence [N, M] -> [N, D] and weights [N, M] that sum to 1 over what is there.
+"""Fusion of the modalities of an item into one vector, with weights that sum to 1 over those that are present.
 
-Every fusion ignores what stands in the place of an absent modality, whatever it is; an item without any modality is
-the zero vector with zero weights.
+Every fusion ignores the values of absent modalities, even NaN; an item without any modality is the zero vector with zero
+weights.
 """
 
 from __future__ import annotations
@@ -19,16 +19,24 @@ def masked_softmax(logits: tf.Tensor, presence: tf.Tensor) -> tf.Tensor:
     return tf.nn.softmax(tf.where(presence, logits, _ABSENT), axis=-1) * mask
 
 
-def _share(contribution: tf.Tensor, presence: tf.Tensor) -> tf.Tensor:
+def _normalised(contribution: tf.Tensor, presence: tf.Tensor) -> tf.Tensor:
+    """Divide contributions [N, M] by their sum over what is present."""
     contribution = contribution * tf.cast(presence, contribution.dtype)
     return tf.math.divide_no_nan(contribution, tf.reduce_sum(contribution, axis=-1, keepdims=True))
 
 
 class Fusion(tf.keras.layers.Layer):
-    """Base of the fusions.
+    """Base class of the fusions.
 
     Args:
       hidden_dim: D.
+
+    Call arguments:
+      values: float [N, M, D].
+      presence: bool [N, M].
+
+    Returns:
+      fused float [N, D] and weights float [N, M].
     """
 
     def __init__(self, hidden_dim: int, **kwargs: Any):
@@ -36,14 +44,14 @@ class Fusion(tf.keras.layers.Layer):
         self.hidden_dim = hidden_dim
 
     def fuse(self, values: tf.Tensor, presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """values [N, M, D] with absent entries zeroed, presence bool [N, M] -> ([N, D], weights [N, M])."""
+        """Fuse `values` whose absent entries are zero. Arguments and results as of `call`."""
         raise NotImplementedError
 
     def call(self, values: tf.Tensor, presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         values = tf.where(presence[..., None], values, tf.zeros([], values.dtype))
         fused, weights = self.fuse(values, presence)
-        some = tf.reduce_any(presence, axis=-1, keepdims=True)
-        return tf.where(some, fused, tf.zeros([], fused.dtype)), weights
+        has_any = tf.reduce_any(presence, axis=-1, keepdims=True)
+        return tf.where(has_any, fused, tf.zeros([], fused.dtype)), weights
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "hidden_dim": self.hidden_dim}
@@ -52,8 +60,8 @@ class Fusion(tf.keras.layers.Layer):
 class AttentionFusion(Fusion):
     """Additive attention over the modalities of one item (Bahdanau et al., 2015, arXiv:1409.0473).
 
-    weights = softmax over the present of u . tanh(W x_m + c), c the mean of the present ones, so that a modality's
-    weight depends on what the others say. A gated residual lets modalities interact beyond the weighted sum.
+    weights = softmax over the present of u . tanh(W x_m + C c), c the mean of the present ones, so that a modality's
+    weight depends on the other modalities. A gated residual lets modalities interact beyond the weighted sum.
     """
 
     def __init__(self, hidden_dim: int, **kwargs: Any):
@@ -77,7 +85,7 @@ class AttentionFusion(Fusion):
 
 
 class ConcatFusion(Fusion):
-    """Concatenation and a perceptron; the weight of a modality is its share of the hidden layer's input norm."""
+    """Concatenation and a perceptron; the weight of a modality is its part of the hidden layer's input norm."""
 
     def build(self, input_shape: Any) -> None:
         modalities = int(input_shape[1])
@@ -94,11 +102,11 @@ class ConcatFusion(Fusion):
         fused = self.out(tf.nn.gelu(tf.reduce_sum(parts, axis=1) + self.bias))
         # The epsilon keeps the gradient of the norm finite at zero.
         norms = tf.sqrt(tf.reduce_sum(tf.square(parts), axis=-1) + 1e-12)
-        return fused, tf.stop_gradient(_share(norms, presence))
+        return fused, tf.stop_gradient(_normalised(norms, presence))
 
 
 class GatedFusion(Fusion):
-    """Gated multimodal unit (Arevalo et al., 2017, arXiv:1702.01992) for M modalities; weights are the gates' shares."""
+    """Gated multimodal unit (Arevalo et al., 2017, arXiv:1702.01992) for M modalities; weights are the gates over their sum."""
 
     def __init__(self, hidden_dim: int, **kwargs: Any):
         super().__init__(hidden_dim, **kwargs)
@@ -107,7 +115,7 @@ class GatedFusion(Fusion):
         self.out = tf.keras.layers.Dense(hidden_dim)
 
     def fuse(self, values: tf.Tensor, presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        weights = _share(self.gate(values)[..., 0], presence)
+        weights = _normalised(self.gate(values)[..., 0], presence)
         return self.out(tf.einsum("nm,nmd->nd", weights, self.value(values))), weights
 
 
@@ -131,7 +139,7 @@ class TransformerFusion(Fusion):
             query, values, attention_mask=presence[:, None, :], return_attention_scores=True
         )
         fused = attended[:, 0]
-        weights = _share(tf.reduce_mean(scores, axis=1)[:, 0], presence)
+        weights = _normalised(tf.reduce_mean(scores, axis=1)[:, 0], presence)
         return fused + self.out(self.hidden(self.norm(fused))), weights
 
 

@@ -9,22 +9,41 @@ import tensorflow as tf
 
 from towers.fusion import FUSIONS
 
-_SCALE = 0.1  # of both parts of an item embedding at the start, per dimension
+_SCALE = 0.1  # initial standard deviation, per dimension, of content and id embeddings
 
 
 class ItemTower(tf.keras.layers.Layer):
-    """Encodings of the modalities -> item embedding.
+    """Fuses the encodings of an item's modalities and adds its id embedding.
 
     Modality dropout hides modalities at random in training, never all of an item's, so that any subset gives a
     usable embedding (cf. ModDrop, Neverova et al., 2016, arXiv:1501.00102). Id dropout hides the id embedding of an
     item (DropoutNet, Volkovs et al., 2017), so that content alone carries an item that was never seen in training.
 
     Args:
-      num_items: N.
+      num_items: number of id embeddings.
       num_modalities: M.
       hidden_dim: D.
       fusion: a key of `towers.fusion.FUSIONS`.
-      modality_dropout, id_dropout: probabilities.
+      modality_dropout: rate at which a modality is hidden in training.
+      id_dropout: rate at which an id embedding is hidden in training.
+
+    Call arguments:
+      encodings: M tensors [N, d_m].
+      presence: bool [N, M].
+      id_index: int32 [N], row of the id embeddings; -1: an item without one.
+      training: whether modalities and ids are hidden.
+
+    Returns:
+      embeddings float [N, D], modality weights float [N, M].
+
+    Example:
+
+    ```python
+    tower = ItemTower(num_items=5, num_modalities=2, hidden_dim=64)
+    encodings = [tf.random.normal([3, 128]), tf.random.normal([3, 32])]
+    presence = tf.constant([[True, True], [True, False], [False, True]])
+    embeddings, weights = tower(encodings, presence, id_index=tf.constant([0, 4, -1]))  # [3, 64], [3, 2]
+    ```
     """
 
     def __init__(
@@ -32,9 +51,9 @@ class ItemTower(tf.keras.layers.Layer):
         num_items: int,
         num_modalities: int,
         hidden_dim: int,
-        fusion: str,
-        modality_dropout: float,
-        id_dropout: float,
+        fusion: str = "attention",
+        modality_dropout: float = 0.0,
+        id_dropout: float = 0.0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -58,8 +77,8 @@ class ItemTower(tf.keras.layers.Layer):
         self.drop_id = tf.keras.layers.Dropout(id_dropout)
 
     def build(self, input_shape: Any) -> None:
-        self.id_table = self.add_weight(
-            "id_table",
+        self.id_embeddings = self.add_weight(
+            "id_embeddings",
             [self.options["num_items"], self.hidden_dim],
             initializer=tf.keras.initializers.RandomNormal(stddev=_SCALE),
         )
@@ -68,19 +87,11 @@ class ItemTower(tf.keras.layers.Layer):
     def call(
         self, encodings: Sequence[tf.Tensor], presence: tf.Tensor, id_index: tf.Tensor, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Args:
-          encodings: M tensors [N, d_m].
-          presence: bool [N, M].
-          id_index: int32 [N], row of the id table; -1: an item without an id embedding.
-
-        Returns:
-          embedding float [N, D], modality weights float [N, M].
-        """
-        known = tf.cast(id_index >= 0, self.compute_dtype)[:, None]
+        has_id = tf.cast(id_index >= 0, self.compute_dtype)[:, None]
         if training:
             # Dropout of ones gives 0 or 1 / (1 - rate): the sign says which, and the scale is not wanted here.
-            known = known * tf.sign(self.drop_id(tf.ones_like(known), training=True))
-        identity = known * tf.gather(self.id_table, tf.maximum(id_index, 0))
+            has_id = has_id * tf.sign(self.drop_id(tf.ones_like(has_id), training=True))
+        identity = has_id * tf.gather(self.id_embeddings, tf.maximum(id_index, 0))
         if not encodings:  # a catalogue of bare ids
             return identity, tf.zeros([tf.shape(id_index)[0], 0], identity.dtype)
         if training:
@@ -89,8 +100,8 @@ class ItemTower(tf.keras.layers.Layer):
             [norm(project(h)) for project, norm, h in zip(self.projections, self.norms, encodings, strict=True)], axis=1
         )
         fused, weights = self.fusion(values, presence)
-        some = tf.cast(tf.reduce_any(presence, axis=-1, keepdims=True), fused.dtype)
-        content = self.content_norm(fused) * some
+        has_content = tf.cast(tf.reduce_any(presence, axis=-1, keepdims=True), fused.dtype)
+        content = self.content_norm(fused) * has_content
         return content + identity, weights
 
     def _drop_modalities(self, presence: tf.Tensor) -> tf.Tensor:

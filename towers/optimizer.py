@@ -15,7 +15,7 @@ class ScaledAdamW(tf.keras.optimizers.AdamW):
     and Ruder, 2018, arXiv:1801.06146, "discriminative fine-tuning").
 
     Args:
-      scale: variable -> factor on the learning rate; asked once, when the optimizer is built.
+      scale: variable -> factor on the learning rate; called once for each, when the optimizer is built.
       kwargs: of `tf.keras.optimizers.AdamW`.
     """
 

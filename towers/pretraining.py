@@ -1,4 +1,4 @@
-"""Self-supervision on the catalogue alone: masked tokens, and modalities of one item that find each other."""
+"""Self-supervised training of item encoders: masked tokens, and a contrastive loss between modalities of one item."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ with contextlib.redirect_stdout(io.StringIO()):  # a dependency prints the backe
     import keras_nlp
 
 from towers.encoders.base import Encoder, TextQueryEncoder
+from towers.replicas import part_of_mean
 
 _MOST_SCALE = float(np.log(100.0))  # CLIP's bound on the inverse temperature
 
@@ -47,8 +48,8 @@ class SelfSupervised(tfrs.Model):
         super().__init__()
         self.encoders, self.mask_loss_weight = dict(encoders), mask_loss_weight
         self.pairs = list(combinations(self.encoders, 2))
-        # An untrained network says nearly the same of every item: what differs must be made large, or all points fall
-        # together and learn nothing from each other (Ioffe and Szegedy, 2015; in such heads: Chen et al., 2020).
+        # An untrained network encodes all items nearly alike; without normalisation their embeddings collapse (Ioffe
+        # and Szegedy, 2015; in such heads: Chen et al., 2020).
         self.norms = {
             name: tf.keras.layers.BatchNormalization(momentum=0.9, synchronized=True) for name in self.encoders
         }
@@ -56,60 +57,81 @@ class SelfSupervised(tfrs.Model):
         self.log_scale = self.add_weight(
             "log_scale", [], initializer=tf.keras.initializers.Constant(-np.log(temperature))
         )
-        self.texts = {name: one for name, one in self.encoders.items() if isinstance(one, TextQueryEncoder)}
-        self.maskers = {name: one.masker(mask_rate) for name, one in self.texts.items()}
+        self.texts = {name: encoder for name, encoder in self.encoders.items() if isinstance(encoder, TextQueryEncoder)}
+        self.maskers = {name: encoder.masker(mask_rate) for name, encoder in self.texts.items()}
         self.heads = {
             name: keras_nlp.layers.MaskedLMHead(
-                token_embedding=one.token_embedding,
+                token_embedding=encoder.token_embedding,
                 intermediate_activation="gelu",
                 kernel_initializer=tf.keras.initializers.TruncatedNormal(stddev=0.02),
             )
-            for name, one in self.texts.items()
+            for name, encoder in self.texts.items()
         }
-        self.losses_by_name = {name: tf.keras.metrics.Mean(name=name) for name in ("contrastive_loss", "masked_loss")}
+        self.step_metrics = {name: tf.keras.metrics.Mean(name=name) for name in ("contrastive_loss", "masked_loss")}
 
     def mask(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
-        """Hides tokens of preprocessed items, name -> [R, T]: for each text, its `token_ids` [R, T] with holes, and
-        `mask_positions`, `mask_ids` and `mask_weights` [R, P]. Draws from TensorFlow's global seed; on the host."""
+        """Mask tokens of preprocessed items. Draws from TensorFlow's global seed; on the host.
+
+        Args:
+          inputs: name -> [R, T].
+
+        Returns:
+          name of each text -> `token_ids` [R, T] with masked tokens, `mask_positions`, `mask_ids` and `mask_weights`
+          [R, P].
+        """
         return {name: masker(inputs[name]) for name, masker in self.maskers.items()}
 
     def encode(
         self, inputs: Mapping[str, tf.Tensor], masked: Mapping[str, Mapping[str, tf.Tensor]], training: bool = False
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """Items in the shared space, of length 1: name -> [R, projection_dim]; logits of masked tokens: name -> [R, P, V]."""
-        points, logits = {}, {}
+        """Encode items into the shared space.
+
+        Args:
+          inputs: name -> [R, ...], preprocessed.
+          masked: see `mask`.
+          training: whether dropout is on.
+
+        Returns:
+          embeddings of length 1, name -> [R, projection_dim], and logits of masked tokens, name -> [R, P, V].
+        """
+        embeddings, logits = {}, {}
         for name, encoder in self.encoders.items():
             if name in masked:
                 text = self.texts[name]
-                states = text.states(masked[name]["token_ids"], training=training)
-                logits[name] = self.heads[name](states, masked[name]["mask_positions"])
-                encoding = text.pool(states, masked[name]["token_ids"])
+                token_embeddings = text.states(masked[name]["token_ids"], training=training)
+                logits[name] = self.heads[name](token_embeddings, masked[name]["mask_positions"])
+                encoding = text.pool(token_embeddings, masked[name]["token_ids"])
             else:
                 encoding = encoder(inputs[name], training=training)
             encoding = self.norms[name](encoding, training=training)
-            points[name] = tf.math.l2_normalize(self.projections[name](encoding), axis=-1)
-        return points, logits
+            embeddings[name] = tf.math.l2_normalize(self.projections[name](encoding), axis=-1)
+        return embeddings, logits
 
-    def contrast(self, points: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Sum of the cross-entropies of this replica's items against the GLOBAL batch, and their number: float [], [].
+    def contrast(self, embeddings: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Contrast this replica's items with the GLOBAL batch.
 
         Args:
-          points: name -> [R, projection_dim].
-          presence: bool [R, M]; an item counts for a pair where it has both.
+          embeddings: name -> [R, projection_dim].
+          presence: bool [R, M]; an item counts for a pair of modalities where it has both.
+
+        Returns:
+          the sum of the cross-entropies and their number, float [] each.
         """
         replica = tf.distribute.get_replica_context()
         scale = tf.exp(tf.minimum(self.log_scale, _MOST_SCALE))
         rows = tf.shape(presence)[0]
-        answer = tf.range(rows) + rows * tf.cast(replica.replica_id_in_sync_group, tf.int32)
+        labels = tf.range(rows) + rows * tf.cast(replica.replica_id_in_sync_group, tf.int32)
         names, loss, count = list(self.encoders), tf.constant(0.0), tf.constant(0.0)
-        for one, other in self.pairs:
-            both = presence[:, names.index(one)] & presence[:, names.index(other)]
-            there = replica.all_gather(tf.cast(both, tf.float32), axis=0)
+        for first, second in self.pairs:
+            both = presence[:, names.index(first)] & presence[:, names.index(second)]
+            valid = replica.all_gather(tf.cast(both, tf.float32), axis=0)
             weight = tf.cast(both, tf.float32)
-            for asks, answers in ((one, other), (other, one)):
-                logits = scale * tf.matmul(points[asks], replica.all_gather(points[answers], axis=0), transpose_b=True)
-                logits += (there - 1.0) * 1e9
-                loss += tf.reduce_sum(weight * tf.nn.sparse_softmax_cross_entropy_with_logits(answer, logits))
+            for query, answer in ((first, second), (second, first)):
+                logits = scale * tf.matmul(
+                    embeddings[query], replica.all_gather(embeddings[answer], axis=0), transpose_b=True
+                )
+                logits += (valid - 1.0) * 1e9
+                loss += tf.reduce_sum(weight * tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
                 count += tf.reduce_sum(weight)
         return loss, count
 
@@ -123,18 +145,17 @@ class SelfSupervised(tfrs.Model):
         Returns:
           float []. Summed over replicas it is the loss of the global batch.
         """
-        points, logits = self.encode(inputs["items"], inputs["masked"], training=training)
-        loss, count = self.contrast(points, inputs["presence"])
-        total = self._share("contrastive_loss", loss, count)
+        embeddings, logits = self.encode(inputs["items"], inputs["masked"], training=training)
+        loss, count = self.contrast(embeddings, inputs["presence"])
+        total = self._global_mean("contrastive_loss", loss, count)
         loss, count = tf.constant(0.0), tf.constant(0.0)
         for name, values in logits.items():
             weight = inputs["masked"][name]["mask_weights"]
             entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(inputs["masked"][name]["mask_ids"], values)
             loss, count = loss + tf.reduce_sum(weight * entropy), count + tf.reduce_sum(weight)
-        return total + self.mask_loss_weight * self._share("masked_loss", loss, count)
+        return total + self.mask_loss_weight * self._global_mean("masked_loss", loss, count)
 
-    def _share(self, name: str, loss: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        """This replica's part of the mean over the global batch."""
-        total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, count)
-        self.losses_by_name[name].update_state(tf.math.divide_no_nan(loss, count), sample_weight=count)
-        return tf.math.divide_no_nan(loss, total)
+    def _global_mean(self, name: str, loss: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        """This replica's part of the mean over the global batch; updates the metric of that name."""
+        self.step_metrics[name].update_state(tf.math.divide_no_nan(loss, count), sample_weight=count)
+        return part_of_mean(loss, count)

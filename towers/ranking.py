@@ -12,27 +12,39 @@ from tfrecs.schema import LabelSchema
 
 
 class RankingHead(tf.keras.layers.Layer):
-    """Predicts every label of an interaction from query and item embedding.
+    """Predicts every label of an interaction from its query and item embedding.
 
     Deep & cross network v2 (Wang et al., 2021, arXiv:2008.13535; `tfrs.layers.dcn.Cross`) over
     [query, item, query * item]; the query carries history, context and user features. A binary label's output is a
     probability; a regression label's is in its own unit, inside its range.
 
-    A head that was trained until it fits its events is surer than it should be. So probabilities are calibrated by
-    Platt scaling (Platt, 1999, "Probabilistic outputs for support vector machines"; Guo et al., 2017,
-    arXiv:1706.04599): sigmoid(slope * logit + offset), with two variables per binary label that training does not
-    move. Whoever validates sets them (`calibrate`); they are part of checkpoints and of an export. Losses are those of
-    the logits as they are.
+    A trained head is overconfident. So probabilities are calibrated by Platt scaling (Platt, 1999, "Probabilistic outputs for support vector machines"; Guo et al., 2017,
+    arXiv:1706.04599): sigmoid(slope * logit + offset), with two variables per binary label that are set by
+    `calibrate` after each validation and not by gradients; they are part of checkpoints and exports. Losses are those of
+    the uncalibrated logits.
 
     Args:
       labels: rows of the schema's labels, as dictionaries.
       num_cross_layers: number of cross layers.
-      hidden_dim: of the dense layer after them.
-      dropout: before that layer.
+      hidden_dim: of the dense layer behind them.
+      dropout: rate, behind that layer.
+
+    Call arguments:
+      query_embeddings: float [..., D].
+      item_embeddings: float [..., D].
+      training: whether dropout is on.
+
+    Returns:
+      label -> prediction float [...].
     """
 
     def __init__(
-        self, labels: Sequence[Mapping[str, Any]], num_cross_layers: int, hidden_dim: int, dropout: float, **kwargs: Any
+        self,
+        labels: Sequence[Mapping[str, Any]],
+        num_cross_layers: int = 2,
+        hidden_dim: int = 64,
+        dropout: float = 0.0,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.labels = [LabelSchema.model_validate(row) for row in labels]
@@ -58,7 +70,10 @@ class RankingHead(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def calibrate(self, calibration: Mapping[str, tuple[float, float]]) -> None:
-        """Sets label -> (slope, offset) of binary labels; others become the identity. Built layers only.
+        """Set slope and offset of the labels. Built layers only.
+
+        Args:
+          calibration: binary label -> (slope, offset); the others become the identity.
 
         Raises:
           ValueError: no binary label of that name.
@@ -71,9 +86,9 @@ class RankingHead(tf.keras.layers.Layer):
         self.slope.assign([slope for slope, _ in pairs])
         self.offset.assign([offset for _, offset in pairs])
 
-    def logits(self, query: tf.Tensor, item: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
-        """query, item [..., D] -> label -> logit [...]."""
-        pair = tf.concat([query, item, query * item], axis=-1)
+    def logits(self, query_embeddings: tf.Tensor, item_embeddings: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+        """Uncalibrated logits. Arguments as of `call`; label -> float [...]."""
+        pair = tf.concat([query_embeddings, item_embeddings, query_embeddings * item_embeddings], axis=-1)
         shape = tf.shape(pair)[:-1]
         # tfrs' Cross takes matrices only.
         x0 = x = self.norm(tf.reshape(pair, [-1, pair.shape[-1]]))
@@ -82,36 +97,44 @@ class RankingHead(tf.keras.layers.Layer):
         x = self.dropout(self.hidden(x), training=training)
         return {name: tf.reshape(output(x), shape) for name, output in self.outputs.items()}
 
-    def call(self, query: tf.Tensor, item: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        """query, item float [..., D] -> label -> prediction float [...]."""
-        return self.predictions(self.logits(query, item, training))
+    def call(
+        self, query_embeddings: tf.Tensor, item_embeddings: tf.Tensor, training: bool = False
+    ) -> dict[str, tf.Tensor]:
+        return self.predictions(self.logits(query_embeddings, item_embeddings, training))
 
     def predictions(self, logits: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Label -> logit, any shape, to label -> calibrated probability, or value in the label's own unit."""
+        """Predictions of logits, label -> any shape: calibrated probabilities, or values in the label's own unit."""
         return {
             row.name: _from_unit(tf.sigmoid(self.slope[column] * logits[row.name] + self.offset[column]), row)
             for column, row in enumerate(self.labels)
         }
 
     def losses_of(
-        self, query: tf.Tensor, item: tf.Tensor, labels: tf.Tensor, weight: tf.Tensor, training: bool
-    ) -> dict[str, tf.Tensor]:
-        """Summed loss per label.
+        self,
+        query_embeddings: tf.Tensor,
+        item_embeddings: tf.Tensor,
+        labels: tf.Tensor,
+        sample_weight: tf.Tensor,
+        training: bool,
+    ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+        """Summed loss of each label.
 
         Args:
-          query, item: float [P, D].
+          query_embeddings: float [P, D].
+          item_embeddings: float [P, D].
           labels: float [P, number of labels], NaN = unknown.
-          weight: float [P].
+          sample_weight: float [P].
+          training: whether dropout is on.
 
         Returns:
-          label -> (loss float [], weight of the known labels float []). Cross-entropy for a binary label; squared
+          label -> (loss float [], total weight of the known labels float []). Cross-entropy for a binary label; squared
           error in units of the range for a regression label.
         """
-        logits = self.logits(query, item, training)
+        logits = self.logits(query_embeddings, item_embeddings, training)
         result = {}
         for column, row in enumerate(self.labels):
             target = labels[:, column]
-            known = tf.cast(~tf.math.is_nan(target), tf.float32) * weight
+            known = tf.cast(~tf.math.is_nan(target), tf.float32) * sample_weight
             target = tf.where(tf.math.is_nan(target), 0.0, target)
             prediction = logits[row.name]
             if row.task == "regression":

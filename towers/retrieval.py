@@ -1,6 +1,8 @@
-"""The retrieval losses: exact full softmax, and the in-batch softmax of `tfrs.tasks.Retrieval` with logQ."""
+"""The retrieval losses: exact full softmax, and the in-batch softmax of `tfrs.tasks.Retrieval` with logQ correction."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
@@ -9,18 +11,18 @@ _NO_CANDIDATE = -1e9
 
 
 def full_softmax(
-    scores: tf.Tensor,
-    targets: tf.Tensor,
-    weight: tf.Tensor,
+    logits: tf.Tensor,
+    labels: tf.Tensor,
+    sample_weight: tf.Tensor,
     label_smoothing: float,
     candidates: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Summed cross-entropy of the exact softmax over all candidates.
 
     Args:
-      scores: float [P, N].
-      targets: int32 [P], the index of the positive.
-      weight: float [P].
+      logits: float [P, N].
+      labels: int32 [P], the index of the positive.
+      sample_weight: float [P].
       label_smoothing: share of the target mass spread evenly over the candidates.
       candidates: bool [N] or [P, N], what the softmax runs over; None: everything.
 
@@ -28,56 +30,85 @@ def full_softmax(
       float [].
     """
     if candidates is None:
-        candidates = tf.ones([tf.shape(scores)[1]], tf.bool)
+        candidates = tf.ones([tf.shape(logits)[1]], tf.bool)
     # The positive itself is always one, whatever the clocks say.
-    candidates = candidates | tf.one_hot(targets, tf.shape(scores)[1], on_value=True, off_value=False, dtype=tf.bool)
-    log_z = tf.reduce_logsumexp(tf.where(candidates, scores, _NO_CANDIDATE), axis=1)
-    loss = log_z - tf.gather(scores, targets, batch_dims=1)
+    candidates = candidates | tf.one_hot(labels, tf.shape(logits)[1], on_value=True, off_value=False, dtype=tf.bool)
+    log_z = tf.reduce_logsumexp(tf.where(candidates, logits, _NO_CANDIDATE), axis=1)
+    loss = log_z - tf.gather(logits, labels, batch_dims=1)
     if label_smoothing:
-        share = tf.cast(candidates, scores.dtype)
-        share = tf.broadcast_to(share / tf.reduce_sum(share, axis=-1, keepdims=True), tf.shape(scores))
-        mean = tf.reduce_sum(scores * share, axis=1)
+        smoothing = tf.cast(candidates, logits.dtype)
+        smoothing /= tf.reduce_sum(smoothing, axis=-1, keepdims=True)
+        mean = tf.reduce_sum(logits * tf.broadcast_to(smoothing, tf.shape(logits)), axis=1)
         loss = (1.0 - label_smoothing) * loss + label_smoothing * (log_z - mean)
-    return tf.reduce_sum(loss * weight)
+    return tf.reduce_sum(loss * sample_weight)
 
 
-class InBatchSoftmax(tf.keras.layers.Layer):
-    """Sampled softmax over the positives of the batch, by `tfrs.tasks.Retrieval`.
+class RetrievalLoss(tf.keras.layers.Layer):
+    """Summed cross-entropy of the softmax over candidates: the whole catalogue, or the positives of the batch.
 
-    logQ correction (Yi et al., 2019, "Sampling-bias-corrected neural modeling for large corpus item
-    recommendations"): an item is in the batch as often as it is consumed, so its logit is reduced by the log of that
-    probability. Other positions with the same item are no negatives (accidental hits).
+    The in-batch softmax is that of `tfrs.tasks.Retrieval` with logQ correction (Yi et al., 2019, "Sampling-bias-corrected
+    neural modeling for large corpus item recommendations"): an item is in the batch as often as it is consumed, so its
+    logit is reduced by the log of that probability. Other positions with the same item are no negatives (accidental
+    hits).
+
+    Args:
+      softmax: "full" or "in_batch".
+      temperature: what inner products are divided by.
+      label_smoothing: of the full softmax.
     """
 
-    def __init__(self, temperature: float, **kwargs: object):
+    def __init__(self, softmax: str = "full", temperature: float = 1.0, label_smoothing: float = 0.0, **kwargs: Any):
         super().__init__(**kwargs)
+        self.softmax, self.temperature, self.label_smoothing = softmax, temperature, label_smoothing
         self.task = tfrs.tasks.Retrieval(temperature=temperature, remove_accidental_hits=True)
 
-    def call(
-        self, query: tf.Tensor, item: tf.Tensor, index: tf.Tensor, probability: tf.Tensor, weight: tf.Tensor
+    def full(
+        self,
+        logits: tf.Tensor,
+        labels: tf.Tensor,
+        sample_weight: tf.Tensor,
+        candidates: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Summed loss.
+        """Summed loss over all candidates; arguments as of `full_softmax`, the temperature already in the logits."""
+        return full_softmax(logits, labels, sample_weight, self.label_smoothing, candidates)
+
+    def in_batch(
+        self,
+        query_embeddings: tf.Tensor,
+        candidate_embeddings: tf.Tensor,
+        item_index: tf.Tensor,
+        probability: tf.Tensor,
+        sample_weight: tf.Tensor,
+    ) -> tf.Tensor:
+        """Summed loss over the positives of the batch.
 
         Args:
-          query: float [P, D].
-          item: float [P, D], embedding of each position's positive.
-          index: int32 [P], which item that is.
+          query_embeddings: float [P, D].
+          candidate_embeddings: float [P, D], of each position's positive.
+          item_index: int32 [P], which item that is.
           probability: float [P], the share of training events that are of this item.
-          weight: float [P], 0 = padding, which is no candidate either.
+          sample_weight: float [P], 0 = padding, which is no candidate either.
 
         Returns:
           float [].
         """
-        positions = tf.shape(query)[0]
         # The positive's own logit stays for padded rows too, or their softmax would be empty; their weight is zero.
-        valid = (weight > 0)[None, :] | tf.eye(positions, dtype=tf.bool)
+        valid = (sample_weight > 0)[None, :] | tf.eye(tf.shape(query_embeddings)[0], dtype=tf.bool)
         return self.task(
-            query,
-            item,
-            sample_weight=weight,
+            query_embeddings,
+            candidate_embeddings,
+            sample_weight=sample_weight,
             candidate_sampling_probability=probability,
-            candidate_ids=index,
+            candidate_ids=item_index,
             score_mask=valid,
             compute_metrics=False,
             compute_batch_metrics=False,
         )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "softmax": self.softmax,
+            "temperature": self.temperature,
+            "label_smoothing": self.label_smoothing,
+        }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,11 +15,25 @@ from towers.encoding_cache import cache_variables, fill, standardize, with_fresh
 from towers.item import ItemTower
 from towers.ranking import RankingHead
 from towers.replicas import part_of_mean
-from towers.retrieval import InBatchSoftmax, full_softmax
+from towers.retrieval import RetrievalLoss
 from towers.text_queries import answers, at_positions, query_tokens
 from towers.user import UserTower
 
 Batch = Mapping[str, Any]
+
+
+class ItemStatistics(NamedTuple):
+    """What the records say of the N items of the catalogue.
+
+    Attributes:
+      presence: bool [N, M], the modalities that each item has.
+      train_counts: int [N], positive training events of each item.
+      first_times: int64 [N], unix seconds of the first of them, 0 = unknown; anything for an item without one.
+    """
+
+    presence: np.ndarray
+    train_counts: np.ndarray
+    first_times: np.ndarray
 
 
 class TwoTower(tfrs.Model):
@@ -27,22 +41,20 @@ class TwoTower(tfrs.Model):
 
     The catalogue's encodings are cached ([N, d_m] for each modality). A training step encodes the batch's `fresh`
     items anew, with gradients, and takes all others from the cache (cross-batch memory, Wang et al., 2020,
-    arXiv:1912.06798); `refresh` re-encodes the catalogue, once an epoch. So every step sees the whole catalogue through
-    the trained fusion at the price of encoding a few dozen items, and a frozen encoder is the case of none.
+    arXiv:1912.06798); once an epoch the whole catalogue is encoded anew. So every step sees the whole catalogue through
+    the trained fusion at the price of encoding a few items, and a frozen encoder is the case without fresh ones.
 
     Args:
       schema: of the records.
       item_encoders: modality -> encoder, in the schema's order.
       user_encoders: user feature -> encoder.
-      item_tower, user_tower: the towers.
+      item_tower: the item tower.
+      user_tower: the user tower.
       ranking_head: the head, or None where the data has no labels.
-      presence: bool [N, M], what each item has.
-      train_counts: int [N], positive training events of each item; an item with none gets no id embedding.
-      first_times: int64 [N], time of the first of them; what matters not where there is none, or no time is known.
-      softmax: "full" or "in_batch".
-      temperature: of the softmax.
-      label_smoothing: of the full softmax.
-      ranking_weight, search_weight: weights of the ranking and the text-query loss beside retrieval's 1.
+      retrieval: the retrieval loss.
+      items: of the catalogue; an item without a training event gets no id embedding.
+      ranking_weight: of the ranking loss beside the retrieval loss's 1.
+      search_weight: of the text-query loss.
       query_rate: share of positions whose text query is given to the user tower in training.
     """
 
@@ -54,13 +66,9 @@ class TwoTower(tfrs.Model):
         item_tower: ItemTower,
         user_tower: UserTower,
         ranking_head: RankingHead | None,
-        presence: np.ndarray,
-        train_counts: np.ndarray,
-        first_times: np.ndarray,
+        retrieval: RetrievalLoss,
+        items: ItemStatistics,
         *,
-        softmax: str,
-        temperature: float,
-        label_smoothing: float,
         ranking_weight: float,
         search_weight: float,
         query_rate: float,
@@ -70,23 +78,22 @@ class TwoTower(tfrs.Model):
         self.item_encoders = dict(item_encoders)
         self.user_encoders = dict(user_encoders)
         self.item_tower, self.user_tower, self.ranking_head = item_tower, user_tower, ranking_head
-        self.softmax, self.temperature, self.label_smoothing = softmax, temperature, label_smoothing
         self.ranking_weight, self.search_weight = ranking_weight, search_weight
-        self.num_items = len(train_counts)
+        self.num_items = len(items.train_counts)
         hidden_dim = user_tower.hidden_dim
         self.user_projections = {name: tf.keras.layers.Dense(hidden_dim) for name in self.user_encoders}
         texts = [encoder for encoder in self.item_encoders.values() if isinstance(encoder, TextQueryEncoder)]
         self.query_encoder = texts[0] if texts else None
         self.search_head = tf.keras.layers.Dense(hidden_dim) if texts else None
         self.query_dropout = tf.keras.layers.Dropout(1.0 - query_rate)
-        self.in_batch = InBatchSoftmax(temperature)
+        self.retrieval = retrieval
 
-        self.presence = tf.constant(presence, tf.bool)
-        counts = np.asarray(train_counts, np.float64)
+        self.presence = tf.constant(items.presence, tf.bool)
+        counts = np.asarray(items.train_counts, np.float64)
         self.id_index = tf.constant(np.where(counts > 0, np.arange(self.num_items), -1), tf.int32)
         self.probability = tf.constant(counts / max(counts.sum(), 1.0), tf.float32)
         never = np.iinfo(np.int64).max
-        self.first_times = tf.constant(np.where(counts > 0, first_times, never), tf.int64)
+        self.first_times = tf.constant(np.where(counts > 0, items.first_times, never), tf.int64)
         dims = {name: encoder.output_dim for name, encoder in self.item_encoders.items()}
         self.cache, self.center, self.spread = cache_variables(self.num_items, dims)
         self.step_metrics = {
@@ -97,15 +104,15 @@ class TwoTower(tfrs.Model):
     # --- items -----------------------------------------------------------------------------------------------------
 
     def encode_items(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> dict[str, tf.Tensor]:
-        """Preprocessed item features, name -> [R, ...], to encodings, name -> [R, d_m]."""
+        """Encode preprocessed item features, name -> [R, ...], to name -> [R, d_m]."""
         return {name: self.item_encoders[name](inputs[name], training=training) for name in self.item_encoders}
 
     def fill_cache(self, encodings: Mapping[str, np.ndarray]) -> None:
-        """Takes the encodings of the whole catalogue, name -> [N, d_m], and their statistics."""
+        """Take the encodings of the whole catalogue, name -> [N, d_m], and their statistics."""
         fill(self.cache, self.center, self.spread, encodings, self.presence.numpy())
 
     def standardize(self, encodings: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
-        """Encodings name -> [R, d_m] by the catalogue's statistics, as a list in the schema's order."""
+        """Standardise encodings, name -> [R, d_m], by the catalogue's statistics: a list in the schema's order."""
         return [standardize(encodings[name], self.center[name], self.spread[name]) for name in self.item_encoders]
 
     def item_embeddings(
@@ -114,7 +121,16 @@ class TwoTower(tfrs.Model):
         encodings: Mapping[str, tf.Tensor] | None = None,
         training: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The catalogue: embeddings [N, D] and modality weights [N, M], from the cache unless encodings are given."""
+        """Embed the catalogue.
+
+        Args:
+          presence: bool [N, M]; None: that of the records.
+          encodings: name -> [N, d_m]; None: the cache.
+          training: whether modalities and ids are dropped.
+
+        Returns:
+          embeddings float [N, D] and modality weights float [N, M].
+        """
         encodings = self.cache if encodings is None else encodings
         return self.item_tower(
             self.standardize(encodings),
@@ -126,15 +142,23 @@ class TwoTower(tfrs.Model):
     def content_embeddings(
         self, presence: tf.Tensor, encodings: Mapping[str, tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The catalogue as if none of its items were known by its id: ([N, D], [N, M])."""
+        """Embed the catalogue without the id embeddings. Arguments and results as in `item_embeddings`."""
         return self.item_tower(self.standardize(encodings), presence, tf.fill([self.num_items], -1))
 
     def embed_items(self, inputs: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Items by content alone: preprocessed features and presence [R, M] -> ([R, D], [R, M])."""
+        """Embed any items by their content.
+
+        Args:
+          inputs: name -> [R, ...], preprocessed features.
+          presence: bool [R, M].
+
+        Returns:
+          embeddings float [R, D] and modality weights float [R, M].
+        """
         encodings = self.standardize(self.encode_items(inputs))
         return self.item_tower(encodings, presence, tf.fill([tf.shape(presence)[0]], -1))
 
-    def _refreshed(self, batch: Batch) -> dict[str, tf.Tensor]:
+    def _with_fresh(self, batch: Batch) -> dict[str, tf.Tensor]:
         """The cache with the batch's fresh items encoded anew; gradients flow through those alone."""
         if "fresh" not in batch:
             return {name: tf.convert_to_tensor(value) for name, value in self.cache.items()}
@@ -144,13 +168,13 @@ class TwoTower(tfrs.Model):
     # --- queries ---------------------------------------------------------------------------------------------------
 
     def encode_query(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Preprocessed text queries [B, Tq] -> [B, D], in the space of the items."""
+        """Embed preprocessed text queries, int32 [B, Tq], in the space of the items: float [B, D]."""
         if self.query_encoder is None or self.search_head is None:
             raise ValueError("this data set has no text feature, so there is no text query")
         return self.search_head(self.query_encoder(token_ids, training=training))
 
     def encode_user(self, inputs: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tf.Tensor | None:
-        """Preprocessed user features, name -> [B, ...], presence bool [B, F] -> [B, D]; None where there are none."""
+        """Embed preprocessed user features, name -> [B, ...] with presence bool [B, F]: float [B, D], or None."""
         parts = [
             self.user_projections[name](encoder(inputs[name])) * tf.cast(presence[:, column, None], tf.float32)
             for column, (name, encoder) in enumerate(self.user_encoders.items())
@@ -167,12 +191,16 @@ class TwoTower(tfrs.Model):
         query: tf.Tensor | None = None,
         training: bool = False,
     ) -> tf.Tensor:
-        """Query embeddings of every position, float [B, L + 1, D].
+        """Embed every position of the histories.
 
         Args:
           item_embeddings: float [N, D], what `history.item_index` points into.
-          history: the events; every position gets an embedding, whatever their number.
+          history: L events of each of B users; padding gets embeddings too.
           now, context, user, query: see `UserTower.call`.
+          training: whether dropout is on.
+
+        Returns:
+          float [B, L + 1, D].
         """
         mean = self.schema.value_mean
         values = (tf.where(tf.math.is_nan(history.values), mean, history.values) - mean) / self.schema.value_std
@@ -190,15 +218,18 @@ class TwoTower(tfrs.Model):
         user: tf.Tensor | None = None,
         text: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Query embeddings of requests, float [B, D]: those of the position behind each history's last event.
+        """Embed requests: the position behind the last event of each history.
 
         Args:
           item_embeddings: float [N, D], what `history.item_index` points into.
-          history: the newest events of each.
+          history: the newest events of each of B users.
           now: int64 [B], unix seconds of the request, 0 = unknown.
           context: name -> [B], encoded column contexts of the request.
           user: float [B, D] or None.
           text: float [B, D], encoded text queries (zero = none), or None.
+
+        Returns:
+          float [B, D].
         """
         length = tf.shape(history.item_index)[1]
         position = tf.range(length + 1)[None, :]
@@ -209,6 +240,11 @@ class TwoTower(tfrs.Model):
         query = None if text is None else tf.where(last[..., None], text[:, None, :], 0.0)
         embeddings = self.sequence_embeddings(item_embeddings, history, moments, context, user, query)
         return tf.gather(embeddings, history.length, batch_dims=1)
+
+    @property
+    def temperature(self) -> float:
+        """What the inner products are divided by."""
+        return self.retrieval.temperature
 
     def scores(self, query_embeddings: tf.Tensor, item_embeddings: tf.Tensor) -> tf.Tensor:
         """Logits float [B, N] of queries [B, D] against items [N, D]."""
@@ -224,79 +260,92 @@ class TwoTower(tfrs.Model):
             oldest first, padding (target False) at the end; `labels` float [B, L, labels]; `context` name -> [B, L];
             `user` name -> [B, ...] and `user_presence` bool [B, F] where users have features; `fresh` name -> [R, ...]
             with `fresh_index` int32 [R] (-1 = padding); `spans` int32 [R, Tq] where items have text, and where events
-            have text queries of their own what `towers.text_queries` says.
+            have text queries of their own the part that `towers.text_queries` describes.
+          training: whether dropout is on.
 
         Returns:
           float []. Summed over replicas it is the loss of the global batch.
         """
-        table, _ = self.item_embeddings(encodings=self._refreshed(inputs), training=training)
-        index = inputs["item_index"]
+        candidate_embeddings, _ = self.item_embeddings(encodings=self._with_fresh(inputs), training=training)
         user = self.encode_user(inputs["user"], inputs["user_presence"]) if self.user_encoders else None
-        queries = self._encode_queries(inputs, training)
-        past = index[:, :-1]
-        history = History(
-            past, inputs["values"][:, :-1], inputs["times"][:, :-1], tf.fill([tf.shape(past)[0]], tf.shape(past)[1])
-        )
-        states = self.sequence_embeddings(
-            table,
-            history,
-            inputs["times"],
-            inputs["context"],
-            user,
-            self._position_queries(queries, inputs),
-            training=training,
-        )
-        width = states.shape[-1]
-        states, index = tf.reshape(states, [-1, width]), tf.reshape(index, [-1])
-        item = tf.gather(table, index)
+        text_embeddings = self._encode_texts(inputs, training)
+        query_embeddings = self._query_embeddings(candidate_embeddings, inputs, user, text_embeddings, training)
+        item_index = tf.reshape(inputs["item_index"], [-1])
+        positive_embeddings = tf.gather(candidate_embeddings, item_index)
         target = tf.reshape(inputs["target"], [-1])
-        positive = tf.cast(target & tf.reshape(inputs["positive"], [-1]), tf.float32)
-        loss = self._retrieval(states, table, item, index, tf.reshape(inputs["times"], [-1]), positive)
-        total = self._share("retrieval_loss", loss, tf.reduce_sum(positive))
-        if queries is not None:
-            total += self.search_weight * self._search_loss(queries, inputs, table)
+        total = self._retrieval_loss(
+            query_embeddings, candidate_embeddings, positive_embeddings, item_index, target, inputs
+        )
+        if text_embeddings is not None:
+            total += self.search_weight * self._search_loss(text_embeddings, candidate_embeddings, inputs)
         if self.ranking_head is not None:
             labels = tf.reshape(inputs["labels"], [-1, len(self.schema.labels)])
-            weight = tf.cast(target, tf.float32)
-            for name, (loss, count) in self.ranking_head.losses_of(states, item, labels, weight, training).items():
-                total += self.ranking_weight * self._share(f"{name}_loss", loss, count)
+            losses = self.ranking_head.losses_of(
+                query_embeddings, positive_embeddings, labels, tf.cast(target, tf.float32), training
+            )
+            for name, (loss, count) in losses.items():
+                total += self.ranking_weight * self._global_mean(f"{name}_loss", loss, count)
         return total
 
-    def _retrieval(
-        self,
-        states: tf.Tensor,
-        table: tf.Tensor,
-        item: tf.Tensor,
-        index: tf.Tensor,
-        times: tf.Tensor,
-        weight: tf.Tensor,
-    ) -> tf.Tensor:
-        if self.softmax == "full":
-            # An item was not there to be passed over before anybody took it: as a negative it would teach that new
-            # items, and content like theirs, are bad ones.
-            there = (self.first_times <= times[:, None]) | ((times == 0)[:, None] & (self.probability > 0))
-            return full_softmax(self.scores(states, table), index, weight, self.label_smoothing, there)
-        return self.in_batch(states, item, index, tf.gather(self.probability, index), weight)
-
-    def _encode_queries(self, inputs: Batch, training: bool) -> tf.Tensor | None:
+    def _encode_texts(self, inputs: Batch, training: bool) -> tf.Tensor | None:
+        """The batch's text queries, float [R (+ Q), D]."""
         if self.query_encoder is None or "spans" not in inputs:
             return None
         return self.encode_query(query_tokens(inputs), training=training)
 
-    def _search_loss(self, queries: tf.Tensor, inputs: Batch, table: tf.Tensor) -> tf.Tensor:
-        """A part of an item's text is a query for which that item is the answer; so is what was typed before taking it."""
-        items, weight = answers(inputs)
-        loss = full_softmax(self.scores(queries, table), items, weight, self.label_smoothing)
-        return self._share("search_loss", loss, tf.reduce_sum(weight))
+    def _query_embeddings(
+        self,
+        candidate_embeddings: tf.Tensor,
+        inputs: Batch,
+        user: tf.Tensor | None,
+        text_embeddings: tf.Tensor | None,
+        training: bool,
+    ) -> tf.Tensor:
+        """Embeddings of all positions of the batch, float [B * L, D]; each predicts its own event."""
+        past, values, times = (inputs[name][:, :-1] for name in ("item_index", "values", "times"))
+        # Padding stands behind every target and is never attended to, so that all positions may count as events.
+        history = History(past, values, times, tf.fill([tf.shape(past)[0]], tf.shape(past)[1]))
+        query = None
+        if text_embeddings is not None:
+            keep = tf.sign(self.query_dropout(tf.ones(tf.shape(inputs["item_index"])), training=True))
+            query = at_positions(text_embeddings, inputs, keep)
+        embeddings = self.sequence_embeddings(
+            candidate_embeddings, history, inputs["times"], inputs["context"], user, query, training=training
+        )
+        return tf.reshape(embeddings, [-1, embeddings.shape[-1]])
 
-    def _position_queries(self, queries: tf.Tensor | None, inputs: Batch) -> tf.Tensor | None:
-        """[B, L, D]: at some positions the query that asks for the target."""
-        if queries is None:
-            return None
-        keep = tf.sign(self.query_dropout(tf.ones(tf.shape(inputs["item_index"])), training=True))
-        return at_positions(queries, inputs, keep)
+    def _retrieval_loss(
+        self,
+        query_embeddings: tf.Tensor,
+        candidate_embeddings: tf.Tensor,
+        positive_embeddings: tf.Tensor,
+        item_index: tf.Tensor,
+        target: tf.Tensor,
+        inputs: Batch,
+    ) -> tf.Tensor:
+        sample_weight = tf.cast(target & tf.reshape(inputs["positive"], [-1]), tf.float32)
+        if self.retrieval.softmax == "full":
+            times = tf.reshape(inputs["times"], [-1, 1])
+            # Before its first event an item could not be chosen: as a negative it would teach that new items, and
+            # content like theirs, are bad ones.
+            available = (self.first_times <= times) | ((times == 0) & (self.probability > 0))
+            logits = self.scores(query_embeddings, candidate_embeddings)
+            loss = self.retrieval.full(logits, item_index, sample_weight, available)
+        else:
+            probability = tf.gather(self.probability, item_index)
+            loss = self.retrieval.in_batch(
+                query_embeddings, positive_embeddings, item_index, probability, sample_weight
+            )
+        return self._global_mean("retrieval_loss", loss, tf.reduce_sum(sample_weight))
 
-    def _share(self, name: str, loss: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        """This replica's part of the mean over the global batch, which goes into the metric of that name, too."""
+    def _search_loss(self, text_embeddings: tf.Tensor, candidate_embeddings: tf.Tensor, inputs: Batch) -> tf.Tensor:
+        """A part of an item's text is a query whose answer is that item; so is what was typed before taking it."""
+        item_index, sample_weight = answers(inputs)
+        logits = self.scores(text_embeddings, candidate_embeddings)
+        loss = self.retrieval.full(logits, item_index, sample_weight)
+        return self._global_mean("search_loss", loss, tf.reduce_sum(sample_weight))
+
+    def _global_mean(self, name: str, loss: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        """This replica's part of the mean over the global batch; updates the metric of that name."""
         self.step_metrics[name].update_state(tf.math.divide_no_nan(loss, count), sample_weight=count)
         return part_of_mean(loss, count)

@@ -14,9 +14,14 @@ _FUTURE = -1e9
 
 
 def time_bucket(now: tf.Tensor, then: tf.Tensor) -> tf.Tensor:
-    """Logarithmic bucket of the gap between two unix times (int64 seconds, 0 = unknown), int32 in [0, 64].
+    """Logarithmic bucket of the gap between two moments.
 
-    Bucket floor(2 log2(gap + 1)); 64 where either time is unknown. A gap below zero counts as zero.
+    Args:
+      now: int64, unix seconds, 0 = unknown.
+      then: int64, of a shape that broadcasts with it.
+
+    Returns:
+      int32: floor(2 log2(gap + 1)), at most 63; 64 where either time is unknown. A gap below zero counts as zero.
     """
     gap = tf.cast(tf.maximum(now - then, 0), tf.float32)
     bucket = tf.cast(2.0 * tf.math.log(gap + 1.0) / tf.math.log(2.0), tf.int32)
@@ -25,7 +30,7 @@ def time_bucket(now: tf.Tensor, then: tf.Tensor) -> tf.Tensor:
 
 
 class CausalAttention(tf.keras.layers.Layer):
-    """Multi-head causal self-attention with learned biases for distance and for elapsed time.
+    """Multi-head causal self-attention with learned biases of distance and of elapsed time.
 
     Relative distance as in T5 (Raffel et al., 2020, arXiv:1910.10683), one bias per distance; elapsed time between
     the moment a position predicts for and the attended event as in HSTU (Zhai et al., 2024, arXiv:2402.17152).
@@ -33,12 +38,20 @@ class CausalAttention(tf.keras.layers.Layer):
 
     Args:
       hidden_dim: D, divisible by num_heads.
-      num_heads: number of heads H.
-      max_length: the longest sequence S.
-      dropout: on the attention weights.
+      num_heads: H.
+      max_length: the longest sequence.
+      dropout: rate, on the attention weights.
+
+    Call arguments:
+      inputs: float [B, S, D].
+      time_gaps: int32 [B, S, S], `time_bucket` of query position i and key j.
+      training: whether dropout is on.
+
+    Returns:
+      float [B, S, D].
     """
 
-    def __init__(self, hidden_dim: int, num_heads: int, max_length: int, dropout: float, **kwargs: Any):
+    def __init__(self, hidden_dim: int, num_heads: int, max_length: int, dropout: float = 0.0, **kwargs: Any):
         super().__init__(**kwargs)
         self.options = {"hidden_dim": hidden_dim, "num_heads": num_heads, "max_length": max_length, "dropout": dropout}
         self.hidden_dim, self.num_heads, self.max_length = hidden_dim, num_heads, max_length
@@ -51,10 +64,11 @@ class CausalAttention(tf.keras.layers.Layer):
         self.time_bias = self.add_weight("time_bias", [_TIME_BUCKETS + 1, self.num_heads], initializer="zeros")
         super().build(input_shape)
 
-    def call(self, x: tf.Tensor, gaps: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """x float [B, S, D], gaps int32 [B, S, S] (time bucket of query position i and key j) -> [B, S, D]."""
-        size = tf.shape(x)[1]
-        heads = tf.reshape(self.qkv(x), [tf.shape(x)[0], size, 3, self.num_heads, self.hidden_dim // self.num_heads])
+    def call(self, inputs: tf.Tensor, time_gaps: tf.Tensor, training: bool = False) -> tf.Tensor:
+        size = tf.shape(inputs)[1]
+        heads = tf.reshape(
+            self.qkv(inputs), [tf.shape(inputs)[0], size, 3, self.num_heads, self.hidden_dim // self.num_heads]
+        )
         query, key, value = tf.unstack(heads, num=3, axis=2)
         logits = tf.einsum("bihd,bjhd->bhij", query, key) * (self.hidden_dim // self.num_heads) ** -0.5
         steps = tf.range(size)
@@ -62,32 +76,63 @@ class CausalAttention(tf.keras.layers.Layer):
         logits += tf.transpose(
             tf.gather(self.distance_bias, tf.clip_by_value(distance, 0, self.max_length - 1)), [2, 0, 1]
         )
-        logits += tf.transpose(tf.gather(self.time_bias, gaps), [0, 3, 1, 2])
+        logits += tf.transpose(tf.gather(self.time_bias, time_gaps), [0, 3, 1, 2])
         logits = tf.where(distance >= 0, logits, _FUTURE)
         weights = self.dropout(tf.nn.softmax(logits), training=training)
         mixed = tf.einsum("bhij,bjhd->bihd", weights, value)
-        return self.out(tf.reshape(mixed, [tf.shape(x)[0], size, self.hidden_dim]))
+        return self.out(tf.reshape(mixed, [tf.shape(inputs)[0], size, self.hidden_dim]))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.options}
 
 
 class UserTower(tf.keras.layers.Layer):
-    """History, context, user features and an optional text query -> one query embedding per position.
+    """A causal Transformer over a user's events, with one query embedding per position.
 
-    The sequence is a start token (it carries the user's features) followed by the events, oldest first. Position i
-    has seen the start and the first i events and predicts event i, at the time and in the context of that event: what
-    is known at the moment of a request. Because attention is causal, padding stands at the end and is never seen.
+    The sequence is a start token, which carries the user's features, followed by the events, oldest first. Position i
+    attends to the start and the first i events and predicts event i, at the time and in the context of that event.
+    Because attention is causal and padding stands at the end, padding is never attended to.
 
     Pre-norm Transformer blocks (Vaswani et al., 2017, arXiv:1706.03762; SASRec, Kang and McAuley, 2018,
     arXiv:1808.09781).
 
     Args:
       hidden_dim: D.
-      num_layers, num_heads, intermediate_dim, dropout: the Transformer's shape.
-      max_history: L, the longest history.
-      use_values, use_time_gaps: whether it looks at event values, and at the time that has passed since each event.
+      num_layers: number of Transformer blocks.
+      num_heads: attention heads of each.
+      intermediate_dim: of the feed-forward layers.
+      dropout: rate, on the input, the attention weights and each block's two outputs.
+      max_history: the longest history L.
+      use_values: whether event values are inputs.
+      use_time_gaps: whether the time since each event is an input.
       context: rows of the schema's context, as dictionaries.
+
+    Call arguments:
+      history_embeddings: float [B, L, D], embeddings of the events' items.
+      history: the L events, their values standardised.
+      now: int64 [B, L + 1], the moment each position predicts for, unix seconds, 0 = unknown.
+      context: name -> int32 [B, L + 1] (0 = unknown, else 1 + index in the vocabulary) or float [B, L + 1]
+        (standardised), for contexts that come from columns.
+      user: float [B, D], the user's features, or None.
+      query: float [B, L + 1, D], the encoded text query of each position (zero = none), or None.
+      training: whether dropout is on.
+
+    Returns:
+      float [B, L + 1, D].
+
+    Example:
+
+    ```python
+    tower = UserTower(hidden_dim=64, num_layers=2, num_heads=2, intermediate_dim=128, max_history=50)
+    history = History(
+        item_index=tf.constant([[3, 1, 2]]),
+        values=tf.zeros([1, 3]),
+        times=tf.constant([[100, 200, 300]], tf.int64),
+        length=tf.constant([3]),
+    )
+    now = tf.constant([[100, 200, 300, 400]], tf.int64)
+    query_embeddings = tower(tf.random.normal([1, 3, 64]), history, now, context={})  # [1, 4, 64]
+    ```
     """
 
     def __init__(
@@ -96,11 +141,11 @@ class UserTower(tf.keras.layers.Layer):
         num_layers: int,
         num_heads: int,
         intermediate_dim: int,
-        dropout: float,
-        max_history: int,
-        use_values: bool,
-        use_time_gaps: bool,
-        context: Sequence[Mapping[str, Any]],
+        dropout: float = 0.0,
+        max_history: int = 50,
+        use_values: bool = True,
+        use_time_gaps: bool = True,
+        context: Sequence[Mapping[str, Any]] = (),
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -155,18 +200,6 @@ class UserTower(tf.keras.layers.Layer):
         query: tf.Tensor | None = None,
         training: bool = False,
     ) -> tf.Tensor:
-        """Args:
-          history_embeddings: float [B, S - 1, D], embeddings of the events' items.
-          history: the S - 1 events, their values standardised.
-          now: int64 [B, S], the moment each position predicts for, 0 = unknown.
-          context: name -> int32 [B, S] (0 = unknown, else 1 + index in the vocabulary) or float [B, S]
-            (standardised), for contexts that come from columns.
-          user: float [B, D], the user's features, or None.
-          query: float [B, S, D], the encoded text query of each position (zero = none), or None.
-
-        Returns:
-          float [B, S, D].
-        """
         batch = tf.shape(history_embeddings)[0]
         start = tf.tile(self.start, [batch, 1, 1])
         if user is not None:
@@ -200,7 +233,14 @@ class UserTower(tf.keras.layers.Layer):
 
 
 def time_context(name: str, now: tf.Tensor) -> tf.Tensor:
-    """Index of a context that time gives: 1 + hour of the day, 1 + weekday (Monday first), UTC; 0 where unknown.
+    """Index of a context that is derived from time.
+
+    Args:
+      name: "hour" (of the day) or "weekday" (Monday first), UTC.
+      now: int64, unix seconds, 0 = unknown.
+
+    Returns:
+      int32: 1 + the index; 0 where the time is unknown.
 
     Raises:
       KeyError: no such context.

@@ -18,12 +18,13 @@ from tfrecs.schema import VOCABULARY_FILE, FeatureSchema, History, Schema
 from towers.encoders.base import Encoder, TextQueryEncoder, build_encoder
 from towers.item import ItemTower
 from towers.ranking import RankingHead
-from towers.two_tower import TwoTower
+from towers.retrieval import RetrievalLoss
+from towers.two_tower import ItemStatistics, TwoTower
 from towers.user import UserTower
 
 
 def records_vocabulary(records: Path) -> list[str]:
-    """WordPiece tokens of `<records>/vocab.txt`, [] where the data has no text. Raises DataError if it is broken."""
+    """Read the WordPiece tokens of `<records>/vocab.txt`, [] where the data has no text. Raises DataError if it is broken."""
     path = records / VOCABULARY_FILE
     if not path.is_file():
         return []
@@ -33,7 +34,7 @@ def records_vocabulary(records: Path) -> list[str]:
 
 
 def resolve_encoders(config: Config, schema: Schema) -> Config:
-    """The configuration with the shapes that pretrained checkpoints it names have.
+    """Fill in the shapes of the pretrained checkpoints that the configuration names.
 
     Raises:
       DataError: there is no such checkpoint, or it does not go with another option.
@@ -47,7 +48,7 @@ def resolve_encoders(config: Config, schema: Schema) -> Config:
 
 
 def make_encoders(features: Sequence[FeatureSchema], config: Config, vocabulary: Sequence[str]) -> dict[str, Encoder]:
-    """Feature name -> encoder, in the schema's order. What only some kinds need, they are asked for."""
+    """Make the encoder of each feature: name -> encoder, in the schema's order."""
     encoders = {}
     for feature in features:
         options: dict[str, Any] = config.encoder_options(feature.kind)
@@ -76,40 +77,45 @@ def make_model(
     train_counts: np.ndarray,
     first_times: np.ndarray,
 ) -> TwoTower:
-    """The model, every variable built. Call it inside the strategy's scope.
+    """Make the model with every variable built, inside the strategy's scope.
 
     Args:
-      presence: bool [N, M].
-      train_counts: int [N].
-      first_times: int64 [N].
+      config: every section of the model.
+      schema: of the records.
+      item_encoders: modality -> encoder.
+      user_encoders: user feature -> encoder.
+      presence: bool [N, M], the modalities that each item has.
+      train_counts: int [N], positive training events of each item.
+      first_times: int64 [N], time of the first of them.
     """
-    user, retrieval = config.user, config.retrieval
+    user, ranking, retrieval = config.user, config.ranking, config.retrieval
+    items = ItemStatistics(presence, train_counts, first_times)
     item_tower = ItemTower(
-        len(train_counts),
-        len(schema.items),
-        user.hidden_dim,
-        config.item.fusion,
-        config.item.modality_dropout,
-        config.item.id_dropout,
+        num_items=len(train_counts),
+        num_modalities=len(schema.items),
+        hidden_dim=user.hidden_dim,
+        fusion=config.item.fusion,
+        modality_dropout=config.item.modality_dropout,
+        id_dropout=config.item.id_dropout,
     )
     user_tower = UserTower(
-        user.hidden_dim,
-        user.num_layers,
-        user.num_heads,
-        user.intermediate_dim,
-        user.dropout,
-        user.max_history,
-        user.use_values,
-        user.use_time_gaps,
-        [row.model_dump(mode="json") for row in schema.context],
+        hidden_dim=user.hidden_dim,
+        num_layers=user.num_layers,
+        num_heads=user.num_heads,
+        intermediate_dim=user.intermediate_dim,
+        dropout=user.dropout,
+        max_history=user.max_history,
+        use_values=user.use_values,
+        use_time_gaps=user.use_time_gaps,
+        context=[row.model_dump(mode="json") for row in schema.context],
     )
     ranking_head = None
     if schema.labels:
         ranking_head = RankingHead(
-            [row.model_dump(mode="json") for row in schema.labels],
-            config.ranking.num_cross_layers,
-            config.ranking.hidden_dim,
-            config.ranking.dropout,
+            labels=[row.model_dump(mode="json") for row in schema.labels],
+            num_cross_layers=ranking.num_cross_layers,
+            hidden_dim=ranking.hidden_dim,
+            dropout=ranking.dropout,
         )
     model = TwoTower(
         schema,
@@ -118,13 +124,9 @@ def make_model(
         item_tower,
         user_tower,
         ranking_head,
-        presence,
-        train_counts,
-        first_times,
-        softmax=choose_softmax(config, len(train_counts)),
-        temperature=retrieval.temperature,
-        label_smoothing=retrieval.label_smoothing,
-        ranking_weight=config.ranking.weight,
+        RetrievalLoss(choose_softmax(config, len(train_counts)), retrieval.temperature, retrieval.label_smoothing),
+        items,
+        ranking_weight=ranking.weight,
         search_weight=retrieval.search_weight,
         query_rate=retrieval.query_rate,
     )
@@ -139,9 +141,9 @@ def make_model(
 
 
 def _build_variables(model: TwoTower) -> None:
-    """Calls every layer once on one zero row: after it, checkpoints restore at once instead of one by one later."""
+    """Call every layer once on a row of zeros, so that checkpoints restore at once instead of variable by variable."""
     model.encode_items({name: zero_input(encoder) for name, encoder in model.item_encoders.items()})
-    table, _ = model.item_embeddings()
+    item_embeddings, _ = model.item_embeddings()
     user = model.encode_user(
         {name: zero_input(encoder) for name, encoder in model.user_encoders.items()},
         tf.ones([1, len(model.user_encoders)], tf.bool),
@@ -156,16 +158,18 @@ def _build_variables(model: TwoTower) -> None:
         if row.source == "column"
     }
     history = History(tf.zeros([1, 1], tf.int32), tf.zeros([1, 1]), tf.zeros([1, 1], tf.int64), tf.ones([1], tf.int32))
-    states = model.sequence_embeddings(table, history, tf.zeros([1, 2], tf.int64), context, user, query)
+    embeddings = model.sequence_embeddings(item_embeddings, history, tf.zeros([1, 2], tf.int64), context, user, query)
     if model.ranking_head is not None:
-        model.ranking_head(states[:, 0], table[:1])
+        model.ranking_head(embeddings[:, 0], item_embeddings[:1])
 
 
 def refresh(model: TwoTower, encode: Callable[..., dict[str, tf.Tensor]], items: PreparedItems, batch: int) -> None:
-    """Encodes the whole catalogue with the encoders as they are and puts the result into the model's cache.
+    """Encode the whole catalogue with the encoders as they are and put the result into the model's cache.
 
     Args:
+      model: whose cache is filled.
       encode: `tf.function(model.encode_items)`, made once by the caller so that it is traced once.
+      items: the catalogue, preprocessed.
       batch: items at a time.
     """
     if not model.item_encoders:

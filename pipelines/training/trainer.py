@@ -156,7 +156,7 @@ def run(job: TrainJob) -> TrainResult:
     say(
         f"Training on {manifest.splits['train'].events:,} events of {manifest.splits['train'].users:,} users, "
         f"{len(session.catalogue):,} items with {', '.join(manifest.schema_.modalities) or 'ids only'}; "
-        f"{session.model.softmax.replace('_', '-')} softmax, "
+        f"{session.model.retrieval.softmax.replace('_', '-')} softmax, "
         f"{trainer.strategy.num_replicas_in_sync} replica(s), {trainer.steps} steps an epoch."
     )
     if trainer.config.train.encodes_in_step:

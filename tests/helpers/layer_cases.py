@@ -21,7 +21,7 @@ from towers.encoders.vector import VectorEncoder
 from towers.fusion import AttentionFusion, ConcatFusion, GatedFusion, TransformerFusion
 from towers.item import ItemTower
 from towers.ranking import RankingHead
-from towers.retrieval import InBatchSoftmax
+from towers.retrieval import RetrievalLoss
 from towers.user import CausalAttention, UserTower
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", *(f"##{letter}" for letter in "abcdefgh")]
@@ -175,7 +175,7 @@ CASES: dict[str, LayerCase] = {
     "CausalAttention": LayerCase(
         CausalAttention,
         {"hidden_dim": 8, "num_heads": 2, "max_length": 5, "dropout": 0.1},
-        lambda rng: {"x": _f(rng, 2, 4, 8), "gaps": tf.constant(rng.integers(0, 65, (2, 4, 4)), tf.int32)},
+        lambda rng: {"inputs": _f(rng, 2, 4, 8), "time_gaps": tf.constant(rng.integers(0, 65, (2, 4, 4)), tf.int32)},
         output=(2, 4, 8),
     ),
     "UserTower": LayerCase(
@@ -207,9 +207,9 @@ CASES: dict[str, LayerCase] = {
     "RankingHead": LayerCase(
         RankingHead,
         {"labels": LABELS, "num_cross_layers": 2, "hidden_dim": 8, "dropout": 0.1},
-        lambda rng: {"query": _f(rng, 2, 3, 8), "item": _f(rng, 2, 3, 8)},
+        lambda rng: {"query_embeddings": _f(rng, 2, 3, 8), "item_embeddings": _f(rng, 2, 3, 8)},
     ),
 }
 
 # Layers without a configuration that anybody would restore: a loss, and noise that has no weights.
-NO_CASE = {InBatchSoftmax, UniformNoise}
+NO_CASE = {RetrievalLoss, UniformNoise}

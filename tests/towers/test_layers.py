@@ -148,7 +148,7 @@ def test_id_embedding_is_used_for_known_ids_only() -> None:
     inputs = case.inputs(np.random.default_rng(0))
     with_ids, _ = layer(**inputs)
     without, _ = layer(**{**inputs, "id_index": tf.constant([-1, -1, -1])})
-    table = layer.id_table.numpy()
+    table = layer.id_embeddings.numpy()
     difference = with_ids.numpy() - without.numpy()
     np.testing.assert_allclose(difference, [table[0], table[4], np.zeros(8)], atol=1e-6)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from towers.retrieval import InBatchSoftmax, full_softmax
+from towers.retrieval import RetrievalLoss, full_softmax
 
 
 def test_full_softmax_by_hand() -> None:
@@ -56,6 +56,8 @@ def test_in_batch_softmax_has_logq_no_accidental_hits_and_no_padding_among_its_c
     index = np.array([0, 1, 0, 3, 2], np.int32)  # positions 0 and 2 share an item; position 4 is padding
     probability = np.array([0.5, 0.2, 0.2, 0.1], np.float32)[index]
     weight = np.array([1, 1, 1, 1, 0], np.float32)
-    loss = InBatchSoftmax(0.7)(*(tf.constant(value) for value in (query, table[index], index, probability, weight)))
+    loss = RetrievalLoss("in_batch", 0.7).in_batch(
+        *(tf.constant(value) for value in (query, table[index], index, probability, weight))
+    )
     expected = by_hand(query, table[index], index, probability, weight, 0.7)
     assert float(loss) == pytest.approx(expected, rel=1e-4)

@@ -57,7 +57,7 @@ def test_two_replicas_and_one_with_the_same_global_batch_end_at_the_same_weights
     assert float(again.compute_loss(batch, training=True)) == pytest.approx(loss, abs=1e-4)
     assert_same_weights(single, double, 1e-4)
     moved = [name for (name, a), (_, b) in zip(weights(single), before, strict=True) if np.abs(a - b).max() > 1e-6]
-    assert any("id_table" in name for name in moved)
+    assert any("id_embeddings" in name for name in moved)
     assert any("token_embedding" in name for name in moved)
 
 
@@ -79,7 +79,7 @@ def test_fresh_items_replace_their_row_of_the_cache_and_no_other() -> None:
     model = small_model.model(small_model.config())
     batch = small_model.batch(4, 5)
     index = batch["fresh_index"].numpy()
-    refreshed = model._refreshed(batch)
+    refreshed = model._with_fresh(batch)
     for name, cached in model.cache.items():
         encoded = model.item_encoders[name](batch["fresh"][name]).numpy()
         for row in range(small_model.ITEMS):

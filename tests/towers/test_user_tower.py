@@ -18,7 +18,17 @@ CONTEXT = [
 
 def tower(*, values: bool = True, gaps: bool = True) -> UserTower:
     tf.keras.utils.set_random_seed(1)
-    return UserTower(8, 2, 2, 16, 0.5, 6, values, gaps, CONTEXT)
+    return UserTower(
+        hidden_dim=8,
+        num_layers=2,
+        num_heads=2,
+        intermediate_dim=16,
+        dropout=0.5,
+        max_history=6,
+        use_values=values,
+        use_time_gaps=gaps,
+        context=CONTEXT,
+    )
 
 
 def inputs(length: int, seed: int = 0) -> dict:
