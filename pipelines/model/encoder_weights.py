@@ -1,4 +1,4 @@
-"""Item encoders on their way into a run: the weights they start from, and how fast they learn."""
+"""Weights of encoders: where they start from, how they are saved, and how fast they learn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ ENCODERS_FILE = "encoders.json"
 
 
 def start_encoders(item_encoders: Mapping[str, Encoder], user_encoders: Mapping[str, Encoder], config: Config) -> None:
-    """Gives encoders that just were made the pretrained weights that the configuration names.
+    """Load the pretrained weights that the configuration names into new encoders.
+
+    Args:
+      item_encoders: modality -> encoder.
+      user_encoders: user feature -> encoder.
+      config: `train.pretrained`, and what the encoders' own options name.
 
     Raises:
       DataError: they are not there, or not of such encoders.
@@ -31,38 +36,42 @@ def start_encoders(item_encoders: Mapping[str, Encoder], user_encoders: Mapping[
 
 
 def trained_share(encoders: Iterable[Encoder]) -> str:
-    """How many of the encoders' weights a step moves, in words."""
+    """How many of the encoders' weights are trained in a step, in words."""
     encoders = list(encoders)
     trained, total = (
-        sum(int(tf.size(variable)) for encoder in encoders for variable in which(encoder))
-        for which in (lambda encoder: encoder.trainable_variables, lambda encoder: encoder.variables)
+        sum(int(tf.size(variable)) for encoder in encoders for variable in getattr(encoder, attribute))
+        for attribute in ("trainable_variables", "variables")
     )
     return f"{trained:,} of the encoders' {total:,} weights are trained in every step ({trained / max(total, 1):.1%})"
 
 
 def save_encoders_as(run: RunFolder, encoders: Mapping[str, Encoder]) -> tf.train.CheckpointManager:
-    """Notes what the encoders of a run of `triptych pretrain` are; the manager saves their weights."""
-    write_text(run.path / ENCODERS_FILE, json.dumps(_described(encoders), indent=1) + "\n")
+    """Write the options of the encoders of a run of `triptych pretrain`; the manager saves their weights."""
+    write_text(run.path / ENCODERS_FILE, json.dumps(_options(encoders), indent=1) + "\n")
     return tf.train.CheckpointManager(tf.train.Checkpoint(encoders=dict(encoders)), str(run.best), max_to_keep=1)
 
 
 def load_encoders(run: RunFolder, encoders: Mapping[str, Encoder]) -> None:
-    """The best weights of a run of `triptych pretrain`.
+    """Load the best weights of a run of `triptych pretrain`.
+
+    Args:
+      run: its folder.
+      encoders: modality -> encoder, of the same options.
 
     Raises:
       DataError: there is no such run, or its encoders were made otherwise or for other features than these.
     """
     run.load(PRETRAIN)
-    there = json.loads((run.path / ENCODERS_FILE).read_text(encoding="utf-8"))
-    for name, config in _described(encoders).items():
-        other = there.get(name)
+    pretrained = json.loads((run.path / ENCODERS_FILE).read_text(encoding="utf-8"))
+    for name, config in _options(encoders).items():
+        other = pretrained.get(name)
         if other is None:
             raise DataError(f"{run.path}: has no encoder of {name!r}; pretrain on records that have this feature")
         key = next((key for key in config if config[key] != other.get(key)), None)
         if key is not None:
             raise DataError(
                 f"{run.path}: its encoder of {name!r} has another {key} ({str(other.get(key))[:60]}, here "
-                f"{str(config[key])[:60]}); --set it alike, or pretrain on these records"
+                f"{str(config[key])[:60]}); --set it to the same, or pretrain on these records"
             )
     for encoder in encoders.values():
         encoder(zero_input(encoder))  # makes its variables, so that they are restored now and not some time later
@@ -70,15 +79,15 @@ def load_encoders(run: RunFolder, encoders: Mapping[str, Encoder]) -> None:
     checkpoint.restore(tf.train.latest_checkpoint(str(run.best))).assert_existing_objects_matched().expect_partial()
 
 
-def _described(encoders: Mapping[str, Encoder]) -> dict[str, dict[str, Any]]:
-    """What must be equal for weights to fit: the configuration, with a hash in place of a vocabulary."""
-    described = {}
+def _options(encoders: Mapping[str, Encoder]) -> dict[str, dict[str, Any]]:
+    """The options that must be equal for weights to fit, with a hash in place of a vocabulary."""
+    options = {}
     for name, encoder in encoders.items():
         config = json.loads(json.dumps(encoder.get_config()))
         if "vocabulary" in config:
             config["vocabulary"] = hashlib.sha256("\n".join(config["vocabulary"]).encode()).hexdigest()
-        described[name] = {key: value for key, value in config.items() if key not in ("name", "trainable", "dtype")}
-    return described
+        options[name] = {key: value for key, value in config.items() if key not in ("name", "trainable", "dtype")}
+    return options
 
 
 def zero_input(encoder: Encoder) -> tf.Tensor:
@@ -88,10 +97,18 @@ def zero_input(encoder: Encoder) -> tf.Tensor:
 
 
 def encoder_scales(encoders: Iterable[Encoder], scale: float, decay: float) -> dict[int, float]:
-    """id of each of the encoders' variables -> its share of the learning rate: `scale` next to the towers, and `decay`
-    times that of the layer above for every layer below."""
+    """Factors on the learning rate of the encoders' variables.
+
+    Args:
+      encoders: the encoders.
+      scale: factor of the layer next to the towers.
+      decay: factor of a layer over that of the layer above it.
+
+    Returns:
+      id of a variable -> factor.
+    """
     scales: dict[int, float] = {}
     for encoder in encoders:
-        for above, variables in enumerate(reversed(encoder.depths())):
-            scales |= {id(variable): scale * decay**above for variable in variables}
+        for layers_above, variables in enumerate(reversed(encoder.depths())):
+            scales |= {id(variable): scale * decay**layers_above for variable in variables}
     return scales

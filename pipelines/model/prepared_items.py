@@ -1,4 +1,4 @@
-"""The catalogue as its encoders take it, and the look-ups that make column contexts numbers."""
+"""The preprocessed catalogue, and the look-ups of column contexts."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from towers.encoders.base import Encoder
 
 @dataclass(frozen=True)
 class PreparedItems:
-    """The catalogue as its encoders take it: `inputs` name -> [N, ...], `presence` bool [N, M].
+    """The catalogue, preprocessed once (tokens, pixels, spectrograms) and held in memory: a training step gathers rows.
 
-    Preprocessed once and held in memory (tokens, pixels, spectrograms): a training step picks rows.
+    Attributes:
+      inputs: modality -> [N, ...], inputs of its encoder.
+      presence: bool [N, M], the modalities that each item has.
     """
 
     inputs: dict[str, tf.Tensor]
     presence: np.ndarray
 
     def rows(self, index: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Inputs of the items at positions `index`, int [R]: name -> [R, ...]."""
         return {name: tf.gather(value, index) for name, value in self.inputs.items()}
 
     def batches(self, size: int) -> Iterator[tuple[dict[str, tf.Tensor], int]]:
-        """Slices of at most `size` items, all padded to `size` (one static shape), with their true length."""
+        """Slices of at most `size` items, padded to `size` so that all have one shape, with their true length."""
         count = len(self.presence)
         for start in range(0, count, size):
             index = np.minimum(np.arange(start, start + size), count - 1)
@@ -38,7 +41,14 @@ class PreparedItems:
 def prepare_items(
     schema: Schema, encoders: Mapping[str, Encoder], catalogue: Catalogue, progress: Callable[[int, int], None] | None
 ) -> PreparedItems:
-    """Parses, decodes and preprocesses every item once."""
+    """Parse, decode and preprocess every item once.
+
+    Args:
+      schema: of the records.
+      encoders: modality -> encoder, which preprocesses.
+      catalogue: the items as they are stored.
+      progress: called with the number of items that are done and of all.
+    """
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def prepare(serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
@@ -63,10 +73,13 @@ ContextEncoder = Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]
 
 
 def context_encoder(context: tuple[ContextSchema, ...]) -> tuple[ContextEncoder, list[Any]]:
-    """A function from raw column contexts (strings, floats) to what `UserTower` takes; "" and NaN are unknown.
+    """Make the function from raw column contexts (strings, floats) to those of `UserTower`; "" and NaN are unknown.
+
+    Args:
+      context: of the schema.
 
     Returns:
-      the function and the look-up tables it uses, which whoever saves it must track.
+      the function, and the look-up tables it uses, which a SavedModel must track.
     """
     tables = {
         row.name: tf.lookup.StaticHashTable(

@@ -1,4 +1,4 @@
-"""The one place that knows about devices: a name in, a `tf.distribute.Strategy` out."""
+"""The `tf.distribute.Strategy` of a name; nothing else in the code knows about devices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAMES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
-    """The strategy of that name.
+    """Make the strategy of a name.
 
     - `cpu`: one replica on the CPU, whatever else there is.
     - `mirrored`: one replica per visible GPU; without GPUs, per logical CPU device.

@@ -1,7 +1,7 @@
-"""tf.data of a training run: windows of events, and the items whose encoders run in the step.
+"""tf.data of a training run: windows of events, the items that a step encodes, and the text queries.
 
-Everything that cannot stand in a compiled step (strings, look-ups, tokenising, spectrograms) happens here; every
-tensor that leaves here has a static shape.
+Everything that a compiled step cannot do (strings, look-ups, tokenising, spectrograms) happens here; every tensor of a
+batch has a static shape.
 """
 
 from __future__ import annotations

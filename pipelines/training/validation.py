@@ -1,7 +1,4 @@
-"""What is measured on the validation split after each epoch: the curve that early stopping and `tune` go by.
-
-The test split is never read here.
-"""
+"""Measurements on the validation split after each epoch, which early stopping and `tune` decide by."""
 
 from __future__ import annotations
 
@@ -21,11 +18,13 @@ RANKING = ("recall@20", "ndcg@10", "mrr")
 
 @dataclass(frozen=True)
 class Validation:
-    """Attributes:
-    values: metric -> value. `retrieval_loss` is the cross-entropy of the softmax over the whole catalogue;
-      `<label>_loss` that of a binary label's logits as they are, or the squared error in units of the range, as in
-      training; with them `<label>_auc` or `<label>_rmse`. NaN where nothing is known.
-    calibration: binary label -> (slope, offset) that fit it best.
+    """Metrics and calibration of a model on the validation split.
+
+    Attributes:
+      values: metric -> value. `retrieval_loss` is the cross-entropy of the softmax over the whole catalogue;
+        `<label>_loss` that of a binary label's uncalibrated logits, or the squared error in units of the range, as in
+        training; with them `<label>_auc` or `<label>_rmse`. NaN where no event has the label.
+      calibration: binary label -> (slope, offset) with the largest likelihood.
     """
 
     values: dict[str, float]
@@ -33,7 +32,13 @@ class Validation:
 
 
 def validate(scorer: ModelScorer, requests: Requests, *, depth: int, batch: int) -> Validation:
-    """Measures a model on requests over the scorer's catalogue.
+    """Measure a model on requests.
+
+    Args:
+      scorer: of the model and the requests.
+      requests: with their held-out events.
+      depth: of the rankings.
+      batch: requests at a time.
 
     Raises:
       DivergedError: scores are not finite.
@@ -45,8 +50,8 @@ def validate(scorer: ModelScorer, requests: Requests, *, depth: int, batch: int)
         scores = scorer(part)
         if not np.isfinite(scores).all():
             raise DivergedError("training diverged: scores are not finite; lower train.learning_rate")
-        partition = logsumexp(scores.astype(np.float64), axis=1)
-        losses.extend(float(partition[row] - scores[row, targets].mean()) for row, targets in enumerate(part.targets))
+        log_z = logsumexp(scores.astype(np.float64), axis=1)
+        losses.extend(float(log_z[row] - scores[row, targets].mean()) for row, targets in enumerate(part.targets))
         return scores
 
     ranking = metrics.rank(score, queries, num_items=len(scorer.item_embeddings), depth=depth, batch=batch)
@@ -65,14 +70,14 @@ def _labels(
         return values, calibration
     logits = scorer.pair_logits(scorer.all_query_embeddings(batch), batch)
     for column, label in enumerate(scorer.model.schema.labels):
-        truth, said = requests.pair_labels[:, column], logits[label.name].astype(np.float64)
+        truth, label_logits = requests.pair_labels[:, column], logits[label.name].astype(np.float64)
         if label.task == "binary":
-            values[f"{label.name}_loss"] = label_metrics.log_loss(truth, expit(said))
-            values[f"{label.name}_auc"] = label_metrics.auc(truth, said)
-            calibration[label.name] = label_metrics.platt_scaling(truth, said)
+            values[f"{label.name}_loss"] = label_metrics.log_loss(truth, expit(label_logits))
+            values[f"{label.name}_auc"] = label_metrics.auc(truth, label_logits)
+            calibration[label.name] = label_metrics.platt_scaling(truth, label_logits)
         else:
             low, high = label.range or (0.0, 1.0)
-            error = label_metrics.rmse(truth, low + expit(said) * (high - low))
+            error = label_metrics.rmse(truth, low + expit(label_logits) * (high - low))
             values[f"{label.name}_loss"] = (error / (high - low)) ** 2
             values[f"{label.name}_rmse"] = error
     return values, calibration

@@ -116,7 +116,7 @@ def test_a_pretrained_run_of_other_encoders_is_refused_in_one_line(
     command = ["train", "--records", str(records), "--out", str(tmp_path / "run")]
     answer = CliRunner().invoke(main, [*command, *(part for change in settings for part in ("--set", change))])
     assert answer.exit_code == 2
-    assert "its encoder of 'text' has another hidden_dim (32, here 16); --set it alike" in answer.output
+    assert "its encoder of 'text' has another hidden_dim (32, here 16); --set it to the same" in answer.output
     assert "Traceback" not in answer.output
 
 
