@@ -15,7 +15,7 @@ from pipelines.config.cli_options import PATH, OneLineErrors, configuration, con
 @click.option("--strategy", help="cpu, mirrored, multiworker, tpu or auto.")
 @click.option(
     "--continue",
-    "continued",
+    "warm_start",
     type=PATH,
     metavar="RUN",
     help="Start from the model of an earlier run, and its configuration, on records that were appended to since.",
@@ -26,7 +26,7 @@ def command(
     records: Path,
     out: Path,
     strategy: str | None,
-    continued: Path | None,
+    warm_start: Path | None,
     data_service: str | None,
     file: Path | None,
     changes: tuple[str, ...],
@@ -35,9 +35,9 @@ def command(
     from pipelines.runs.run_folder import RunFolder
     from pipelines.training import trainer as step
 
-    if continued is not None:
-        file = file or RunFolder(continued).config_file
-        changes = (*changes, f"train.warm_start={continued.resolve()}")
+    if warm_start is not None:
+        file = file or RunFolder(warm_start).config_file
+        changes = (*changes, f"train.warm_start={warm_start.resolve()}")
 
     if data_service is not None:
         changes = (*changes, f"train.data_service={data_service}")

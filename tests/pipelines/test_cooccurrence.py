@@ -1,4 +1,4 @@
-"""The encoders' own stage: whom content stands beside, and what it teaches."""
+"""The co-occurrence stage: its targets, its loss, and what encoders learn by it."""
 
 from __future__ import annotations
 
@@ -54,24 +54,24 @@ def stage(model: TwoTower, strategy: tf.distribute.Strategy | None = None, epoch
     return CoOccurrenceStage(model, camp_items(), two_camps(), settings(epochs), strategy)
 
 
-def test_shares_count_what_the_same_users_took_besides() -> None:
+def test_targets_are_the_other_items_of_the_same_users() -> None:
     log = events(("a", 0), ("a", 1), ("b", 0), ("b", 1), ("b", 2), ("c", 3))
-    indices, shares = cooccurrence_targets(log, 5, 2)
+    neighbours, probabilities = cooccurrence_targets(log, 5, 2)
     # Item 0: two users took 1, one took 2.
-    assert indices[0].tolist() == [1, 2]
-    np.testing.assert_allclose(shares[0], [2 / 3, 1 / 3], rtol=1e-6)
+    assert neighbours[0].tolist() == [1, 2]
+    np.testing.assert_allclose(probabilities[0], [2 / 3, 1 / 3], rtol=1e-6)
     # Item 2: user b also took 0 and 1, once each; equal counts keep the order of the catalogue.
-    assert indices[2].tolist() == [0, 1]
-    np.testing.assert_allclose(shares[2], [0.5, 0.5], rtol=1e-6)
+    assert neighbours[2].tolist() == [0, 1]
+    np.testing.assert_allclose(probabilities[2], [0.5, 0.5], rtol=1e-6)
     # Item 3 stands alone, nobody took item 4.
-    assert shares[3:].sum() == 0
+    assert probabilities[3:].sum() == 0
 
 
-def test_only_the_most_frequent_neighbours_are_kept_and_their_shares_sum_to_one() -> None:
+def test_only_the_most_frequent_neighbours_are_kept_and_their_probabilities_sum_to_one() -> None:
     log = events(("a", 0), ("a", 1), ("b", 0), ("b", 1), ("b", 2))
-    indices, shares = cooccurrence_targets(log, 3, 1)
-    assert indices[0].tolist() == [1]
-    assert shares[0].tolist() == [1.0]
+    neighbours, probabilities = cooccurrence_targets(log, 3, 1)
+    assert neighbours[0].tolist() == [1]
+    assert probabilities[0].tolist() == [1.0]
 
 
 def test_the_loss_is_the_mean_cross_entropy_of_the_rows_that_are_there() -> None:
@@ -91,7 +91,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_rows_that_are_there() -> None
     assert float(learner.compute_loss(inputs)) == pytest.approx((first + second) / 2, rel=1e-5)
 
 
-def test_content_of_items_taken_together_comes_to_foretell_them() -> None:
+def test_content_learns_to_predict_which_items_are_taken_together() -> None:
     model = small_model.model(small_model.config(train={"encoders": "cooccurrence"}))
     before = encoder_weights(model)
     towers = [variable.numpy() for variable in model.item_tower.variables + model.user_tower.variables]
@@ -137,7 +137,7 @@ def test_the_first_step_on_two_replicas_is_that_on_one(two_replicas: tf.distribu
     )
 
 
-def test_items_that_nobody_took_teach_nothing() -> None:
+def test_items_that_nobody_took_are_left_out() -> None:
     learning = CoOccurrenceStage(
         small_model.model(small_model.config()),
         camp_items(),

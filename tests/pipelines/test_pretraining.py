@@ -1,4 +1,4 @@
-"""Self-supervision on the catalogue: what it learns, what its numbers mean, and that a kill loses nothing."""
+"""Self-supervised pretraining: what it learns, what its metrics mean, and that a kill loses nothing."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_held_out_items_show_that_it_learned(result: pretrain.TrainResult) -> No
     # Four words a topic, eight topics: who knows the topic guesses one in four, who knows nothing one in 32.
     assert values["valid_masked_guess"] < 0.15
     assert values["valid_masked_accuracy"] > 2 * values["valid_masked_guess"]
-    # 40 held-out items, five of a topic: whoever matches topics has the right one among ten.
+    # 40 held-out items, five of a topic: who matches topics has the right one among ten.
     assert values["valid_chance@10"] < 0.4
     assert values["valid_retrieval@10"] > 2 * values["valid_chance@10"]
     assert (result.out / "metrics.jsonl").is_file()
@@ -120,7 +120,7 @@ def test_a_pretrained_run_of_other_encoders_is_refused_in_one_line(
     assert "Traceback" not in answer.output
 
 
-def test_runs_of_the_two_steps_are_not_taken_for_each_other(
+def test_runs_of_train_and_pretrain_are_told_apart(
     records: Path, config: Config, result: pretrain.TrainResult, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="a run of triptych pretrain; name one of triptych train"):
@@ -131,7 +131,7 @@ def test_runs_of_the_two_steps_are_not_taken_for_each_other(
         RunFolder(tmp_path / "nowhere").load("pretrain")
 
 
-def test_holes_are_the_same_for_the_same_epoch_and_others_for_the_next(
+def test_masks_are_the_same_for_the_same_epoch_and_others_for_the_next(
     records: Path, config: Config, tmp_path: Path
 ) -> None:
     trainer = pretrain.Pretrainer(pretrain.TrainJob(records, tmp_path / "run", config))
@@ -144,7 +144,7 @@ def test_holes_are_the_same_for_the_same_epoch_and_others_for_the_next(
     assert len(trainer.training_items) + len(trainer.held_out) == TOPIC_ITEMS
 
 
-# --- what the numbers mean ---------------------------------------------------------------------------------------------
+# --- what the metrics mean ---------------------------------------------------------------------------------------------
 
 
 def learner() -> SelfSupervised:
@@ -155,35 +155,35 @@ def learner() -> SelfSupervised:
 
 
 def test_the_contrast_is_a_symmetric_cross_entropy_over_items_that_have_both() -> None:
-    points = {
+    embeddings = {
         "v": tf.constant([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]),
         "n": tf.constant([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]),
     }
     presence = tf.constant([[True, True], [True, True], [True, False]])
-    loss, count = learner().contrast(points, presence)
-    # The third item has no n: it neither asks nor stands among the answers. Logits over a temperature of 0.5:
-    # v asks n: (2, 1.2) and (0, 1.6); n asks v: (2, 0) and (1.2, 1.6).
+    loss, count = learner().contrast(embeddings, presence)
+    # The third item has no n, so it is neither a query nor a candidate. Logits over a temperature of 0.5:
+    # v to n: (2, 1.2) and (0, 1.6); n to v: (2, 0) and (1.2, 1.6).
     terms = [np.log1p(np.exp(b - a)) for a, b in ((2, 1.2), (1.6, 0), (2, 0), (1.6, 1.2))]
     assert float(count) == 4
     assert float(loss) == pytest.approx(sum(terms), rel=1e-5)
 
 
-def test_masked_accuracy_counts_real_questions_alone() -> None:
+def test_masked_accuracy_ignores_padding() -> None:
     logits = tf.constant([[[9.0, 0.0, 0.0], [0.0, 9.0, 0.0]], [[0.0, 0.0, 9.0], [9.0, 0.0, 0.0]]])
-    asked = {"mask_ids": tf.constant([[0, 2], [2, 0]]), "mask_weights": tf.constant([[1.0, 1.0], [1.0, 0.0]])}
-    assert masked_accuracy(logits, asked)["valid_masked_accuracy"] == pytest.approx(2 / 3)
-    assert most_frequent_accuracy(asked) == pytest.approx(2 / 3)  # 0, 2, 2 are asked: "2" for all
+    masked = {"mask_ids": tf.constant([[0, 2], [2, 0]]), "mask_weights": tf.constant([[1.0, 1.0], [1.0, 0.0]])}
+    assert masked_accuracy(logits, masked)["valid_masked_accuracy"] == pytest.approx(2 / 3)
+    assert most_frequent_accuracy(masked) == pytest.approx(2 / 3)  # of 0, 2, 2
 
 
 def test_retrieval_stands_beside_its_chance() -> None:
-    points = {"a": np.eye(3), "b": np.eye(3)[[0, 2, 1]]}
+    embeddings = {"a": np.eye(3), "b": np.eye(3)[[0, 2, 1]]}
     presence = np.ones((3, 2), bool)
-    values = retrieval(points, presence, ["a", "b"])
+    values = retrieval(embeddings, presence, ["a", "b"])
     # The first finds itself; the other two find each other, and tie with what is as far.
     assert values["valid_retrieval@1"] == pytest.approx(1 / 3)
     assert values["valid_chance@1"] == pytest.approx(1 / 3)
     assert values["valid_retrieval@10"] == values["valid_chance@10"] == 1.0
-    assert retrieval(points, np.array([[True, False]] * 3), ["a", "b"]) == {}
+    assert retrieval(embeddings, np.array([[True, False]] * 3), ["a", "b"]) == {}
 
 
 def test_two_replicas_and_one_have_the_same_loss(two_replicas: tf.distribute.Strategy) -> None:
@@ -197,9 +197,9 @@ def test_two_replicas_and_one_have_the_same_loss(two_replicas: tf.distribute.Str
     with two_replicas.scope():
         model = learner()
         model.encode(rows, {})
-    for there, here in zip(model.variables, single.variables, strict=True):
-        if there.trainable:
-            there.assign(here)
+    for replicated, variable in zip(model.variables, single.variables, strict=True):
+        if replicated.trainable:
+            replicated.assign(variable)
     halves = two_replicas.experimental_distribute_values_from_function(
         lambda context: tf.nest.map_structure(lambda value: tf.split(value, 2)[context.replica_id_in_sync_group], batch)
     )

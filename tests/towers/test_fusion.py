@@ -1,4 +1,4 @@
-"""Fusion: weights sum to 1 over what is present, and what is absent has no say."""
+"""Fusion: weights sum to 1 over the present modalities, and absent ones change nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_weights_sum_to_one_over_the_present(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FUSIONS)
-def test_what_stands_in_an_absent_place_changes_nothing(name: str) -> None:
+def test_values_of_absent_modalities_change_nothing(name: str) -> None:
     fusion = FUSIONS[name](8)
     first = values()
     second = np.where(PRESENCE[..., None], first, np.float32(np.nan))

@@ -24,7 +24,7 @@ def test_label_smoothing_is_cross_entropy_with_the_smoothed_distribution() -> No
     assert float(loss) == pytest.approx(-(smoothed * log_p).sum(), rel=1e-5)
 
 
-def test_what_is_no_candidate_takes_no_part() -> None:
+def test_the_softmax_runs_over_candidates_alone() -> None:
     # Without the middle column: softmax of (ln 3, 0) = (3/4, 1/4); smoothing 0.2 puts (0.9, 0.1) on the two.
     scores = tf.constant([[np.log(3.0), 50.0, 0.0]], tf.float32)
     candidates = tf.constant([True, False, True])

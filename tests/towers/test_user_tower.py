@@ -71,13 +71,13 @@ def test_time_bucket_by_hand(now: int, then: int, bucket: int) -> None:
 
 
 @pytest.mark.parametrize(("option", "changed"), [("values", ["values"]), ("gaps", ["times"])])
-def test_a_tower_that_is_told_not_to_look_does_not(option: str, changed: list[str]) -> None:
-    one, other = inputs(4), inputs(4)
+def test_event_values_and_time_gaps_can_be_switched_off(option: str, changed: list[str]) -> None:
+    first, second = inputs(4), inputs(4)
     for name in changed:
-        other[name] = other[name] * 2
-    looking, blind = tower(), tower(**{option: False})
-    assert not np.allclose(call(looking, one), call(looking, other))
-    np.testing.assert_array_equal(call(blind, one), call(blind, other))
+        second[name] = second[name] * 2
+    with_input, without_input = tower(), tower(**{option: False})
+    assert not np.allclose(call(with_input, first), call(with_input, second))
+    np.testing.assert_array_equal(call(without_input, first), call(without_input, second))
 
 
 def test_hour_and_weekday_of_a_known_moment() -> None:
@@ -124,10 +124,10 @@ def test_a_history_may_start_anywhere_in_time() -> None:
     np.testing.assert_allclose(call(layer, first), call(layer, second), atol=1e-6)
 
 
-def test_an_empty_history_has_one_state_and_the_context_changes_it() -> None:
+def test_an_empty_history_has_one_embedding_that_depends_on_the_context() -> None:
     layer = tower()
     first, second = inputs(0), inputs(0)
     second["context"]["device"] = (first["context"]["device"] + 1) % 3
-    one, other = call(layer, first), call(layer, second)
-    assert one.shape == (2, 1, 8)
-    assert np.abs(one - other).max() > 1e-3
+    before, after = call(layer, first), call(layer, second)
+    assert before.shape == (2, 1, 8)
+    assert np.abs(before - after).max() > 1e-3
