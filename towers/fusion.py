@@ -97,7 +97,7 @@ class ConcatFusion(Fusion):
         super().build(input_shape)
 
     def fuse(self, values: tf.Tensor, presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # One matrix per modality, summed: the same as one matrix on the concatenation, with the parts in sight.
+        # One matrix per modality, summed: the same as one matrix on the concatenation, but with each modality's part.
         parts = tf.einsum("nmd,mdh->nmh", values, self.kernels)
         fused = self.out(tf.nn.gelu(tf.reduce_sum(parts, axis=1) + self.bias))
         # The epsilon keeps the gradient of the norm finite at zero.

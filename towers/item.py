@@ -89,7 +89,7 @@ class ItemTower(tf.keras.layers.Layer):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         has_id = tf.cast(id_index >= 0, self.compute_dtype)[:, None]
         if training:
-            # Dropout of ones gives 0 or 1 / (1 - rate): the sign says which, and the scale is not wanted here.
+            # Dropout of ones gives 0 or 1 / (1 - rate): only whether it is 0 matters here.
             has_id = has_id * tf.sign(self.drop_id(tf.ones_like(has_id), training=True))
         identity = has_id * tf.gather(self.id_embeddings, tf.maximum(id_index, 0))
         if not encodings:  # a catalogue of bare ids

@@ -64,7 +64,7 @@ class RankingHead(tf.keras.layers.Layer):
         }
 
     def build(self, input_shape: Any) -> None:
-        # Identity until somebody calibrates; a regression label's row stays that.
+        # The identity until `calibrate` is called; the row of a regression label stays the identity.
         self.slope = self.add_weight("slope", [len(self.labels)], initializer="ones", trainable=False)
         self.offset = self.add_weight("offset", [len(self.labels)], initializer="zeros", trainable=False)
         super().build(input_shape)

@@ -31,7 +31,7 @@ def full_softmax(
     """
     if candidates is None:
         candidates = tf.ones([tf.shape(logits)[1]], tf.bool)
-    # The positive itself is always one, whatever the clocks say.
+    # The positive itself is always a candidate, even where times contradict that.
     candidates = candidates | tf.one_hot(labels, tf.shape(logits)[1], on_value=True, off_value=False, dtype=tf.bool)
     log_z = tf.reduce_logsumexp(tf.where(candidates, logits, _NO_CANDIDATE), axis=1)
     loss = log_z - tf.gather(logits, labels, batch_dims=1)

@@ -204,7 +204,7 @@ class TwoTower(tfrs.Model):
         """
         mean = self.schema.value_mean
         values = (tf.where(tf.math.is_nan(history.values), mean, history.values) - mean) / self.schema.value_std
-        # Play counts and the like have long tails: three deviations out, more says no more.
+        # Play counts and the like have long tails; beyond three deviations larger values mean nothing more.
         history = history._replace(values=tf.clip_by_value(values, -3.0, 3.0))
         events = tf.gather(item_embeddings, history.item_index)
         return self.user_tower(events, history, now, context, user, query, training=training)

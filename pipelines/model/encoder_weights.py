@@ -27,7 +27,7 @@ def start_encoders(item_encoders: Mapping[str, Encoder], user_encoders: Mapping[
       config: `train.pretrained`, and what the encoders' own options name.
 
     Raises:
-      DataError: they are not there, or not of such encoders.
+      DataError: there are none, or they are of other encoders.
     """
     for encoder in (*item_encoders.values(), *user_encoders.values()):
         encoder.load_pretrained()

@@ -87,7 +87,7 @@ class EarlyStopping:
 class TrainingLoop(ABC):
     """One run of `train` or `pretrain`, which continues where its folder says that it stopped.
 
-    A subclass makes its model in the constructor, calls `_compile` and `_restore`, and says what an epoch's batches are
+    A subclass makes its model in the constructor, calls `_compile` and `_restore`, and defines an epoch's batches
     (`batches`), what is measured after it (`validate`, `summary`) and what comes before the first one (`prepare`).
 
     Args:
