@@ -31,21 +31,28 @@ class CooccurrenceConfig(Section):
 
 
 class HybridConfig(Section):
-    """The hybrid score: towers, neighbours, successors and popularity, with weights fitted on the validation split.
+    """The hybrid score: towers, item-item model, successors and popularity, with weights learned on the validation split.
 
-    `regularizations`, `content_weights`: of the EASE model behind the neighbours; the validation split chooses one of
-    each. A content weight is how many common users a content similarity of 1 is worth. Above `linear_items` items,
-    neighbours are those of item-kNN. `neighbours`: links that each item keeps; `recent`, `last_successors`: newest items
-    of an ordered history that count, once more and for successors; `window`: events after an item in which something is
-    its successor; `shrinkage`: added to the denominators of successors and of item-kNN.
-
-    A cold item's links and popularity are predicted from warm items by kernel ridge regression on its content, with
-    `content_regularization`, or from the `nearest` ones where the catalogue is too large; `cold_links`: of each item to
-    cold ones. `explore` is added to the score of every cold item: the log of how many times likelier it is than the data
-    say.
-
-    The weights are fitted to at most `queries` requests and `candidates` items, drawn at random. A sum over links x is
-    asinh(x / softness) in the score, with the `softness` that validation chooses: nearly linear where it is large.
+    Attributes:
+      enabled: whether there is one; false: the towers alone.
+      regularizations: candidates for the L2 regularisation of EASE; the validation split chooses.
+      softness: candidates for s of asinh(x / s), through which a sum x enters the score: nearly linear where s is
+        large; the validation split chooses.
+      content_weights: candidates for how many common users a content similarity of 1 counts in EASE; the validation
+        split chooses.
+      linear_items: largest catalogue for EASE; larger ones get item-kNN.
+      neighbours: links kept for each item.
+      recent: newest items of an ordered history whose links count once more.
+      last_successors: newest items of an ordered history whose successors count.
+      window: number of following events that are successors of an item.
+      shrinkage: added to the denominators of successors and item-kNN.
+      nearest: known items that a new item borrows from where the catalogue is too large for the regression.
+      cold_links: links kept from each item to items without training events.
+      content_regularization: of the kernel ridge regression from content.
+      explore: added to the score of items without training events: the log of how many times likelier they are taken to
+        be.
+      queries: validation requests that the weights are learned on.
+      candidates: items drawn at random for each of them.
     """
 
     enabled: bool = True

@@ -41,8 +41,15 @@ class _SpecModel(BaseModel):
 class FeatureSpec(BaseModel):
     """One feature of an item or a user: its kind, where its values are, and options of the kind itself.
 
-    The values are in one `column`, in several `columns`, or in the rows of a `.npy` matrix (`file`) whose row
-    numbers are in the column named by `row`. Every other key is an option of the kind and checked by the kind.
+    Give exactly one of `column`, `columns`, and `file` with `row`. Every other key is an option of the kind, which
+    checks it.
+
+    Attributes:
+      kind: a row of the table of modalities.
+      column: the column with the values.
+      columns: several columns, whose values are joined.
+      file: a `.npy` matrix with one value in each row.
+      row: the column with the row number in that matrix.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -90,7 +97,11 @@ class FeatureSpec(BaseModel):
 
 
 class _TableSpec(_SpecModel):
-    """A table. `encoding`: of csv and tsv that are neither UTF-8 nor begin with a byte order mark, such as latin-1."""
+    """A table.
+
+    Attributes:
+      encoding: of csv and tsv that are neither UTF-8 nor begin with a byte order mark, such as latin-1.
+    """
 
     encoding: str | None = None
 
@@ -106,7 +117,14 @@ class _TableSpec(_SpecModel):
 
 
 class ItemsSpec(_TableSpec):
-    """The catalogue, one row per item."""
+    """The catalogue, one row per item.
+
+    Attributes:
+      file: the table, or a pattern of several.
+      id: the column of the item id.
+      title: the column with the title that people see.
+      features: name -> feature.
+    """
 
     file: str
     id: str
@@ -121,7 +139,13 @@ class ItemsSpec(_TableSpec):
 
 
 class UsersSpec(_TableSpec):
-    """Features of users, one row per user; users without a row have none of them."""
+    """Features of users, one row per user; users without a row have none of them.
+
+    Attributes:
+      file: the table, or a pattern of several.
+      id: the column of the user id.
+      features: name -> feature.
+    """
 
     file: str
     id: str
@@ -135,7 +159,13 @@ class UsersSpec(_TableSpec):
 
 
 class LabelSpec(_SpecModel):
-    """One task of the ranking head: `at_least` makes it binary, `range` a regression in the column's own unit."""
+    """One task of the ranking head. Give exactly one of `at_least` and `range`.
+
+    Attributes:
+      column: the column with the value.
+      at_least: a binary task: whether the value is at least this.
+      range: a regression task, in the column's own unit: smallest and largest value.
+    """
 
     column: str
     at_least: float | None = None
@@ -151,16 +181,33 @@ class LabelSpec(_SpecModel):
 
 
 class PositiveSpec(_SpecModel):
-    """Rows with a value of at least `at_least` are positives for retrieval."""
+    """The events that are positives for retrieval.
+
+    Attributes:
+      column: the column with the value.
+      at_least: smallest value of a positive.
+    """
 
     column: str
     at_least: float
 
 
 class InteractionsSpec(_TableSpec):
-    """The interactions, one row per event. Without `time` and `order` the order of the file counts.
+    """Events, one row each. Without `time` and `order` the order of the file counts.
 
-    `query`: column of what the user had typed before taking the item; empty for nothing."""
+    Attributes:
+      file: the table, or a pattern of several.
+      user: the column of the user id.
+      item: the column of the item id.
+      time: the column of the time: unix seconds or ISO-8601.
+      order: the column of the order, where times are not known.
+      value: the column of the event value that the user tower gets; default: that of `positive`, else of the first
+        label.
+      query: the column with what the user typed before taking the item; empty: nothing.
+      labels: name -> task of the ranking head.
+      positive: which events are positives for retrieval; default: all.
+      context: hour and weekday, derived from the time, or columns of the table.
+    """
 
     file: str
     user: str
@@ -206,7 +253,12 @@ class _SplitSpec(_SpecModel):
 
 
 class TimeSplit(_SplitSpec):
-    """Global in time: the first share of all events is train, the next valid, the last test."""
+    """Global in time: the oldest share of all events is train, the next valid, the newest test.
+
+    Attributes:
+      by: time.
+      fractions: shares of train, valid and test, which sum to 1.
+    """
 
     by: Literal["time"]
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
@@ -220,13 +272,22 @@ class TimeSplit(_SplitSpec):
 
 
 class LeaveLastSplit(_SplitSpec):
-    """Each user's last event is test, the one before it valid; users with fewer than 3 events are all train."""
+    """Each user's last event is test, the one before it valid; users with fewer than 3 events are all train.
+
+    Attributes:
+      by: leave_last.
+    """
 
     by: Literal["leave_last"]
 
 
 class ColumnSplit(_SplitSpec):
-    """Split by a column of the table: train, valid (val, validation) or test."""
+    """A column of the table has the split of each event: train, valid (val, validation) or test.
+
+    Attributes:
+      by: column.
+      column: that column.
+    """
 
     by: Literal["column"]
     column: str
@@ -236,7 +297,16 @@ SplitSpec = Annotated[TimeSplit | LeaveLastSplit | ColumnSplit, Field(discrimina
 
 
 class DatasetSpec(_SpecModel):
-    """`dataset.yaml`. `split` left out means by time where there is time, else leave_last."""
+    """`dataset.yaml`.
+
+    Attributes:
+      name: of the data set: letters, digits, dot, dash and underscore.
+      items: the catalogue.
+      interactions: the events.
+      users: features of users, where there are any.
+      split: default: by time where there is time, else leave_last.
+      oracle: a file with the true preferences, for generated data only.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     items: ItemsSpec
