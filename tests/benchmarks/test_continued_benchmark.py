@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from small_folder import EVENTS, ITEMS, SMALL_OPTIONS, USERS, make_folder
 
@@ -27,6 +28,7 @@ def test_the_early_folder_holds_the_oldest_events_and_their_items(tmp_path: Path
     assert (folder / "images" / "1.png").is_file()
 
 
+@pytest.mark.slow
 def test_continued_and_anew_are_measured_on_the_same_grown_records(tmp_path: Path) -> None:
     data, out = make_folder(tmp_path / "data"), tmp_path / "continued.json"
     arguments = [

@@ -86,6 +86,7 @@ def test_a_variant_keeps_features_and_names_those_it_does_not_find(tmp_path: Pat
         changed_spec(Variant(data, None, ("sound",)))
 
 
+@pytest.mark.slow
 def test_the_shuffled_control_has_the_same_events_and_other_content(tmp_path: Path) -> None:
     data, config = make_folder(tmp_path / "data"), load_config(None, SMALL[1::2])
     plain, control = (
@@ -99,6 +100,7 @@ def test_the_shuffled_control_has_the_same_events_and_other_content(tmp_path: Pa
     np.testing.assert_allclose(np.sort(before[:, 0]), np.sort(after[:, 0]), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_control_compares_true_with_shuffled_content(tmp_path: Path) -> None:
     data, out = make_folder(tmp_path / "data"), tmp_path / "control.json"
     arguments = ["--data", str(data), "--work", str(tmp_path / "work"), "--out", str(out), "--peers-only", *SMALL]
@@ -109,6 +111,7 @@ def test_the_control_compares_true_with_shuffled_content(tmp_path: Path) -> None
     assert found["difference_low"] <= found["difference"] <= found["difference_high"]
 
 
+@pytest.mark.slow
 def test_items_made_cold_are_a_slice_of_their_own(tmp_path: Path) -> None:
     data, out = make_folder(tmp_path / "data"), tmp_path / "result.json"
     arguments = ["--data", str(data), "--work", str(tmp_path / "work"), "--out", str(out), "--peers-only", *SMALL]
@@ -174,6 +177,7 @@ def test_a_run_on_another_split_is_refused_in_one_line(whole: Whole, tmp_path: P
     assert "its test requests are not those of this benchmark" in ran.output
 
 
+@pytest.mark.slow
 def test_a_peer_that_fails_names_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_folder(tmp_path / "data")
     monkeypatch.setattr("benchmarks.quality.fits.DEPTH", 10**9)  # lists of that length fit no memory

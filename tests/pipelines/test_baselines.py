@@ -130,6 +130,7 @@ def movielens(folder: Path) -> tuple[Queries, sp.csr_matrix]:
     )
 
 
+@pytest.mark.slow
 def test_known_figures_on_movielens_100k(shared_data: Path) -> None:
     queries, train = movielens(shared_data / "ml100k")
     # (Recall@20, NDCG@10) as measured for this protocol with shrinkage 10 and 100 neighbours.

@@ -74,6 +74,7 @@ def test_only_the_most_frequent_neighbours_are_kept_and_their_probabilities_sum_
     assert probabilities[0].tolist() == [1.0]
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_mean_cross_entropy_of_the_rows_that_are_there() -> None:
     model = small_model.model(small_model.config())
     learner = CoOccurrence(model.item_encoders, model.standardize, 8, np.ones(small_model.ITEMS))
@@ -105,6 +106,7 @@ def test_content_learns_to_predict_which_items_are_taken_together() -> None:
     assert not any(encoder.trainable for encoder in model.item_encoders.values())
 
 
+@pytest.mark.slow
 def test_the_stage_reports_every_step_of_all_epochs() -> None:
     calls: list[tuple[int, int]] = []
     learning = stage(small_model.model(small_model.config()))
@@ -113,6 +115,7 @@ def test_the_stage_reports_every_step_of_all_epochs() -> None:
     assert calls == [(done, total) for done in range(1, total + 1)]
 
 
+@pytest.mark.slow
 def test_the_first_step_on_two_replicas_is_that_on_one(two_replicas: tf.distribute.Strategy) -> None:
     def begin(strategy: tf.distribute.Strategy) -> tuple[TwoTower, CoOccurrenceStage]:
         with strategy.scope():

@@ -72,6 +72,7 @@ def variables(model: TwoTower) -> dict[str, np.ndarray]:
     return {f"{position} {variable.name}": variable.numpy() for position, variable in enumerate(words.variables)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_a_model_learns_camps_from_content_and_moves_what_its_mode_says(mode: str) -> None:
     model = small_model.model(settings(mode))
@@ -95,6 +96,7 @@ def test_a_model_learns_camps_from_content_and_moves_what_its_mode_says(mode: st
         assert len(moved) == 4  # A and B of the query and of the value of one layer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapters", [False, True])
 def test_an_encoder_learns_by_itself(adapters: bool) -> None:
     """Against a fixed head: what is learned is in the encoder, in its adapters alone where it has some."""
@@ -174,6 +176,7 @@ def test_adapters_learn_at_the_share_of_their_layer() -> None:
     assert found == [0.05] * 4 + [0.1] * 4
 
 
+@pytest.mark.slow
 def test_a_run_with_adapters_on_a_checkpoint_is_exported_with_the_answers_of_python(tmp_path: Path) -> None:
     checkpoint = hugging_face(tmp_path / "bert")
     changes = [f"text.checkpoint={checkpoint}", "text.max_tokens=10", "text.query_tokens=6", "train.encoders=lora"]

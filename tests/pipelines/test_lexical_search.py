@@ -203,6 +203,7 @@ def signatures(modules: tuple[ServingModule, ServingModule]) -> tuple[dict[str, 
     return without.signatures(), with_index.signatures()
 
 
+@pytest.mark.slow
 def test_search_finds_by_a_word(signatures: tuple[dict[str, Any], dict[str, Any]]) -> None:
     assert len(TEXTS) == ITEMS
     search = signatures[1]["search"]
@@ -210,6 +211,7 @@ def test_search_finds_by_a_word(signatures: tuple[dict[str, Any], dict[str, Any]
     assert answer["ids"].numpy().tolist() == [[b"i1"], [b""]]
 
 
+@pytest.mark.slow
 def test_search_adds_the_words_to_the_encoders(
     signatures: tuple[dict[str, Any], dict[str, Any]], index: LexicalIndex
 ) -> None:
@@ -225,6 +227,7 @@ def found_ids(answer: dict[str, tf.Tensor]) -> list[str]:
     return [item.decode() for item in answer["ids"].numpy()[0]]
 
 
+@pytest.mark.slow
 def test_recommending_without_a_query_is_as_before(signatures: tuple[dict[str, Any], dict[str, Any]]) -> None:
     inputs = request([["i3", "i4"], []])
     before, after = (functions["recommend"](**inputs) for functions in signatures)
@@ -232,6 +235,7 @@ def test_recommending_without_a_query_is_as_before(signatures: tuple[dict[str, A
         np.testing.assert_array_equal(value.numpy(), after[name].numpy())
 
 
+@pytest.mark.slow
 def test_recommending_and_ranking_with_a_query_know_its_words(
     signatures: tuple[dict[str, Any], dict[str, Any]], index: LexicalIndex
 ) -> None:

@@ -76,6 +76,7 @@ def test_weights_are_averaged_over_items_that_have_content() -> None:
     assert modality_weights_by_group(np.zeros((4, 0)), [], {}, categories, 3) == []
 
 
+@pytest.mark.slow
 def test_the_report_has_every_subset_and_both_controls(whole: Whole) -> None:
     rows = whole.evaluation.report.patterns
     names = [row["content"] for row in rows]

@@ -18,6 +18,7 @@ from pipelines.training import trainer as train
 from tfrecs.errors import DataError, SpecError
 
 
+@pytest.mark.slow
 def test_records_take_the_checkpoints_vocabulary_and_a_run_its_shape_and_weights(tmp_path: Path) -> None:
     checkpoint = hugging_face(tmp_path / "bert")
     sizes = ["text.max_tokens=10", "text.query_tokens=6", "user.hidden_dim=8", "user.num_layers=1", "train.epochs=1"]

@@ -22,6 +22,8 @@ from pipelines.training.pretraining import masked_accuracy, most_frequent_accura
 from tfrecs.errors import DataError
 from towers.pretraining import SelfSupervised
 
+pytestmark = pytest.mark.slow
+
 CHANGES = (
     "build.vocabulary_size=200",
     "text.num_layers=1",

@@ -64,6 +64,7 @@ def asking(rng: np.random.Generator, codes: np.ndarray) -> dict[str, Any]:
     return {**batch, **{name: tf.constant(value) for name, value in own.items()}}
 
 
+@pytest.mark.slow
 def test_a_query_that_names_the_item_raises_its_rank() -> None:
     # Content is not hidden here: it is not the point, and a short training has other things to learn.
     settings = small_model.config(
@@ -136,6 +137,7 @@ def trained(run: Path) -> TrainedRun:
     return load_trained(RunFolder(run))
 
 
+@pytest.mark.slow
 def test_the_report_measures_requests_with_and_without_their_text(trained: TrainedRun) -> None:
     report = evaluate(trained, commands={}, curve=[])
     requests = held_out_requests(trained)
@@ -150,6 +152,7 @@ def test_the_report_measures_requests_with_and_without_their_text(trained: Train
     assert report.baseline_slices["popularity"][WITH]["queries"] == asked
 
 
+@pytest.mark.slow
 def test_the_slice_is_the_requests_with_a_text_as_they_are_ranked(trained: TrainedRun) -> None:
     requests = held_out_requests(trained)
     assert requests.texts is not None
@@ -161,6 +164,7 @@ def test_the_slice_is_the_requests_with_a_text_as_they_are_ranked(trained: Train
     assert 0 < changed.sum() < len(changed)
 
 
+@pytest.mark.slow
 def test_the_export_answers_requests_with_a_text_as_python_does(run: Path, tmp_path: Path) -> None:
     # The gate sends the held-out requests with what was typed, and fails where an answer differs.
     done = export.run(export.ExportJob(run, tmp_path / "models" / "has_query"))

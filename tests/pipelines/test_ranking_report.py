@@ -56,6 +56,7 @@ def test_reranking_never_lowers_ndcg_on_validation(whole: Whole) -> None:
             assert found["test_blend_ndcg@10"] == found["test_retrieval_ndcg@10"]
 
 
+@pytest.mark.slow
 def test_calibration_was_fitted_on_the_validation_split_and_kept_with_the_best_epoch(
     whole: Whole, session: TrainedRun
 ) -> None:
@@ -78,6 +79,7 @@ def test_calibration_was_fitted_on_the_validation_split_and_kept_with_the_best_e
     assert said.mean() == pytest.approx(np.nanmean(truth), abs=2 / len(truth))
 
 
+@pytest.mark.slow
 def test_the_served_like_is_the_calibrated_one(whole: Whole, session: TrainedRun) -> None:
     head = session.model.ranking_head
     assert head is not None

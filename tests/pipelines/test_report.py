@@ -70,6 +70,7 @@ def test_what_is_undefined_is_null_in_strict_json() -> None:
     assert content["model"] == {"recall@20": 0.5, "ndcg@10": None, "mrr": None, "queries": 3}
 
 
+@pytest.mark.slow
 def test_the_folder_holds_json_text_and_pictures_that_open(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "reports"
     write_report(folder, REPORT)
@@ -85,6 +86,7 @@ def test_the_folder_holds_json_text_and_pictures_that_open(tmp_path: Path) -> No
     assert (folder / "report.json").read_text(encoding="utf-8") == report_json(REPORT)
 
 
+@pytest.mark.slow
 def test_equal_reports_are_equal_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_report(tmp_path / name, REPORT)
@@ -92,6 +94,7 @@ def test_equal_reports_are_equal_bytes(tmp_path: Path) -> None:
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path.name
 
 
+@pytest.mark.slow
 def test_pictures_of_an_earlier_report_do_not_stay(tmp_path: Path) -> None:
     write_report(tmp_path, REPORT)
     write_report(tmp_path, PLAIN)

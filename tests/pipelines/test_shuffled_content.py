@@ -14,6 +14,8 @@ from pipelines.evaluation.missing_modalities import ALL, SHUFFLED
 from pipelines.reporting.report_data import Report
 from pipelines.training import trainer as train
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = (
     "user.hidden_dim=32",
     "user.num_layers=1",

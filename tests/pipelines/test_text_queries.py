@@ -53,6 +53,7 @@ def test_a_position_gets_its_own_query_or_a_made_one_or_none() -> None:
     assert kept.tolist() == [[10, 0, 0], [0, 0, 0]]  # `keep` is about made ones.
 
 
+@pytest.mark.slow
 def test_own_queries_are_drawn_tokenised_and_placed() -> None:
     encoder = TextEncoder(schema=TEXT_SCHEMA, vocabulary=VOCABULARY, **TEXT_OPTIONS)
     text = tf.constant([["abba", "", "cafe"], ["", "gag", "egg"]])
@@ -100,6 +101,7 @@ def with_own(batch: dict[str, Any], positions: list[int]) -> dict[str, Any]:
     return {**batch, **tf.nest.map_structure(tf.constant, own)}
 
 
+@pytest.mark.slow
 def test_a_step_with_queries_compiled_by_xla_is_the_same_step() -> None:
     settings = small_model.config()
     plain, compiled = small_model.model(settings), small_model.model(settings)
@@ -108,6 +110,7 @@ def test_a_step_with_queries_compiled_by_xla_is_the_same_step() -> None:
     assert_same_weights(plain, compiled, 1e-4)
 
 
+@pytest.mark.slow
 def test_replica_losses_with_queries_sum_to_the_loss_of_the_global_batch(
     two_replicas: tf.distribute.Strategy,
 ) -> None:
@@ -127,6 +130,7 @@ def test_replica_losses_with_queries_sum_to_the_loss_of_the_global_batch(
     assert float(losses) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_training_on_queries_lowers_their_loss() -> None:
     model = small_model.model(small_model.config(retrieval={"search_weight": 1.0}))
     batch = with_own(small_model.batch(8, 8), [0, 6, 12, 18])

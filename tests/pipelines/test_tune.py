@@ -84,6 +84,7 @@ def straight(records: Path, space_file: Path, tmp_path_factory: pytest.TempPathF
     return tune.run(tune.TuneJob(records, out, load_config(None, SMALL), space_file))
 
 
+@pytest.mark.slow
 def test_a_search_without_the_test_split_ends_with_the_best_configuration(straight: tune.TuneResult) -> None:
     assert [trial.state for trial in straight.trials] == ["complete"] * 3
     assert all(len(trial.curve) == 2 for trial in straight.trials)
@@ -100,6 +101,7 @@ def test_a_search_without_the_test_split_ends_with_the_best_configuration(straig
     assert len({trial.params["train.learning_rate"] for trial in straight.trials}) == 3
 
 
+@pytest.mark.slow
 def test_the_folder_holds_the_report_and_no_weights_but_the_best(straight: tune.TuneResult) -> None:
     content = json.loads((straight.out / "report.json").read_text())
     assert content["best"]["number"] == straight.best.number
@@ -114,6 +116,7 @@ def test_the_folder_holds_the_report_and_no_weights_but_the_best(straight: tune.
         assert (folder / "best").exists() == (trial.number == straight.best.number)
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_loses_nothing_and_ends_the_same(
     straight: tune.TuneResult, records: Path, space_file: Path, tmp_path: Path
 ) -> None:
@@ -139,6 +142,7 @@ def test_a_search_that_was_killed_loses_nothing_and_ends_the_same(
         assert found.value == pytest.approx(expected.value, abs=0.02)
 
 
+@pytest.mark.slow
 def test_more_trials_go_on_where_it_ended_and_the_same_number_is_nothing_to_do(
     straight: tune.TuneResult, records: Path, space_file: Path, tmp_path: Path
 ) -> None:
@@ -187,6 +191,7 @@ def searched(records: Path, out: Path, space: Path, trials: int) -> tune.TuneRes
     return tune.run(tune.TuneJob(records, out, load_config(None, changes), space))
 
 
+@pytest.mark.slow
 def test_a_hopeless_trial_ends_early(
     records: Path, space_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +208,7 @@ def test_a_hopeless_trial_ends_early(
     assert "3 complete, 1 pruned" in (result.out / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_is_a_failure_and_the_search_goes_on(
     records: Path, space_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

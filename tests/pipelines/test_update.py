@@ -78,6 +78,7 @@ def hammer(stubs: Stubs, catalogue: dict[int, set[str]], history: list[str], wro
     seen.append(version)
 
 
+@pytest.mark.slow
 def test_an_update_is_swapped_in_under_load_without_a_failed_or_mixed_answer(
     whole: Whole, changed: tuple[Path, list[str], dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -137,6 +138,7 @@ def assert_the_update_is_there(client: Client, gone: list[str], source: dict[str
     assert embedded.embedding.shape[0] == 1
 
 
+@pytest.mark.slow
 def test_items_that_did_not_change_keep_their_embedding_and_content_decides_of_the_others(
     whole: Whole, session: TrainedRun, tmp_path: Path
 ) -> None:
@@ -173,6 +175,7 @@ def test_keep_adds_to_the_catalogue_and_refuses_to_lose_what_an_earlier_update_a
         read_update(job, session, [*served, "older"], Rejects())
 
 
+@pytest.mark.slow
 def test_an_update_that_would_drop_most_items_is_refused_and_nothing_is_written(whole: Whole, tmp_path: Path) -> None:
     few = folder_with(whole, tmp_path / "few", rows_of(whole.data)[:5])
     with pytest.raises(ExportError, match=r"75 of the 80 items that are served are not in its table.*--keep"):

@@ -27,6 +27,8 @@ from pipelines.training.warm_start import copy_weights, earlier_run
 from tfrecs.errors import DataError
 from tfrecs.schema import Manifest
 
+pytestmark = pytest.mark.slow
+
 KNOWN, BEFORE = ITEMS - 20, EVENTS // 2  # items, and events of each user, that the first run knows
 SETTINGS = (
     "user.hidden_dim=16",
@@ -85,6 +87,7 @@ def going_on(grown: Grown, changes: Sequence[str] = ()) -> Config:
     return load_config(RunFolder(grown.first).config_file, [f"train.warm_start={grown.first}", *changes])
 
 
+@pytest.mark.slow
 def test_the_start_is_the_earlier_model_and_new_items_have_fresh_weights(grown: Grown) -> None:
     assert (len(grown.trained.catalogue), grown.manifest.items) == (KNOWN, ITEMS)
     session = open_session(grown.records, going_on(grown), tf.distribute.get_strategy(), pretrained=False)
@@ -102,6 +105,7 @@ def test_the_start_is_the_earlier_model_and_new_items_have_fresh_weights(grown: 
     assert grew == 2  # Embeddings of ids and the cache of the vectors' encodings.
 
 
+@pytest.mark.slow
 def test_a_continued_run_begins_ahead_of_a_new_one_and_goes_the_whole_way(grown: Grown, tmp_path: Path) -> None:
     arguments = ["train", "--records", str(grown.records), "--out", str(tmp_path / "second")]
     done = CliRunner().invoke(main, [*arguments, "--continue", str(grown.first)], catch_exceptions=False)
@@ -126,6 +130,7 @@ def test_a_continued_run_begins_ahead_of_a_new_one_and_goes_the_whole_way(grown:
     assert "another configuration" in other.output
 
 
+@pytest.mark.slow
 def test_a_continued_run_that_was_killed_ends_at_the_same_weights(grown: Grown, tmp_path: Path) -> None:
     config = going_on(grown, ["train.warm_start_epochs=2"])
     straight = train.Trainer(train.TrainJob(grown.records, tmp_path / "straight", config))
@@ -143,6 +148,7 @@ def test_a_continued_run_that_was_killed_ends_at_the_same_weights(grown: Grown, 
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_continued_is_said_in_one_line(grown: Grown, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no run there"):
         earlier_run(tmp_path / "nothing", grown.manifest)

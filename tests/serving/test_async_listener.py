@@ -46,6 +46,7 @@ def test_requests_of_any_size_are_answered_and_the_wrong_ones_refused(models: Pa
         assert ":tensorflow:serving:batching_session:processed_batch_size_count{} 2\n" in server.core.metrics.page()
 
 
+@pytest.mark.slow
 def test_other_methods_and_health_are_answered_while_the_model_computes(models: Path) -> None:
     with running(models, batching=batches()) as server, connected(server) as stubs, ThreadPoolExecutor(1) as pool:
         turns = turns_for(stubs, 2.0)
@@ -63,6 +64,7 @@ def test_other_methods_and_health_are_answered_while_the_model_computes(models: 
             assert next(watched).status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+@pytest.mark.slow
 def test_a_model_is_freed_only_when_what_clients_gave_up_has_ended(tmp_path: Path, models: Path) -> None:
     """The client goes while its request is computed; the version that computes it is replaced meanwhile."""
     folder, reports = tmp_path / "models", list[str]()

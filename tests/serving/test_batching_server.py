@@ -185,6 +185,7 @@ def test_a_full_batching_queue_is_resource_exhausted(models, pool) -> None:
         assert tf.make_ndarray(waiting.result().outputs["size"]).tolist() == [1]
 
 
+@pytest.mark.slow
 def test_more_requests_than_may_wait_are_resource_exhausted_and_status_is_still_answered(models, pool) -> None:
     with running(models, threads=1, queue=1) as server, connected(server) as stubs:
         turns = np.int32(turns_for(stubs, 1.5))

@@ -166,6 +166,7 @@ print(sorted(heavy & set(sys.modules)), seconds)
 """
 
 
+@pytest.mark.slow
 def test_the_client_starts_without_tensorflow_and_at_once():
     # Processor time, the least of three: what else runs on the machine is not the client's doing.
     runs = [

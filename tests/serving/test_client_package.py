@@ -13,6 +13,8 @@ import pytest
 from toy_models import export_shop, place
 from toy_server import running
 
+pytestmark = pytest.mark.slow
+
 REPO = Path(__file__).resolve().parents[2]
 
 ASK = """

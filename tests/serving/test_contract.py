@@ -14,6 +14,8 @@ from pipelines.exporting.serving_adapter import TowerRecommender
 from serving.graph.selection import unit
 from serving.graph.signatures import ServingModule
 
+pytestmark = pytest.mark.slow
+
 MAX_K = 50
 
 

@@ -34,6 +34,8 @@ from serving.server.server import Server, serve
 from serving.server.sources import ModelConfig, folder_source
 from serving.wire.errors import StartError
 
+pytestmark = pytest.mark.slow
+
 REPO = Path(__file__).resolve().parents[2]
 
 

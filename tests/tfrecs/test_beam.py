@@ -13,6 +13,8 @@ from small_folder import digests, make_folder
 
 from pipelines.cli import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("options", [(), ("--", "--direct_running_mode=multi_threading", "--direct_num_workers=2")])
 def test_the_direct_runner_gives_the_bytes_of_the_local_build(tmp_path: Path, options: tuple[str, ...]) -> None:

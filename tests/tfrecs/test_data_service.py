@@ -24,6 +24,8 @@ from tfrecs.reading.data_service import check_service
 from tfrecs.reading.reader import load_catalogue, training_windows
 from tfrecs.schema import Manifest
 
+pytestmark = pytest.mark.slow
+
 # A worker of its own process: it shares nothing with the trainer but the records.
 WORKER = """
 import sys, tfrecs

@@ -156,6 +156,7 @@ def test_appended_events_bring_theirs_and_know_those_that_are_there(data: Path, 
         add(data, out)
 
 
+@pytest.mark.slow
 def test_a_beam_pipeline_makes_the_same_records(data: Path, tmp_path: Path) -> None:
     local = CliRunner().invoke(main, build_arguments(data, tmp_path / "local", "--max-bad", "0.1"))
     assert local.exit_code == 0, local.output

@@ -29,6 +29,7 @@ def stamps(folder: Path) -> dict[str, int]:
 
 # 30 items in shards of 8: at the 16th two are whole. 12 users with 16 training events each, in windows of 6 with an
 # overlap of 2: more than one shard of 10, the first whole when it is told.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "done", "processes_from", "kept"),
     [("items", 16, 10**9, 1), ("items", 17, 10**9, 2), ("items", 17, 0, 2), ("train", 10, 10**9, 5)],
@@ -126,6 +127,7 @@ def test_two_builds_of_the_same_records_do_not_mix(data: Path, tmp_path: Path) -
     run(data, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_processes_and_threads_give_the_same_bytes(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "threads")
     run(data, tmp_path / "processes", processes_from=0, workers=2)

@@ -13,6 +13,8 @@ from pipelines.model.strategy import make_strategy
 from tfrecs.errors import SpecError
 from towers.optimizer import ScaledAdamW
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("softmax", ["full", "in_batch"])
 def test_a_step_compiled_by_xla_is_the_same_step(softmax: str) -> None:
