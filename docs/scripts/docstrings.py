@@ -34,8 +34,10 @@ def split_docstring(model: type[BaseModel]) -> tuple[str, dict[str, str]]:
 
 
 def meaning(model: type[BaseModel], name: str) -> str:
-    """What one field means: its description, else its entry in the docstring."""
-    return model.model_fields[name].description or split_docstring(model)[1].get(name, "")
+    """What one field means: its description, else its entry in the docstring of the class or of one it inherits from."""
+    classes = [base for base in model.__mro__ if issubclass(base, BaseModel) and base is not BaseModel]
+    entries = (split_docstring(base)[1].get(name) for base in classes)
+    return model.model_fields[name].description or next((entry for entry in entries if entry), "")
 
 
 def kind_of(field: FieldInfo) -> str:

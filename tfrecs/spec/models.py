@@ -249,6 +249,12 @@ class InteractionsSpec(_TableSpec):
 
 
 class _SplitSpec(_SpecModel):
+    """A split.
+
+    Attributes:
+      cold_items: share of the items, drawn at random, whose training events are removed.
+    """
+
     cold_items: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
