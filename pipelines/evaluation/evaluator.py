@@ -56,68 +56,68 @@ def run(job: EvaluateJob) -> EvaluateResult:
       TriptychError: the run or its records do not exist, or the test split is empty.
     """
     folder = RunFolder(job.run)
-    session = load_trained(folder)
-    report = evaluate(session, commands={"evaluate": f"triptych evaluate --run {job.run}"}, curve=folder.read_metrics())
+    trained = load_trained(folder)
+    report = evaluate(trained, commands={"evaluate": f"triptych evaluate --run {job.run}"}, curve=folder.read_metrics())
     write_report(folder.reports, report)
     console.print(summary_table(report), end="", markup=False)
     say(f"Report: {folder.reports / MARKDOWN_FILE} and {JSON_FILE}")
     return EvaluateResult(report, folder.reports)
 
 
-def evaluate(session: TrainedRun, *, commands: Mapping[str, str], curve: Sequence[Mapping[str, Any]]) -> Report:
+def evaluate(trained: TrainedRun, *, commands: Mapping[str, str], curve: Sequence[Mapping[str, Any]]) -> Report:
     """Measure a trained model and the baselines on the requests of the test split.
 
     Args:
-      session: of a trained run.
+      trained: the run, with its model.
       commands: name -> command line that produces the report again.
       curve: the lines of `metrics.jsonl`.
     """
-    settings, schema = session.config.evaluate, session.manifest.schema_
-    requests = held_out_requests(session)
+    settings, schema = trained.config.evaluate, trained.manifest.schema_
+    requests = held_out_requests(trained)
     queries = with_targets(requests.queries)
-    train_counts = session.catalogue.counts(session.manifest)
-    item_embeddings, modality_weights = (value.numpy() for value in session.model.item_embeddings())
-    scorer = session.scorer(requests)
+    train_counts = trained.catalogue.counts(trained.manifest)
+    item_embeddings, modality_weights = (value.numpy() for value in trained.model.item_embeddings())
+    scorer = trained.scorer(requests)
 
-    rankings = _rank_systems(session, scorer, queries)
+    rankings = _rank_systems(trained, scorer, queries)
     measured = {
         name: metrics.accuracy(ranking, queries)
         | beyond_accuracy(ranking, queries, features=item_embeddings, train_counts=train_counts)
         for name, ranking in rankings.items()
     }
     rankings.pop(ORACLE, None)
-    parts = _parts(queries, train_counts, set(session.events.users.tolist())) | with_text(scorer, queries)
+    parts = _parts(queries, train_counts, set(trained.events.users.tolist())) | with_text(scorer, queries)
     part_slices = {name: _slices(ranking, queries, parts) for name, ranking in rankings.items()}
-    text_part, text_baselines = text_slices(session, scorer, queries)
+    text_part, text_baselines = text_slices(trained, scorer, queries)
     groups = popularity_groups(train_counts)
     return Report(
-        dataset=session.manifest.name,
-        protocol=session.manifest.protocol,
+        dataset=trained.manifest.name,
+        protocol=trained.manifest.protocol,
         model=measured.pop(MODEL),
         oracle=measured.pop(ORACLE, None),
         baselines=measured,
         slices=part_slices.pop(MODEL)
-        | _without_modalities(session, scorer, queries)
+        | _without_modalities(trained, scorer, queries)
         | text_part
-        | _towers_alone(session, scorer, queries),
+        | _towers_alone(trained, scorer, queries),
         baseline_slices=part_slices | text_baselines,
-        ranking=_ranking_head(session, scorer, train_counts),
+        ranking=_ranking_head(trained, scorer, train_counts),
         tradeoff=accuracy_diversity_curve(
             scorer,
             queries,
             item_embeddings,
             levels=settings.diversities,
-            pool=session.config.export.pool,
+            pool=trained.config.export.pool,
             batch=settings.batch,
         ),
-        patterns=missing_patterns(scorer, queries, session, settings, session.config.seed),
+        patterns=missing_patterns(trained, scorer, queries),
         exposure={"groups": list(groups), "systems": exposure(rankings, queries, groups, BEYOND_CUTOFF)},
         modality_weights=modality_weights_by_group(
-            modality_weights, schema.modalities, groups, item_categories(schema, session.catalogue), settings.groups
+            modality_weights, schema.modalities, groups, item_categories(schema, trained.catalogue), settings.groups
         ),
-        hybrid=() if session.hybrid_weights is None else session.hybrid_weights.steps,
+        hybrid=() if trained.hybrid_weights is None else trained.hybrid_weights.steps,
         commands=commands,
-        versions=session.manifest.versions,
+        versions=trained.manifest.versions,
         curve=curve,
     )
 
@@ -180,14 +180,14 @@ def _slices(ranking: Ranking, queries: Queries, parts: Mapping[str, np.ndarray])
     return {name: _accuracy(ranking.take(mask), queries.take(mask)) for name, mask in parts.items()}
 
 
-def _without_modalities(session: TrainedRun, scorer: ModelScorer, queries: Queries) -> dict[str, Metrics]:
+def _without_modalities(trained: TrainedRun, scorer: ModelScorer, queries: Queries) -> dict[str, Metrics]:
     """Measure the model where no item has a given modality, for each modality."""
     slices = {}
-    for column, name in enumerate(session.manifest.schema_.modalities):
-        presence = session.items.presence.copy()
+    for column, name in enumerate(trained.manifest.schema_.modalities):
+        presence = trained.items.presence.copy()
         presence[:, column] = False
-        without = scorer.with_items(*session.with_content(presence))
-        ranking = _rank(without, queries, len(session.catalogue), session.config.evaluate)
+        without = scorer.with_items(*trained.with_content(presence))
+        ranking = _rank(without, queries, len(trained.catalogue), trained.config.evaluate)
         slices[f"without_{name}"] = _accuracy(ranking, queries)
     return slices
 

@@ -46,17 +46,14 @@ def shuffled_presence(presence: np.ndarray, share: float, rng: np.random.Generat
     return result
 
 
-def missing_patterns(
-    scorer: ModelScorer, queries: Queries, run: TrainedRun, settings: EvaluateConfig, seed: int
-) -> list[dict[str, Any]]:
+def missing_patterns(run: TrainedRun, scorer: ModelScorer, queries: Queries) -> list[dict[str, Any]]:
     """Measure the model on the same requests where items have only part of their content.
 
     Args:
+      run: the trained run; `evaluate.patterns` of its configuration limits the subsets, `evaluate.pattern_queries` the
+        queries.
       scorer: of the requests.
       queries: with a target each.
-      run: makes the items with part of their content.
-      settings: `patterns` limits the subsets; of more than `pattern_queries` queries, so many are drawn.
-      seed: of the draws.
 
     Returns:
       A row for each subset, then one without a random half of all content, and one in which every item has the content
@@ -64,11 +61,11 @@ def missing_patterns(
       `content`, `modalities`, `queries`, `recall@20` and `ndcg@10`, and the same two as `content_only_...`, where no
       item is known by its id: the towers alone, without id embeddings.
     """
-    model = scorer.model
+    model, settings = scorer.model, run.config.evaluate
     names = list(model.item_encoders)
     if not names or not len(queries):
         return []
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(run.config.seed)
     if len(queries) > settings.pattern_queries:
         queries = queries.take(np.sort(rng.choice(len(queries), settings.pattern_queries, replace=False)))
     presence = model.presence.numpy()
