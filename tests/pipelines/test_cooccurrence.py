@@ -92,6 +92,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_rows_that_are_there() -> None
     assert float(learner.compute_loss(inputs)) == pytest.approx((first + second) / 2, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_content_learns_to_predict_which_items_are_taken_together() -> None:
     model = small_model.model(small_model.config(train={"encoders": "cooccurrence"}))
     before = encoder_weights(model)
