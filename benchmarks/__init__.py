@@ -1,4 +1,4 @@
-"""benchmarks: measurements against peers and limits, each runnable alone; results in `results/` with their command."""
+"""Measurements against peers and limits, each runnable alone; `results/` has the figures and the commands."""
 
 import tfrecs  # the Keras guard runs before any benchmark imports TensorFlow
 

@@ -1,18 +1,14 @@
-"""What each piece of the model is worth: the same data, one piece less or another way at a time.
+"""Contribution of each part of the model: the same data with one part removed or changed at a time.
 
     python -m benchmarks.ablation --data DIR [--only NAME,...] [--set KEY=VALUE ...] [--work DIR]
 
 DIR is the folder of one data set. The first row is the configuration as it is, with the changes of `--set`; each other row
-changes one thing more. All are chosen by the validation split (its NDCG@20 decides what a piece is worth) and measured on
-test, towers alone and in the hybrid score. A run that is in `--work` already is not made again. Writes
-`benchmarks/results/ablation-<data>.json`.
+changes one thing more. The validation split (NDCG@20) decides what a part contributes; test values of the towers alone and
+of the hybrid score stand beside it. Runs in `--work` are reused. Writes `benchmarks/results/ablation-<data>.json`.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import statistics
 import sys
 from pathlib import Path
@@ -20,9 +16,9 @@ from typing import Any
 
 import click
 
-from benchmarks.quality import ours
-from benchmarks.quality.quality import RESULTS, example_spec
-from benchmarks.quality.variants import Variant, records_of
+from benchmarks.quality.triptych_runs import rank_queries, train_runs
+from benchmarks.quality.variants import Variant, build_variant, example_spec
+from benchmarks.results_file import RESULTS, command_line, machine, write_result
 from pipelines.config import load_config
 from pipelines.hybrid.trained_run import load_trained
 from pipelines.runs.progress import say
@@ -48,84 +44,72 @@ ROWS: dict[str, tuple[str, ...]] = {
     "no averaging of weights": ("train.ema_momentum=0",),
     "concat fusion": ("item.fusion=concat",),
 }
-MEASURED = ("recall@20", "ndcg@20")
+METRICS = ("recall@20", "ndcg@20")
 
 
-def row(records: Path, work: Path, changes: tuple[str, ...]) -> dict[str, Any]:
-    """Trains, or finds, one configuration and measures it."""
+def measure_row(records: Path, work: Path, changes: tuple[str, ...]) -> dict[str, Any]:
+    """Train one configuration, or reuse its run, and measure it."""
     config = load_config(None, changes)
-    run = ours.trained(records, work / "runs", config, [config.seed])[0]
-    session = load_trained(RunFolder(run))
-    epochs = RunFolder(run).read_metrics()
+    run = RunFolder(train_runs(records, work / "runs", config, [config.seed])[0])
+    session = load_trained(run)
+    epochs = run.read_metrics()
     requests = held_out_requests(session)
     queries = with_targets(requests.queries)
-    settings = session.config.evaluate
-    found: dict[str, Any] = {"set": list(changes)}
+    row: dict[str, Any] = {"set": list(changes)}
     scorers = {
         "towers": ModelScorer.of_towers(session.model, requests),
         "hybrid": session.scorer(requests),
     }
     for name, scorer in scorers.items():
-        ranking = metrics.rank(
-            scorer, queries, num_items=len(session.catalogue), depth=settings.depth, batch=settings.batch
-        )
-        found[name] = {
-            metric: round(float(metrics.per_query(ranking, queries, metric).mean()), 5) for metric in MEASURED
-        }
+        ranking = rank_queries(session, scorer, queries)
+        row[name] = {metric: round(float(metrics.per_query(ranking, queries, metric).mean()), 5) for metric in METRICS}
     if session.hybrid_weights is not None:
         steps = session.hybrid_weights.steps
-        found["valid_ndcg@20"] = {"towers": steps[0]["ndcg@20"], "hybrid": steps[-1]["ndcg@20"]}
-    return {
-        **found,
-        "epochs": len(epochs),
-        "seconds_of_an_epoch": round(statistics.median(epoch["seconds"] for epoch in epochs), 2),
-    }
+        row["valid_ndcg@20"] = {"towers": steps[0]["ndcg@20"], "hybrid": steps[-1]["ndcg@20"]}
+    seconds = statistics.median(epoch["seconds"] for epoch in epochs)
+    return {**row, "epochs": len(epochs), "seconds_of_an_epoch": round(seconds, 2)}
 
 
-def table(rows: dict[str, dict[str, Any]]) -> str:
+def markdown_table(rows: dict[str, dict[str, Any]]) -> str:
+    """Format the rows as Markdown."""
     lines = [
         "| | valid NDCG@20, towers | hybrid | test Recall@20, towers | NDCG@20 | hybrid Recall@20 | NDCG@20 | s an epoch |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for name, found in rows.items():
-        valid = found.get("valid_ndcg@20", {})
+    for name, row in rows.items():
+        valid = row.get("valid_ndcg@20", {})
         cells = [f"{valid[part]:.4f}" if part in valid else "" for part in ("towers", "hybrid")]
-        cells += [f"{found[part][metric]:.4f}" for part in ("towers", "hybrid") for metric in MEASURED]
-        lines.append(f"| {name} | {' | '.join(cells)} | {found['seconds_of_an_epoch']:.1f} |")
+        cells += [f"{row[part][metric]:.4f}" for part in ("towers", "hybrid") for metric in METRICS]
+        lines.append(f"| {name} | {' | '.join(cells)} | {row['seconds_of_an_epoch']:.1f} |")
     return "\n".join(lines)
 
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), required=True)
-@click.option("--only", help="Rows, comma between; all by default.")
+@click.option("--only", help="Rows, separated by commas; all by default.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change an option of every row.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("work/quality"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Result file.")
 def main(data: Path, only: str | None, changes: tuple[str, ...], work: Path, out: Path | None) -> None:
-    chosen = only.split(",") if only else list(ROWS)
+    """Measure the contribution of each part of the model."""
+    names = only.split(",") if only else list(ROWS)
     folder = work / data.name
     try:
-        for name in chosen:
+        for name in names:
             if name not in ROWS:
                 raise SpecError(f"--only {name}: there are {', '.join(ROWS)}")
-        records = records_of(Variant(data, example_spec(data, None)), folder, load_config(None, changes))
+        records = build_variant(Variant(data, example_spec(data, None)), folder, load_config(None, changes))
         rows = {}
-        for name in chosen:
+        for name in names:
             say(f"{name}:")
-            rows[name] = row(records, folder, (*changes, *ROWS[name]))
+            rows[name] = measure_row(records, folder, (*changes, *ROWS[name]))
     except TriptychError as error:
         click.echo(f"ablation: {error}", err=True)
         sys.exit(2)
-    say(table(rows))
-    command = f"python -m benchmarks.ablation --data DIR/{data.name}" + (f' --only "{only}"' if only else "")
-    result = {
-        "command": command + "".join(f" --set {one}" for one in changes),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, no accelerator",
-        "rows": rows,
-    }
+    say(markdown_table(rows))
+    command = command_line("ablation", f"--data DIR/{data.name}", f'--only "{only}"' if only else "", changes=changes)
     path = out or RESULTS / f"ablation-{data.name}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    say(f"\nResults: {path}")
+    write_result(path, {"command": command, "machine": machine(), "rows": rows})
 
 
 if __name__ == "__main__":

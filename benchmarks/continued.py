@@ -1,18 +1,15 @@
-"""What `triptych train --continue` costs and gives, beside training anew on the same records.
+"""Cost and quality of `triptych train --continue` beside training from scratch on the same records.
 
     python -m benchmarks.continued --data DIR [--share 0.8] [--set KEY=VALUE ...] [--work DIR]
 
-DIR is the folder of one data set. A first model learns from the oldest `--share` of the interactions and the items in
-them. Then all the rest is appended (`--append --resplit`), and the first model is continued, and another trained anew;
-both are measured on the same newest requests. What is in `--work` already is not made again. Writes
+DIR is the folder of one data set. A first model is trained on the oldest `--share` of the interactions and their items.
+Then the rest is appended (`--append --resplit`), the first model is continued, and another one is trained from scratch; both
+are measured on the same newest requests. Records and runs in `--work` are reused. Writes
 `benchmarks/results/continued-<data>.json`.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import shutil
 import sys
 from collections.abc import Sequence
@@ -22,7 +19,8 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.quality.quality import RESULTS, example_spec
+from benchmarks.quality.variants import example_spec
+from benchmarks.results_file import RESULTS, command_line, machine, write_result
 from pipelines.building import builder as build
 from pipelines.config import Config, load_config
 from pipelines.evaluation import evaluator as evaluate
@@ -37,14 +35,17 @@ from tfrecs.spec.dataset_yaml import SPEC_FILE, load_spec, spec_to_yaml
 from tfrecs.spec.models import DatasetSpec
 from tfrecs.tables.table import as_ids, as_numbers, read_table
 
-MEASURED = ("recall@20", "ndcg@20")
+METRICS = ("recall@20", "ndcg@20")
 
 
-def early(data: Path, spec: DatasetSpec, out: Path, share: float) -> Path:
-    """A folder with the oldest share of the interactions and the items in them; media are linked.
+def write_oldest(data: Path, spec: DatasetSpec, out: Path, share: float) -> Path:
+    """Write a data folder with the oldest interactions and their items; media are linked.
 
     Args:
-      spec: its tables of items and interactions are one text file each.
+      data: the data folder.
+      spec: of the data; its tables of items and interactions are one text file each.
+      out: the new folder.
+      share: fraction of the interactions.
 
     Raises:
       DataError: the interactions have no times.
@@ -60,10 +61,10 @@ def early(data: Path, spec: DatasetSpec, out: Path, share: float) -> Path:
     times, _ = as_numbers(table.column(events.time))
     old = times < np.quantile(times, share)
     _write(data / events.file, out / events.file, table.lines[old], header=True)
-    known = set(as_ids(table.column(events.item))[old])
-    listed = read_table(data, items.file, [items.id], Rejects(), None)
-    there = as_ids(listed.column(items.id)).isin(known).to_numpy()
-    _write(data / items.file, out / items.file, listed.lines[there], header=not items.file.endswith(".jsonl"))
+    old_items = set(as_ids(table.column(events.item))[old])
+    item_table = read_table(data, items.file, [items.id], Rejects(), None)
+    is_old = as_ids(item_table.column(items.id)).isin(old_items).to_numpy()
+    _write(data / items.file, out / items.file, item_table.lines[is_old], header=not items.file.endswith(".jsonl"))
     return out
 
 
@@ -74,48 +75,54 @@ def _write(source: Path, target: Path, lines: np.ndarray, *, header: bool) -> No
 
 
 def grown_records(data: Path, spec: DatasetSpec, work: Path, config: Config, share: float) -> tuple[Path, Path]:
-    """-> the first model's run, and records that hold everything."""
-    file, before, records, first = work / SPEC_FILE, work / "before", work / "records", work / "first"
+    """Train on the oldest interactions and append the rest.
+
+    Returns:
+      The run folder of the first model, and the records of all data.
+    """
+    spec_file, before, records, first = work / SPEC_FILE, work / "before", work / "records", work / "first"
     work.mkdir(parents=True, exist_ok=True)
-    file.write_text(spec_to_yaml(spec), encoding="utf-8")
+    spec_file.write_text(spec_to_yaml(spec), encoding="utf-8")
     if not (before / MANIFEST_FILE).is_file():
         shutil.rmtree(work / "early", ignore_errors=True)
-        build.run(build.BuildJob(early(data, spec, work / "early", share), before, config, file))
+        build.run(build.BuildJob(write_oldest(data, spec, work / "early", share), before, config, spec_file))
     train.run(train.TrainJob(before, first, config))
     if not (records / MANIFEST_FILE).is_file():
-        half = work / "growing"
-        shutil.rmtree(half, ignore_errors=True)
-        shutil.copytree(before, half)
-        build.run(build.BuildJob(data, half, config, file, append=True, resplit=True))
-        half.rename(records)
+        growing = work / "growing"
+        shutil.rmtree(growing, ignore_errors=True)
+        shutil.copytree(before, growing)
+        build.run(build.BuildJob(data, growing, config, spec_file, append=True, resplit=True))
+        growing.rename(records)
     return first, records
 
 
-def measured(records: Path, run: Path, config: Config) -> dict[str, Any]:
+def measure_run(records: Path, run: Path, config: Config) -> dict[str, Any]:
+    """Train a run, or reuse it, and evaluate it."""
     train.run(train.TrainJob(records, run, config))
     epochs = RunFolder(run).read_metrics()
     report = evaluate.run(evaluate.EvaluateJob(run)).report
     return {
-        **{name: round(value_of(report.model, name), 4) for name in MEASURED},
-        "new_items": {name: round(value_of(report.slices["cold_items"], name), 4) for name in MEASURED},
+        **{name: round(value_of(report.model, name), 4) for name in METRICS},
+        "new_items": {name: round(value_of(report.slices["cold_items"], name), 4) for name in METRICS},
         "epochs": len(epochs),
         "seconds": round(sum(epoch["seconds"] for epoch in epochs), 1),
-        "baselines": {name: round(value_of(found, MEASURED[0]), 4) for name, found in report.baselines.items()},
+        "baselines": {name: round(value_of(values, METRICS[0]), 4) for name, values in report.baselines.items()},
     }
 
 
 def compare(data: Path, work: Path, changes: Sequence[str], share: float) -> dict[str, Any]:
+    """Compare continuing with training from scratch; return the content of the result file."""
     config = load_config(None, changes)
-    # The true preferences of generated data are by position: they would not fit the items that are there at first.
+    # The true preferences of generated data are indexed by item position, which the smaller catalogue would shift.
     spec = load_spec(data, example_spec(data, None)).model_copy(update={"oracle": None})
     first, records = grown_records(data, spec, work, config, share)
     continued = load_config(RunFolder(first).config_file, [f"train.warm_start={first.resolve()}"])
     rows = {
-        "continued": measured(records, work / "continued", continued),
-        "anew": measured(records, work / "anew", config),
+        "continued": measure_run(records, work / "continued", continued),
+        "anew": measure_run(records, work / "anew", config),
     }
-    was, now = (Manifest.load(folder) for folder in (work / "before", records))
-    grew = {name: [getattr(was, name), getattr(now, name)] for name in ("items", "users", "interactions")}
+    before, after = (Manifest.load(folder) for folder in (work / "before", records))
+    grew = {name: [getattr(before, name), getattr(after, name)] for name in ("items", "users", "interactions")}
     return {"grew": grew, "rows": rows, "time": round(rows["continued"]["seconds"] / rows["anew"]["seconds"], 3)}
 
 
@@ -126,24 +133,19 @@ def compare(data: Path, work: Path, changes: Sequence[str], share: float) -> dic
 @click.option("--work", type=click.Path(path_type=Path), default=Path("work/continued"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Result file.")
 def main(data: Path, share: float, changes: tuple[str, ...], work: Path, out: Path | None) -> None:
+    """Compare continuing a model with training it from scratch."""
     name = data.resolve().parent.name if data.resolve().name == "data" else data.name
     try:
-        found = compare(data, work / name, changes, share)
+        result = compare(data, work / name, changes, share)
     except TriptychError as error:
         click.echo(f"continued: {error}", err=True)
         sys.exit(2)
-    for row, values in found["rows"].items():
-        numbers = "  ".join(f"{metric} {values[metric]:.4f}" for metric in MEASURED)
-        say(f"{row:>10}  {numbers}  new items {values['new_items'][MEASURED[0]]:.4f}  {values['seconds']:.0f} s")
-    command = f"python -m benchmarks.continued --data DIR/{name} --share {share}"
-    result = {
-        "command": command + "".join(f" --set {one}" for one in changes),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, no accelerator",
-        **found,
-    }
+    for row, values in result["rows"].items():
+        numbers = "  ".join(f"{metric} {values[metric]:.4f}" for metric in METRICS)
+        say(f"{row:>10}  {numbers}  new items {values['new_items'][METRICS[0]]:.4f}  {values['seconds']:.0f} s")
+    command = command_line("continued", f"--data DIR/{name} --share {share}", changes=changes)
     path = out or RESULTS / f"continued-{name}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    say(f"Results: {path}")
+    write_result(path, {"command": command, "machine": machine(), **result})
 
 
 if __name__ == "__main__":

@@ -1,28 +1,25 @@
-"""Frozen encoders: ten epochs with their cache, filling it included, against encoding each step's items anew.
+"""Frozen encoders: ten epochs with their cache, including the time to fill it, against encoding the items of each step.
 
     python -m benchmarks.encoders [--records RECORDS] [--set KEY=VALUE ...]
 
-Without RECORDS, on the demo's catalogue. Both ways train the same towers on the same batches with the in-batch softmax,
-which needs no other items than the batch's own; the other way encodes, in each step, every different item of the batch
-once (no gradient goes into a frozen encoder). Cached: ten whole epochs, the refresh of the cache before them included.
-Each step: `--steps` steps, times the number of steps of ten epochs. Writes `benchmarks/results/encoders.json`.
+Without RECORDS, the demo's catalogue is used. Both train the same towers on the same batches with the in-batch softmax,
+which needs only the items of the batch; without the cache, each step first encodes every distinct item of the batch once
+(no gradient flows into a frozen encoder). The cached time is that of ten whole epochs and the refresh of the cache before
+them; the other one is that of `--steps` steps, extrapolated to ten epochs. Writes `benchmarks/results/encoders.json`.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.input.ratios import Measured
+from benchmarks.measurement import Measurement
+from benchmarks.results_file import RESULTS, command_line, machine, write_result
 from pipelines.building import builder as build
 from pipelines.config import Config, load_config
 from pipelines.model.model_factory import refresh
@@ -31,102 +28,104 @@ from pipelines.runs.progress import say
 from pipelines.training.trainer import Trainer, TrainJob
 from tfrecs.demo import generate
 
-RESULTS = Path(__file__).resolve().parent / "results"
-EPOCHS = 10
+NUM_EPOCHS = 10
 
 
 def demo_records(root: Path, config: Config) -> Path:
+    """Generate the demo and build its records."""
     size = config.demo
     data = generate(root / "data", seed=0, items=size.items, users=size.users, interactions=size.interactions)
     return build.run(build.BuildJob(data, root / "records", config)).out
 
 
-def cached(trainer: Trainer) -> float:
-    """Seconds of ten epochs, the cache included, once the step is compiled."""
+def time_cached_epochs(trainer: Trainer) -> float:
+    """Return the seconds of ten epochs with the cache, after compilation."""
     session = trainer.session
     model, batch = session.model, trainer.config.train.encode_batch_size
     model.fit(trainer.batches(0), steps_per_epoch=1, verbose=0)
     trainer.encode(session.items.rows(tf.zeros([batch], tf.int64)))
     clock = time.perf_counter()
     refresh(model, trainer.encode, session.items, batch)
-    for epoch in range(EPOCHS):
+    for epoch in range(NUM_EPOCHS):
         model.fit(trainer.batches(epoch), steps_per_epoch=trainer.feed.steps, verbose=0)
     return time.perf_counter() - clock
 
 
-def each_step(trainer: Trainer, steps: int) -> tuple[float, float]:
-    """Seconds of a step that encodes its own items first, and how many these are: means over `steps` of an epoch."""
+def time_encoding_steps(trainer: Trainer, steps: int) -> tuple[float, float]:
+    """Return the mean seconds of a step that first encodes its items, and their mean number."""
     session, batch = trainer.session, trainer.config.train.encode_batch_size
     model = session.model
     step = tf.function(model.train_step)
-    clocks, counts = [], []
+    seconds, counts = [], []
     for number, inputs in enumerate(trainer.feed.epoch(0).take(steps + 1)):
-        clock = time.perf_counter()
+        start_time = time.perf_counter()
         index = np.unique(inputs["item_index"].numpy())
         for start in range(0, len(index), batch):
-            # Padded, so that nothing is compiled again; the padding is not counted as an item.
+            # Padded to one shape, so that nothing is compiled again; the padding does not count as items.
             rows = np.resize(index[start : start + batch], batch)
             for name, encoding in trainer.encode(session.items.rows(tf.constant(rows))).items():
                 model.cache[name].scatter_nd_update(rows[:, None], encoding)
         step(inputs)
-        if number:  # the first one compiles
-            clocks.append(time.perf_counter() - clock)
+        if number:  # the first step compiles
+            seconds.append(time.perf_counter() - start_time)
             counts.append(len(index))
-    return float(np.mean(clocks)), float(np.mean(counts))
+    return float(np.mean(seconds)), float(np.mean(counts))
 
 
-def farthest(trainer: Trainer) -> float:
-    """1 - cosine, the largest over all items and modalities: encodings in the cache against one item at a time."""
+def largest_cache_error(trainer: Trainer) -> float:
+    """Return the largest 1 - cosine between cached encodings and those of one item at a time, over every 7th item."""
     session: Session = trainer.session
     refresh(session.model, trainer.encode, session.items, trainer.config.train.encode_batch_size)
     worst = 0.0
     for row in range(0, len(session.catalogue), 7):
         for name, alone in trainer.session.model.encode_items(session.items.rows(tf.constant([row]))).items():
-            ours, theirs = (
+            cached, expected = (
                 session.model.cache[name].numpy()[row].astype(np.float64),
                 alone.numpy()[0].astype(np.float64),
             )
-            lengths = np.linalg.norm(ours) * np.linalg.norm(theirs)
+            lengths = np.linalg.norm(cached) * np.linalg.norm(expected)
             if lengths > 0:
-                worst = max(worst, 1.0 - float(ours @ theirs) / float(lengths))
+                worst = max(worst, 1.0 - float(cached @ expected) / float(lengths))
     return worst
 
 
-def measure(records: Path, config: Config, run: Path, steps: int) -> list[Measured]:
+def measure(records: Path, config: Config, run: Path, steps: int) -> list[Measurement]:
+    """Measure the speed of the cache and its error."""
     trainer = Trainer(TrainJob(records, run, config))
-    ours = cached(trainer)
-    one, items = each_step(trainer, steps)
-    total = one * trainer.feed.steps * EPOCHS
+    cached = time_cached_epochs(trainer)
+    step_seconds, items = time_encoding_steps(trainer, steps)
+    total = step_seconds * trainer.feed.steps * NUM_EPOCHS
     facts = (
-        f"{EPOCHS} epochs of {trainer.feed.steps} steps: {ours:.1f} s cached; encoding each step {1000 * one:.0f} ms a step "
+        f"{NUM_EPOCHS} epochs of {trainer.feed.steps} steps: {cached:.1f} s cached; encoding each step {1000 * step_seconds:.0f} ms a step "
         f"({items:.0f} items), so {total:.0f} s"
     )
     return [
-        Measured("ten epochs, frozen and cached / encoding each step", total / ours, 20.0, True, facts),
-        Measured(
-            "1 - cosine, cached against encoded alone", farthest(trainer), 1e-4, False, "largest of every 7th item"
+        Measurement("ten epochs, frozen and cached / encoding each step", total / cached, 20.0, True, facts),
+        Measurement(
+            "1 - cosine, cached against encoded alone",
+            largest_cache_error(trainer),
+            1e-4,
+            False,
+            "largest of every 7th item",
         ),
     ]
 
 
 @click.command()
 @click.option("--records", type=click.Path(path_type=Path), help="Records of a build; default: the demo's.")
-@click.option("--steps", default=20, show_default=True, help="Steps of the slow way that are timed.")
+@click.option("--steps", default=20, show_default=True, help="Timed steps without the cache.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "encoders.json", show_default=False)
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE")
 def main(records: Path | None, steps: int, out: Path, changes: tuple[str, ...]) -> None:
+    """Measure the cache of frozen encoders."""
     settings = ("train.encoders=frozen", "retrieval.softmax=in_batch", *changes)
     config = load_config(None, settings)
     with tempfile.TemporaryDirectory() as work:
         rows = measure(records or demo_records(Path(work), config), config, Path(work) / "run", steps)
     for row in rows:
         say(row.line())
-    result: dict[str, Any] = {
-        "command": " ".join(["python -m benchmarks.encoders", *(f"--set {change}" for change in changes)]),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, no accelerator",
-        "rows": [row.as_dict() for row in rows],
-    }
-    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    command = command_line("encoders", changes=changes)
+    write_result(out, {"command": command, "machine": machine(), "rows": [row.as_dict() for row in rows]})
 
 
 if __name__ == "__main__":

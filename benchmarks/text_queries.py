@@ -1,14 +1,14 @@
-"""Does free text find its item? One plot sentence of each film is held out, paraphrased, and asked for.
+"""Text search: one plot sentence of each film is held out, paraphrased, and used as the query.
 
     pip install -r benchmarks/requirements-benchmarks.txt
     python -m benchmarks.text_queries --data DIR/ml1m [--work DIR] [--epochs N] [--set section.key=value ...]
 
-The sentence is taken out of the catalogue before anything is built on it, so the model, TF-IDF and BM25 search the same
-texts, none of which holds it. Two fifths of the films (by a hash of the id) tune the peers, in stemming, n-grams, k1 and b, on
-the paraphrases themselves; the figures are of the other films. Queries: the sentence as it stands, without names, and
-paraphrased (`benchmarks/text/paraphrase.py` says how, and `changed` how much). The kinds of terms and the defaults of section
-`search` were chosen on these films too, with figures of both parts in view, so they are no untouched test. Equal scores count as in random order. Writes
-`benchmarks/results/text-queries-ml1m.json`.
+The sentence is removed from the catalogue before anything is built, so that the model, TF-IDF and BM25 search the same texts
+without it. Two fifths of the films (by a hash of the id) tune the stemming, n-grams, k1 and b of the peers on the paraphrases
+themselves; the figures are of the other films. Queries are the sentence as written, without names, and paraphrased
+(`benchmarks/text/paraphrase.py` describes how; `changed_fraction` measures how much). The kinds of terms and the defaults of
+section `search` were chosen on these films too, with figures of both parts in view, so this is no untouched test. Ties are
+broken at random, in expectation. Writes `benchmarks/results/text-queries-ml1m.json`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import os
-import platform
 import re
 import time
 import zlib
@@ -31,7 +29,9 @@ import numpy as np
 import Stemmer
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 
-from benchmarks.text.paraphrase import Paraphraser, changed, read_synonyms
+from benchmarks.bootstrap import mean_interval
+from benchmarks.results_file import RESULTS, command_line, machine, write_result
+from benchmarks.text.paraphrase import Paraphraser, changed_fraction, read_synonyms
 from pipelines.building import builder as build
 from pipelines.config import load_config
 from pipelines.hybrid.trained_run import load_trained
@@ -42,7 +42,6 @@ from pipelines.training import trainer as train
 from tfrecs.errors import DataError
 from tfrecs.schema import MANIFEST_FILE
 
-RESULT = Path(__file__).resolve().parent / "results" / "text-queries-ml1m.json"
 K = 10
 logging.getLogger("bm25s").setLevel(logging.WARNING)
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')]*\s+(?=[A-Z\"'(])")
@@ -63,34 +62,32 @@ Search = Callable[[Sequence[str]], np.ndarray]
 
 
 def sentences(text: str | None) -> list[str]:
+    """Split a text into sentences of at least four words."""
     return [part.strip() for part in _SENTENCE.split((text or "").strip()) if len(part.split()) >= 4]
 
 
 def hold_out(rows: Sequence[dict[str, Any]], seed: int) -> tuple[list[dict[str, Any]], dict[int, str]]:
-    """The items without one sentence of their plots, and position -> that sentence, for items with another one left."""
+    """Remove one plot sentence of each item that has another one.
+
+    Returns:
+      The changed items, and position -> the removed sentence.
+    """
     rng = np.random.default_rng(seed)
-    kept, held = [], {}
+    kept, held_out = [], {}
     for position, row in enumerate(rows):
         plot = sentences(row.get("plot"))
         if plot and len(plot) + len(sentences(row.get("abstract"))) >= 2:
-            held[position] = plot.pop(int(rng.integers(len(plot))))
+            held_out[position] = plot.pop(int(rng.integers(len(plot))))
             row = {**row, "plot": " ".join(plot) or None}
         kept.append(row)
-    return kept, held
+    return kept, held_out
 
 
-def hits(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """float64 [Q]: the chance that the target is among the first K, equal scores in random order."""
-    own = scores[np.arange(len(targets)), targets][:, None]
-    better, equal = (scores > own).sum(axis=1), (scores == own).sum(axis=1)
+def hit_probability(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return float64 [Q], the probability that the target is among the first K with ties broken at random."""
+    target_scores = scores[np.arange(len(targets)), targets][:, None]
+    better, equal = (scores > target_scores).sum(axis=1), (scores == target_scores).sum(axis=1)
     return np.clip((K - better) / equal, 0.0, 1.0)
-
-
-def interval(values: np.ndarray, seed: int, draws: int = 2000) -> list[float]:
-    """95 % bootstrap interval of the mean, over queries."""
-    rng = np.random.default_rng(seed)
-    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(draws)]
-    return [round(float(bound), 4) for bound in np.percentile(means, [2.5, 97.5])]
 
 
 def _stemmed(text: str) -> list[str]:
@@ -98,21 +95,25 @@ def _stemmed(text: str) -> list[str]:
     return [stem(word) for word in re.findall(r"(?u)\b\w\w+\b", text.lower()) if word not in ENGLISH_STOP_WORDS]
 
 
-def tfidf_settings(texts: Sequence[str]) -> dict[str, Search]:
-    def fitted(stemmed: bool, grams: int) -> Search:
-        how = {"tokenizer": _stemmed, "token_pattern": None} if stemmed else {"stop_words": "english"}
-        model = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, grams), **how)
+def tfidf_searches(texts: Sequence[str]) -> dict[str, Search]:
+    """Fit TF-IDF with each of its settings."""
+
+    def fit(stemmed: bool, grams: int) -> Search:
+        words = {"tokenizer": _stemmed, "token_pattern": None} if stemmed else {"stop_words": "english"}
+        model = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, grams), **words)
         index = model.fit_transform(texts)
         return lambda queries: (model.transform(queries) @ index.T).toarray()
 
     return {
-        f"{'stems' if stemmed else 'words'}, n-grams to {grams}": fitted(stemmed, grams)
+        f"{'stems' if stemmed else 'words'}, n-grams to {grams}": fit(stemmed, grams)
         for stemmed, grams in itertools.product((False, True), (1, 2))
     }
 
 
-def bm25_settings(texts: Sequence[str]) -> dict[str, Search]:
-    def fitted(stemmed: bool, k1: float, b: float) -> Search:
+def bm25_searches(texts: Sequence[str]) -> dict[str, Search]:
+    """Fit BM25 with each of its settings."""
+
+    def fit(stemmed: bool, k1: float, b: float) -> Search:
         stemmer = Stemmer.Stemmer("english") if stemmed else None
 
         def tokens(lines: Sequence[str]) -> list[list[str]]:
@@ -131,30 +132,30 @@ def bm25_settings(texts: Sequence[str]) -> dict[str, Search]:
         return search
 
     return {
-        f"{'stems' if stemmed else 'words'}, k1 {k1}, b {b}": fitted(stemmed, k1, b)
+        f"{'stems' if stemmed else 'words'}, k1 {k1}, b {b}": fit(stemmed, k1, b)
         for stemmed, k1, b in itertools.product((False, True), (0.6, 0.9, 1.2, 1.6), (0.2, 0.4, 0.6, 0.75))
     }
 
 
-def tuned(settings: dict[str, Search], queries: Sequence[str], targets: np.ndarray) -> tuple[str, Search]:
-    """The best of the settings on these queries."""
-    name = max(settings, key=lambda one: hits(settings[one](queries), targets).mean())
-    return name, settings[name]
+def best_search(searches: dict[str, Search], queries: Sequence[str], targets: np.ndarray) -> tuple[str, Search]:
+    """Return the setting with the most hits on these queries, and its search."""
+    name = max(searches, key=lambda setting: hit_probability(searches[setting](queries), targets).mean())
+    return name, searches[name]
 
 
 def prepare(data: Path, folder: Path, seed: int) -> dict[int, str]:
-    """Writes the data set without the held-out sentences; returns these."""
+    """Write the data set without the held-out sentences, and return position -> sentence."""
     source = data / "items.jsonl"
     if not source.is_file():
         raise DataError(f"{source}: no such file; name the folder of ml1m with --data")
-    kept, held = hold_out([json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()], seed)
+    kept, held_out = hold_out([json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()], seed)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
     (folder / "dataset.yaml").write_text(_SPEC, encoding="utf-8")
     events = folder / "interactions.tsv"
     if not events.is_file():
         events.symlink_to((data / "interactions.tsv").resolve())
-    return held
+    return held_out
 
 
 @click.command()
@@ -163,37 +164,38 @@ def prepare(data: Path, folder: Path, seed: int) -> dict[int, str]:
 @click.option("--epochs", type=click.IntRange(1), default=2, show_default=True, help="Of the towers.")
 @click.option("--set", "changes", multiple=True, help="A further setting, section.key=value.")
 def main(data: Path, work: Path, epochs: int, changes: tuple[str, ...]) -> None:
+    """Measure text search beside TF-IDF and BM25."""
     config = load_config(None, (f"train.epochs={epochs}", *changes))
-    held = prepare(data, work / "data", config.seed)
+    held_out = prepare(data, work / "data", config.seed)
     if not (work / "records" / MANIFEST_FILE).is_file():
         build.run(build.BuildJob(work / "data", work / "records", config))
     train.run(train.TrainJob(work / "records", work / "run", config))
     folder = RunFolder(work / "run")
     session = load_trained(folder)
     texts = item_texts(session.model, session.catalogue)
-    clock = time.monotonic()
-    folder.lexicon.unlink()  # fitted once more, for the time that it takes
+    start = time.monotonic()
+    folder.lexicon.unlink()  # fitted again to measure the time
     lexical = load_or_fit_lexical(folder.lexicon, session.model, session.catalogue, config)
-    fitting = time.monotonic() - clock
+    lexicon_seconds = time.monotonic() - start
     dense, words = encoder_scores(session.model, config.train.encode_batch_size), lexical.index(texts)
 
     ids = [str(json.loads(line)["item_id"]) for line in (work / "data" / "items.jsonl").read_text().splitlines()]
     position = {item: index for index, item in enumerate(session.catalogue.ids.tolist())}
-    asked = {ids[row]: sentence for row, sentence in held.items() if ids[row] in position}
-    targets = np.array([position[item] for item in asked])
-    tuning = np.array([zlib.crc32(item.encode()) % 10 < 4 for item in asked])
+    queries_by_item = {ids[row]: sentence for row, sentence in held_out.items() if ids[row] in position}
+    targets = np.array([position[item] for item in queries_by_item])
+    tuning = np.array([zlib.crc32(item.encode()) % 10 < 4 for item in queries_by_item])
     paraphrase = Paraphraser(texts, read_synonyms())
     forms = {
-        "as written": list(asked.values()),
-        "without names": [paraphrase.without_names(one) for one in asked.values()],
-        "paraphrased": [paraphrase(one) for one in asked.values()],
+        "as written": list(queries_by_item.values()),
+        "without names": [paraphrase.without_names(query) for query in queries_by_item.values()],
+        "paraphrased": [paraphrase(query) for query in queries_by_item.values()],
     }
-    tuning_queries = [one for one, part in zip(forms["paraphrased"], tuning, strict=True) if part]
-    chosen = {
-        name: tuned(settings, tuning_queries, targets[tuning])
-        for name, settings in {"tf-idf": tfidf_settings(texts), "bm25": bm25_settings(texts)}.items()
+    tuning_queries = list(itertools.compress(forms["paraphrased"], tuning))
+    peers = {
+        name: best_search(searches, tuning_queries, targets[tuning])
+        for name, searches in {"tf-idf": tfidf_searches(texts), "bm25": bm25_searches(texts)}.items()
     }
-    systems: dict[str, Search] = {name: search for name, (_, search) in chosen.items()}
+    systems: dict[str, Search] = {name: search for name, (_, search) in peers.items()}
     systems |= {
         "triptych": lambda queries: lexical.dense_weight * dense(queries) + words(queries),
         "triptych, words alone": words,
@@ -201,46 +203,41 @@ def main(data: Path, work: Path, epochs: int, changes: tuple[str, ...]) -> None:
     }
     rows = {}
     for form, queries in forms.items():
-        there = [one for one, part in zip(queries, tuning, strict=True) if not part]
-        found = {name: hits(search(there), targets[~tuning]) for name, search in systems.items()}
+        test_queries = list(itertools.compress(queries, ~tuning))
+        hits_by_system = {
+            name: hit_probability(search(test_queries), targets[~tuning]) for name, search in systems.items()
+        }
         rows[form] = {
-            "recall@10": {name: round(float(one.mean()), 4) for name, one in found.items()},
+            "recall@10": {name: round(float(hits.mean()), 4) for name, hits in hits_by_system.items()},
             "triptych ahead of": {
                 peer: {
-                    "by": round(float((found["triptych"] - found[peer]).mean()), 4),
-                    "95 %": interval(found["triptych"] - found[peer], config.seed),
+                    "by": round(float((hits_by_system["triptych"] - hits_by_system[peer]).mean()), 4),
+                    "95 %": mean_interval(hits_by_system["triptych"] - hits_by_system[peer], config.seed),
                 }
-                for peer in chosen
+                for peer in peers
             },
         }
         say(f"{form}: {rows[form]}")
-    shares = [
-        changed(before, after, ENGLISH_STOP_WORDS)
+    changed = [
+        changed_fraction(before, after, ENGLISH_STOP_WORDS)
         for before, after in zip(forms["as written"], forms["paraphrased"], strict=True)
     ]
     result = {
-        "command": " ".join(
-            [
-                "python -m benchmarks.text_queries --data DIR/ml1m",
-                f"--epochs {epochs}",
-                *(f"--set {one}" for one in changes),
-            ]
-        ),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, no accelerator",
+        "command": command_line("text_queries", f"--data DIR/ml1m --epochs {epochs}", changes=changes),
+        "machine": machine(),
         "items": len(texts),
         "queries": int((~tuning).sum()),
         "tuning queries": int(tuning.sum()),
-        "changed": round(float(np.nanmean(shares)), 3),
-        "peers": {name: setting for name, (setting, _) in chosen.items()},
+        "changed": round(float(np.nanmean(changed)), 3),
+        "peers": {name: setting for name, (setting, _) in peers.items()},
         "encoders' share": round(lexical.dense_weight, 4),
         "seconds": {
             "epochs": sum(row["seconds"] for row in folder.read_metrics()),
-            "lexicon": round(fitting, 1),
+            "lexicon": round(lexicon_seconds, 1),
         },
         "queries asked": rows,
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(RESULTS / "text-queries-ml1m.json", result)
 
 
 if __name__ == "__main__":

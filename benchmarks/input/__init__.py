@@ -1,1 +1,1 @@
-"""input: how fast data goes in and out."""
+"""Throughput and memory of building, decoding and reading records."""

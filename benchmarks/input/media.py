@@ -1,4 +1,4 @@
-"""Pictures and sound: building and decoding them, against the bare libraries."""
+"""Images and audio: building and decoding, beside the bare libraries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from benchmarks.input.ratios import Measured, speedup
+from benchmarks.measurement import Measurement, speedup
 from pipelines.config import Config
 from tfrecs.build.builder import build
 from tfrecs.kinds.image import ImageFeature
@@ -27,9 +27,9 @@ from tfrecs.schema import FeatureSchema, Manifest
 from tfrecs.spec.dataset_yaml import load_spec
 from towers.encoders.audio import AudioEncoder
 
-WORKERS = 2
-PICTURE = int(Config().build.kinds["image"]["size"])
-POSTER = 184  # the multiple of 8 next to the width of the posters
+NUM_WORKERS = 2
+IMAGE_SIZE = int(Config().build.kinds["image"]["size"])
+POSTER_SIZE = 184  # the multiple of 8 nearest to the width of the posters
 _SPEC = """
 name: pictures
 items: {file: items.csv, id: id, features: {image: {kind: image, column: image}}}
@@ -37,8 +37,8 @@ interactions: {file: events.csv, user: user, item: item, order: at}
 """
 
 
-def picture_folder(folder: Path, images: Path, names: Sequence[str]) -> Path:
-    """A data folder of one item per picture and a handful of events; the pictures stay where they are."""
+def image_folder(folder: Path, images: Path, names: Sequence[str]) -> Path:
+    """Write a data folder with an item per image, linked images, and a few events."""
     folder.mkdir(parents=True, exist_ok=True)
     link = folder / "images"
     if not link.is_symlink():
@@ -50,8 +50,8 @@ def picture_folder(folder: Path, images: Path, names: Sequence[str]) -> Path:
     return folder
 
 
-def build_pictures(folder: Path, out: Path, size: int) -> Manifest:
-    """Records of pictures of `size` pixels a side."""
+def build_images(folder: Path, out: Path, size: int) -> Manifest:
+    """Build records with images of `size` pixels per side."""
     settings = Config().build
     return build(
         load_spec(folder, None),
@@ -67,39 +67,41 @@ def build_pictures(folder: Path, out: Path, size: int) -> Manifest:
         train_vocabulary=None,
         vocabulary_key="",
         vocabulary_file=None,
-        workers=WORKERS,
+        workers=NUM_WORKERS,
         processes_from=settings.processes_from,
         progress=None,
     )
 
 
-def _bare(path: Path, size: int) -> bytes:
-    """Decode, resize, encode with Pillow, in the way that is fastest there."""
+def _convert_with_pillow(path: Path, size: int) -> bytes:
+    """Decode, resize and encode with Pillow in its fastest way."""
     buffer = io.BytesIO()
-    with Image.open(path) as picture:
-        picture.draft("RGB", (2 * size, 2 * size))
-        small = picture.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+    with Image.open(path) as image:
+        image.draft("RGB", (2 * size, 2 * size))
+        small = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
     small.save(buffer, "JPEG", quality=90, subsampling=0)
     return buffer.getvalue()
 
 
-def image_build(images: Path, names: Sequence[str], work: Path, rounds: int) -> Measured:
-    """The whole of `tfrecs.build` (tables, checks, records, checksums) against the work on the pictures alone."""
-    folder, size = picture_folder(work / "pictures", images, names), PICTURE
+def image_build(images: Path, names: Sequence[str], work: Path, rounds: int) -> Measurement:
+    """Compare a complete build (tables, checks, records, checksums) with the conversion of the images alone."""
+    folder, size = image_folder(work / "pictures", images, names), IMAGE_SIZE
 
-    def bare() -> None:
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for _ in pool.map(lambda name: _bare(images / name, size), names, chunksize=1):
+    def convert_all() -> None:
+        with ThreadPoolExecutor(NUM_WORKERS) as pool:
+            for _ in pool.map(lambda name: _convert_with_pillow(images / name, size), names, chunksize=1):
                 pass
 
-    ratio, ours, theirs = speedup(lambda: build_pictures(folder, work / f"pictures-{size}", size), bare, rounds)
-    facts = f"{len(names) / ours:,.0f} against {len(names) / theirs:,.0f} pictures/s"
-    return Measured("image build / decode + resize + encode alone", ratio, 0.8, True, facts)
+    ratio, ours, reference = speedup(lambda: build_images(folder, work / f"pictures-{size}", size), convert_all, rounds)
+    facts = f"{len(names) / ours:,.0f} against {len(names) / reference:,.0f} pictures/s"
+    return Measurement("image build / decode + resize + encode alone", ratio, 0.8, True, facts)
 
 
-def jpeg_decode(records: Path, size: int, rounds: int) -> Measured:
-    """`ImageFeature.decode` of slices of the catalogue, as items are prepared for training, against simplejpeg on two
-    threads, on the JPEGs of the records. The smaller they are, the more an op's own cost weighs."""
+def jpeg_decode(records: Path, size: int, rounds: int) -> Measurement:
+    """Compare `ImageFeature.decode` of slices of the catalogue, as in training, with simplejpeg on two threads.
+
+    Both decode the JPEGs of the records. The smaller the images, the larger the part of an op's fixed cost.
+    """
     import simplejpeg
 
     manifest = Manifest.load(records)
@@ -109,24 +111,24 @@ def jpeg_decode(records: Path, size: int, rounds: int) -> Measured:
         "items/image"
     ]
     jpegs = [jpeg for jpeg in parsed.numpy().tolist() if jpeg]
-    batches = [tf.constant(jpegs[at : at + 256]) for at in range(0, len(jpegs), 256)]
+    batches = [tf.constant(jpegs[start : start + 256]) for start in range(0, len(jpegs), 256)]
     decode = tf.function(feature.decode, input_signature=[tf.TensorSpec([None], tf.string)])
 
-    def decoded() -> None:
+    def decode_batches() -> None:
         for batch in batches:
             decode(batch)
 
-    def bare(part: Sequence[bytes]) -> None:
+    def decode_part(part: Sequence[bytes]) -> None:
         for jpeg in part:
             simplejpeg.decode_jpeg(jpeg, "RGB")
 
-    def threads() -> None:
-        with ThreadPoolExecutor(WORKERS) as pool:
-            list(pool.map(bare, [jpegs[at::WORKERS] for at in range(WORKERS)]))
+    def decode_in_threads() -> None:
+        with ThreadPoolExecutor(NUM_WORKERS) as pool:
+            list(pool.map(decode_part, [jpegs[worker::NUM_WORKERS] for worker in range(NUM_WORKERS)]))
 
-    ratio, ours, theirs = speedup(decoded, threads, 5 * rounds)
-    facts = f"{len(jpegs) / ours:,.0f} against {len(jpegs) / theirs:,.0f} JPEGs a second"
-    return Measured(f"JPEG decode / simplejpeg on two threads, {size} x {size}", ratio, 0.8, True, facts)
+    ratio, ours, reference = speedup(decode_batches, decode_in_threads, 5 * rounds)
+    facts = f"{len(jpegs) / ours:,.0f} against {len(jpegs) / reference:,.0f} JPEGs a second"
+    return Measurement(f"JPEG decode / simplejpeg on two threads, {size} x {size}", ratio, 0.8, True, facts)
 
 
 def _drain(dataset: tf.data.Dataset) -> None:
@@ -134,7 +136,7 @@ def _drain(dataset: tf.data.Dataset) -> None:
         pass
 
 
-_CLIPS: list[np.ndarray] = []  # In a worker: the clips, loaded once.
+_CLIPS: list[np.ndarray] = []  # loaded once in each worker process
 
 
 def _load_clips(path: str) -> None:
@@ -148,8 +150,8 @@ def _librosa_mel(first: int, stop: int, options: dict[str, Any]) -> np.ndarray:
     return np.log(np.stack(mels).transpose(0, 2, 1) + 1e-6)
 
 
-def log_mel(work: Path, rounds: int) -> Iterator[Measured]:
-    """The audio tower's spectrogram in batches against librosa in two processes, and how far apart they are."""
+def log_mel(work: Path, rounds: int) -> Iterator[Measurement]:
+    """Compare the batched spectrogram of the audio encoder with librosa in two processes, in speed and values."""
     settings = Config().audio
     clip = Config().build.kinds["audio"]
     encoder = AudioEncoder(FeatureSchema(name="audio", kind="audio", params=clip).model_dump(), **settings.model_dump())
@@ -157,7 +159,7 @@ def log_mel(work: Path, rounds: int) -> Iterator[Measured]:
     clips = generator.normal(0, 0.1, (count, encoder.samples)).astype(np.float32)
     clips *= np.exp(generator.normal(0, 1, (count, 1))).astype(np.float32)
     np.save(work / "clips.npy", clips)
-    # tensorflow-io pads the end by as much as the last frame lacks; librosa is given the same padded clip.
+    # tensorflow-io pads the end to complete the last frame; librosa gets the padded clips.
     nfft = 1 << (settings.window - 1).bit_length()
     padded = np.pad(clips, [(0, 0), (0, (encoder.frames - 1) * settings.hop + settings.window - encoder.samples)])
     np.save(work / "padded.npy", padded)
@@ -166,24 +168,26 @@ def log_mel(work: Path, rounds: int) -> Iterator[Measured]:
         "power": 2.0, "n_mels": settings.mels, "fmin": settings.fmin, "fmax": settings.fmax, "htk": True, "norm": None,
     }  # fmt: skip
     preprocess = tf.function(encoder.preprocess)
-    batches = tf.data.Dataset.from_tensor_slices(clips).batch(16).map(preprocess, WORKERS)
-    parts = [(at, at + 64, options) for at in range(0, count, 64)]
+    batches = tf.data.Dataset.from_tensor_slices(clips).batch(16).map(preprocess, NUM_WORKERS)
+    parts = [(start, start + 64, options) for start in range(0, count, 64)]
     context = get_context("spawn")
-    with ProcessPoolExecutor(WORKERS, context, _load_clips, (str(work / "padded.npy"),)) as pool:
-        theirs = np.concatenate(list(pool.map(_librosa_mel, *zip(*parts, strict=True))))
-        ratio, ours_s, theirs_s = speedup(
+    with ProcessPoolExecutor(NUM_WORKERS, context, _load_clips, (str(work / "padded.npy"),)) as pool:
+        reference = np.concatenate(list(pool.map(_librosa_mel, *zip(*parts, strict=True))))
+        ratio, our_seconds, reference_seconds = speedup(
             lambda: _drain(batches), lambda: list(pool.map(_librosa_mel, *zip(*parts, strict=True))), rounds
         )
-    facts = f"{count / ours_s:,.0f} against {count / theirs_s:,.0f} clips of {clip['seconds']:g} s a second"
-    yield Measured("log-mel / librosa on two workers", ratio, 2.5, True, facts)
-    power, other = (np.exp(values) for values in (np.concatenate(list(batches.as_numpy_iterator())), theirs))
+    facts = (
+        f"{count / our_seconds:,.0f} against {count / reference_seconds:,.0f} clips of {clip['seconds']:g} s a second"
+    )
+    yield Measurement("log-mel / librosa on two workers", ratio, 2.5, True, facts)
+    power, other = (np.exp(values) for values in (np.concatenate(list(batches.as_numpy_iterator())), reference))
     error = float((np.abs(power - other).max(axis=(1, 2)) / other.max(axis=(1, 2))).max())
     facts = "largest difference / largest power of the clip"
-    yield Measured("mel error against librosa", error, 1e-3, False, facts)
+    yield Measurement("mel error against librosa", error, 1e-3, False, facts)
 
 
-def memory(work: Path, count: int) -> Measured:
-    """Peak memory of a process that builds `count` pictures, and of one that builds ten times as many."""
+def build_memory(work: Path, count: int) -> Measurement:
+    """Compare the peak memory of a build of `count` images with that of ten times as many."""
     images = work / "generated"
     images.mkdir(exist_ok=True)
     noise = np.random.default_rng(0).integers(0, 256, (600, 400, 3)).astype(np.uint8)
@@ -193,14 +197,14 @@ def memory(work: Path, count: int) -> Measured:
             Image.fromarray(np.roll(noise, number, axis=0)).save(path, "JPEG", quality=85)
     peaks = []
     for size in (count, 10 * count):
-        folder = picture_folder(work / f"memory-{size}", images, [f"{number}.jpg" for number in range(size)])
+        folder = image_folder(work / f"memory-{size}", images, [f"{number}.jpg" for number in range(size)])
         command = [sys.executable, "-m", "benchmarks.input.media", str(folder), str(work / f"memory-{size}-records")]
         peaks.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1024)
     raw = sum(path.stat().st_size for path in images.iterdir()) / 2**20
     facts = f"{peaks[0]:,.0f} MB for {count:,} pictures, {peaks[1]:,.0f} MB for {10 * count:,} ({raw:,.0f} MB of files)"
-    return Measured("peak memory of a build, 10x / 1x the catalogue", peaks[1] / peaks[0], 1.1, False, facts)
+    return Measurement("peak memory of a build, 10x / 1x the catalogue", peaks[1] / peaks[0], 1.1, False, facts)
 
 
 if __name__ == "__main__":
-    build_pictures(Path(sys.argv[1]), Path(sys.argv[2]), PICTURE)
+    build_images(Path(sys.argv[1]), Path(sys.argv[2]), IMAGE_SIZE)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -1,1 +1,1 @@
-"""quality: recommendations beside tuned peers."""
+"""Recommendation quality beside tuned peers."""

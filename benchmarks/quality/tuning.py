@@ -1,4 +1,4 @@
-"""Every peer at every point of its grid; the point for each slice is chosen on validation alone."""
+"""Tuning of peers: every point of the grid is fitted, and the best one is chosen per slice on validation alone."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.quality.fits import Fits, Fitted
-from benchmarks.quality.heldout_lists import SLICES, TUNED_BY, Split, sliced, values
+from benchmarks.quality.fit_cache import FitCache, FittedPeer
+from benchmarks.quality.heldout import SLICES, TUNING_METRIC, BenchmarkSplit, metric_values, slice_queries
 from benchmarks.quality.peers.table import Peer
 from pipelines.runs.progress import say
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A tuned peer on a slice: parameters, its value of `TUNED_BY` on validation, and the test lists of each seed.
+class TunedPeer:
+    """A peer tuned for one slice.
 
-    `seconds`: of one fit.
+    Attributes:
+      params: chosen parameters of fitting and scoring.
+      valid: `TUNING_METRIC` on validation.
+      lists: test lists of each seed, int32 [Q, depth].
+      seconds: time of one fit.
     """
 
     params: Mapping[str, Any]
@@ -28,79 +32,85 @@ class Chosen:
     seconds: float
 
 
-def best_point(found: Sequence[float]) -> int:
-    """The position of the largest, the first of equal ones."""
-    return int(np.argmax(found))
+def best_point(values: Sequence[float]) -> int:
+    """Return the position of the largest value, the first of equal ones."""
+    return int(np.argmax(values))
 
 
-def tune(
-    peers: Sequence[Peer], split: Split, fits: Fits, seeds: Sequence[int]
-) -> tuple[dict[str, dict[str, Chosen]], dict[str, str]]:
-    """Peer -> slice -> what was chosen; and peer -> why it was skipped.
+def tune_peers(
+    peers: Sequence[Peer], split: BenchmarkSplit, cache: FitCache, seeds: Sequence[int]
+) -> tuple[dict[str, dict[str, TunedPeer]], dict[str, str]]:
+    """Tune peers on the validation requests.
 
     Args:
-      seeds: the grid is searched with the first; a peer that draws is fitted with the others at the chosen points.
+      peers: rows of the table.
+      split: training data and requests.
+      cache: fits the peers.
+      seeds: the grid is searched with the first; a seeded peer is fitted with the others at the chosen points only.
+
+    Returns:
+      Peer -> slice -> the tuned peer; and peer -> reason, for peers that are skipped.
 
     Raises:
-      DataError: a fit ended with an error.
+      DataError: a fit failed.
     """
     skipped: dict[str, str] = {}
-    work: list[tuple[Peer, list[dict[str, Any]]]] = []
+    grids: list[tuple[Peer, list[dict[str, Any]]]] = []
     for peer in peers:
-        reason = peer.unfit(split.kinds, ordered=split.manifest.schema_.ordered) or fits.missing(peer)
+        reason = peer.unsuitable_reason(split.kinds, ordered=split.manifest.schema_.ordered)
+        reason = reason or cache.unavailable_reason(peer)
         if reason:
             skipped[peer.name] = reason
             say(f"{peer.name}: skipped, {reason}")
         else:
-            work.append((peer, peer.points(split.kinds)))
-    total, done = sum(len(points) for _, points in work), 0
-    # What is kept takes no time: it must not make the rest look quick.
-    left = sum(not fits.path(peer, params, seeds[0]).is_file() for peer, points in work for params in points)
-    made, started = 0, time.monotonic()
-    result: dict[str, dict[str, Chosen]] = {}
-    for peer, points in work:
-        found = []
+            grids.append((peer, peer.points(split.kinds)))
+    total, done = sum(len(points) for _, points in grids), 0
+    # Stored fits load at once: they must not count in the estimate of the remaining time.
+    remaining = sum(not cache.path(peer, params, seeds[0]).is_file() for peer, points in grids for params in points)
+    num_new, started = 0, time.monotonic()
+    tuned: dict[str, dict[str, TunedPeer]] = {}
+    for peer, points in grids:
+        fits = []
         for params in points:
-            new = not fits.path(peer, params, seeds[0]).is_file()
-            found.append(fits(peer, params, seeds[0]))
-            done, made = done + 1, made + new
-            if new:
-                seconds = (time.monotonic() - started) / made * (left - made)
-                say(
-                    f"  {done}/{total} {peer.name} {params}: {found[-1].fit_seconds:.1f} s; {seconds:.0f} s left at this rate"
-                )
-        result[peer.name] = _choose(peer, points, found, split, fits, seeds)
-    return result, skipped
+            is_new = not cache.path(peer, params, seeds[0]).is_file()
+            fits.append(cache.fit(peer, params, seeds[0]))
+            done, num_new = done + 1, num_new + is_new
+            if is_new:
+                left = (time.monotonic() - started) / num_new * (remaining - num_new)
+                seconds = fits[-1].fit_seconds
+                say(f"  {done}/{total} {peer.name} {params}: {seconds:.1f} s; {left:.0f} s left at this rate")
+        tuned[peer.name] = _choose(peer, points, fits, split, cache, seeds)
+    return tuned, skipped
 
 
 def _choose(
     peer: Peer,
     points: Sequence[Mapping[str, Any]],
-    found: Sequence[Fitted],
-    split: Split,
-    fits: Fits,
+    fits: Sequence[FittedPeer],
+    split: BenchmarkSplit,
+    cache: FitCache,
     seeds: Sequence[int],
-) -> dict[str, Chosen]:
+) -> dict[str, TunedPeer]:
     training = split.training
-    chosen: dict[str, Chosen] = {}
+    chosen: dict[str, TunedPeer] = {}
     for name in SLICES:
-        queries, rows = sliced(split.queries["valid"], training.warm, name)
+        queries, rows = slice_queries(split.queries["valid"], training.warm, name)
         if not len(queries):
-            # Nothing to choose by: the point that is best on all validation requests.
+            # No validation requests in the slice: take the best point on all of them.
             chosen[name] = chosen["all"]
             continue
-        reached = [
-            float(values(lists, queries, rows, training.num_items)[TUNED_BY].mean())
-            for fitted in found
-            for lists in fitted.lists["valid"]
+        values = [
+            float(metric_values(lists, queries, rows, training.num_items)[TUNING_METRIC].mean())
+            for fit in fits
+            for lists in fit.lists["valid"]
         ]
-        best = best_point(reached)
-        point, how = divmod(best, len(peer.asks))
-        again = [fits(peer, points[point], seed) for seed in seeds[1:]] if peer.seeded else []
-        chosen[name] = Chosen(
-            {**points[point], **peer.asks[how]},
-            reached[best],
-            [fitted.lists["test"][how] for fitted in (found[point], *again)],
-            found[point].fit_seconds,
+        best = best_point(values)
+        point, scoring = divmod(best, len(peer.scoring))
+        other_seeds = [cache.fit(peer, points[point], seed) for seed in seeds[1:]] if peer.seeded else []
+        chosen[name] = TunedPeer(
+            {**points[point], **peer.scoring[scoring]},
+            values[best],
+            [fit.lists["test"][scoring] for fit in (fits[point], *other_seeds)],
+            fits[point].fit_seconds,
         )
     return chosen

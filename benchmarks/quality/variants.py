@@ -1,4 +1,4 @@
-"""The same data set asked differently: some of its item features, items made cold, content given to the wrong items."""
+"""Variants of a data set: some of its item features, items made cold, content assigned to the wrong items."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.results_file import REPO
 from pipelines.building import builder as build
 from pipelines.config import Config
 from tfrecs.errors import SpecError
@@ -19,11 +20,14 @@ from tfrecs.spec.models import DatasetSpec
 
 @dataclass(frozen=True)
 class Variant:
-    """Attributes:
-    data: the folder; `spec`: a dataset.yaml elsewhere, None: the folder's own.
-    features: item features that are kept; empty: all.
-    cold_items: share of the items whose training events are taken out.
-    shuffled: whether the rows of the item features are dealt out among the items anew.
+    """A data set and what is changed in it.
+
+    Attributes:
+      data: the data folder.
+      spec: a dataset.yaml outside the folder, or None.
+      features: item features that are kept; empty for all.
+      cold_items: fraction of the items whose training events are removed.
+      shuffled: permute the item features among the items.
     """
 
     data: Path
@@ -34,26 +38,37 @@ class Variant:
 
     @property
     def label(self) -> str:
-        """What tells it from the plain data set; empty where nothing does."""
+        """Describe the changes; "" without any."""
         parts = [*self.features, f"cold{self.cold_items:g}" if self.cold_items else "", "shuffled" * self.shuffled]
         return "-".join(part for part in parts if part)
 
+    @property
+    def folder_name(self) -> str:
+        """Name of the variant in work folders and result files."""
+        return "-".join(part for part in (self.data.name, self.label) if part)
+
+
+def example_spec(data: Path, spec: Path | None) -> Path | None:
+    """Return the given spec, or that of `examples/` with the folder's name if the folder has none itself."""
+    example = REPO / "examples" / f"{data.name}.yaml"
+    return spec or (example if not (data / SPEC_FILE).is_file() and example.is_file() else None)
+
 
 def changed_spec(variant: Variant) -> DatasetSpec:
-    """The data set's spec with the variant's features and cold items. Raises SpecError for a feature it lacks."""
+    """Return the spec with the variant's features and cold items. Raises SpecError for an unknown feature."""
     spec = load_spec(variant.data, variant.spec)
-    there = spec.items.features
+    features = spec.items.features
     for name in variant.features:
-        if name not in there:
-            raise SpecError(f"--features {name}: the items have {', '.join(there)}")
-    kept = {name: there[name] for name in variant.features or there}
+        if name not in features:
+            raise SpecError(f"--features {name}: the items have {', '.join(features)}")
+    kept = {name: features[name] for name in variant.features or features}
     items = spec.items.model_copy(update={"features": kept})
     split = spec.effective_split.model_copy(update={"cold_items": variant.cold_items})
     return spec.model_copy(update={"items": items, "split": split})
 
 
 def shuffled_rows(lines: list[str], columns: set[str], seed: int) -> list[str]:
-    """JSON lines in which the cells of those columns, together, belong to another line of the file."""
+    """Permute some columns of JSON lines; the cells of these columns stay together."""
     rows = [json.loads(line) for line in lines]
     order = np.random.default_rng(seed).permutation(len(rows))
     return [
@@ -78,12 +93,8 @@ def _shuffled_folder(variant: Variant, spec: DatasetSpec, out: Path, seed: int) 
     return out
 
 
-def records_of(variant: Variant, work: Path, config: Config) -> Path:
-    """Builds the variant's records at `work/records`, or finds them there.
-
-    Raises:
-      TriptychError: the data cannot be built from.
-    """
+def build_variant(variant: Variant, work: Path, config: Config) -> Path:
+    """Build the records of a variant at `work/records`, unless they exist. Raises TriptychError."""
     records, spec_file = work / "records", work / SPEC_FILE
     spec = changed_spec(variant)
     work.mkdir(parents=True, exist_ok=True)

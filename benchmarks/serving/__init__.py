@@ -1,1 +1,1 @@
-"""serving: the embedded server against limits measured in the same run."""
+"""The embedded server against limits that are measured in the same run."""

@@ -1,7 +1,7 @@
-"""An export with a catalogue of any size: random embeddings, and the mean of the history as the query.
+"""Exports with a catalogue of any size: random embeddings, and the mean of the history as the query embedding.
 
-Everything but the towers is the real thing (`serving.graph.signatures`), so that what the index costs can be measured at a
-million items without training anything.
+All but the towers is that of a real export (`serving.graph.signatures`), so that the cost of the index can be measured at a
+million items without training.
 """
 
 from __future__ import annotations
@@ -68,18 +68,18 @@ class MeanOfHistory:
         return {}
 
 
-def embeddings(items: int, width: int, seed: int) -> np.ndarray:
-    """float32 [items, width]."""
-    return np.random.default_rng(seed).standard_normal((items, width), np.float32)
+def random_embeddings(items: int, dim: int, seed: int) -> np.ndarray:
+    """Draw random embeddings, float32 [items, dim]."""
+    return np.random.default_rng(seed).standard_normal((items, dim), np.float32)
 
 
-def write(version: Path, table: np.ndarray, *, seed: int, name: str) -> Path:
-    """An export of these items, named "0", "1", ..., as the SavedModel `version`, with recorded requests."""
-    rng, items = np.random.default_rng(seed), len(table)
+def write_export(version: Path, embeddings: np.ndarray, *, seed: int, name: str) -> Path:
+    """Write an export of these items with the ids "0", "1", ... and recorded requests as the SavedModel `version`."""
+    rng, items = np.random.default_rng(seed), len(embeddings)
     categories = [[f"c{number}"] for number in rng.integers(0, CATEGORIES, items).tolist()]
     ids = [str(item) for item in range(items)]
     module = ServingModule(
-        MeanOfHistory(), ids, table, np.ones([items, 1], np.float32), categories, pool=5, max_k=10_000
+        MeanOfHistory(), ids, embeddings, np.ones([items, 1], np.float32), categories, pool=5, max_k=10_000
     )
     signatures = module.signatures()
     tf.saved_model.save(module, str(version), signatures=signatures)
@@ -88,22 +88,22 @@ def write(version: Path, table: np.ndarray, *, seed: int, name: str) -> Path:
     description.write_text(contract.describe(MeanOfHistory.schema, sorted(signatures), items, {}), encoding="utf-8")
     with tf.io.TFRecordWriter(str(version / WARMUP_FILE)) as writer:
         for history in rng.integers(0, items, (8, HISTORY)).astype(str):
-            log = prediction_log_pb2.PredictLog(request=request(name, history.tolist(), 100))
+            log = prediction_log_pb2.PredictLog(request=make_request(name, history.tolist(), 100))
             writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
     return version
 
 
-def request(name: str, history: Sequence[str], k: int) -> predict_pb2.PredictRequest:
-    """A request of `recommend` for one user."""
-    nothing = np.empty([1, 0], object)
+def make_request(name: str, history: Sequence[str], k: int) -> predict_pb2.PredictRequest:
+    """Build a request of `recommend` for one user."""
+    no_ids = np.empty([1, 0], object)
     inputs: dict[str, Any] = {
         "history_ids": np.array([history], object),
         "history_values": np.ones([1, len(history)], np.float32),
         "history_times": np.zeros([1, len(history)], np.int64),
         "now": np.zeros([1], np.int64),
         "query": np.array([""], object),
-        "exclude_ids": nothing,
-        "categories": nothing,
+        "exclude_ids": no_ids,
+        "categories": no_ids,
         "diversity": np.zeros([1], np.float32),
         "k": np.array(k, np.int32),
     }

@@ -1,8 +1,7 @@
-"""The embedded server under load: throughput, a swap of versions, and memory over a long time."""
+"""The embedded server under load: throughput, a swap of model versions, and memory over a long time."""
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
 import random
@@ -14,19 +13,18 @@ from typing import Any
 
 import grpc
 import numpy as np
-import tensorflow as tf
 from scipy.stats import theilslopes
 from tensorflow_serving.apis import predict_pb2
 
-from benchmarks.serving.servers import PREDICT, TIMEOUT, Running
+from benchmarks.serving.servers import PREDICT, TIMEOUT, RunningServer, rest_document
 
-# What memory may gain in an hour and still be called flat, in megabytes: half a gigabyte in a month is 0.7.
-FLAT = 4.0
-SAMPLES = 400
+# Megabytes that memory may grow per hour and still count as constant; half a gigabyte per month is 0.7.
+MAX_GROWTH = 4.0
+NUM_SAMPLES = 400
 
 
-def throughput(server: Running, bodies: Sequence[bytes], clients: int, seconds: float) -> float:
-    """Requests per second of clients that each send the next request when they have the answer to the last."""
+def throughput(server: RunningServer, bodies: Sequence[bytes], clients: int, seconds: float) -> float:
+    """Measure requests per second of clients that each wait for an answer before the next request."""
     counts = [0] * clients
     begin = time.perf_counter()
 
@@ -35,12 +33,12 @@ def throughput(server: Running, bodies: Sequence[bytes], clients: int, seconds: 
             server.call(PREDICT, bodies[(number + counts[number]) % len(bodies)])
             counts[number] += 1
 
-    _in_threads(client, clients)
+    in_threads(client, clients)
     return sum(counts) / (time.perf_counter() - begin)
 
 
 def swap(
-    server: Running,
+    server: RunningServer,
     bodies: Sequence[bytes],
     expected: Mapping[int, Sequence[list[bytes]]],
     put_in_place: Callable[[], None],
@@ -48,17 +46,19 @@ def swap(
     clients: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """A new version appears while clients ask without pause.
+    """Put a new version in place while clients send requests without pause.
 
     Args:
-      bodies: requests of the newest version.
-      expected: version -> the ids that it answers to each of them.
-      put_in_place: puts the newest version of `expected` where the server looks.
-      seconds: of load before it, and again from when the new version answers.
+      server: serves the old version.
+      bodies: serialized requests.
+      expected: version -> the ids of its answer to each request.
+      put_in_place: moves the newest version of `expected` into the server's folder.
+      clients: number of threads.
+      seconds: of load before the swap, and again after the first answer of the new version.
 
     Returns:
-      counts of answers by version, of failures and of answers that are not those of the version they name; latencies
-      in milliseconds before the swap and while the new version is loaded.
+      Answers by version, failures, and answers that differ from those of the version they name; latencies in milliseconds
+      before the swap and while the new version is loaded.
     """
     new = max(expected)
     stop, seen = threading.Event(), threading.Event()
@@ -68,20 +68,20 @@ def swap(
     def client(number: int) -> None:
         turn = number
         while not stop.is_set():
-            place, begin = turn % len(bodies), time.perf_counter()
+            index, begin = turn % len(bodies), time.perf_counter()
             turn += 1
             try:
-                answer = predict_pb2.PredictResponse.FromString(server.call(PREDICT, bodies[place]))
+                answer = predict_pb2.PredictResponse.FromString(server.call(PREDICT, bodies[index]))
             except grpc.RpcError as error:
                 failures.append(str(error))
                 continue
             version = answer.model_spec.version.value
-            right = list(answer.outputs["ids"].string_val) == expected[version][place]
-            answers.append((begin, time.perf_counter() - begin, version, right))
+            correct = list(answer.outputs["ids"].string_val) == expected[version][index]
+            answers.append((begin, time.perf_counter() - begin, version, correct))
             if version == new:
                 seen.set()
 
-    def conductor() -> None:
+    def control() -> None:
         time.sleep(seconds)
         moments.append(time.perf_counter())
         put_in_place()
@@ -92,17 +92,17 @@ def swap(
         stop.set()
 
     moments: list[float] = []
-    conducting = threading.Thread(target=conductor)
-    conducting.start()
-    _in_threads(client, clients)
-    conducting.join()
-    before = [took for begin, took, _, _ in answers if begin < moments[0]]
-    during = [took for begin, took, _, _ in answers if moments[0] <= begin <= moments[1]]
+    controller = threading.Thread(target=control)
+    controller.start()
+    in_threads(client, clients)
+    controller.join()
+    before = [latency for begin, latency, _, _ in answers if begin < moments[0]]
+    during = [latency for begin, latency, _, _ in answers if moments[0] <= begin <= moments[1]]
     late = sum(version != new for begin, _, version, _ in answers if begin > moments[1] + 1)
     return {
         "answers_by_version": dict(sorted(Counter(version for _, _, version, _ in answers).items())),
         "failures": len(failures),
-        "answers_of_another_version_than_named": sum(not right for *_, right in answers),
+        "answers_of_another_version_than_named": sum(not correct for *_, correct in answers),
         "old_answers_a_second_after_the_first_new_one": late,
         "seconds_from_files_to_first_answer": round(moments[1] - moments[0], 2),
         "ms_before": _percentiles(before),
@@ -112,42 +112,46 @@ def swap(
 
 
 def soak(
-    server: Running, requests: Sequence[Any], *, seconds: float, clients: int, pause: float, seed: int
+    server: RunningServer, requests: Sequence[Any], *, seconds: float, clients: int, pause: float, seed: int
 ) -> dict[str, Any]:
-    """Requests of all kinds, right and wrong, over gRPC and REST, and what the process holds meanwhile.
+    """Send valid and invalid requests over gRPC and REST and watch the memory of the server.
 
     Args:
+      server: the server.
       requests: PredictRequests of any signatures.
+      seconds: how long.
+      clients: number of threads.
       pause: seconds between two requests of a client; 0 for full load.
+      seed: of the choice of requests.
 
     Returns:
-      counts by status; the slope of the memory in megabytes an hour with its 95 % interval (Theil and Sen's, over the
-      last three quarters of the time: caches and allocators fill at first), and whether it is flat: all of the
-      interval is below `FLAT`.
+      Requests by status; the slope of the memory in megabytes per hour with its 95 % interval (Theil-Sen, over the last
+      three quarters of the time, because caches and allocators fill at first); and whether the memory is constant: the
+      upper end of the interval is at most `MAX_GROWTH`.
     """
     end, samples = time.monotonic() + seconds, [(0.0, server.megabytes())]
     begin = time.monotonic()
     statuses: Counter[str] = Counter()
     lock = threading.Lock()
-    columnar = [_columnar(request) for request in requests]
+    rest_bodies = [json.dumps(rest_document(request)).encode() for request in requests]
 
     def client(number: int) -> None:
         rng = random.Random(seed + number)
         while time.monotonic() < end:
-            place = rng.randrange(len(requests))
-            status = _ask(server, requests[place], columnar[place], rng)
+            index = rng.randrange(len(requests))
+            status = _send(server, requests[index], rest_bodies[index], rng)
             with lock:
                 statuses[status] += 1
             time.sleep(pause)
 
     def watch() -> None:
         while time.monotonic() < end:
-            time.sleep(seconds / SAMPLES)
+            time.sleep(seconds / NUM_SAMPLES)
             samples.append((time.monotonic() - begin, server.megabytes()))
 
     watching = threading.Thread(target=watch)
     watching.start()
-    _in_threads(client, clients)
+    in_threads(client, clients)
     watching.join()
     settled = np.array([sample for sample in samples if sample[0] > seconds / 4])
     slope, _, low, high = (float(value) for value in theilslopes(settled[:, 1], settled[:, 0] / 3600, 0.95))
@@ -162,25 +166,25 @@ def soak(
             "end": round(samples[-1][1]),
         },
         "megabytes_an_hour": {"slope": round(slope, 2), "from": round(low, 2), "to": round(high, 2)},
-        "flat": high <= FLAT,
+        "flat": high <= MAX_GROWTH,
     }
 
 
-def _ask(server: Running, request: Any, columnar: bytes, rng: random.Random) -> str:
-    """One request: over gRPC, over REST, or a wrong one; its status."""
+def _send(server: RunningServer, request: Any, rest_body: bytes, rng: random.Random) -> str:
+    """Send a request over gRPC, over REST, or with a wrong element type; return its status."""
     kind = rng.random()
     if kind < 0.15 and server.rest is not None:
-        return f"REST {_post(server.rest, request.model_spec.name, columnar)}"
+        return f"REST {_post(server.rest, request.model_spec.name, rest_body)}"
     sent = predict_pb2.PredictRequest()
     sent.CopyFrom(request)
     if kind > 0.9:
-        alias = rng.choice(sorted(sent.inputs))
-        sent.inputs[alias].dtype = 9 if sent.inputs[alias].dtype != 9 else 1
+        tensor = sent.inputs[rng.choice(sorted(sent.inputs))]
+        tensor.dtype = 9 if tensor.dtype != 9 else 1
     try:
         server.call(PREDICT, sent.SerializeToString())
     except grpc.RpcError as error:
-        answered: Any = error
-        return str(answered.code().name)
+        status: Any = error
+        return str(status.code().name)
     return "OK"
 
 
@@ -195,17 +199,8 @@ def _post(rest: str, model: str, body: bytes) -> int:
         connection.close()
 
 
-def _columnar(request: Any) -> bytes:
-    def listed(value: Any) -> Any:
-        if isinstance(value, list):
-            return [listed(item) for item in value]
-        return {"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
-
-    inputs = {alias: listed(tf.make_ndarray(request.inputs[alias]).tolist()) for alias in sorted(request.inputs)}
-    return json.dumps({"signature_name": request.model_spec.signature_name, "inputs": inputs}).encode()
-
-
-def _in_threads(work: Callable[[int], None], count: int) -> None:
+def in_threads(work: Callable[[int], None], count: int) -> None:
+    """Run `work(number)` in `count` threads and wait for them."""
     threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
     for thread in threads:
         thread.start()

@@ -1,8 +1,7 @@
-"""Predict requests made wrong, one step each, and what a server must answer to them. Pure but for the random numbers."""
+"""Mutations that make valid Predict requests invalid, and the answers that a server may give to them."""
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import random
@@ -16,27 +15,28 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import predict_pb2
 
+from benchmarks.serving.servers import rest_document
 from serving.wire import tensors
 
-_REFUSED = frozenset({"INVALID_ARGUMENT"})
+_REJECTED = frozenset({"INVALID_ARGUMENT"})
 _HARMLESS = frozenset({"OK", "INVALID_ARGUMENT"})
-# Whatever a client sends: never UNKNOWN, UNAVAILABLE (a dead server) or DEADLINE_EXCEEDED (a stuck one).
+# Never UNKNOWN, UNAVAILABLE (a crashed server) or DEADLINE_EXCEEDED (a hanging one).
 _ANY = frozenset({"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED", "RESOURCE_EXHAUSTED"})
-# What gRPC itself answers, in every language, where the bytes are no message.
+# The answer of gRPC itself, in every language, to bytes that are no message.
 _UNREADABLE = frozenset({"INTERNAL"})
 _STRING = 7  # DT_STRING
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A request to send.
+    """A mutated request.
 
     Attributes:
       kind: of the mutation.
-      body: a serialized PredictRequest, or the body of a REST request where `rest`.
-      allowed: gRPC status codes that are right; for REST, the HTTP statuses.
-      named: the answer's message must hold this, where it is a refusal; "" for anything.
-      rest: it goes to REST.
+      body: a serialized PredictRequest, or the body of a REST request.
+      allowed: correct gRPC status codes, or HTTP statuses for REST.
+      named: text that the message of an error must contain, such as the name of the input.
+      rest: it is sent to REST.
     """
 
     kind: str
@@ -47,17 +47,17 @@ class Mutant:
 
 
 class _UnsuitableError(Exception):
-    """The mutation has nothing to work on in this request."""
+    """The mutation does not apply to this request."""
 
 
-def mutant(requests: list[Any], rng: random.Random) -> Mutant:
-    """A wrong version of one of the requests; the same numbers drawn give the same bytes."""
-    # Signatures evenly: a log has far more requests of some than of others.
+def make_mutant(requests: list[Any], rng: random.Random) -> Mutant:
+    """Mutate one of the requests; the same random numbers give the same bytes."""
+    # Signatures are drawn evenly, because a log has many more requests of some than of others.
     signature = rng.choice(sorted({request.model_spec.signature_name for request in requests}))
-    alike = [request for request in requests if request.model_spec.signature_name == signature]
+    candidates = [request for request in requests if request.model_spec.signature_name == signature]
     while True:
         request = predict_pb2.PredictRequest()
-        request.CopyFrom(rng.choice(alike))
+        request.CopyFrom(rng.choice(candidates))
         kind = rng.choice(list(_MUTATIONS))
         try:
             return _MUTATIONS[kind](kind, request, rng)
@@ -65,9 +65,9 @@ def mutant(requests: list[Any], rng: random.Random) -> Mutant:
             continue
 
 
-def with_files(request: Any) -> Any:
-    """A request of `embed_items` with a picture and a sound in those of its inputs that the demo calls `image` and
-    `audio`, and a text in others of one string an item."""
+def with_media(request: Any) -> Any:
+    """Copy a request of `embed_items` for two items, with an image and a sound in its inputs `image` and `audio` and a text
+    in other string inputs."""
     made = predict_pb2.PredictRequest()
     made.CopyFrom(request)
     pixels = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)
@@ -80,8 +80,10 @@ def with_files(request: Any) -> Any:
     files = {"image": tf.io.encode_png(pixels).numpy(), "audio": sound.getvalue()}
     for alias in sorted(made.inputs):
         array = tf.make_ndarray(made.inputs[alias])
-        one = np.array([files.get(alias, b"a quiet piano")], object) if array.dtype == object else array[:1]
-        _replace(made.inputs[alias], np.repeat(array[:1] if array.ndim > 1 else one, 2, axis=0))
+        value = array[:1]
+        if array.dtype == object and array.ndim == 1:
+            value = np.array([files.get(alias, b"a quiet piano")], object)
+        _replace(made.inputs[alias], np.repeat(value, 2, axis=0))
     return made
 
 
@@ -90,19 +92,19 @@ def _finished(kind: str, request: Any, allowed: frozenset[str], named: str) -> M
 
 
 def _pick(request: Any, rng: random.Random, suits: Callable[[str, Any], bool] = lambda alias, proto: True) -> str:
-    found = [alias for alias in sorted(request.inputs) if suits(alias, request.inputs[alias])]
-    if not found:
+    aliases = [alias for alias in sorted(request.inputs) if suits(alias, request.inputs[alias])]
+    if not aliases:
         raise _UnsuitableError
-    return rng.choice(found)
+    return rng.choice(aliases)
 
 
 def _tensor(change: Callable[[Any, random.Random], None]) -> Callable[[str, Any, random.Random], Mutant]:
-    """A mutation of one input that makes it no tensor of the signature."""
+    """Return a mutation of one input that contradicts the signature."""
 
     def mutate(kind: str, request: Any, rng: random.Random) -> Mutant:
         alias = _pick(request, rng)
         change(request.inputs[alias], rng)
-        return _finished(kind, request, _REFUSED, alias)
+        return _finished(kind, request, _REJECTED, alias)
 
     return mutate
 
@@ -133,35 +135,35 @@ def _content(proto: Any, rng: random.Random) -> None:
 
 
 def _string(made: Callable[[bytes, random.Random], bytes]) -> Callable[[str, Any, random.Random], Mutant]:
-    """A mutation of one string of an input that holds text."""
+    """Return a mutation of one string of a string input."""
 
     def mutate(kind: str, request: Any, rng: random.Random) -> Mutant:
         alias = _pick(request, rng, lambda alias, proto: proto.dtype == _STRING and len(proto.string_val) > 0)
         values = request.inputs[alias].string_val
-        place = rng.randrange(len(values))
-        values[place] = made(values[place], rng)
+        index = rng.randrange(len(values))
+        values[index] = made(values[index], rng)
         text = request.model_spec.signature_name != "embed_items"
-        return _finished(kind, request, _REFUSED if text else _HARMLESS, alias if text else "")
+        return _finished(kind, request, _REJECTED if text else _HARMLESS, alias if text else "")
 
     return mutate
 
 
 def _inserted(junk: bytes) -> Callable[[bytes, random.Random], bytes]:
     def made(value: bytes, rng: random.Random) -> bytes:
-        place = rng.randrange(len(value) + 1)
-        return value[:place] + junk + value[place:]
+        position = rng.randrange(len(value) + 1)
+        return value[:position] + junk + value[position:]
 
     return made
 
 
 def _value(alias: str, choices: list[Any]) -> Callable[[str, Any, random.Random], Mutant]:
-    """A mutation that gives a named input another value everywhere."""
+    """Return a mutation that sets all elements of a named input."""
 
     def mutate(kind: str, request: Any, rng: random.Random) -> Mutant:
         _pick(request, rng, lambda name, proto: name == alias)
         array = tf.make_ndarray(request.inputs[alias])
         _replace(request.inputs[alias], np.full_like(array, rng.choice(choices)))
-        return _finished(kind, request, _REFUSED, alias)
+        return _finished(kind, request, _REJECTED, alias)
 
     return mutate
 
@@ -183,7 +185,7 @@ def _rows(kind: str, request: Any, rng: random.Random) -> Mutant:
         raise _UnsuitableError
     array = tf.make_ndarray(request.inputs[alias])
     _replace(request.inputs[alias], np.concatenate([array] * rng.choice([2, 3])))
-    return _finished(kind, request, _REFUSED, alias)
+    return _finished(kind, request, _REJECTED, alias)
 
 
 def _cut_file(kind: str, request: Any, rng: random.Random) -> Mutant:
@@ -191,9 +193,9 @@ def _cut_file(kind: str, request: Any, rng: random.Random) -> Mutant:
         raise _UnsuitableError
     alias = _pick(request, rng, lambda alias, proto: any(len(value) > 100 for value in proto.string_val))
     values = request.inputs[alias].string_val
-    place = rng.choice([place for place, value in enumerate(values) if len(value) > 100])
-    # Cut to nothing it would be a missing file; and what is cut off a PNG's end may hold no pixel.
-    values[place] = values[place][: rng.randrange(1, len(values[place]))]
+    index = rng.choice([index for index, value in enumerate(values) if len(value) > 100])
+    # An empty string would be a missing file. The end of a PNG may hold no pixels, so that its loss is harmless.
+    values[index] = values[index][: rng.randrange(1, len(values[index]))]
     return _finished(kind, request, _HARMLESS, alias)
 
 
@@ -203,10 +205,10 @@ def _names(kind: str, request: Any, rng: random.Random) -> Mutant:
     if what == "drop":
         alias = _pick(request, rng)
         del request.inputs[alias]
-        return _finished(f"{kind}: {what}", request, _REFUSED, alias)
+        return _finished(f"{kind}: {what}", request, _REJECTED, alias)
     if what == "extra":
         request.inputs["intruder"].CopyFrom(tf.make_tensor_proto(1))
-        return _finished(f"{kind}: {what}", request, _REFUSED, "intruder")
+        return _finished(f"{kind}: {what}", request, _REJECTED, "intruder")
     if what == "model":
         spec.name = junk
     elif what == "signature":
@@ -224,16 +226,16 @@ def _names(kind: str, request: Any, rng: random.Random) -> Mutant:
 def _bytes(kind: str, request: Any, rng: random.Random) -> Mutant:
     body = bytearray(request.SerializeToString(deterministic=True))
     for _ in range(rng.choice([1, 1, 2, 8])):
-        place = rng.randrange(len(body))
+        position = rng.randrange(len(body))
         change = rng.choice(["flip", "cut", "insert", "remove"])
         if change == "flip":
-            body[place] ^= 1 << rng.randrange(8)
+            body[position] ^= 1 << rng.randrange(8)
         elif change == "cut":
-            del body[max(1, place) :]
+            del body[max(1, position) :]
         elif change == "insert":
-            body[place:place] = rng.randbytes(rng.choice([1, 4, 64]))
+            body[position:position] = rng.randbytes(rng.choice([1, 4, 64]))
         elif len(body) > 1:
-            del body[place]
+            del body[position]
     try:
         predict_pb2.PredictRequest.FromString(bytes(body))
     except DecodeError:
@@ -242,35 +244,23 @@ def _bytes(kind: str, request: Any, rng: random.Random) -> Mutant:
 
 
 def _rest_text(kind: str, request: Any, rng: random.Random) -> Mutant:
-    text = bytearray(json.dumps(_document(request)).encode())
+    text = bytearray(json.dumps(rest_document(request)).encode())
     for _ in range(rng.choice([1, 2, 5])):
-        place = rng.randrange(len(text))
-        text[place : place + rng.choice([0, 1, 9])] = rng.choice(
+        position = rng.randrange(len(text))
+        text[position : position + rng.choice([0, 1, 9])] = rng.choice(
             [b"", b"[", b"}", b'"', b"\xff", b"\0", b"1e999", b","]
         )
     return Mutant(kind, bytes(text), frozenset({"200", "400"}), "", rest=True)
 
 
 def _rest_value(kind: str, request: Any, rng: random.Random) -> Mutant:
-    document = _document(request)
+    document = rest_document(request)
     inputs = document["inputs"]
     alias = rng.choice(sorted(inputs))
     inputs[alias] = rng.choice(
         [None, {}, {"b64": "?"}, {"b64": "AA==", "c": 1}, True, [[[]]], [[[[["x"]]]]], ["a", 1], 2**70, "\0", [{}]]
     )
     return Mutant(kind, json.dumps(document).encode(), frozenset({"400"}), "", rest=True)
-
-
-def _document(request: Any) -> dict[str, Any]:
-    """The same request in the columnar format of REST."""
-
-    def listed(value: Any) -> Any:
-        if isinstance(value, list):
-            return [listed(item) for item in value]
-        return {"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
-
-    inputs = {alias: listed(tf.make_ndarray(request.inputs[alias]).tolist()) for alias in sorted(request.inputs)}
-    return {"signature_name": request.model_spec.signature_name, "inputs": inputs}
 
 
 def _replace(proto: Any, array: np.ndarray) -> None:

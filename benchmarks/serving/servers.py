@@ -1,28 +1,28 @@
-"""Servers in processes of their own, and the requests that are sent to them."""
+"""Servers in processes of their own, and the recorded requests of an export."""
 
 from __future__ import annotations
 
-import os
+import base64
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from benchmarks.processes import python_server
 from serving.server.servable import WARMUP_FILE
 from serving.wire.layout import latest_version
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 ECHO = "/echo/Echo"
 TIMEOUT = 60.0
-# What gRPC itself takes: a server of the same kind that answers any request with the same bytes.
+# The cost of gRPC itself: a server of the same kind that answers every request with the same bytes.
 _ECHO_SERVER = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -38,8 +38,15 @@ server.wait_for_termination()
 
 
 @dataclass(frozen=True)
-class Running:
-    """A server: host:port of gRPC and, where it has one, of REST; its process id; a call of one open connection."""
+class RunningServer:
+    """A server process with an open gRPC channel.
+
+    Attributes:
+      address: host:port of gRPC.
+      rest: host:port of REST, or None.
+      pid: process id.
+      channel: to `address`.
+    """
 
     address: str
     rest: str | None
@@ -47,75 +54,71 @@ class Running:
     channel: grpc.Channel
 
     def call(self, method: str, body: bytes) -> bytes:
-        """Bytes to a method, and its bytes back. Raises grpc.RpcError."""
+        """Send bytes to a method and return the bytes of its answer. Raises grpc.RpcError."""
         return self.channel.unary_unary(method)(body, timeout=TIMEOUT)
 
     def megabytes(self) -> float:
-        """What the process holds in memory. Raises SystemExit where it has ended."""
+        """Return the resident memory of the process. Raises SystemExit if it has ended."""
         try:
             status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
         except FileNotFoundError:
             status = ""
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        if found is None:
+        resident = re.search(r"VmRSS:\s+(\d+) kB", status)
+        if resident is None:
             raise SystemExit("the server has ended")
-        return int(found[1]) / 1024
+        return int(resident[1]) / 1024
 
 
 @contextmanager
-def server(models: Path, *options: str, log: Path | None = None) -> Iterator[Running]:
-    """`triptych serve` on free ports.
+def server(models: Path, *options: str, log: Path | None = None) -> Iterator[RunningServer]:
+    """Run `triptych serve` on free ports.
 
     Args:
       models: a folder of models, or of one model.
       options: of the command line.
-      log: where its error output goes; None: nowhere.
+      log: file for its error output; None discards it.
 
     Raises:
       SystemExit: it did not start, or ended by itself.
     """
     command = ["-m", "pipelines.serve", "--models", str(models), "--port", "0", "--rest-port", "0", *options]
-    with _process(command, log) as running:
+    with _running(command, log) as running:
         yield running
 
 
 @contextmanager
-def echo(reply: bytes) -> Iterator[Running]:
-    """A server whose method `ECHO` answers `reply`."""
+def echo(reply: bytes) -> Iterator[RunningServer]:
+    """Run a server whose method `ECHO` answers `reply`."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(reply)
         file.flush()
-        with _process(["-c", _ECHO_SERVER, file.name], None) as running:
+        with _running(["-c", _ECHO_SERVER, file.name], None) as running:
             yield running
 
 
 @contextmanager
-def _process(arguments: Sequence[str], log: Path | None) -> Iterator[Running]:
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    with open(log or os.devnull, "ab") as errors:
-        process = subprocess.Popen(
-            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
-        )
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            found = re.findall(r"127\.0\.0\.1:\d+", line)
-            if not found:
-                raise SystemExit(f"a server did not start: {line}")
-            with grpc.insecure_channel(found[0]) as channel:
-                yield Running(found[0], found[1] if len(found) > 1 else None, process.pid, channel)
-            if process.poll() is not None:
-                raise SystemExit(f"a server ended by itself with {process.returncode}")
-        finally:
-            process.terminate()
-            process.communicate()  # waits, and closes the pipe
+def _running(arguments: Sequence[str], log: Path | None) -> Iterator[RunningServer]:
+    with python_server(arguments, log=log) as (pid, addresses), grpc.insecure_channel(addresses[0]) as channel:
+        yield RunningServer(addresses[0], addresses[1] if len(addresses) > 1 else None, pid, channel)
 
 
-def recorded(model: Path) -> list[predict_pb2.PredictRequest]:
-    """The warm-up requests of the newest version of a model's folder, addressed to whatever version is newest."""
+def recorded_requests(model: Path) -> list[predict_pb2.PredictRequest]:
+    """Read the warm-up requests of the newest version of a model, without their version numbers."""
     logs = tf.data.TFRecordDataset(str(model / str(latest_version(model)) / WARMUP_FILE)).as_numpy_iterator()
     requests = [prediction_log_pb2.PredictionLog.FromString(record).predict_log.request for record in logs]
     for request in requests:
         request.model_spec.name = model.name
         request.model_spec.ClearField("version")
     return requests
+
+
+def rest_document(request: Any) -> dict[str, Any]:
+    """Convert a PredictRequest to the columnar format of REST."""
+
+    def to_json(value: Any) -> Any:
+        if isinstance(value, list):
+            return [to_json(element) for element in value]
+        return {"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+
+    inputs = {name: to_json(tf.make_ndarray(request.inputs[name]).tolist()) for name in sorted(request.inputs)}
+    return {"signature_name": request.model_spec.signature_name, "inputs": inputs}

@@ -1,4 +1,4 @@
-"""Exact top-100 of a million items: against the time that reading the table takes, and against TFRS' BruteForce."""
+"""Exact top-100 of a million items, beside the time of reading the embeddings and beside BruteForce of TFRS."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from serving.graph.top_k import inner_products, padded_embeddings, top_k
 K = 100
 
 
-def measure(table: np.ndarray, seconds: float, rows: int) -> dict[str, Any]:
-    """Times in milliseconds, medians of calls in turns.
+def measure(embeddings: np.ndarray, seconds: float, rows: int) -> dict[str, Any]:
+    """Measure the median milliseconds of calls that take turns.
 
     Args:
-      table: float32 [N, D].
+      embeddings: float32 [N, D].
       seconds: how long they take turns.
-      rows: of the query that all get.
+      rows: number of queries in a call.
 
     Raises:
       SystemExit: the answers differ.
     """
-    queries = tf.constant(np.random.default_rng(1).standard_normal((rows, table.shape[1]), np.float32))
-    brute = _graph(tfrs.layers.factorized_top_k.BruteForce(k=K).index(tf.constant(table)), table.shape[1])
-    padded = padded_embeddings(table)
-    variable, padding = tf.Variable(padded, trainable=False), tf.range(len(table), len(padded))
+    queries = tf.constant(np.random.default_rng(1).standard_normal((rows, embeddings.shape[1]), np.float32))
+    brute = _graph(tfrs.layers.factorized_top_k.BruteForce(k=K).index(tf.constant(embeddings)), embeddings.shape[1])
+    padded = padded_embeddings(embeddings)
+    variable, padding = tf.Variable(padded, trainable=False), tf.range(len(embeddings), len(padded))
 
-    def find(states: tf.Tensor) -> Any:
-        scores = inner_products(states, tf.convert_to_tensor(variable))
-        return top_k(exclude(scores, tf.tile(padding[None], [tf.shape(states)[0], 1])), tf.constant(K))
+    def search(query_embeddings: tf.Tensor) -> Any:
+        scores = inner_products(query_embeddings, tf.convert_to_tensor(variable))
+        return top_k(exclude(scores, tf.tile(padding[None], [tf.shape(query_embeddings)[0], 1])), tf.constant(K))
 
-    ours = _graph(find, table.shape[1])
+    ours = _graph(search, embeddings.shape[1])
     calls: dict[str, Callable[[], Any]] = {
-        "read_the_table": _reader(table),
+        "read_the_table": _reader(embeddings),
         "ours": lambda: [part.numpy() for part in ours(queries)],
         "brute_force": lambda: [part.numpy() for part in brute(queries)],
     }
@@ -54,28 +54,28 @@ def measure(table: np.ndarray, seconds: float, rows: int) -> dict[str, Any]:
             times[name].append(time.perf_counter() - begin)
     median = {name: statistics.median(values) for name, values in times.items()}
     return {
-        "items": len(table),
-        "width": table.shape[1],
+        "items": len(embeddings),
+        "width": embeddings.shape[1],
         "k": K,
         "rows": rows,
         "rounds": len(times["ours"]),
         "ms": {name: round(1e3 * value, 2) for name, value in median.items()},
         "fastest_ms": {name: round(1e3 * min(values), 2) for name, values in times.items()},
-        "read_gigabytes_per_second": round(table.nbytes / median["read_the_table"] / 1e9, 1),
-        # Ratios of neighbours in time: what else the machine does falls on both.
+        "read_gigabytes_per_second": round(embeddings.nbytes / median["read_the_table"] / 1e9, 1),
+        # Ratios of calls next to each other in time, so that other load affects both.
         "over_reading": round(_ratio(times["ours"], times["read_the_table"]), 3),
         "faster_than_brute_force": round(_ratio(times["brute_force"], times["ours"]), 3),
     }
 
 
-def _graph(function: Callable[..., Any], width: int) -> Callable[..., Any]:
-    spec = [tf.TensorSpec([None, width], tf.float32)]
+def _graph(function: Callable[..., Any], dim: int) -> Callable[..., Any]:
+    spec = [tf.TensorSpec([None, dim], tf.float32)]
     return tf.function(function, input_signature=spec, autograph=False).get_concrete_function()
 
 
-def _reader(table: np.ndarray) -> Callable[[], None]:
-    """Reads every byte once, half of it in each of two threads: the floor of anything that looks at every item."""
-    halves = np.split(table.reshape(-1), 2)
+def _reader(embeddings: np.ndarray) -> Callable[[], None]:
+    """Return a function that reads every byte once, half in each of two threads: a lower bound for exact search."""
+    halves = np.split(embeddings.reshape(-1), 2)
 
     def read() -> None:
         threads = [threading.Thread(target=np.dot, args=(half, half)) for half in halves]
@@ -89,10 +89,10 @@ def _reader(table: np.ndarray) -> Callable[[], None]:
 
 def _compare(ours: list[np.ndarray], theirs: list[np.ndarray]) -> None:
     np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-4, atol=1e-4)
-    # Scores that float32 cannot tell apart may change places.
+    # Items with equal float32 scores may change places.
     if (ours[1] != theirs[1]).mean() > 0.01:
-        raise SystemExit("the two ways to the top 100 differ")
+        raise SystemExit("the two top-100 lists differ")
 
 
-def _ratio(one: list[float], other: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(one, other, strict=True))
+def _ratio(times: list[float], reference: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(times, reference, strict=True))

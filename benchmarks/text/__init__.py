@@ -1,1 +1,1 @@
-"""text: paraphrased questions for the text-query benchmark."""
+"""Paraphrased queries for the benchmark of text search."""

@@ -1,19 +1,19 @@
-"""A rule-based paraphraser of one English sentence, as somebody might ask who remembers the plot but not its words.
+"""Rule-based paraphraser of an English sentence, for queries of users who remember a plot but not its words.
 
-What it does, in this order, the same on every machine:
+Its rules, in this order, deterministic:
 
-1. brackets go (they hold actors' names), and so do quotation marks;
-2. names go: a run of capitalised words becomes "someone", or "somewhere" behind in, at, from, to, near, of; the first
-   word of a sentence is a name where the corpus never has it in lower case. No name, and no word of a title that is one,
-   is left to match on;
-3. every word of `synonyms.txt` is replaced, with its ending (plural, -s, -ed, -ing);
-4. of the other words in lower case, every second one with a plural -s loses it, by a hash of the word, where the corpus
-   has the bare word: the other inflection;
-5. clauses (at commas, semicolons, dashes, and, but, when, who, after, while, as): the last one comes first, and of four or more the
-   shortest is dropped;
-6. function words are exchanged (a: one, the: that, his: their, ...), letters become lower case, the full stop goes.
+1. brackets, which contain names of actors, and quotation marks are removed;
+2. names are removed: a run of capitalised words becomes "someone", or "somewhere" after in, at, from, to, near, of; the
+   first word of a sentence is a name if the corpus never has it in lower case. No name in a title is left to match;
+3. every word of `synonyms.txt` is replaced with the same ending (plural, -s, -ed, -ing);
+4. of the other lower-case words with a plural -s, every second one (by a hash of the word) loses it if the corpus has the
+   word without it;
+5. the last clause (split at commas, semicolons, dashes, and, but, when, who, after, while, as) moves to the front, and of
+   four or more clauses the shortest is dropped;
+6. function words are exchanged (a: one, the: that, his: their, ...), letters become lower case, and the full stop is
+   removed.
 
-How strong it is, `changed` measures: the share of a sentence's content words that the paraphrase has no longer.
+`changed_fraction` measures its strength: the fraction of a sentence's content words that the paraphrase lacks.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _VOWELS = set("aeiou")
 
 
 def _endings(word: str) -> dict[str, str]:
-    """A regular verb's forms by ending; the last word of a phrase like `call on` stands as it is."""
+    """Return the forms of a regular verb by ending; the particle of a phrase such as `call on` is unchanged."""
     head, _, rest = word.partition("_")
     tail = f" {rest.replace('_', ' ')}" if rest else ""
     last = head[-1]
@@ -71,7 +71,7 @@ def _plural(word: str) -> str:
 
 
 def read_synonyms(path: Path = SYNONYMS) -> dict[str, str]:
-    """Word form -> what it is replaced by. The first line of a form holds.
+    """Read word form -> replacement; the first line of a form counts.
 
     Raises:
       ValueError: a line is not `kind word replacement`.
@@ -96,9 +96,11 @@ def read_synonyms(path: Path = SYNONYMS) -> dict[str, str]:
 
 
 class Paraphraser:
-    """Args:
-    corpus: texts that tell which words exist in lower case.
-    synonyms: word form -> replacement.
+    """Paraphrases sentences.
+
+    Args:
+      corpus: texts whose lower-case words are known.
+      synonyms: word form -> replacement.
     """
 
     def __init__(self, corpus: Iterable[str], synonyms: dict[str, str]):
@@ -106,7 +108,7 @@ class Paraphraser:
         self.synonyms = synonyms
 
     def without_names(self, sentence: str) -> str:
-        """Rules 1 and 2."""
+        """Apply rules 1 and 2."""
         sentence = re.sub(r"\([^)]*\)|\[[^]]*\]|[\"“”]", " ", sentence)
         tokens = _WORD.findall(sentence)
         result: list[str] = []
@@ -124,7 +126,7 @@ class Paraphraser:
         return " ".join(result)
 
     def __call__(self, sentence: str) -> str:
-        """A sentence -> its paraphrase."""
+        """Paraphrase a sentence."""
         words = [self._replaced(word) for word in self.without_names(sentence).split()]
         clauses = [clause for clause in _CLAUSE.split(" ".join(words)) if clause.strip()]
         if len(clauses) >= 4:
@@ -149,8 +151,8 @@ class Paraphraser:
         return word
 
 
-def changed(sentence: str, paraphrase: str, stop_words: Iterable[str]) -> float:
-    """Share of the sentence's content words that are not in the paraphrase; NaN where it has none."""
+def changed_fraction(sentence: str, paraphrase: str, stop_words: Iterable[str]) -> float:
+    """Return the fraction of the content words that are not in the paraphrase, NaN without content words."""
     stop = set(stop_words)
     before = set(re.findall(r"\w+", sentence.lower())) - stop
     after = set(re.findall(r"\w+", paraphrase.lower()))

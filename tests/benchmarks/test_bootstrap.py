@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.quality.bootstrap import compare, resamples
+from benchmarks.bootstrap import compare, resample_counts
 
 
 def test_a_resample_draws_as_many_users_as_there_are() -> None:
-    drawn = resamples(7, 50, seed=1)
+    drawn = resample_counts(7, 50, seed=1)
     assert drawn.shape == (50, 7)
     assert (drawn.sum(axis=1) == 7).all()
-    np.testing.assert_array_equal(drawn, resamples(7, 50, seed=1))
-    assert not np.array_equal(drawn, resamples(7, 50, seed=2))
+    np.testing.assert_array_equal(drawn, resample_counts(7, 50, seed=1))
+    assert not np.array_equal(drawn, resample_counts(7, 50, seed=2))
     # Each is drawn once on average: 50 draws of variance 6 / 7 each give a mean of 1 +- .13.
     np.testing.assert_allclose(drawn.mean(axis=0), 1.0, atol=0.5)
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from small_folder import EVENTS, ITEMS, SMALL_OPTIONS, USERS, make_folder
 
-from benchmarks.continued import early, main
+from benchmarks.continued import main, write_oldest
 from tfrecs.rejects import Rejects
 from tfrecs.spec.dataset_yaml import load_spec
 from tfrecs.tables.table import read_table
@@ -19,7 +19,7 @@ def test_the_early_folder_holds_the_oldest_events_and_their_items(tmp_path: Path
     data = make_folder(tmp_path / "data")
     spec = load_spec(data, None)
     # Event n of user u is at 1,000,000 + 1000 n + u: a quarter of 20 events each are the first five.
-    folder = early(data, spec, tmp_path / "early", 0.25)
+    folder = write_oldest(data, spec, tmp_path / "early", 0.25)
     events = read_table(folder, "events.tsv", ["item", "time"], Rejects(), None).frame
     assert len(events) == USERS * EVENTS // 4
     assert events["time"].astype(int).max() == 1_004_000 + USERS - 1

@@ -15,7 +15,7 @@ from tensorflow_serving.apis import predict_pb2
 from toy_server import Stubs, batches, connected, predict_request, refused, running
 
 from benchmarks.fuzz_serving import base_requests, fuzz
-from benchmarks.serving.mutations import mutant
+from benchmarks.serving.mutations import make_mutant
 from pipelines.config import LimitsConfig
 from serving.server.limits import RequestLimits
 from serving.server.server import RestOptions, Server
@@ -53,7 +53,7 @@ def test_wrong_requests_are_refused_rightly_and_right_ones_are_answered_as_befor
 
 def test_the_same_seed_makes_the_same_requests(whole: Whole) -> None:
     requests = base_requests(whole.models / "demo")
-    one, two, other = ([mutant(requests, rng) for _ in range(50)] for rng in map(random.Random, (3, 3, 4)))
+    one, two, other = ([make_mutant(requests, rng) for _ in range(50)] for rng in map(random.Random, (3, 3, 4)))
     assert one == two
     assert one != other
 

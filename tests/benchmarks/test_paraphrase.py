@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.text.paraphrase import Paraphraser, changed, read_synonyms
+from benchmarks.text.paraphrase import Paraphraser, changed_fraction, read_synonyms
 
 CORPUS = ["the detective walks in a town", "when two men find gold", "a ghost and the robbers of a bank"]
 
@@ -38,5 +38,5 @@ def test_a_sentence_is_turned_round_and_said_in_other_words(paraphrase: Paraphra
 
 
 def test_what_changed_is_the_share_of_content_words() -> None:
-    assert changed("The old man walks", "one elderly gentleman walks", ["the"]) == pytest.approx(2 / 3)
-    assert np.isnan(changed("the", "that", ["the"]))
+    assert changed_fraction("The old man walks", "one elderly gentleman walks", ["the"]) == pytest.approx(2 / 3)
+    assert np.isnan(changed_fraction("the", "that", ["the"]))

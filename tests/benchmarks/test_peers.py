@@ -11,18 +11,18 @@ import pytest
 import scipy.sparse as sp
 
 from benchmarks.quality.peers import content, ease
-from benchmarks.quality.peers.base import (
-    Training,
+from benchmarks.quality.peers.factors import fold_in
+from benchmarks.quality.peers.interface import (
+    TrainingData,
+    history_matrix,
     load_queries,
     load_training,
-    profiles,
     save_queries,
     save_training,
     user_rows,
 )
-from benchmarks.quality.peers.factors import fold_in
 from benchmarks.quality.peers.neighbours import item_knn, popularity, transitions
-from benchmarks.quality.peers.table import ALL, CATEGORIES, EACH, PEERS, Peer, grid, named
+from benchmarks.quality.peers.table import ALL, CATEGORIES, EACH, PEERS, Peer, grid, peers_named
 from benchmarks.quality.peers.tfrs_tutorial import fit as tutorial
 from pipelines.item_item.content_similarity import content_similarity
 from pipelines.item_item.ease import EaseSettings, ease_weights
@@ -35,7 +35,7 @@ def rows(*values: list[float]) -> sp.csr_matrix:
 
 
 # User a: 0, 1, 2 in this order; user b: 0, 1; user c: 2, 1. Item 3 was never met and looks like item 0.
-TRAINING = Training(
+TRAINING = TrainingData(
     user_ids=np.array(["a", "b", "c"]),
     users=np.array([0, 0, 0, 1, 1, 2, 2], np.int32),
     items=np.array([0, 1, 2, 0, 1, 2, 1], np.int32),
@@ -44,7 +44,7 @@ TRAINING = Training(
 )
 
 
-def asking(*histories: list[int], users: tuple[str, ...] = ()) -> Queries:
+def queries_of(*histories: list[int], users: tuple[str, ...] = ()) -> Queries:
     count = len(histories)
     return Queries(
         user_ids=np.array(users or [f"u{row}" for row in range(count)], np.str_),
@@ -62,7 +62,7 @@ def test_what_is_exchanged_comes_back_equal(tmp_path: Path) -> None:
     np.testing.assert_array_equal(back.matrix.toarray(), [[1, 1, 1, 0], [1, 1, 0, 0], [0, 1, 1, 0]])
     np.testing.assert_array_equal(back.content["looks"].toarray(), TRAINING.content["looks"].toarray())
     assert back.warm.tolist() == [True, True, True, False]
-    queries = asking([0, 2], [], [1])
+    queries = queries_of([0, 2], [], [1])
     save_queries(tmp_path / "q.npz", queries)
     same = load_queries(tmp_path / "q.npz")
     assert [history.tolist() for history in same.histories] == [[0, 2], [], [1]]
@@ -72,21 +72,21 @@ def test_what_is_exchanged_comes_back_equal(tmp_path: Path) -> None:
 
 def test_profiles_hold_the_newest_events_once_each() -> None:
     histories = [np.array([3, 1, 1]), np.array([], np.int32)]
-    np.testing.assert_array_equal(profiles(histories, 4, None).toarray(), [[0, 1, 0, 1], [0, 0, 0, 0]])
-    np.testing.assert_array_equal(profiles(histories, 4, 2).toarray()[0], [0, 1, 0, 0])
+    np.testing.assert_array_equal(history_matrix(histories, 4, None).toarray(), [[0, 1, 0, 1], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(history_matrix(histories, 4, 2).toarray()[0], [0, 1, 0, 0])
 
 
 def test_unknown_users_have_no_row() -> None:
-    assert user_rows(TRAINING, asking([0], [0], [0], [0], users=("c", "zz", "a", "B"))).tolist() == [2, -1, 0, -1]
+    assert user_rows(TRAINING, queries_of([0], [0], [0], [0], users=("c", "zz", "a", "B"))).tolist() == [2, -1, 0, -1]
 
 
 def test_popularity_counts_users() -> None:
-    assert popularity(TRAINING, {}, 0)({})(asking([0])).tolist() == [[2, 3, 2, 0]]
+    assert popularity(TRAINING, {}, 0)({})(queries_of([0])).tolist() == [[2, 3, 2, 0]]
 
 
 def test_item_knn_is_the_products_own() -> None:
-    ask = item_knn(TRAINING, {"shrinkage": 0.0, "neighbours": 3}, 0)
-    scores = ask({"last": 1})(asking([2, 0]))
+    make_scorer = item_knn(TRAINING, {"shrinkage": 0.0, "neighbours": 3}, 0)
+    scores = make_scorer({"last": 1})(queries_of([2, 0]))
     # Cosines of item 0 (users a, b) with 1 (a, b, c) and 2 (a, c).
     np.testing.assert_allclose(scores, [[0, 2 / 6**0.5, 1 / 2, 0]], rtol=1e-6)
 
@@ -124,26 +124,24 @@ def test_content_leads_to_no_item_that_nobody_took() -> None:
 
 
 def test_ease_with_content_is_ease_where_content_counts_nothing_and_leads_to_what_is_alike() -> None:
-    plain = ease.fit(TRAINING, {"regularization": 1.0}, 0)({"last": None})(asking([0, 2]))
-    none = ease.with_content(TRAINING, {"regularization": 1.0, "content": 0.0}, 0)({"last": None})(asking([0, 2]))
+    plain = ease.fit(TRAINING, {"regularization": 1.0}, 0)({"last": None})(queries_of([0, 2]))
+    none = ease.with_content(TRAINING, {"regularization": 1.0, "content": 0.0}, 0)({"last": None})(queries_of([0, 2]))
     np.testing.assert_allclose(none, plain, rtol=1e-5)
     learned = ease_weights(TRAINING.matrix, EaseSettings(1.0, 5.0), content_similarity(TRAINING.content))
-    some = ease.with_content(TRAINING, {"regularization": 1.0, "content": 5.0}, 0)({"last": None})(asking([0, 2]))
+    some = ease.with_content(TRAINING, {"regularization": 1.0, "content": 5.0}, 0)({"last": None})(queries_of([0, 2]))
     np.testing.assert_allclose(some[0], learned[0] + learned[2], rtol=1e-5)
 
 
 def test_ease_scores_sum_over_the_newest_events() -> None:
     learned = ease_weights(TRAINING.matrix, EaseSettings(1.0))
-    ask = ease.fit(TRAINING, {"regularization": 1.0}, 0)
-    scores = ask({"last": 1})(asking([0, 2]))
+    make_scorer = ease.fit(TRAINING, {"regularization": 1.0}, 0)
+    scores = make_scorer({"last": 1})(queries_of([0, 2]))
     np.testing.assert_allclose(scores[0], learned[2])
-    np.testing.assert_allclose(ask({"last": None})(asking([0, 2]))[0], learned[0] + learned[2], rtol=1e-6)
+    np.testing.assert_allclose(make_scorer({"last": None})(queries_of([0, 2]))[0], learned[0] + learned[2], rtol=1e-6)
 
 
 def follows(*, window: int, shrinkage: float) -> sp.csr_matrix:
-    return successor_similarities(
-        TRAINING.users, TRAINING.items, TRAINING.num_items, window=window, shrinkage=shrinkage
-    )
+    return successor_similarities(TRAINING.users, TRAINING.items, TRAINING.num_items, window=window, shrinkage=shrinkage)
 
 
 def test_transitions_count_what_directly_follows() -> None:
@@ -164,20 +162,20 @@ def test_a_wider_window_weighs_by_distance() -> None:
 
 def test_older_events_weigh_less_in_transitions() -> None:
     after = follows(window=1, shrinkage=10.0).toarray()
-    scores = transitions(TRAINING, {"window": 1, "shrinkage": 10.0}, 0)({"last": 2})(asking([2, 1, 0], []))
+    scores = transitions(TRAINING, {"window": 1, "shrinkage": 10.0}, 0)({"last": 2})(queries_of([2, 1, 0], []))
     np.testing.assert_allclose(scores[0], after[0] + 0.5 * after[1], rtol=1e-6)
     assert not scores[1].any()
 
 
 def test_content_knn_sums_cosines_over_the_history() -> None:
-    scores = content.knn(TRAINING, {"features": "looks"}, 0)({"last": None})(asking([0, 2]))
+    scores = content.knn(TRAINING, {"features": "looks"}, 0)({"last": None})(queries_of([0, 2]))
     np.testing.assert_allclose(scores, [[1.6, 0.8, 1.6, 1.6]], rtol=1e-6)
 
 
 def test_several_features_are_averaged() -> None:
-    both = Training(**{**vars(TRAINING), "content": {**TRAINING.content, "none": rows([0], [0], [0], [0])}})
-    np.testing.assert_allclose(content.kernel(both, content.chosen(both, ALL))[0], [0.5, 0, 0.3, 0.5], rtol=1e-6)
-    assert content.chosen(both, "none+looks") == ["none", "looks"]
+    both = TrainingData(**{**vars(TRAINING), "content": {**TRAINING.content, "none": rows([0], [0], [0], [0])}})
+    np.testing.assert_allclose(content.kernel(both, content.feature_names(both, ALL))[0], [0.5, 0, 0.3, 0.5], rtol=1e-6)
+    assert content.feature_names(both, "none+looks") == ["none", "looks"]
 
 
 def test_kernel_ridge_predicts_unknown_items_from_their_likes() -> None:
@@ -189,10 +187,10 @@ def test_kernel_ridge_predicts_unknown_items_from_their_likes() -> None:
 
 
 def test_content_ridge_is_a_regression_of_each_history() -> None:
-    ask = content.user_ridge(TRAINING, {"features": "looks", "regularization": 0.5}, 0)
+    make_scorer = content.user_ridge(TRAINING, {"features": "looks", "regularization": 0.5}, 0)
     warm = np.array([True, True, True, False])
     likes = content.ridge(content.kernel(TRAINING, ["looks"]), warm, np.array([[1.0], [0.0], [0.0]]), 0.5)
-    scores = ask({"last": None})(asking([0], [0, 3]))
+    scores = make_scorer({"last": None})(queries_of([0], [0, 3]))
     np.testing.assert_allclose(scores[0], likes[:, 0], rtol=1e-5)
     np.testing.assert_allclose(scores[1], scores[0])  # of a cold item it is unknown what it says
     assert scores[0][3] == scores[0].max()
@@ -211,15 +209,15 @@ def test_the_tutorial_learns_who_met_what_and_knows_no_others() -> None:
     # Two groups of users, each with items of its own.
     users = np.repeat(np.arange(20), 5)
     items = np.concatenate([np.arange(5) + 5 * (user % 2) for user in range(20)])
-    training = Training(
+    training = TrainingData(
         np.array([f"{user:02}" for user in range(20)]), users.astype(np.int32), items.astype(np.int32), 10, {}
     )
     params = {"epochs": 30, "batch": 50, "factors": 8, "learning_rate": 0.1}
     score = tutorial(training, params, 0)({})
-    known = score(asking([0], [0], users=("04", "05")))
+    known = score(queries_of([0], [0], users=("04", "05")))
     assert known[0, :5].min() > known[0, 5:].max()
     assert known[1, 5:].min() > known[1, :5].max()
-    strangers = score(asking([0], [5], users=("xx", "yy")))
+    strangers = score(queries_of([0], [5], users=("xx", "yy")))
     np.testing.assert_array_equal(strangers[0], strangers[1])
 
 
@@ -233,7 +231,7 @@ def test_every_row_of_the_table_can_be_resolved_and_has_points(peer: Peer) -> No
 
 def test_the_names_in_the_table_are_different() -> None:
     assert len({peer.name for peer in PEERS}) == len(PEERS)
-    assert [peer.name for peer in named(["ease", "popularity"])] == ["ease", "popularity"]
+    assert [peer.name for peer in peers_named(["ease", "popularity"])] == ["ease", "popularity"]
 
 
 def test_points_name_the_features_that_there_are() -> None:
@@ -247,11 +245,11 @@ def test_points_name_the_features_that_there_are() -> None:
 
 
 def test_a_peer_says_why_data_does_not_suit_it() -> None:
-    assert Peer("p", "m:f", grid(), ordered=True).unfit({}, ordered=False) == "the events have no order"
-    assert Peer("p", "m:f", grid(), content=True).unfit({}, ordered=True) == "the items have no content"
+    assert Peer("p", "m:f", grid(), ordered=True).unsuitable_reason({}, ordered=False) == "the events have no order"
+    assert Peer("p", "m:f", grid(), content=True).unsuitable_reason({}, ordered=True) == "the items have no content"
     wants = Peer("p", "m:f", grid(), dense=("image",))
-    assert wants.unfit({"plot": "text"}, ordered=True) == "no item feature is of kind image"
-    assert wants.unfit({"poster": "image"}, ordered=True) is None
+    assert wants.unsuitable_reason({"plot": "text"}, ordered=True) == "no item feature is of kind image"
+    assert wants.unsuitable_reason({"poster": "image"}, ordered=True) is None
 
 
 def test_peers_with_an_environment_of_their_own_need_no_tensorflow() -> None:

@@ -13,11 +13,12 @@ from click.testing import CliRunner
 from small_folder import change_spec, make_folder
 
 from benchmarks.control import main as control
-from benchmarks.quality.heldout_lists import load_split, sliced, values
-from benchmarks.quality.ours import same
-from benchmarks.quality.quality import main, table
+from benchmarks.quality.__main__ import main
+from benchmarks.quality.comparison import markdown_table
+from benchmarks.quality.heldout import load_split, metric_values, slice_queries
+from benchmarks.quality.triptych_runs import same_queries
 from benchmarks.quality.tuning import best_point
-from benchmarks.quality.variants import Variant, changed_spec, records_of, shuffled_rows
+from benchmarks.quality.variants import Variant, build_variant, changed_spec, shuffled_rows
 from pipelines.config import load_config
 from pipelines.scoring import metrics
 from pipelines.scoring.requests import Queries
@@ -41,26 +42,26 @@ def two_requests() -> Queries:
 
 def test_slices_keep_the_targets_of_their_sort() -> None:
     warm = np.array([True, True, True, False])
-    cold, rows = sliced(two_requests(), warm, "cold")
+    cold, rows = slice_queries(two_requests(), warm, "cold")
     assert rows.tolist() == [0]
     assert [target.tolist() for target in cold.targets] == [[3]]
-    known, rows = sliced(two_requests(), warm, "warm")
+    known, rows = slice_queries(two_requests(), warm, "warm")
     assert rows.tolist() == [0, 1]
     assert [target.tolist() for target in known.targets] == [[1], [2]]
     # Item 3 at the second place, of four: recall 1, and 1 / log2(3) of the ideal.
     lists = np.full((2, 50), -1, np.int32)
     lists[0, :2] = [2, 3]
-    found = values(lists, cold, np.array([0]), 4)
+    found = metric_values(lists, cold, np.array([0]), 4)
     assert found["recall@20"].tolist() == [1.0]
     assert found["ndcg@20"][0] == pytest.approx(1 / np.log2(3))
 
 
 def test_the_same_requests_are_told_from_others() -> None:
-    assert same(two_requests(), two_requests())
+    assert same_queries(two_requests(), two_requests())
     changed = two_requests()
     changed.targets[1] = np.array([3], np.int32)
-    assert not same(two_requests(), changed)
-    assert not same(two_requests(), two_requests().take([0]))
+    assert not same_queries(two_requests(), changed)
+    assert not same_queries(two_requests(), two_requests().take([0]))
 
 
 def test_the_first_of_equal_points_is_chosen() -> None:
@@ -90,10 +91,10 @@ def test_a_variant_keeps_features_and_names_those_it_does_not_find(tmp_path: Pat
 def test_the_shuffled_control_has_the_same_events_and_other_content(tmp_path: Path) -> None:
     data, config = make_folder(tmp_path / "data"), load_config(None, SMALL[1::2])
     plain, control = (
-        load_split(records_of(Variant(data, None, ("timbre",), shuffled=shuffled), tmp_path / str(shuffled), config))
+        load_split(build_variant(Variant(data, None, ("timbre",), shuffled=shuffled), tmp_path / str(shuffled), config))
         for shuffled in (False, True)
     )
-    assert same(plain.queries["test"], control.queries["test"])
+    assert same_queries(plain.queries["test"], control.queries["test"])
     np.testing.assert_array_equal(plain.training.items, control.training.items)
     before, after = (split.training.content["timbre"].toarray() for split in (plain, control))
     assert not np.allclose(before, after)
@@ -158,7 +159,7 @@ def test_our_run_is_compared_with_tuned_peers_and_fits_are_kept(whole: Whole, tm
     if "cold" in result["slices"]:
         assert len(result["slices"]["cold"]["explore"]) == 2
     assert "cannot import cornac" in result["skipped"]["vbpr"]
-    assert "| ease |" in table(result)
+    assert "| ease |" in markdown_table(result)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("fits/*.npz")}
     assert len(kept) == 5  # popularity and four of EASE
     first = next(path for path in kept if path.name.startswith("ease"))
@@ -180,7 +181,7 @@ def test_a_run_on_another_split_is_refused_in_one_line(whole: Whole, tmp_path: P
 @pytest.mark.slow
 def test_a_peer_that_fails_names_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_folder(tmp_path / "data")
-    monkeypatch.setattr("benchmarks.quality.fits.DEPTH", 10**9)  # lists of that length fit no memory
+    monkeypatch.setattr("benchmarks.quality.fit_cache.DEPTH", 10**9)  # lists of that length fit no memory
     arguments = ["--data", str(data), "--work", str(tmp_path / "work"), "--peers", "popularity", "--peers-only", *SMALL]
     ran = CliRunner().invoke(main, arguments)
     assert ran.exit_code == 2
@@ -205,12 +206,12 @@ def test_where_events_have_no_order_a_user_is_one_request(tmp_path: Path) -> Non
     (data / "events.tsv").write_text(
         "".join("\t".join([*row, part]) + "\n" for row, part in zip(rows, parts, strict=True))
     )
-    split = load_split(records_of(Variant(data, None), tmp_path / "work", load_config(None, SMALL[1::2])))
+    split = load_split(build_variant(Variant(data, None), tmp_path / "work", load_config(None, SMALL[1::2])))
     queries = split.queries["test"]
     assert len(set(queries.user_ids.tolist())) == len(queries)
     assert max(len(target) for target in queries.targets) > 1
     lists = metrics.rank(
         lambda part: np.zeros((len(part), 30), np.float32), queries, num_items=30, depth=50, batch=4
     ).items
-    found = values(lists, *sliced(queries, split.training.warm, "all"), 30)
+    found = metric_values(lists, *slice_queries(queries, split.training.warm, "all"), 30)
     assert 0 < found["recall@20"].mean() < 1

@@ -11,10 +11,10 @@ from toy_server import running
 
 from benchmarks.fuzz_serving import base_requests
 from benchmarks.serving import load as serving_load
-from benchmarks.serving import serving as benchmark
 from benchmarks.serving import top_k as serving_top_k
-from benchmarks.serving.catalogue import embeddings, request, write
-from benchmarks.serving.servers import PREDICT, Running, server
+from benchmarks.serving.catalogue import make_request, random_embeddings, write_export
+from benchmarks.serving.servers import PREDICT, RunningServer, server
+from benchmarks.serving.suite import measure_swap
 from serving.server.server import RestOptions
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def test_memory_is_flat_under_requests_of_all_kinds(whole: Whole) -> None:
 
 
 def test_a_swap_under_load_loses_nothing_and_every_answer_is_of_the_version_it_names(tmp_path: Path) -> None:
-    figures = benchmark.swap(tmp_path, clients=4, seconds=1.0)
+    figures = measure_swap(tmp_path, clients=4, seconds=1.0)
     assert (figures["failures"], figures["answers_of_another_version_than_named"]) == (0, 0), figures
     assert figures["answers_by_version"][1] > 10
     assert figures["answers_by_version"][2] > 10
@@ -47,15 +47,15 @@ def test_a_server_that_ends_is_told(tmp_path: Path) -> None:
 def test_an_answer_of_the_wrong_version_is_counted(tmp_path: Path) -> None:
     """The counter itself: the same swap, with expectations that are wrong for the second version."""
     folder = tmp_path / "swap"
-    write(folder / "1", embeddings(200, 8, 1), seed=1, name="swap")
-    body = request("swap", ["1", "2"], 3)
+    write_export(folder / "1", random_embeddings(200, 8, 1), seed=1, name="swap")
+    body = make_request("swap", ["1", "2"], 3)
     with running(folder.parent, rest=RestOptions(0, 30.0, None)) as own, grpc.insecure_channel(own.address) as channel:
-        one = Running(own.address, own.rest_address, 0, channel)
+        one = RunningServer(own.address, own.rest_address, 0, channel)
         answer = one.call(PREDICT, body.SerializeToString())
         assert answer
         figures = serving_load.swap(
             one, [body.SerializeToString()], {1: [[b"x"]], 2: [[b"x"]]},
-            lambda: write(tmp_path / "2", embeddings(200, 8, 2), seed=2, name="swap").rename(folder / "2"),
+            lambda: write_export(tmp_path / "2", random_embeddings(200, 8, 2), seed=2, name="swap").rename(folder / "2"),
             clients=2, seconds=0.3,
         )  # fmt: skip
     total = sum(figures["answers_by_version"].values())
@@ -63,6 +63,6 @@ def test_an_answer_of_the_wrong_version_is_counted(tmp_path: Path) -> None:
 
 
 def test_the_top_100_of_a_large_catalogue_is_that_of_brute_force() -> None:
-    figures = serving_top_k.measure(embeddings(20_000, 16, 0), 0.2, 3)
+    figures = serving_top_k.measure(random_embeddings(20_000, 16, 0), 0.2, 3)
     assert figures["rounds"] > 0
     assert figures["faster_than_brute_force"] > 0

@@ -1,4 +1,4 @@
-"""Peers that look at the items alone, and so know cold items as well as others: content kNN and content ridge."""
+"""Peers on item content alone, which can recommend cold items: content kNN and content ridge."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.quality.peers.base import Ask, Training, linear
+from benchmarks.quality.peers.interface import ScorerFactory, TrainingData, item_item_factory
 from pipelines.item_item.content_similarity import content_similarity
 
 ALL = "all"
 
 
-def chosen(training: Training, features: str) -> list[str]:
-    """The names of the features that a parameter means: one of them, several joined by "+", or "all"."""
+def feature_names(training: TrainingData, features: str) -> list[str]:
+    """Parse a `features` parameter: a name, several names joined by "+", or "all"."""
     return list(training.content) if features == ALL else features.split("+")
 
 
-def kernel(training: Training, features: Sequence[str]) -> np.ndarray:
-    """float32 [N, N]: mean over the features of the cosine of two items; 0 for an item that lacks one."""
+def kernel(training: TrainingData, features: Sequence[str]) -> np.ndarray:
+    """Return float32 [N, N], the cosine of two items averaged over the features; 0 if an item lacks a feature."""
     return content_similarity({name: training.content[name] for name in features})
 
 
 def ridge(similarity: np.ndarray, known: np.ndarray, targets: np.ndarray, regularization: float) -> np.ndarray:
-    """Kernel ridge regression: what items are, from what items with the same looks are.
+    """Predict targets of all items by kernel ridge regression on their content.
 
     Args:
       similarity: [N, N] from `kernel`.
-      known: bool [N], items whose targets are known.
-      targets: [known, d], their targets.
+      known: bool [N], items with known targets.
+      targets: float [known, d].
       regularization: added to the diagonal.
 
     Returns:
@@ -40,19 +40,22 @@ def ridge(similarity: np.ndarray, known: np.ndarray, targets: np.ndarray, regula
     return (similarity[:, known] @ np.linalg.solve(inner, targets)).astype(np.float32)
 
 
-def knn(training: Training, params: Mapping[str, Any], seed: int) -> Ask:
-    """Sum of the content cosines to the items of the history. `params`: features; asked with last."""
-    return linear(kernel(training, chosen(training, params["features"])))
+def knn(training: TrainingData, params: Mapping[str, Any], seed: int) -> ScorerFactory:
+    """Sum the content cosines with the items of the history.
 
-
-def user_ridge(training: Training, params: Mapping[str, Any], seed: int) -> Ask:
-    """A ridge regression for each request: whether an item is in the history, on the content of the warm items.
-
-    The items of a request's history are 1, the other warm ones 0, cold ones unknown. `params`: features, regularization;
-    asked with last.
+    Parameters: features. Scoring options: last.
     """
-    similarity = kernel(training, chosen(training, params["features"]))
+    return item_item_factory(kernel(training, feature_names(training, params["features"])))
+
+
+def user_ridge(training: TrainingData, params: Mapping[str, Any], seed: int) -> ScorerFactory:
+    """Fit a ridge regression per request on the content of the warm items.
+
+    The target of an item is 1 if it is in the history and 0 otherwise; cold items have none. Parameters: features,
+    regularization. Scoring options: last.
+    """
+    similarity = kernel(training, feature_names(training, params["features"]))
     warm = training.warm
     smoother = np.zeros((training.num_items, training.num_items), np.float32)
     smoother[warm] = ridge(similarity, warm, np.eye(int(warm.sum())), params["regularization"]).T
-    return linear(smoother)
+    return item_item_factory(smoother)

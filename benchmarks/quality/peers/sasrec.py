@@ -1,4 +1,4 @@
-"""RecTools' SASRec (Kang and McAuley, ICDM 2018) with the full softmax in place of sampled negatives."""
+"""SASRec of RecTools (Kang and McAuley, ICDM 2018) with the full softmax instead of sampled negatives."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.quality.peers.base import Ask, Training
+from benchmarks.quality.peers.interface import ScorerFactory, TrainingData
 from pipelines.scoring.requests import Queries, Scorer
 
-# Lists that are longer than what is measured; the other items of the catalogue get no score.
+# Longer than the measured lists; all other items get no score.
 _DEPTH = 100
 
 
-def fit(training: Training, params: Mapping[str, Any], seed: int) -> Ask:
-    """`params`: factors, blocks, heads, length (events of a history that count), batch, learning_rate, dropout, kept (epochs).
+def fit(training: TrainingData, params: Mapping[str, Any], seed: int) -> ScorerFactory:
+    """Fit SASRec and keep its weights after several epochs.
 
-    Asked with epochs: one of `kept`, whose last is the last of training.
+    Parameters: factors, blocks, heads, length (history events), batch, learning_rate, dropout, kept (epochs whose weights
+    are kept; the last one ends training). Scoring options: epochs, one of `kept`.
     """
     import pandas as pd
     import torch
@@ -29,18 +30,18 @@ def fit(training: Training, params: Mapping[str, Any], seed: int) -> Ask:
     from rectools.models import SASRecModel
 
     def dataset(users: np.ndarray, items: np.ndarray) -> Dataset:
-        # Only the order of a user's events counts: seconds that ascend row by row say it.
+        # Only the order of events matters: ascending seconds express it.
         moments = pd.to_datetime(np.arange(len(users)), unit="s")
         columns = {Columns.User: users, Columns.Item: items, Columns.Weight: 1.0, Columns.Datetime: moments}
         return Dataset.construct(pd.DataFrame(columns))
 
-    kept: dict[int, dict[str, torch.Tensor]] = {}
+    kept_weights: dict[int, dict[str, torch.Tensor]] = {}
 
-    class Keep(Callback):
+    class KeepWeights(Callback):
         def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
             done = trainer.current_epoch + 1
             if done in params["kept"]:
-                kept[done] = copy.deepcopy(pl_module.torch_model.state_dict())
+                kept_weights[done] = copy.deepcopy(pl_module.torch_model.state_dict())
                 print(f"epoch {done} of {params['kept'][-1]}", flush=True)
 
     def trainer() -> Trainer:
@@ -48,7 +49,7 @@ def fit(training: Training, params: Mapping[str, Any], seed: int) -> Ask:
             max_epochs=params["kept"][-1],
             accelerator="cpu",
             devices=1,
-            callbacks=[Keep()],
+            callbacks=[KeepWeights()],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -71,22 +72,22 @@ def fit(training: Training, params: Mapping[str, Any], seed: int) -> Ask:
     model.fit(dataset(training.users, training.items))
     warm = training.warm
 
-    def ask(how: Mapping[str, Any]) -> Scorer:
+    def make_scorer(options: Mapping[str, Any]) -> Scorer:
         def score(queries: Queries) -> np.ndarray:
-            model.lightning_model.torch_model.load_state_dict(kept[how["epochs"]])
+            model.lightning_model.torch_model.load_state_dict(kept_weights[options["epochs"]])
             scores = np.full((len(queries), training.num_items), -np.inf, np.float32)
             known = [history[warm[history]] for history in queries.histories]
             lengths = np.array([len(history) for history in known])
-            asking = np.flatnonzero(lengths)
-            if len(asking):
-                asked = dataset(np.repeat(np.arange(len(known)), lengths), np.concatenate(known))
+            rows = np.flatnonzero(lengths)
+            if len(rows):
+                histories = dataset(np.repeat(np.arange(len(known)), lengths), np.concatenate(known))
                 with warnings.catch_warnings():
-                    # It warns of items of the catalogue that are in nobody's history.
+                    # RecTools warns about items that are in no history.
                     warnings.simplefilter("ignore")
-                    lists = model.recommend(asking, asked, k=_DEPTH, filter_viewed=True, add_rank_col=False)
+                    lists = model.recommend(rows, histories, k=_DEPTH, filter_viewed=True, add_rank_col=False)
                 scores[lists[Columns.User], lists[Columns.Item]] = lists[Columns.Score]
             return scores
 
         return score
 
-    return ask
+    return make_scorer

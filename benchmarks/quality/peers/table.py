@@ -1,4 +1,4 @@
-"""The table of peers: what is fitted, in which interpreter, with which parameters to choose from on validation."""
+"""The table of peers: their code, libraries, and the parameters that are tuned on validation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from benchmarks.quality.peers.base import Fit
+from benchmarks.quality.peers.interface import FitFunction
 
-__all__ = ["EACH", "PEERS", "Peer", "grid", "named"]
+__all__ = ["EACH", "PEERS", "Peer", "grid", "peers_named"]
 
 ALL, EACH, CATEGORIES = "all", "each", "categories"
 
@@ -18,32 +18,32 @@ IMAGE, VECTOR = "image", "vector"
 
 
 def grid(**choices: Sequence[Any]) -> tuple[dict[str, Any], ...]:
-    """Every combination of the values given for each parameter."""
+    """Return every combination of the values of each parameter."""
     return tuple(dict(zip(choices, values, strict=True)) for values in product(*choices.values()))
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A row.
+    """One peer.
 
     Attributes:
       name: as in the results.
-      fit: "module:function" of a `benchmarks.quality.peers.base.Fit`.
-      grid: parameters of fitting to choose from.
-      asks: parameters of asking to choose from, with each fit.
-      needs: modules that only the peers' interpreter has; none: it runs in this one.
-      seeded: whether another seed gives another model.
-      ordered: whether it needs events that have an order.
-      content: whether it needs items with content. In the grid, `features` may be "all" of them together, "" none,
-        "each", which stands for a point with each one alone, or "categories", those of that kind.
+      fit: "module:function" of a `benchmarks.quality.peers.interface.FitFunction`.
+      grid: fitting parameters to choose from.
+      scoring: scoring options to choose from, with each fit.
+      needs: modules that only the peers' interpreter has; without any, the peer runs in this interpreter.
+      seeded: the model depends on the seed.
+      ordered: it needs events with an order.
+      content: it needs items with content. In the grid, `features` may be "all" of them, "" for none, "each", which gives
+        one point per feature, or "categories", those of that kind.
       dense: kinds of features of which it needs one, in order of preference; its name becomes the parameter `feature`.
-      revision: raised when the same parameters come to mean something else, so that kept fits are not taken for it.
+      revision: raised when the meaning of a parameter changes, so that stored fits are not reused.
     """
 
     name: str
     fit: str
     grid: tuple[Mapping[str, Any], ...]
-    asks: tuple[Mapping[str, Any], ...] = ({},)
+    scoring: tuple[Mapping[str, Any], ...] = ({},)
     needs: tuple[str, ...] = ()
     seeded: bool = False
     ordered: bool = False
@@ -51,13 +51,14 @@ class Peer:
     dense: tuple[str, ...] = field(default=())
     revision: int = 1
 
-    def resolve(self) -> Fit:
+    def resolve(self) -> FitFunction:
+        """Import the fit function."""
         module, name = self.fit.split(":")
-        function: Fit = getattr(importlib.import_module(module), name)
+        function: FitFunction = getattr(importlib.import_module(module), name)
         return function
 
-    def unfit(self, kinds: Mapping[str, str], *, ordered: bool) -> str | None:
-        """Why it cannot be fitted to data with these item features (name -> kind); None: it can."""
+    def unsuitable_reason(self, kinds: Mapping[str, str], *, ordered: bool) -> str | None:
+        """Say why data with these item features (name -> kind) does not suit the peer; None if it does."""
         if self.ordered and not ordered:
             return "the events have no order"
         if self.content and not kinds:
@@ -67,21 +68,21 @@ class Peer:
         return None
 
     def points(self, kinds: Mapping[str, str]) -> list[dict[str, Any]]:
-        """The grid for data with these item features: each point once."""
+        """Return the points of the grid for data with these item features."""
         result: list[dict[str, Any]] = []
         for point in self.grid:
             fixed = dict(point)
             if self.dense:
                 fixed["feature"] = next(name for kind in self.dense for name in kinds if kinds[name] == kind)
-            several = [fixed.get("features")]
-            if several == [EACH]:
-                several = list(kinds)
-            elif several == [CATEGORIES]:
-                several = ["+".join(name for name in kinds if kinds[name] == CATEGORIES)]
-            for features in several:
-                one = fixed | ({"features": features} if "features" in fixed else {})
-                if one not in result and not (one.get("features") == ALL and not kinds):
-                    result.append(one)
+            choices = [fixed.get("features")]
+            if choices == [EACH]:
+                choices = list(kinds)
+            elif choices == [CATEGORIES]:
+                choices = ["+".join(name for name in kinds if kinds[name] == CATEGORIES)]
+            for features in choices:
+                expanded = fixed | ({"features": features} if "features" in fixed else {})
+                if expanded not in result and not (expanded.get("features") == ALL and not kinds):
+                    result.append(expanded)
         return result
 
 
@@ -92,7 +93,7 @@ _USERS = grid(users=("learned",)) + grid(users=("folded",), regularization=(1.0,
 _LIGHTFM = {"factors": (64,), "learning_rate": (0.05,)}
 _VBPR = {"factors": (64,), "batch": (256,), "learning_rate": (0.005,)}
 _EPOCHS = (10, 20, 40, 80)
-_BRIEF = (5, 10, 20)
+_FEW_EPOCHS = (5, 10, 20)
 _SASREC = {"dropout": (0.2,), "batch": (32,), "learning_rate": (1e-3,), "heads": (2,), "blocks": (2,)}
 
 PEERS: tuple[Peer, ...] = (
@@ -175,21 +176,21 @@ PEERS: tuple[Peer, ...] = (
         seeded=True,
         ordered=True,
     ),
-    # For a million events, of which `sasrec`'s 80 epochs at two lengths take a day.
+    # For a million events, where the 80 epochs of `sasrec` at two lengths take a day.
     Peer(
         "sasrec_brief",
         "benchmarks.quality.peers.sasrec:fit",
-        grid(factors=(64,), length=(200,), kept=(_BRIEF,), **_SASREC),
-        grid(epochs=_BRIEF),
+        grid(factors=(64,), length=(200,), kept=(_FEW_EPOCHS,), **_SASREC),
+        grid(epochs=_FEW_EPOCHS),
         needs=("rectools", "torch"),
         seeded=True,
         ordered=True,
     ),
 )
-"""Every peer. A new one is a function and a row."""
+"""All peers; a new one is a function and a row."""
 
 
-def named(names: Iterable[str]) -> tuple[Peer, ...]:
-    """The rows of those names, in that order. Raises KeyError."""
+def peers_named(names: Iterable[str]) -> tuple[Peer, ...]:
+    """Return the rows with these names, in this order. Raises KeyError."""
     table = {peer.name: peer for peer in PEERS}
     return tuple(table[name] for name in names)

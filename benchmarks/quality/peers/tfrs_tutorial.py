@@ -1,7 +1,7 @@
 """The retrieval model of TensorFlow Recommenders' first tutorial: two embeddings, in-batch softmax, Adagrad.
 
-https://www.tensorflow.org/recommenders/examples/basic_retrieval: user id and item id, 32 wide, learning rate 0.1. It knows
-no history; a user it never met gets the embedding of the unknown.
+https://www.tensorflow.org/recommenders/examples/basic_retrieval: ids of users and items, dimension 32, learning rate 0.1.
+It uses no history; an unknown user gets the embedding of unknown ids.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.quality.peers.base import Ask, Training, user_rows
+from benchmarks.quality.peers.interface import ScorerFactory, TrainingData, user_rows
 from pipelines.scoring.requests import Queries
 
 
-def fit(training: Training, params: Mapping[str, Any], seed: int) -> Ask:
-    """`params`: epochs, batch, factors, learning_rate."""
+def fit(training: TrainingData, params: Mapping[str, Any], seed: int) -> ScorerFactory:
+    """Fit the model. Parameters: epochs, batch, factors, learning_rate. No scoring options."""
     import tensorflow as tf
     import tensorflow_recommenders as tfrs
 
@@ -43,4 +43,4 @@ def fit(training: Training, params: Mapping[str, Any], seed: int) -> Ask:
     def score(queries: Queries) -> np.ndarray:
         return users[user_rows(training, queries) + 1] @ items.T
 
-    return lambda how: score
+    return lambda options: score

@@ -1,10 +1,10 @@
-"""One fit of one peer, in a process and interpreter of its own: files in, ranked lists out.
+"""Fit one peer in its own process and interpreter: reads the data from files and writes ranked lists.
 
-    python -m benchmarks.quality.peers.worker --exchange DIR --peer NAME --params JSON --asks JSON --seed N --depth N --out FILE
+    python -m benchmarks.quality.peers.worker --exchange DIR --peer NAME --params JSON --scoring JSON --seed N --depth N --out FILE
 
-DIR holds `training.npz` and `valid.npz`, `test.npz` (see `base.py`). FILE gets `valid` and `test`, int32 [A, Q, depth],
-lists of every way of asking (`--asks`), made by `pipelines.scoring.metrics.rank` as for every other model, and `seconds` of
-fitting and of ranking.
+DIR holds `training.npz` and `valid.npz`, `test.npz` (see `interface.py`). FILE gets `valid` and `test`, int32
+[A, Q, depth], lists for each of the scoring options (`--scoring`), made by `pipelines.scoring.metrics.rank` as for every
+other model, and `seconds` of fitting and of ranking.
 """
 
 from __future__ import annotations
@@ -17,36 +17,38 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.quality.peers.base import load_queries, load_training
-from benchmarks.quality.peers.table import named
+from benchmarks.quality.peers.interface import load_queries, load_training
+from benchmarks.quality.peers.table import peers_named
 from pipelines.scoring.metrics import rank
 
 _BATCH = 512  # queries scored at a time
 
 
 def main() -> None:
+    """Run the job of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--exchange", type=Path, required=True)
     parser.add_argument("--peer", required=True)
     parser.add_argument("--params", type=json.loads, required=True)
-    parser.add_argument("--asks", type=json.loads, required=True)
+    parser.add_argument("--scoring", type=json.loads, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--depth", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
     job = parser.parse_args()
     training = load_training(job.exchange / "training.npz")
-    clock = time.monotonic()
-    ask = named([job.peer])[0].resolve()(training, job.params, job.seed)
+    fit = peers_named([job.peer])[0].resolve()
+    start = time.monotonic()
+    make_scorer = fit(training, job.params, job.seed)
     fitted = time.monotonic()
-    scorers = [ask(how) for how in job.asks]
+    scorers = [make_scorer(options) for options in job.scoring]
     lists = {}
     for split in ("valid", "test"):
         queries = load_queries(job.exchange / f"{split}.npz")
-        ranked = [
+        rankings = [
             rank(scorer, queries, num_items=training.num_items, depth=job.depth, batch=_BATCH) for scorer in scorers
         ]
-        lists[split] = np.stack([one.items for one in ranked])
-    seconds = np.array([fitted - clock, time.monotonic() - fitted])
+        lists[split] = np.stack([ranking.items for ranking in rankings])
+    seconds = np.array([fitted - start, time.monotonic() - fitted])
     temporary = job.out.with_name(f".{job.out.name}.tmp.npz")
     np.savez(temporary, seconds=seconds, **lists)
     os.replace(temporary, job.out)

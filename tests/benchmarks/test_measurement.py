@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.input.ratios import Measured
+from benchmarks.measurement import Measurement
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,6 @@ from benchmarks.input.ratios import Measured
     [(0.8, 0.8, True, True), (0.79, 0.8, True, False), (0.04, 0.05, False, True), (0.06, 0.05, False, False)],
 )
 def test_a_ratio_holds_on_the_right_side_of_its_limit(value: float, limit: float, at_least: bool, holds: bool) -> None:
-    row = Measured("input", value, limit, at_least, "")
+    row = Measurement("input", value, limit, at_least, "")
     assert row.as_dict()["holds"] is holds
     assert ("MISSED" in row.line()) is not holds
