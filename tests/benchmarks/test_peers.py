@@ -141,7 +141,9 @@ def test_ease_scores_sum_over_the_newest_events() -> None:
 
 
 def follows(*, window: int, shrinkage: float) -> sp.csr_matrix:
-    return successor_similarities(TRAINING.users, TRAINING.items, TRAINING.num_items, window=window, shrinkage=shrinkage)
+    return successor_similarities(
+        TRAINING.users, TRAINING.items, TRAINING.num_items, window=window, shrinkage=shrinkage
+    )
 
 
 def test_transitions_count_what_directly_follows() -> None:
