@@ -31,6 +31,7 @@ def test_memory_is_flat_under_requests_of_all_kinds(whole: Whole) -> None:
     assert figures["megabytes"]["end"] - figures["megabytes"]["settled"] < 30, figures
 
 
+@pytest.mark.slow
 def test_a_swap_under_load_loses_nothing_and_every_answer_is_of_the_version_it_names(tmp_path: Path) -> None:
     figures = measure_swap(tmp_path, clients=4, seconds=1.0)
     assert (figures["failures"], figures["answers_of_another_version_than_named"]) == (0, 0), figures
@@ -39,11 +40,13 @@ def test_a_swap_under_load_loses_nothing_and_every_answer_is_of_the_version_it_n
     assert figures["old_answers_a_second_after_the_first_new_one"] == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_ends_is_told(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="did not start"), server(tmp_path / "nothing"):
         pass
 
 
+@pytest.mark.slow
 def test_an_answer_of_the_wrong_version_is_counted(tmp_path: Path) -> None:
     """The counter itself: the same swap, with expectations that are wrong for the second version."""
     folder = tmp_path / "swap"
