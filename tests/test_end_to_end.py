@@ -75,12 +75,14 @@ def test_slices_are_parts_of_the_test_split(whole: Whole) -> None:
     assert mean / total == pytest.approx(whole.evaluation.report.model["recall@20"], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_evaluating_again_gives_the_same_numbers(whole: Whole) -> None:
     first = dict(whole.evaluation.report.model)
     second = evaluate.run(evaluate.EvaluateJob(whole.run)).report.model
     assert second == pytest.approx(first, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_run_continued_after_a_kill_ends_at_the_same_weights(whole: Whole, tmp_path: Path) -> None:
     job = train.TrainJob(whole.records, tmp_path / "run", whole.config)
     first = train.Trainer(job)
@@ -104,6 +106,7 @@ def test_a_run_continued_after_a_kill_ends_at_the_same_weights(whole: Whole, tmp
     assert apart < 0.05 * moved
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_the_encoders_does_not_train_them_again(whole: Whole, tmp_path: Path) -> None:
     job = train.TrainJob(whole.records, tmp_path / "run", whole.config)
     first = train.Trainer(job)
@@ -133,6 +136,7 @@ def test_a_run_folder_is_not_continued_with_another_configuration(whole: Whole) 
         train.run(train.TrainJob(whole.records, whole.run, other))
 
 
+@pytest.mark.slow
 def test_every_signature_answers_in_a_process_that_never_imports_us(whole: Whole, session: Session) -> None:
     requests = held_out_requests(session)
     rows = np.arange(6)
@@ -178,6 +182,7 @@ def test_every_signature_answers_in_a_process_that_never_imports_us(whole: Whole
     assert ops & TEXT_OPS
 
 
+@pytest.mark.slow
 def test_served_new_items_equal_the_catalogue_items_with_the_same_content(
     whole: Whole, session: Session, client: Client
 ) -> None:
@@ -217,6 +222,7 @@ def test_a_broken_picture_or_clip_is_refused_and_a_missing_one_is_missing(whole:
     assert found.modality_weights[1, 1] == 0
 
 
+@pytest.mark.slow
 def test_the_client_gets_what_python_computes(whole: Whole, session: Session, client: Client) -> None:
     requests = held_out_requests(session)
     row = int(np.argmax([len(history) for history in requests.queries.histories]))

@@ -39,6 +39,7 @@ def batching(whole: Whole) -> Iterator[Server]:
         yield server
 
 
+@pytest.mark.slow
 def test_wrong_requests_are_refused_rightly_and_right_ones_are_answered_as_before(whole: Whole, server: Server) -> None:
     assert server.rest_address is not None
     requests = base_requests(whole.models / "demo")
@@ -58,6 +59,7 @@ def test_the_same_seed_makes_the_same_requests(whole: Whole) -> None:
     assert one != other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alias", ["image", "audio"])
 def test_a_cut_file_is_refused_by_input_and_row_and_in_a_batch_alone(
     whole: Whole, server: Server, batching: Server, alias: str

@@ -170,6 +170,7 @@ def test_our_run_is_compared_with_tuned_peers_and_fits_are_kept(whole: Whole, tm
     assert json.loads(out.read_text())["slices"]["all"]["peers"]["ease"]["test"] == part["peers"]["ease"]["test"]
 
 
+@pytest.mark.slow
 def test_a_run_on_another_split_is_refused_in_one_line(whole: Whole, tmp_path: Path) -> None:
     data = make_folder(tmp_path / "data")
     arguments = ["--data", str(data), "--work", str(tmp_path / "work"), "--peers", "popularity", *SMALL]

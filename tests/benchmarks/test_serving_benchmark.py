@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from whole import Whole
 
 
+@pytest.mark.slow
 def test_memory_is_flat_under_requests_of_all_kinds(whole: Whole) -> None:
     """Short, so the limit is wide: a leak of 10 kB a request would be 60 MB."""
     requests = base_requests(whole.models / "demo")

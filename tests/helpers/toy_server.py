@@ -103,7 +103,7 @@ def floats(*rows: list[float]) -> np.ndarray:
     return np.array(rows, np.float32)
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "did not come true in time"

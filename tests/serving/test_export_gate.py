@@ -59,6 +59,7 @@ def one_that_fails(module: ServingModule) -> None:
     module.similar = similar  # type: ignore[method-assign]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [

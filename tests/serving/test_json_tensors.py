@@ -57,6 +57,7 @@ ANY = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(ANY, st.sampled_from([ROW, COLUMNAR]), st.sampled_from(sorted(TYPES)), st.booleans())
 @settings(max_examples=500, deadline=None)
 def test_any_json_is_inputs_or_an_invalid_argument(value: Any, layout: str, kind: str, two: bool) -> None:

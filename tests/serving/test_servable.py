@@ -20,6 +20,7 @@ def _megabytes() -> float:
     return int(found[1]) / 1024
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the memory of a process is read from /proc")
 def test_calls_with_a_deadline_leave_no_memory_behind(tmp_path: Path) -> None:
     """The runtime's options are 64 bytes outside of Python's heap, which nobody else frees: 6.1 MB of 100,000 calls."""

@@ -180,6 +180,7 @@ def serve(*options: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_triptych_serve_takes_tensorflow_serving_s_flags_and_files(tmp_path: Path) -> None:
     place(export_scale(tmp_path / "saved", 2.0), tmp_path / "models" / "scale", 1)
     models, batching, monitoring = (tmp_path / name for name in ("models.config", "batching.config", "monitoring"))
@@ -215,6 +216,7 @@ def test_triptych_serve_takes_tensorflow_serving_s_flags_and_files(tmp_path: Pat
     assert output.splitlines()[-1] == "renamed version 1 is no longer served"
 
 
+@pytest.mark.slow
 def test_a_wrong_file_ends_triptych_serve_with_one_line_and_status_2(tmp_path: Path) -> None:
     file = tmp_path / "models.config"
     file.write_text("model_config_list {\n  confg {}\n}\n")

@@ -137,6 +137,7 @@ print(megabytes("VmHWM") - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is read from Linux's /proc")
 def test_a_request_needs_no_memory_of_the_size_of_the_table() -> None:
     """105 MB of table; the scores of a request are 1.6 MB."""

@@ -55,6 +55,7 @@ def test_a_killed_build_keeps_whole_shards_and_ends_at_the_same_bytes(
     assert not (tmp_path / ".out.partial").exists()
 
 
+@pytest.mark.slow
 def test_the_vocabulary_is_not_trained_twice(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "straight")
     killed(data, tmp_path / "out", "items", 9)
@@ -69,6 +70,7 @@ def test_the_vocabulary_is_not_trained_twice(data: Path, tmp_path: Path) -> None
         run(data, tmp_path / "other", train_vocabulary=trains, vocabulary_key="other words")
 
 
+@pytest.mark.slow
 def test_what_changed_meanwhile_is_made_again_and_nothing_else(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     killed(data, out, "items", 29)
@@ -88,6 +90,7 @@ def test_what_changed_meanwhile_is_made_again_and_nothing_else(data: Path, tmp_p
     assert digests(out) == digests(tmp_path / "straight")
 
 
+@pytest.mark.slow
 def test_what_a_killed_build_of_other_shards_left_is_not_in_the_records(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     killed(data, out, "items", 29)
@@ -96,6 +99,7 @@ def test_what_a_killed_build_of_other_shards_left_is_not_in_the_records(data: Pa
     assert not (out / "vocab.txt").exists()
 
 
+@pytest.mark.slow
 def test_rejects_of_kept_shards_are_listed_as_in_a_straight_build(data: Path, tmp_path: Path) -> None:
     for number in (1, 10, 20):
         (data / "images" / f"{number}.png").write_bytes(b"no picture")
@@ -106,6 +110,7 @@ def test_rejects_of_kept_shards_are_listed_as_in_a_straight_build(data: Path, tm
     assert digests(tmp_path / "out") == digests(tmp_path / "straight")
 
 
+@pytest.mark.slow
 def test_a_kill_between_the_renames_loses_neither_old_nor_new(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(data, out)

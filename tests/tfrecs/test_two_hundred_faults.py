@@ -202,6 +202,7 @@ def made(path: Path, spoil: Callable[[Folder], Any], lines: list[str]) -> tuple[
     return folder, manifest, examples(path / "out", manifest.item_shards)
 
 
+@pytest.mark.slow
 def test_every_fault_is_named_once_and_nothing_else_is_lost(tmp_path: Path) -> None:
     pytest.importorskip("tensorflow_io")
     whole, before, clean = made(tmp_path / "whole", lambda folder: None, [])
@@ -228,6 +229,7 @@ def test_every_fault_is_named_once_and_nothing_else_is_lost(tmp_path: Path) -> N
     assert manifest.interactions == VISITS - 2 * len(VISITS_BAD)
 
 
+@pytest.mark.slow
 def test_the_tone_of_the_whole_clips_is_heard(tmp_path: Path) -> None:
     """That the clips above are whole is not told by their not being rejected: one is compared with what was recorded."""
     pytest.importorskip("tensorflow_io")
