@@ -13,6 +13,7 @@ from pipelines.hybrid.item_index import ItemIndex, fit_item_item, small_catalogu
 from pipelines.hybrid.weights import HybridWeights
 from pipelines.item_item.content_similarity import content_similarity
 from pipelines.item_item.model import ItemItemModel
+from pipelines.model.checkpoints import restore_best
 from pipelines.model.session import Session, open_session
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
@@ -128,7 +129,7 @@ def load_trained(run: RunFolder) -> TrainedRun:
     """Open the best epoch of a run, on the CPU or GPU that is there.
 
     Raises:
-      DataError: its records have grown since.
+      DataError: its records have grown since, or its weights are not those of this model.
     """
     records, config = run.load()
     items, trained = Manifest.load(records).items, run.described().get("items")
@@ -138,8 +139,7 @@ def load_trained(run: RunFolder) -> TrainedRun:
             f"triptych train --continue {run.path}"
         )
     session = open_session(records, config, tf.distribute.get_strategy(), pretrained=False)
-    checkpoint = tf.train.Checkpoint(model=session.model)
-    checkpoint.restore(tf.train.latest_checkpoint(str(run.best))).expect_partial()
+    restore_best(run, "it was trained by another version of Triptych: train again", model=session.model)
     return TrainedRun(
         **{field.name: getattr(session, field.name) for field in fields(Session)},
         hybrid_weights=HybridWeights.load(run.path),

@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.config import Config
+from pipelines.model.checkpoints import restore_best
 from pipelines.runs.run_folder import PRETRAIN, RunFolder, write_text
 from tfrecs.errors import DataError
 from towers.encoders.base import Encoder
@@ -75,8 +76,7 @@ def load_encoders(run: RunFolder, encoders: Mapping[str, Encoder]) -> None:
             )
     for encoder in encoders.values():
         encoder(zero_input(encoder))  # makes its variables, so that they are restored now and not some time later
-    checkpoint = tf.train.Checkpoint(encoders=dict(encoders))
-    checkpoint.restore(tf.train.latest_checkpoint(str(run.best))).assert_existing_objects_matched().expect_partial()
+    restore_best(run, "pretrain on these records", encoders=dict(encoders))
 
 
 def _options(encoders: Mapping[str, Encoder]) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.hybrid.fit import fit_hybrid
+from pipelines.model.checkpoints import restore_best
 from pipelines.model.encoder_weights import encoder_scales, trained_share
 from pipelines.model.model_factory import query_encoder, refresh
 from pipelines.model.session import open_session
@@ -119,8 +120,7 @@ class Trainer(TrainingLoop):
     def finish(self) -> None:
         """Learn, beside the best epoch's weights, those of the hybrid score and of the words of queries."""
         session = self.session
-        best = tf.train.latest_checkpoint(str(self.run.best))
-        tf.train.Checkpoint(model=session.model).restore(best).expect_partial()
+        restore_best(self.run, "train into another folder", model=session.model)
         if self.config.hybrid.enabled:
             weights = fit_hybrid(session, self.validation)
             weights.save(self.run.path)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from pipelines.model.checkpoints import restore_best
 from pipelines.model.model_factory import make_encoders, make_model, records_vocabulary
 from pipelines.model.session import Session
 from pipelines.runs.run_folder import RunFolder, schema_id
@@ -42,15 +43,7 @@ def copy_weights(run: RunFolder, session: Session) -> None:
     """
     num_items = run.described()["items"]
     earlier = _model(session, num_items)
-    checkpoint = tf.train.Checkpoint(model=earlier)
-    best = tf.train.latest_checkpoint(str(run.best))
-    try:
-        checkpoint.restore(best).assert_existing_objects_matched()
-    except (ValueError, AssertionError) as error:  # a weight of another shape, or one that the checkpoint lacks
-        raise DataError(
-            f"{run.path}: its weights do not fit this configuration ({str(error).splitlines()[0]}); leave the towers' "
-            "shapes as they are, or train anew"
-        ) from error
+    restore_best(run, "leave the towers' shapes as they are, or train anew", model=earlier)
     for old, new in zip(earlier.variables, session.model.variables, strict=True):
         if old.shape == new.shape:
             new.assign(old)

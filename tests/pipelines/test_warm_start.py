@@ -155,9 +155,9 @@ def test_what_cannot_be_continued_is_said_in_one_line(grown: Grown, tmp_path: Pa
     other = build.run(build.BuildJob(grouped(tmp_path / "data", shuffled=True), tmp_path / "other", grown.config)).out
     with pytest.raises(DataError, match="cannot be continued on these records"):
         train.run(train.TrainJob(other, tmp_path / "run", going_on(grown)))
-    with pytest.raises(DataError, match="weights do not fit this configuration"):
+    with pytest.raises(DataError, match="weights do not fit this model"):
         train.run(train.TrainJob(grown.records, tmp_path / "wide", going_on(grown, ["user.hidden_dim=32"])))
-    with pytest.raises(DataError, match="weights do not fit this configuration"):
+    with pytest.raises(DataError, match="weights do not fit this model"):
         train.run(train.TrainJob(grown.records, tmp_path / "deep", going_on(grown, ["user.num_layers=2"])))
 
 
