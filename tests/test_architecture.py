@@ -207,12 +207,14 @@ def test_shared_code_never_names_a_modality() -> None:
                 pytest.fail(f"{name}:{node.lineno} names the modality {node.value!r}")
 
 
+@pytest.mark.slow
 def test_the_guard_sets_the_variable_before_tensorflow_is_imported() -> None:
     code = "import towers, tensorflow as tf; print(tf.keras.layers.Layer.__module__.split('.')[0])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO)
     assert done.stdout.strip() == "tf_keras"
 
 
+@pytest.mark.slow
 def test_the_guard_stops_with_the_remedy_where_keras_3_is_already_there() -> None:
     code = "import os; os.environ.pop('TF_USE_LEGACY_KERAS', None); import tensorflow; import pipelines"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPO)

@@ -116,7 +116,7 @@ def test_nothing_known_is_nan_and_shapes_must_agree() -> None:
 
 @pytest.fixture
 def head() -> RankingHead:
-    layer = RankingHead(LABELS, cross_layers=1, hidden=8, dropout=0.0)
+    layer = RankingHead(LABELS, num_cross_layers=1, hidden_dim=8, dropout=0.0)
     layer(tf.zeros([1, 4]), tf.zeros([1, 4]))
     return layer
 

@@ -221,6 +221,7 @@ def test_a_trial_that_diverges_is_a_failure_and_the_search_goes_on(
         searched(records, tmp_path / "other", space_file, 1)
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_search_is_refused(
     straight: tune.TuneResult, records: Path, space_file: Path, tmp_path: Path
 ) -> None:
