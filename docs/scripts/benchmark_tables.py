@@ -73,8 +73,8 @@ def peers(name: str) -> str:
     return f"`{content['command']}`\n\nProtocol: {content['protocol']}.\n\n" + "\n\n".join(parts)
 
 
-def ablation() -> str:
-    """What each piece of the model gains on ml100k."""
+def ablation(data: str) -> str:
+    """What each piece of the model gains on a data set."""
     rows = [
         [
             name,
@@ -83,7 +83,7 @@ def ablation() -> str:
             f"{row['towers']['recall@20']:.3f}",
             f"{row['hybrid']['recall@20']:.3f}",
         ]
-        for name, row in load("ablation-ml100k")["rows"].items()
+        for name, row in load(f"ablation-{data}")["rows"].items()
     ]
     head = [
         "configuration",
@@ -154,7 +154,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "peers-ml100k-cold": lambda: peers("quality-ml100k-cold0.1"),
     "peers-ml1m": lambda: peers("quality-ml1m"),
     "peers-lfm2k": lambda: peers("quality-lfm2k"),
-    "ablation": ablation,
+    "ablation-ml100k": lambda: ablation("ml100k"),
+    "ablation-lfm2k": lambda: ablation("lfm2k"),
     "control": control,
     "text-queries": text_queries,
     "serving": lambda: limits("serving", "results"),
