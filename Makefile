@@ -28,7 +28,7 @@ $(STAMP): setup.py constraints.txt
 	@PYTHONWARNINGS=ignore::UserWarning $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@rm -f $(VENV)/.installed-*; touch $@
 
-demo: $(STAMP)  ## the whole way on a generated catalogue, about 8 minutes on two cores
+demo: $(STAMP)  ## the whole way on a generated catalogue, about 4 minutes on two cores
 	@$(BIN)/triptych demo
 
 test: $(STAMP)  ## all tests, WORKERS processes at a time
