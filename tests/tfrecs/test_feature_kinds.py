@@ -13,7 +13,7 @@ from feature_cases import CASES, Case, example, examples, feature_of, strings
 
 from tfrecs.errors import DataError, SpecError
 from tfrecs.modalities import kinds, resolve, row
-from tfrecs.reading.features import feature_for, features_for, parse_batch, raw_specs, specs
+from tfrecs.reading.features import feature_for, features_for, parse_batch, specs
 from tfrecs.schema import FeatureSchema
 
 by_kind = pytest.mark.parametrize("case", CASES, ids=[case.kind for case in CASES])
@@ -72,7 +72,7 @@ def test_a_missing_value_and_an_absent_key_are_the_same(case: Case, tmp_path: Pa
 @by_kind
 def test_the_raw_form_decodes_to_the_same_without_foreign_ops(case: Case, tmp_path: Path) -> None:
     feature = feature_of(case, tmp_path)
-    function = tf.function(feature.decode_raw, input_signature=[raw_specs([feature])["it"]])
+    function = tf.function(feature.decode_raw, input_signature=[feature.raw_spec])
     values, presence = function(tf.constant(case.raw(tmp_path), feature.raw_spec.dtype))
     assert_is(values, case.decoded, case.tolerance)
     assert presence.numpy().tolist() == case.presence

@@ -68,8 +68,3 @@ def parse_batch(
 def specs(features: Iterable[Feature]) -> dict[str, tf.TensorSpec]:
     """Return name -> shape and dtype of one decoded value."""
     return {feature.name: feature.spec for feature in features}
-
-
-def raw_specs(features: Iterable[Feature]) -> dict[str, tf.TensorSpec]:
-    """Return name -> shape (with the batch axis) and dtype of the raw form that the signatures take."""
-    return {feature.name: feature.raw_spec for feature in features}
