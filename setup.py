@@ -7,34 +7,46 @@ from setuptools import find_packages, setup
 
 ROOMS = ("tfrecs", "towers", "serving", "pipelines")
 
-# The versions that were verified together; README tells why each one is what it is.
+# Two stacks. tensorflow-io's ops load on TensorFlow 2.17 and earlier alone, which Python 3.12 has no tensorflow-text for;
+# on later Pythons a TensorFlow that is there already (Colab) is kept. docs/install.md tells why each version is what it is.
+OLD, NEW = "python_version < '3.12'", "python_version >= '3.12'"
 STACK = [
-    "tensorflow==2.17.1",
-    "tf-keras==2.17.0",
-    "tensorflow-text==2.17.0",
+    f"tensorflow==2.17.1; {OLD}",
+    f"tf-keras==2.17.0; {OLD}",
+    f"tensorflow-text==2.17.0; {OLD}",
+    f"tensorflow-io==0.37.1; {OLD}",
+    f"tensorflow-serving-api==2.17.1; {OLD}",
+    f"numpy>=1.26,<2; {OLD}",
+    f"protobuf>=4.25,<5; {OLD}",
+    f"grpcio-health-checking>=1.62,<1.63; {OLD}",  # later ones need protobuf 5
+    f"pyarrow>=14,<26; {OLD}",
+    # tf-keras, tensorflow-text and the stubs require TensorFlow's own minor version themselves.
+    f"tensorflow>=2.19,<2.22; {NEW}",
+    f"tf-keras>=2.19,<2.22; {NEW}",
+    f"tensorflow-text>=2.19,<2.22; {NEW}",
+    f"tensorflow-serving-api>=2.19,<2.22; {NEW}",
+    f"numpy>=1.26; {NEW}",
+    f"protobuf>=4.25; {NEW}",
+    f"grpcio-health-checking>=1.62; {NEW}",
+    f"pyarrow>=14; {NEW}",
+    f"tensorboard>=2.19; {NEW}",  # TensorFlow 2.21 no longer brings it
+    "pandas>=2.2,<4",
     "tensorflow-recommenders==0.7.7",
-    "keras-nlp==0.12.1",
-    "tensorflow-io==0.37.1",
-    "tensorflow-serving-api==2.17.1",
-    "pandas==3.0.0; python_version >= '3.11'",
-    "pandas>=2.2,<3; python_version < '3.11'",
-    "numpy>=1.26,<2",
-    "pyarrow<26",
+    "keras-nlp==0.12.1",  # the last one on Keras 2
 ]
 TOOLS = [
     "bm25s>=0.2",
     "click>=8.1",
     "filelock>=3.12",
-    "grpcio-health-checking>=1.62,<1.63",  # later ones need protobuf 5
     "matplotlib>=3.8",
     "pillow>=10",
-    "protobuf>=4.25,<5",
     "pydantic>=2.7",
     "pyyaml>=6",
     "rich>=13",
     "safetensors>=0.4",
     "scikit-learn>=1.3",
     "scipy>=1.11",
+    "soundfile>=0.12",
     "starlette>=0.40",
     "uvicorn>=0.30",
 ]
@@ -47,7 +59,7 @@ APP = [
     "swagger-ui-bundle>=1.1",
     "threadpoolctl>=3",
 ]
-BEAM = ["apache-beam==2.77.0"]
+BEAM = ["apache-beam==2.77.0"]  # on the new stack in an environment of its own: it lowers protobuf and numpy
 DOCS = ["mkdocs-click>=0.8", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 
 setup(
@@ -57,7 +69,7 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10,<3.12",
+    python_requires=">=3.10,<3.14",
     packages=find_packages(include=[f"{room}{rest}" for room in ROOMS for rest in ("", ".*")]),
     package_data={
         "serving.export_check": ["stock_ops.txt"],
@@ -66,8 +78,9 @@ setup(
     },
     install_requires=STACK + TOOLS,
     extras_require={
-        "gpu": ["tensorflow[and-cuda]==2.17.1"],
-        "tpu": ["tensorflow-tpu==2.17.1"],
+        "gpu": [f"tensorflow[and-cuda]==2.17.1; {OLD}", f"tensorflow[and-cuda]>=2.19,<2.22; {NEW}"],
+        # libtpu of the earlier ones is not on PyPI. It must be installed over tensorflow: see docs/guides/accelerators.md.
+        "tpu": [f"tensorflow==2.20.0; {NEW}", f"tensorflow-tpu==2.20.0; {NEW}"],
         "tune": ["optuna>=4.2,<6"],
         # For experiments in an environment of its own, never for an export that a stock server loads: see README.
         "scann": ["scann==1.3.4"],
@@ -76,7 +89,7 @@ setup(
         "docs": DOCS,
         "dev": [
             *APP,
-            *BEAM,
+            *(f"{requirement}; {OLD}" for requirement in BEAM),
             *DOCS,
             "coverage>=7.10",  # patch = subprocess
             # What the test client of starlette is built on; the first has no wheel for Python 3.10.

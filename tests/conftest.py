@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Read by gRPC when it is first imported; its notes on connections that end would stand between the tests' dots.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
+import filelock
 import pytest
 
 import tfrecs  # noqa: F401  (the Keras guard runs before any test imports TensorFlow)
@@ -35,18 +38,19 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the tests and group them for the workers of pytest-xdist.
 
-    A group runs in one worker, so that what its tests share is made once: the tests that use `whole` (and are slow by
-    that) are one group, which begins at once; else a file is a group, those with slow tests first, so that the quick
-    ones at the end even out what the workers have left.
+    A file is a group, which runs in one worker, so that what its tests share is made once. First come the files with
+    slow tests (a test that uses `whole` is one), so that the quick ones at the end even out what the workers have left.
+    Files with and without `whole` take turns: while one worker makes it, the other has something to do.
     """
     for item in items:
         if "whole" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.xdist_group("whole"))
-        else:
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(REPO).as_posix()))
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: ("whole" not in getattr(item, "fixturenames", ()), item.path not in slow))
+        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(REPO).as_posix()))
+    slow = {item.path: False for item in items if item.get_closest_marker("slow")}
+    slow |= {item.path: True for item in items if "whole" in getattr(item, "fixturenames", ())}
+    turns = {True: itertools.count(0, 2), False: itertools.count(1, 2)}
+    order = {path: next(turns[uses_whole]) for path, uses_whole in slow.items()}
+    items.sort(key=lambda item: order.get(item.path, len(items)))
 
 
 @pytest.fixture(scope="session")
@@ -70,10 +74,18 @@ def two_replicas() -> Any:
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    """A small data set with everything that was made of it. Leave it as it is."""
+    """A small data set with everything that was made of it, one for all workers. Leave it as it is."""
     from whole import make  # seconds to import, a minute to make: only for who asks
 
-    return make(tmp_path_factory.mktemp("whole"))
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    made = root / "whole.pickle"
+    with filelock.FileLock(root / "whole.lock"):
+        if not made.exists():
+            made.write_bytes(pickle.dumps(make(root / "whole")))
+    whole: Whole = pickle.loads(made.read_bytes())
+    return whole
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import os
 from pathlib import Path
 
@@ -76,9 +77,10 @@ def test_slices_are_parts_of_the_test_split(whole: Whole) -> None:
 
 
 @pytest.mark.slow
-def test_evaluating_again_gives_the_same_numbers(whole: Whole) -> None:
+def test_evaluating_again_gives_the_same_numbers(whole: Whole, tmp_path: Path) -> None:
     first = dict(whole.evaluation.report.model)
-    second = evaluate.run(evaluate.EvaluateJob(whole.run)).report.model
+    run = Path(shutil.copytree(whole.run, tmp_path / "run"))
+    second = evaluate.run(evaluate.EvaluateJob(run)).report.model
     assert second == pytest.approx(first, abs=1e-9)
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_recommenders as tfrs
 
 from towers.encoders.base import Encoder
+from towers.model import Model
 
 
-class CoOccurrence(tfrs.Model):
+class CoOccurrence(Model):
     """Trains item encoders before the towers, on items alone.
 
     The content of item i, through a head for each of its modalities, gives logits over all items j; the target is the

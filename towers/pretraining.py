@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_recommenders as tfrs
 
 with contextlib.redirect_stdout(io.StringIO()):  # a dependency prints the backend's name at import
     import keras_nlp
 
 from towers.encoders.base import Encoder, TextQueryEncoder
+from towers.model import Model
 from towers.replicas import part_of_mean
 
 _MOST_SCALE = float(np.log(100.0))  # CLIP's bound on the inverse temperature
 
 
-class SelfSupervised(tfrs.Model):
+class SelfSupervised(Model):
     """Trains item encoders without any interaction.
 
     Between every two modalities that an item has, a symmetric cross-entropy over the items of the batch (InfoNCE, van

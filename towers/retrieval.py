@@ -61,6 +61,8 @@ class RetrievalLoss(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         self.softmax, self.temperature, self.label_smoothing = softmax, temperature, label_smoothing
         self.task = tfrs.tasks.Retrieval(temperature=temperature, remove_accidental_hits=True)
+        # TFRS (0.7.7) says `len(tf.shape(...))`, which only AutoGraph can trace, and our steps do without (`Model`).
+        self.task.call = tf.autograph.to_graph(self.task.call).__get__(self.task)
 
     def full(
         self,

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_recommenders as tfrs
 
 from tfrecs.schema import History, Schema
 from towers.encoders.base import Encoder, TextQueryEncoder
 from towers.encoding_cache import cache_variables, fill, standardize, with_fresh
 from towers.item import ItemTower
+from towers.model import Model
 from towers.ranking import RankingHead
 from towers.replicas import part_of_mean
 from towers.retrieval import RetrievalLoss
@@ -36,7 +36,7 @@ class ItemStatistics(NamedTuple):
     first_times: np.ndarray
 
 
-class TwoTower(tfrs.Model):
+class TwoTower(Model):
     """Queries and items in one space of D dimensions; the score is their inner product over the temperature.
 
     The catalogue's encodings are cached ([N, d_m] for each modality). A training step encodes the batch's `fresh`

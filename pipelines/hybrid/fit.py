@@ -201,7 +201,7 @@ def _choices(
     """
     rows = []
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def parts(index: tf.Tensor, count: tf.Tensor) -> list[tf.Tensor]:
         return [hybrid.part(name, index, count) for name in names if name != TOWER]
 

@@ -127,7 +127,7 @@ def updated_index(session: Session, catalogue: Catalogue) -> ItemIndex:
 
     presence = session.items.presence.copy()
     encodings = {name: value.numpy().copy() for name, value in model.cache.items()}
-    encode = tf.function(model.encode_items)
+    encode = tf.function(model.encode_items, autograph=False)
     with progress("encoding changed items", "items") as advance:
         prepared = _prepared(session, catalogue, changed)
         presence[trained[changed]] = prepared.presence
@@ -141,7 +141,7 @@ def updated_index(session: Session, catalogue: Catalogue) -> ItemIndex:
     for target, value in zip(result, of_trained, strict=True):
         target[known] = value.numpy()[trained[known]]
 
-    embed = tf.function(model.embed_items)
+    embed = tf.function(model.embed_items, autograph=False)
     with progress("embedding new items", "items") as advance:
         prepared = _prepared(session, catalogue, added)
         for rows, inputs in _batches(prepared, batch):

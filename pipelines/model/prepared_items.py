@@ -50,7 +50,7 @@ def prepare_items(
       progress: called with the number of items that are done and of all.
     """
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def prepare(serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         values, presence = item_features(schema, serialized)
         return {name: encoder.preprocess(values[name]) for name, encoder in encoders.items()}, presence

@@ -42,9 +42,9 @@ class ModelGraphs:
     def __init__(self, model: TwoTower):
         self.model = model
         self._encoder = RequestEncoder(model)
-        self.query_embeddings = tf.function(self._query_embeddings, reduce_retracing=True)
-        self.text_scores = tf.function(self._text_scores, reduce_retracing=True)
-        self.label_logits = tf.function(self._label_logits, reduce_retracing=True)
+        self.query_embeddings = tf.function(self._query_embeddings, reduce_retracing=True, autograph=False)
+        self.text_scores = tf.function(self._text_scores, reduce_retracing=True, autograph=False)
+        self.label_logits = tf.function(self._label_logits, reduce_retracing=True, autograph=False)
 
     def _query_embeddings(
         self,

@@ -40,7 +40,7 @@ def encoder_scores(model: TwoTower, batch: int) -> DenseScorer:
     """Return the trained query encoder as a scorer of the trained items, `batch` queries at a time."""
     item_embeddings = model.item_embeddings()[0]
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def scores(queries: tf.Tensor) -> tf.Tensor:
         assert model.query_encoder is not None
         return model.scores(model.encode_query(model.query_encoder.preprocess_query(queries)), item_embeddings)

@@ -129,6 +129,7 @@ class CoOccurrenceStage:
         presence = tf.constant(self.items.presence)
         neighbours, probabilities = tf.constant(self.neighbours), tf.constant(self.probabilities)
 
+        @tf.autograph.experimental.do_not_convert
         def rows(index: tf.Tensor) -> dict[str, Any]:
             row = tf.maximum(index, 0)
             return {

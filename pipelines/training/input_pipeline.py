@@ -87,6 +87,7 @@ class TrainingFeed:
             4
         )
 
+    @tf.autograph.experimental.do_not_convert
     def _complete(self, batch: dict[str, Any], step: tf.Tensor, seed: int, replicas: int) -> dict[str, Any]:
         schema = self.manifest.schema_
         batch = dict(batch)

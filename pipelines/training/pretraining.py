@@ -60,7 +60,7 @@ class Pretrainer(TrainingLoop):
             self.learner.encode(inputs, self.learner.mask(inputs))
         self._compile(self.learner, settings, save_encoders_as(self.run, encoders))
         self.held_out_masked = self.masked(self.held_out, -1)
-        self._encode = tf.function(self.learner.encode)
+        self._encode = tf.function(self.learner.encode, autograph=False)
         self._restore()
 
     def masked(self, index: np.ndarray, epoch: int) -> Masked:
@@ -91,6 +91,7 @@ class Pretrainer(TrainingLoop):
         masked = self.masked(self.training_items, epoch)
         training_items, presence = tf.constant(self.training_items, tf.int64), tf.constant(self.items.presence)
 
+        @tf.autograph.experimental.do_not_convert
         def rows(position: tf.Tensor) -> dict[str, Any]:
             row, valid = tf.maximum(position, 0), position >= 0
             index = tf.gather(training_items, row)

@@ -43,7 +43,7 @@ class Trainer(TrainingLoop):
         if earlier is not None and not self.rows:
             with self.strategy.scope():
                 copy_weights(earlier, self.session)
-        self.encode = tf.function(model.encode_items)
+        self.encode = tf.function(model.encode_items, autograph=False)
         self.graphs = ModelGraphs(model)  # traced once, not at every epoch
         scales = encoder_scales(model.item_encoders.values(), train.encoder_scale, train.layer_decay)
         self._compile(

@@ -106,7 +106,7 @@ class ServingModule(tf.Module):
         result = {}
         for name, (function, inputs) in specs.items():
             named = {key: tf.TensorSpec(spec.shape, spec.dtype, key) for key, spec in inputs.items()}
-            result[name] = tf.function(function).get_concrete_function(**named)
+            result[name] = tf.function(function, autograph=False).get_concrete_function(**named)
         result[contract.DEFAULT] = result[contract.RECOMMEND]
         return result
 

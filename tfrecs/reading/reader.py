@@ -178,6 +178,7 @@ def training_windows(
             )
         )
 
+    @tf.autograph.experimental.do_not_convert
     def complete(window: dict[str, Any]) -> dict[str, Any]:
         window = dict(window)
         window.pop("number")
