@@ -18,6 +18,7 @@ class ItemTower(tf.keras.layers.Layer):
     Modality dropout hides modalities at random in training, never all of an item's, so that any subset gives a
     usable embedding (cf. ModDrop, Neverova et al., 2016, arXiv:1501.00102). Id dropout hides the id embedding of an
     item (DropoutNet, Volkovs et al., 2017), so that content alone carries an item that was never seen in training.
+    Without modalities an item is its id embedding, which is then never hidden.
 
     Args:
       num_items: number of id embeddings.
@@ -68,6 +69,8 @@ class ItemTower(tf.keras.layers.Layer):
         self.hidden_dim = hidden_dim
         self.projections = [tf.keras.layers.Dense(hidden_dim) for _ in range(num_modalities)]
         self.norms = [tf.keras.layers.LayerNormalization(epsilon=1e-5) for _ in range(num_modalities)]
+        if not num_modalities:
+            return
         self.fusion = FUSIONS[fusion](hidden_dim)
         # Content starts as small as the id embeddings: a louder start would drown what interactions teach.
         self.content_norm = tf.keras.layers.LayerNormalization(
@@ -88,13 +91,12 @@ class ItemTower(tf.keras.layers.Layer):
         self, encodings: Sequence[tf.Tensor], presence: tf.Tensor, id_index: tf.Tensor, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
         has_id = tf.cast(id_index >= 0, self.compute_dtype)[:, None]
+        identity = tf.gather(self.id_embeddings, tf.maximum(id_index, 0))
+        if not self.projections:  # a catalogue of bare ids
+            return has_id * identity, tf.zeros([tf.shape(id_index)[0], 0], identity.dtype)
         if training:
             # Dropout of ones gives 0 or 1 / (1 - rate): only whether it is 0 matters here.
             has_id = has_id * tf.sign(self.drop_id(tf.ones_like(has_id), training=True))
-        identity = has_id * tf.gather(self.id_embeddings, tf.maximum(id_index, 0))
-        if not encodings:  # a catalogue of bare ids
-            return identity, tf.zeros([tf.shape(id_index)[0], 0], identity.dtype)
-        if training:
             presence = self._drop_modalities(presence)
         values = tf.stack(
             [norm(project(h)) for project, norm, h in zip(self.projections, self.norms, encodings, strict=True)], axis=1
@@ -102,7 +104,7 @@ class ItemTower(tf.keras.layers.Layer):
         fused, weights = self.fusion(values, presence)
         has_content = tf.cast(tf.reduce_any(presence, axis=-1, keepdims=True), fused.dtype)
         content = self.content_norm(fused) * has_content
-        return content + identity, weights
+        return content + has_id * identity, weights
 
     def _drop_modalities(self, presence: tf.Tensor) -> tf.Tensor:
         kept = presence & (self.drop_modality(tf.ones(tf.shape(presence)), training=True) > 0)

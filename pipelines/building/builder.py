@@ -21,6 +21,11 @@ from tfrecs.spec.dataset_yaml import SPEC_FILE, load_spec, spec_to_yaml
 from tfrecs.spec.infer import infer_spec
 from tfrecs.spec.models import DatasetSpec
 
+IDS_ALONE = (
+    "Items have no features: what content gives (new items told apart, search by meaning, embed_items) is left out; "
+    "words are searched in titles, where there are any."
+)
+
 
 @dataclass(frozen=True)
 class BuildJob:
@@ -196,13 +201,15 @@ def _stages(stack: ExitStack) -> Callable[[str, int, int], None]:
 
 def summary(manifest: Manifest, out: Path) -> str:
     """Describe what was built and what was rejected, in a few lines."""
-    coverage = ", ".join(f"{name} {share:.1%}" for name, share in manifest.coverage.items()) or "no features"
+    coverage = ", ".join(f"{name} {share:.1%}" for name, share in manifest.coverage.items()) or "ids alone"
     splits = ", ".join(f"{name} {split.events:,}" for name, split in manifest.splits.items())
     rejected = sum(manifest.rejected.values())
     lines = [
         f"Built {out}: {manifest.items:,} items ({coverage}), {manifest.users:,} users, "
         f"{manifest.interactions:,} interactions ({splits}); {manifest.protocol}.",
     ]
+    if not manifest.coverage:
+        lines.append(IDS_ALONE)
     if rejected:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(manifest.rejected.items()))
         lines.append(f"Rejected {rejected:,}: {reasons}; each one is in {out / REJECTED_FILE}.")

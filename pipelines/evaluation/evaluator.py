@@ -31,6 +31,10 @@ from pipelines.scoring.requests import Queries, Scorer, with_targets
 from tfrecs.demo.world import oracle_scores
 from tfrecs.reading.reader import load_labelled_events
 
+NO_CONTENT = (
+    "Items have no features: cold items and missing content are not measured, since nothing tells new items apart."
+)
+
 Metrics = dict[str, float]
 
 
@@ -60,6 +64,8 @@ def run(job: EvaluateJob) -> EvaluateResult:
     report = evaluate(trained, commands={"evaluate": f"triptych evaluate --run {job.run}"}, curve=folder.read_metrics())
     write_report(folder.reports, report)
     console.print(summary_table(report), end="", markup=False)
+    for note in report.notes:
+        say(note)
     say(f"Report: {folder.reports / MARKDOWN_FILE} and {JSON_FILE}")
     return EvaluateResult(report, folder.reports)
 
@@ -87,6 +93,8 @@ def evaluate(trained: TrainedRun, *, commands: Mapping[str, str], curve: Sequenc
     }
     rankings.pop(ORACLE, None)
     parts = _parts(queries, train_counts, set(trained.events.users.tolist())) | with_text(scorer, queries)
+    if not schema.items:
+        del parts["cold_items"]
     part_slices = {name: _slices(ranking, queries, parts) for name, ranking in rankings.items()}
     text_part, text_baselines = text_slices(trained, scorer, queries)
     groups = popularity_groups(train_counts)
@@ -118,6 +126,7 @@ def evaluate(trained: TrainedRun, *, commands: Mapping[str, str], curve: Sequenc
         hybrid=() if trained.hybrid_weights is None else trained.hybrid_weights.steps,
         commands=commands,
         versions=trained.manifest.versions,
+        notes=() if schema.items else (NO_CONTENT,),
         curve=curve,
     )
 

@@ -132,7 +132,11 @@ def _items_spec(job: UpdateJob) -> tuple[ItemsSpec, Path]:
         raise DataError(f"{job.items}: no such folder; --items names the one with the item table")
     if job.spec is None and not (job.items / SPEC_FILE).is_file():
         return infer_items(job.items), job.items
-    return load_spec(job.items, job.spec).items, job.spec or job.items / SPEC_FILE
+    source = job.spec or job.items / SPEC_FILE
+    items = load_spec(job.items, job.spec).items
+    if items is None:
+        raise SpecError(f"{source}: has no items, the table to update from; add it, or append events and train on")
+    return items, source
 
 
 def _listed(kinds: dict[str, str]) -> str:

@@ -81,8 +81,8 @@ def run(job: ExportJob) -> ExportResult:
             index, rejects = session.item_index(), None
         else:
             index, rejects = update_index(job.update, session, job.to)
-        if session.model.query_encoder is not None:
-            lexical = load_or_fit_lexical(folder.lexicon, session.model, session.catalogue, session.config)
+        lexical = load_or_fit_lexical(folder.lexicon, session.model, session.catalogue, session.config)
+        if lexical is not None:
             index = replace(index, lexical=lexical.index(item_texts(session.model, index.catalogue)))
         module = make_module(session, index)
         signatures = module.signatures()

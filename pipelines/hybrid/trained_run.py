@@ -33,7 +33,7 @@ class TrainedRun(Session):
 
     Attributes:
       hybrid_weights: of the hybrid score; None where the run has learned none.
-      lexical_model: of text search; None where the model takes no text.
+      lexical_model: of text search; None where items have neither text nor titles.
     """
 
     hybrid_weights: HybridWeights | None = None
@@ -60,7 +60,7 @@ class TrainedRun(Session):
     @cached_property
     def lexical_index(self) -> LexicalIndex | None:
         """The lexical model over the texts of the catalogue; None where no request has a text."""
-        if self.lexical_model is None or self.model.query_encoder is None or not self.manifest.schema_.has_queries:
+        if self.lexical_model is None or not self.manifest.schema_.has_queries:
             return None
         return self.lexical_model.index(item_texts(self.model, self.catalogue))
 

@@ -86,7 +86,8 @@ def _counts(manifest: Manifest, folder: Path) -> None:
                 for key, value in row.params.items()
             }
             features.add_row(row.name, row.kind, owner, "" if share is None else f"{share:.1%}", json.dumps(shown))
-    console.print(features)
+    if features.row_count:
+        console.print(features)
     splits = Table(box=None, header_style="dim")
     query_header = ["with query"] if schema.has_queries else []
     for header in ("split", "users", "events", *query_header, "examples", "shards"):

@@ -20,7 +20,7 @@ class ColdStart:
     Attributes:
       warm: int64 [S], positions of the items with training events.
       cold: int64 [R], positions of the items without; together all items.
-      coefficients: float32 [R, S], dense or csr.
+      coefficients: float32 [R, S], dense or csr; rows of zeros for items that nothing is known of.
     """
 
     warm: np.ndarray
@@ -55,7 +55,8 @@ class ColdStart:
         """Add predicted id embeddings to the embeddings of cold items.
 
         What the id adds to the embedding of a warm item is predicted like any other value (as factors are by Gantner et
-        al., 2010, "Learning attribute-to-feature mappings for cold-start recommendations").
+        al., 2010, "Learning attribute-to-feature mappings for cold-start recommendations"). An item without events and
+        without content is the mean of the warm ones.
 
         Args:
           item_embeddings: float32 [N, D], of cold items by content alone.
@@ -65,7 +66,12 @@ class ColdStart:
           float32 [N, D].
         """
         result = item_embeddings.copy()
-        result[self.cold] += self.coefficients @ (item_embeddings[self.warm] - content_embeddings[self.warm])
+        of_ids = item_embeddings[self.warm] - content_embeddings[self.warm]
+        result[self.cold] += self.coefficients @ of_ids
+        # The zero vector would be better or worse than all others, as the signs of their scores are.
+        unknown = self.cold[~content_embeddings[self.cold].any(axis=1)]
+        if len(unknown) and len(self.warm):
+            result[unknown] = item_embeddings[self.warm].mean(axis=0)
         return result
 
 
@@ -99,12 +105,15 @@ def nearest_coefficients(warm_embeddings: np.ndarray, cold_embeddings: np.ndarra
       nearest: at most S.
 
     Returns:
-      float32 csr [R, S], rows that sum to 1.
+      float32 csr [R, S], rows that sum to 1, or to 0 for a cold item without content, which is near to none.
     """
+    shape = (len(cold_embeddings), len(warm_embeddings))
+    has_content = cold_embeddings.any(axis=1)
+    if not has_content.any():
+        return sp.csr_matrix(shape, dtype=np.float32)
     index = NearestNeighbors(n_neighbors=nearest, metric="cosine", algorithm="brute").fit(warm_embeddings)
     distance, column = index.kneighbors(cold_embeddings)
     cosine = np.maximum(1.0 - distance, 0.0) + 1e-6
-    cosine /= cosine.sum(axis=1, keepdims=True)
+    cosine *= has_content[:, None] / cosine.sum(axis=1, keepdims=True)
     splits = np.arange(0, column.size + 1, nearest)
-    shape = (len(cold_embeddings), len(warm_embeddings))
     return sp.csr_matrix((cosine.ravel(), column.ravel(), splits), shape=shape, dtype=np.float32)

@@ -42,7 +42,7 @@ def report_markdown(report: Report, drawn: Sequence[str], folder: str) -> str:
     def images(*names: str) -> list[str]:
         return [f"![{CAPTIONS[name]}]({folder}/{name}.png)" for name in names if name in drawn]
 
-    blocks = [f"# {headline(report)}", report.protocol]
+    blocks = [f"# {headline(report)}", report.protocol, *report.notes]
     blocks += ["## Against the baselines", _comparison(report), *images("accuracy", "beyond_accuracy", "exposure")]
     if report.slices:
         blocks += ["## Slices", _slice_table(report), *images("slices", "warm_cold")]

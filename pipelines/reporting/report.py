@@ -79,6 +79,7 @@ def report_json(report: Report) -> str:
         "ranking": report.ranking,
     }
     optional: dict[str, Any] = {
+        "notes": report.notes,
         "oracle": report.oracle,
         "accuracy_diversity": report.tradeoff,
         "baseline_slices": report.baseline_slices,

@@ -31,6 +31,7 @@ class Report:
       exposure: `groups` (names) and `systems`, system -> share of the first positions of each group.
       modality_weights: rows of `pipelines.evaluation.exposure.modality_weights_by_group`.
       hybrid: `pipelines.hybrid.weights.HybridWeights.steps`, what each part of the hybrid score adds on the validation split.
+      notes: sentences on what was not measured, and why.
       curve: the lines of `metrics.jsonl`, for the training plot; not in `report.json`.
     """
 
@@ -49,6 +50,7 @@ class Report:
     exposure: Mapping[str, Any] = field(default_factory=dict)
     modality_weights: Sequence[Mapping[str, Any]] = ()
     hybrid: Sequence[Mapping[str, Any]] = ()
+    notes: Sequence[str] = ()
     curve: Sequence[Mapping[str, Any]] = ()
 
 

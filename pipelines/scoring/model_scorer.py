@@ -74,7 +74,7 @@ class ModelScorer:
       requests: the requests; the scorer is called with slices of `requests.queries`.
       item_embeddings: float [N, D] of the catalogue.
       hybrid: over the same items; None: the towers' scores alone.
-      lexical: scores of text queries over the same items; None: their encodings alone.
+      lexical: scores of text queries over the same items; None: their encodings alone, where the model takes text.
     """
 
     graphs: ModelGraphs
@@ -100,8 +100,8 @@ class ModelScorer:
 
     @property
     def texts(self) -> np.ndarray | None:
-        """str [Q], what was typed; None where the model takes no text or the requests have none."""
-        return None if self.model.query_encoder is None else self.requests.texts
+        """str [Q], what was typed; None where nothing takes text or the requests have none."""
+        return None if self.model.query_encoder is None and self.lexical is None else self.requests.texts
 
     def query_embeddings(self, queries: Queries) -> tf.Tensor:
         """Query embeddings float [q, D] of a slice of the requests."""
@@ -112,7 +112,9 @@ class ModelScorer:
             tf.constant(queries.times),
             {name: tf.constant(value[rows]) for name, value in self.requests.context.items()},
             tf.constant(self.requests.users[rows], tf.string),
-            None if self.texts is None else tf.constant(self.texts[rows], tf.string),
+            None
+            if self.texts is None or self.model.query_encoder is None
+            else tf.constant(self.texts[rows], tf.string),
         )
 
     def history(self, queries: Queries) -> History:
@@ -148,6 +150,10 @@ class ModelScorer:
 
     def search_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Scores float32 [q, N] of text queries, as the signature `search` computes them."""
+        if self.model.query_encoder is None:
+            if self.lexical is None:
+                raise ValueError("items have neither text nor titles, so there is no text query")
+            return self.lexical(texts)
         scores = self.graphs.text_scores(tf.constant(texts, tf.string), self.item_embeddings).numpy()
         return scores if self.lexical is None else self.lexical.model.dense_weight * scores + self.lexical(texts)
 

@@ -29,9 +29,9 @@ DenseScorer = Callable[[Sequence[str]], np.ndarray]
 
 
 def item_texts(model: TwoTower, catalogue: Catalogue) -> list[str]:
-    """Read the feature that text queries search: str [N], "" = none. The model must take text queries."""
+    """Read what text queries search: the text feature, or the titles where there is none; str [N], "" = none."""
     if model.query_encoder is None:
-        raise ValueError("this data set has no text feature, so there is no text query")
+        return list(catalogue.titles.tolist())
     values, _ = item_features(model.schema, catalogue.serialized)
     return [text.decode() for text in values[model.query_encoder.schema.name].numpy()]
 
@@ -52,12 +52,21 @@ def encoder_scores(model: TwoTower, batch: int) -> DenseScorer:
     return dense
 
 
-def load_or_fit_lexical(path: Path, model: TwoTower, catalogue: Catalogue, config: Config) -> LexicalModel:
-    """Read the lexical model of a run from `path`, or fits it to the catalogue and the trained model and writes it."""
+def load_or_fit_lexical(path: Path, model: TwoTower, catalogue: Catalogue, config: Config) -> LexicalModel | None:
+    """Read the lexical model of a run from `path`, or fits it to the catalogue and the trained model and writes it.
+
+    Returns:
+      None where items have neither a text feature nor titles.
+    """
     if path.is_file():
         return LexicalModel.load(path)
     texts = item_texts(model, catalogue)
-    lexical = fit_lexical(texts, encoder_scores(model, config.train.encode_batch_size), config.search, config.seed)
+    if model.query_encoder is not None:
+        lexical = fit_lexical(texts, encoder_scores(model, config.train.encode_batch_size), config.search, config.seed)
+    elif any(text.strip() for text in texts):
+        lexical = fit_titles(texts, config.search, config.seed)
+    else:
+        return None
     lexical.save(path)
     return lexical
 
@@ -141,6 +150,31 @@ def relevance_weights(
     return np.maximum(odds, 0.0) ** settings.sharpness
 
 
+def fit_titles(titles: Sequence[str], settings: SearchConfig, seed: int) -> LexicalModel:
+    """Fit a lexical model to titles, which alone say what an item is called. Deterministic under the seed.
+
+    Nothing repeats in a title, so a term is worth its inverse document frequency; how much each kind of term counts is
+    fitted to titles as people might type them. There is no encoder beside it.
+
+    Args:
+      titles: of the items [N], "" = none, not all of them.
+      settings: section `search`.
+      seed: of the queries that are drawn.
+    """
+    counts = term_counts(titles, settings)
+    named = np.flatnonzero(counts.getnnz(axis=1))
+    lengths = np.array([counts[:, kind].sum() / max(1, len(named)) for kind in _kinds(settings)])
+    frequency = counts.getnnz(axis=0)
+    weights = np.log1p((len(titles) - frequency + 0.5) / (frequency + 0.5)) * (frequency > 0)
+    rng = np.random.default_rng(seed)
+    owners = rng.permutation(named)[: settings.queries]
+    typed = [as_typed(titles[owner], rng) for owner in owners]
+    dense = np.zeros([len(owners), len(titles)], np.float32)
+    factors = _fit_to_queries(typed, owners, counts[owners], counts, weights, dense, lengths, settings, rng)
+    weights *= np.repeat(factors[: len(KINDS)], settings.buckets)
+    return LexicalModel(settings, weights.astype(np.float32), lengths, 0.0)
+
+
 def fit_lexical(texts: Sequence[str], dense: DenseScorer, settings: SearchConfig, seed: int) -> LexicalModel:
     """Fit the weights of the terms, then of each kind of term and of the encoders. Deterministic under the seed.
 
@@ -162,22 +196,53 @@ def fit_lexical(texts: Sequence[str], dense: DenseScorer, settings: SearchConfig
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(queries))[: settings.queries]
     typed = [as_typed(queries[row], rng) for row in chosen]
+    own = owners[chosen]
+    # The text that a query is from competes without the whole sentence.
+    rest = _rest_of_texts(counts, query_counts[chosen], own)
+    factors = _fit_to_queries(typed, own, rest, counts, weights, dense(typed), lengths, settings, rng)
+    weights *= np.repeat(factors[: len(KINDS)], settings.buckets)
+    return LexicalModel(settings, weights.astype(np.float32), lengths, float(factors[-1]))
+
+
+def _fit_to_queries(
+    typed: Sequence[str],
+    own: np.ndarray,
+    answers: sp.csr_matrix,
+    counts: sp.csr_matrix,
+    weights: np.ndarray,
+    dense_scores: np.ndarray,
+    lengths: np.ndarray,
+    settings: SearchConfig,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Fit the factors of each kind of term and of the encoders' score to queries whose answers are known.
+
+    Args:
+      typed: Q queries.
+      own: int64 [Q], the item that answers each.
+      answers: float csr [Q, V], term counts of the own text that compete.
+      counts: float csr [N, V], of all texts.
+      weights: float64 [V], of the terms.
+      dense_scores: float32 [Q, N], of the encoders.
+      lengths: float64 [kinds], see `LexicalModel`.
+      settings: section `search`.
+      rng: draws the other texts.
+
+    Returns:
+      float64 [kinds + 1], at least 0.
+    """
     # Against so many items: enough to tell how large a score is, and it fits into memory.
     others = rng.permutation(counts.shape[0])[: settings.candidates]
-    terms, dense_scores, own = term_counts(typed, settings).sign(), dense(typed), owners[chosen]
-    # The text that a query is from competes without the whole sentence.
-    rest = saturated(_rest_of_texts(counts, query_counts[chosen], own), lengths, settings)
-    whole = saturated(counts[others], lengths, settings)
-    features = np.empty([len(chosen), len(others) + 1, len(KINDS) + 1], np.float32)
+    terms = term_counts(typed, settings).sign()
+    answers, whole = saturated(answers, lengths, settings), saturated(counts[others], lengths, settings)
+    features = np.empty([len(typed), len(others) + 1, len(KINDS) + 1], np.float32)
     for number, kind in enumerate(_kinds(settings)):
         query = terms[:, kind] @ sp.diags(weights[kind])
         features[:, 1:, number] = (query @ whole[:, kind].T).toarray()
-        features[:, 0, number] = np.asarray(query.multiply(rest[:, kind]).sum(axis=1)).ravel()
+        features[:, 0, number] = np.asarray(query.multiply(answers[:, kind]).sum(axis=1)).ravel()
     features[:, 1:, -1] = dense_scores[:, others]
-    features[:, 0, -1] = dense_scores[np.arange(len(chosen)), own]
-    factors = _fit_factors(features, own[:, None] == others[None, :])
-    weights *= np.repeat(factors[: len(KINDS)], settings.buckets)
-    return LexicalModel(settings, weights.astype(np.float32), lengths, float(factors[-1]))
+    features[:, 0, -1] = dense_scores[np.arange(len(typed)), own]
+    return _fit_factors(features, own[:, None] == others[None, :])
 
 
 def _fit_factors(features: np.ndarray, is_own: np.ndarray) -> np.ndarray:

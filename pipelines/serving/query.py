@@ -12,6 +12,7 @@ from rich.table import Table
 from pipelines.runs.progress import console, say
 from serving.client.client import Client, Recommendation
 from serving.wire import layout
+from serving.wire.errors import InvalidRequestError
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ def run(job: QueryJob) -> list[Recommendation]:
       ServingError: the server does not answer, or refuses the request.
     """
     with Client(job.target, job.model, timeout=job.timeout) as client:
+        if job.text and "search" not in client.metadata().signatures:
+            raise InvalidRequestError(
+                f"--text: {job.model} takes no text, since its items have neither a text nor titles; leave it away"
+            )
         recommendations = client.recommend(
             history_ids=job.history,
             query=job.text,

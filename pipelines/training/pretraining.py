@@ -35,6 +35,10 @@ class Pretrainer(TrainingLoop):
         self.replicas = self.strategy.num_replicas_in_sync
         if settings.batch_size % self.replicas:
             raise DataError(f"pretrain.batch_size must be divisible by {self.replicas} replicas; --set it so")
+        if not schema.items:
+            raise DataError(
+                f"{job.records}: items have no features, so nothing to learn from items alone; train without pretraining"
+            )
         catalogue = load_catalogue(job.records, self.manifest)
         with self.strategy.scope():
             encoders = make_encoders(schema.items, self.config, records_vocabulary(job.records))

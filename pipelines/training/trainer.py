@@ -94,9 +94,10 @@ class Trainer(TrainingLoop):
         if config.train.warm_start is not None:
             say(f"  before training  {self._ranking(self._measure())}")
             return
-        if config.train.encoders != "cooccurrence" or not self.session.model.item_encoders:
+        if config.train.encoders != "cooccurrence" or not config.cooccurrence.epochs:
             return
-        if not config.cooccurrence.epochs:
+        if not self.session.model.item_encoders:
+            say("  encoders: none, items have no features; the stage of co-occurrences is skipped")
             return
         stage = CoOccurrenceStage(self.session.model, self.session.items, self.session.events, config, self.strategy)
         with progress("encoders", "steps") as advance:
@@ -125,9 +126,8 @@ class Trainer(TrainingLoop):
             weights = fit_hybrid(session, self.validation)
             weights.save(self.run.path)
             say(f"  {weights}")
-        if session.model.query_encoder is not None:
-            self.run.lexicon.unlink(missing_ok=True)  # of an earlier end of this run, beside other weights
-            load_or_fit_lexical(self.run.lexicon, session.model, session.catalogue, session.config)
+        self.run.lexicon.unlink(missing_ok=True)  # of an earlier end of this run, beside other weights
+        load_or_fit_lexical(self.run.lexicon, session.model, session.catalogue, session.config)
 
     def _refresh(self) -> None:
         refresh(self.session.model, self.encode, self.session.items, self.config.train.encode_batch_size)

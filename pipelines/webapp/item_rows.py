@@ -27,7 +27,8 @@ _LEAST_SHARE = 0.5  # Of the items must have a number for people to be able to a
 
 def media_features(spec: DatasetSpec) -> dict[str, str]:
     """Map each item feature that is a file to how a page shows it: "image", "audio", or its kind for neither."""
-    files = {name: feature for name, feature in spec.items.features.items() if feature.column}
+    features = spec.items.features if spec.items else {}
+    files = {name: feature for name, feature in features.items() if feature.column}
     rows = {name: row(feature.kind) for name, feature in files.items()}
     return {name: modality.shown_as or modality.kind for name, modality in rows.items() if modality.from_file}
 
@@ -36,12 +37,14 @@ def read_rows(data: Path, spec: DatasetSpec) -> dict[str, ItemRow]:
     """Read the item table.
 
     Returns:
-      Item id -> its row; of several rows with the same id the first, as in a build.
+      Item id -> its row; of several rows with the same id the first, as in a build. {} where there is no item table.
 
     Raises:
       DataError: the table cannot be read.
     """
     source = spec.items
+    if source is None:
+        return {}
     table = read_table(data, source.file, [source.id], Rejects(), source.encoding)
     titles = _strings(table, [source.title] if source.title else [])
     texts = _strings(table, _text_columns(source))

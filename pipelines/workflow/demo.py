@@ -165,10 +165,12 @@ def _complete_items(data: Path) -> list[dict[str, str]]:
 
 def _embed(client: Client, manifest: Manifest, data: Path, items: list[dict[str, str]]) -> Embeddings:
     """Embed items from raw content: the columns of the data folder, media as the bytes of their files."""
-    spec = load_spec(data, None).items.features
+    source = load_spec(data, None).items
+    assert source is not None  # the generator writes an item table
     raw: dict[str, list[Any]] = {}
     for feature in manifest.schema_.items:
-        columns = spec[feature.name].columns or [spec[feature.name].column]
+        spec = source.features[feature.name]
+        columns = spec.columns or [spec.column]
         cells = [[item.get(str(column)) for column in columns] for item in items]
         raw[feature.name] = [_raw(data, feature_for(feature), several) for several in cells]
     return client.embed_items(**raw)

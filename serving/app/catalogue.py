@@ -82,6 +82,11 @@ class AppCatalogue:
         """Names of the modalities."""
         return list(self.description.get("modalities", ()))
 
+    @property
+    def takes_text(self) -> bool:
+        """Whether the model takes text queries; that of an export without a description is taken to."""
+        return "search" in self.description.get("signatures", ("search",))
+
     @cached_property
     def labels(self) -> list[dict[str, Any]]:
         """Ranking labels of the model: name, task and range."""

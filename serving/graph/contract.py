@@ -24,7 +24,7 @@ class RecommenderModel(Protocol):
     Attributes:
       schema: schema of the records that the model was trained on.
       max_history: L, the number of newest events that the model uses.
-      has_text: whether the model takes text queries.
+      has_text: whether the model encodes text queries.
       trackables: objects that hold its variables and look-up tables, which are saved with it.
     """
 

@@ -41,7 +41,7 @@ class ServingModule(tf.Module):
       pool: candidates for diversity, as a multiple of k.
       max_k: the largest k. Outputs have k columns whatever there is to find, so a request must not be able to ask for
         more than the server's memory holds.
-      lexical: exact matching of text queries over the same columns; None: their encodings alone.
+      lexical: exact matching of text queries over the same columns; None: their encodings alone, if the model has them.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ServingModule(tf.Module):
         self.category_bits = tf.Variable(category_bits(columns, len(vocabulary)), trainable=False, name="category_bits")
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """Signature name -> concrete function; `search` only if the model takes text."""
+        """Signature name -> concrete function; `search` and `embed_items` only where there is something to search or embed."""
         extra = self.model.extra_specs()
         request = contract.request_specs()
         k = tf.TensorSpec([], tf.int32, "k")
@@ -101,7 +101,7 @@ class ServingModule(tf.Module):
         }
         if self.model.item_specs():
             specs[contract.EMBED_ITEMS] = (self.embed_items, self.model.item_specs())
-        if self.model.has_text:
+        if self.model.has_text or self.lexical is not None:
             specs[contract.SEARCH] = (self.search, {"query": tf.TensorSpec([None], tf.string, "query"), "k": k})
         result = {}
         for name, (function, inputs) in specs.items():
@@ -146,12 +146,17 @@ class ServingModule(tf.Module):
 
     def search(self, query: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
         """The k items that match a text best; none for a blank text."""
-        scores = self.model.scores(self.model.text_embeddings(query), self.item_embeddings)
-        if self.lexical is not None:
-            scores = self.lexical.dense * scores + self.lexical.scores(query)
+        scores = self._text_scores(query)
         scores = tf.where((tf.strings.strip(query) != "")[:, None], scores, LOWEST)
         best, index = top_k(self._exclude(scores, None), self._valid_k(k))
         return {"ids": self._ids(index), "scores": best}
+
+    def _text_scores(self, query: tf.Tensor) -> tf.Tensor:
+        """Scores float [B, N] of all items by text alone: the encodings, the words, or both."""
+        if not self.model.has_text and self.lexical is not None:
+            return self.lexical.scores(query)
+        scores = self.model.scores(self.model.text_embeddings(query), self.item_embeddings)
+        return scores if self.lexical is None else self.lexical.dense * scores + self.lexical.scores(query)
 
     def similar(self, item_ids: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
         """The k items with the largest cosine similarity to an item; none for an unknown item."""

@@ -121,8 +121,8 @@ def test_typed_headers_give_the_kinds_of_an_inferred_spec_in_any_table(tmp_path:
     assert {name: feature.kind for name, feature in spec.items.features.items()} == {
         "text": "text", "tags": "categories", "price": "number",
     }  # fmt: skip
-    (tmp_path / "items.csv").unlink()
-    with pytest.raises(SpecError, match="no table named items"):
+    (tmp_path / "ratings.tsv").unlink()
+    with pytest.raises(SpecError, match="no table named interactions"):
         infer_spec(tmp_path)
 
 

@@ -36,7 +36,7 @@ def check_spec(spec: DatasetSpec, manifest: Manifest, kind_options: KindOptions)
 
     refuse("name", manifest.name, spec.name)
     for owner, features, specs in (
-        ("item", schema.items, spec.items.features),
+        ("item", schema.items, spec.items.features if spec.items else {}),
         ("user", schema.users, spec.users.features if spec.users else {}),
     ):
         refuse(

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tfrecs.build.events import arrange, group_users
-from tfrecs.build.feature_table import Entities, read_entities
+from tfrecs.build.feature_table import Entities, logged_items, read_entities
 from tfrecs.build.interactions import interaction_columns, usable_events
 from tfrecs.build.splits import TEST, TRAIN, VALID
 from tfrecs.build.windows import Window, plan_windows
@@ -40,14 +40,18 @@ def new_items(
     Raises:
       DataError: `data` has neither items nor interactions, or its table cannot be read.
     """
-    source = spec.items
-    if not is_there(data, source.file):
-        if not is_there(data, spec.interactions.file):
-            raise DataError(f"{data}: neither {source.file} nor {spec.interactions.file} is there; name a data folder")
+    source, log, old = spec.items, spec.interactions, set(old_ids)
+    tables = [log.file] if source is None else [source.file, log.file]
+    if not any(is_there(data, file) for file in tables):
+        raise DataError(f"{data}: no {' and no '.join(tables)} there; name a data folder")
+    if source is None:
+        # Malformed lines are collected where the events are read.
+        entities = logged_items(read_table(data, log.file, [log.item], Rejects(), log.encoding), log.item)
+    elif is_there(data, source.file):
+        entities = read_entities(data, "item", source, source.title, {}, rejects, manifest.schema_.items)
+        known.update(str(file) for file, item in zip(entities.table.files, entities.ids, strict=True) if item in old)
+    else:
         return None
-    entities = read_entities(data, "item", source, source.title, {}, rejects, manifest.schema_.items)
-    old = set(old_ids)
-    known.update(str(file) for file, item in zip(entities.table.files, entities.ids, strict=True) if item in old)
     new = [position for position, item in enumerate(entities.ids) if item not in old]
     return entities.part(new) if new else None
 

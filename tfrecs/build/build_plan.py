@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfrecs.build.events import SplitEvents, arrange, example_columns
-from tfrecs.build.feature_table import Entities, media_path, read_entities
+from tfrecs.build.feature_table import Entities, logged_items, media_path, read_entities
 from tfrecs.build.interactions import clean_events, context_schemas, interaction_columns, label_schemas, mean_and_std
 from tfrecs.build.windows import Window, plan_windows
 from tfrecs.rejects import Rejects
@@ -65,9 +65,11 @@ def plan_build(
 ) -> BuildPlan:
     """Read the tables and plan the records. Arguments and errors as of `tfrecs.build.builder.build`."""
     oracle = media_path(data, spec.oracle) if spec.oracle else None
-    items = read_entities(data, "item", spec.items, spec.items.title, kind_options, rejects)
+    items = read_entities(data, "item", spec.items, spec.items.title, kind_options, rejects) if spec.items else None
     users = read_entities(data, "user", spec.users, None, kind_options, rejects) if spec.users else None
     table = read_table(data, spec.interactions.file, interaction_columns(spec), rejects, spec.interactions.encoding)
+    if items is None:
+        items = logged_items(table, spec.interactions.item)
     events = arrange(clean_events(table, spec, items.ids, rejects), spec, items.ids, seed)
     planned = plan_windows(events.users, events.frame["split"].to_numpy(), window=window, overlap=overlap)
     return BuildPlan(spec, items, users, events, planned, _schema(spec, items, users, events), oracle)

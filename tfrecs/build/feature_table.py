@@ -106,6 +106,18 @@ def read_entities(
     return Entities(table, ids, titles, tuple(features), values)
 
 
+def logged_items(events: Table, item: str) -> Entities:
+    """Return the items that a table of events names, in the order of their first event: ids alone, without features.
+
+    Args:
+      events: the table.
+      item: its column of the item ids.
+    """
+    ids = as_ids(events.column(item))
+    first = np.flatnonzero((ids.notna() & ~ids.duplicated()).to_numpy(bool))
+    return Entities(events.take(first), ids.iloc[first].tolist(), [""] * len(first), (), {})
+
+
 def _with_unique_ids(table: Table, id_column: str, role: str, rejects: Rejects) -> tuple[Table, list[str]]:
     ids = as_ids(table.column(id_column))
     missing, doubled = ids.isna().to_numpy(bool), ids.duplicated().to_numpy(bool)

@@ -60,7 +60,9 @@ def compiled_resample(rate: int, seconds: float) -> Callable[[tf.Tensor, tf.Tens
         with tf.device("/CPU:0"):
             return resample(samples, source, rate, seconds)
 
-    return tf.function(call, input_signature=[tf.TensorSpec([None], tf.float32), tf.TensorSpec([], tf.int32)], autograph=False)
+    return tf.function(
+        call, input_signature=[tf.TensorSpec([None], tf.float32), tf.TensorSpec([], tf.int32)], autograph=False
+    )
 
 
 def _response(bins: tf.Tensor, span: int, source: tf.Tensor, rate: int) -> tf.Tensor:

@@ -176,7 +176,9 @@ def from_manifest(manifest: Manifest) -> list[str]:
             )
     schema = manifest.schema_
     if schema.has_queries and not any(feature.kind == "text" for feature in schema.items):
-        warnings.append("queries: no item feature is a text, so no model will understand them")
+        warnings.append(
+            "queries: no item feature is a text, so no model learns from them; words are sought in titles alone"
+        )
     elif schema.has_queries and not manifest.splits["train"].queries:
         warnings.append("queries: no training event has one; is `query` the right column?")
     bad = manifest.rejected.get("time is out of range (milliseconds? unix seconds are read)", 0)

@@ -57,13 +57,13 @@ def infer_spec(data: Path) -> DatasetSpec:
     if not data.is_dir():
         raise DataError(f"{data}: no such folder")
     events_file, items_file = _table(data, "interactions"), _table(data, "items")
-    if events_file is None or items_file is None:
-        missing = "interactions" if events_file is None else "items"
+    if events_file is None:
         raise SpecError(
-            f"{data}: no dataset.yaml and no table named {missing}.*; name the table so, or write a dataset.yaml"
+            f"{data}: no dataset.yaml and no table named interactions.*; name the table so, or write a dataset.yaml"
         )
     spec: dict[str, Any] = {"name": re.sub(r"[^A-Za-z0-9._-]+", "-", data.resolve().name).lstrip("._-") or "dataset"}
-    spec["items"] = _items(data, items_file)
+    if items_file is not None:
+        spec["items"] = _items(data, items_file)
     spec["interactions"], split = _interactions(data, events_file)
     users_file = _table(data, "users")
     if users_file is not None:
@@ -157,8 +157,6 @@ def _items(data: Path, file: str) -> dict[str, Any]:
         elif named:
             features[modality.kind] = {"kind": modality.kind, "column": named[0]}
     features |= _others(table, rest, features)
-    if not features:
-        raise SpecError(f"{file}: no column looks like a feature; there are {', '.join(rest)}; write a dataset.yaml")
     title = _find(rest, "title")
     return {"file": file, "id": id_column, **({"title": title} if title else {}), "features": features}
 

@@ -123,13 +123,13 @@ class ItemsSpec(_TableSpec):
       file: the table, or a pattern of several.
       id: the column of the item id.
       title: the column with the title that people see.
-      features: name -> feature.
+      features: name -> feature; none: items are known by their ids alone.
     """
 
     file: str
     id: str
     title: str | None = None
-    features: dict[str, FeatureSpec] = Field(min_length=1)
+    features: dict[str, FeatureSpec] = {}
 
     @field_validator("features")
     @classmethod
@@ -307,7 +307,7 @@ class DatasetSpec(_SpecModel):
 
     Attributes:
       name: of the data set: letters, digits, dot, dash and underscore.
-      items: the catalogue.
+      items: the catalogue; None: the items that the events name, known by their ids alone.
       interactions: the events.
       users: features of users, where there are any.
       split: default: by time where there is time, else leave_last.
@@ -315,7 +315,7 @@ class DatasetSpec(_SpecModel):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    items: ItemsSpec
+    items: ItemsSpec | None = None
     interactions: InteractionsSpec
     users: UsersSpec | None = None
     split: SplitSpec | None = None

@@ -95,7 +95,9 @@ class Engine:
             model=await self._model(),
             understood=_understood(parsed),
             rating_words=rating_words,
-            based_on=_based_on(request, bool(history.ids), taste is not None, parsed.text, rating_words),
+            based_on=_based_on(
+                request, bool(history.ids), taste is not None, parsed.text if catalogue.takes_text else "", rating_words
+            ),
             items=[list_item(reasons, candidates, scores, row) for row in rows],
             applied_rules=self._applied_rules(rows, today),
             took_ms=round(1000 * (time.perf_counter() - started), 2),
