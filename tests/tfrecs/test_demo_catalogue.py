@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import wave
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import yaml
 from PIL import Image
 
 from tfrecs.demo import generate, oracle_scores
+from tfrecs.demo.audio import play_clip
 from tfrecs.demo.world import World
 from tfrecs.errors import DataError, SpecError
 
@@ -120,6 +122,14 @@ def test_sounds_are_16_khz_mono_and_audible(made: Made) -> None:
         assert len(samples) == 32_000  # two seconds
         assert np.abs(samples).max() == pytest.approx(0.8 * 32767, abs=1)  # no clipping
         assert samples.std() > 1000
+
+
+@pytest.mark.parametrize(("factors", "seed"), [((0.0, 3.0, 2.0, 2.0), 1818), ((2.0, 3.0, 1.0, 2.0), 488)])
+def test_a_clip_whose_loudest_moment_is_in_its_fade_has_the_same_peak(factors: tuple[float, ...], seed: int) -> None:
+    # Scaled before the fade these peaked at 23,702 and 25,270.
+    with wave.open(io.BytesIO(play_clip(np.array(factors), np.random.default_rng(seed)))) as file:
+        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float64)
+    assert np.abs(samples).max() == pytest.approx(0.8 * 32767, abs=1)
 
 
 def test_interactions_are_of_items_that_exist_and_never_twice(made: Made) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import math
 import wave
+from collections.abc import Sequence
 
 import numpy as np
 
+from tfrecs.demo import exact
 from tfrecs.demo.world import TOP_LEVEL, between_levels
 
 RATE = 16_000  # Hz
 SECONDS = 2.0
 PEAK = 0.8  # of full scale
+_STRIDE = 128  # samples
 
 TEMPO, TIMBRE, CONTOUR, MODE = range(4)  # what the factors of the audio block stand for
 
@@ -34,7 +38,7 @@ TIMBRES: tuple[tuple[tuple[tuple[float, float], ...], float, float], ...] = (
     (((1, 1.0), (3, 0.75), (5, 0.5), (7, 0.35), (9, 0.2)), 0.03, 0.8),  # clarinet
     (tuple((h, 1.0 / h) for h in range(1, 7)), 0.004, 0.16),  # plucked string
     (((1, 0.7), (2.76, 1.0), (5.4, 0.8), (8.93, 0.5)), 0.002, 0.35),  # bell
-    (tuple((h, h**-0.4) for h in range(1, 17)), 0.008, 0.6),  # brass
+    (tuple((h, round(h**-0.4, 6)) for h in range(1, 17)), 0.008, 0.6),  # brass
 )
 
 
@@ -46,21 +50,22 @@ def play_clip(factors: np.ndarray, rng: np.random.Generator) -> bytes:
       rng: draws the start, small steps off the contour, and the loudness of notes.
     """
     share = factors / TOP_LEVEL
-    tempo = SLOWEST * (FASTEST / SLOWEST) ** share[TEMPO]
-    tonic = LOWEST_TONIC * 2.0 ** (OCTAVES * share[MODE]) * 2.0 ** (rng.normal(0.0, 1.0) / 12)
+    tempo = float(SLOWEST * exact.power(FASTEST / SLOWEST, share[TEMPO]))
+    tonic = float(LOWEST_TONIC * exact.power(2.0, OCTAVES * share[MODE] + exact.normal(rng) / 12))
     scale = SCALES[int(np.rint(factors[MODE]))]
-    onsets = np.arange(0.0, SECONDS - 0.08, 1.0 / tempo) + rng.uniform(0.0, 0.05)
-    degrees = np.rint(5.0 + 5.0 * _contour(factors[CONTOUR], onsets / SECONDS) + rng.normal(0.0, 0.35, len(onsets)))
+    onsets = np.arange(math.ceil((SECONDS - 0.08) * tempo)) / tempo + exact.uniform(rng, 0.0, 0.05)
+    degrees = np.rint(5.0 + 5.0 * _contour(factors[CONTOUR], onsets / SECONDS) + 0.35 * exact.normal(rng, len(onsets)))
     signal = 0.12 * _drone(tonic / 2, scale)
     for onset, degree in zip(onsets, degrees.astype(int), strict=True):
         start = int(onset * RATE)
         seconds = min(1.1 / tempo, SECONDS - start / RATE)
         octave, step = divmod(degree, len(scale))
-        note = _note(tonic * 2.0 ** (octave + scale[step] / 12), seconds, factors[TIMBRE])
-        signal[start : start + len(note)] += rng.uniform(0.8, 1.0) * note[: len(signal) - start]
-    signal += rng.normal(0.0, 0.002, len(signal))
+        note = _note(float(tonic * exact.power(2.0, octave + scale[step] / 12)), seconds, factors[TIMBRE])
+        signal[start : start + len(note)] += exact.uniform(rng, 0.8, 1.0) * note[: len(signal) - start]
+    signal += 0.002 * exact.normal(rng, len(signal))
     fade = np.minimum(1.0, np.minimum(np.arange(len(signal)), np.arange(len(signal))[::-1]) / (0.01 * RATE))
-    signal *= fade * PEAK / np.abs(signal).max()
+    signal *= fade  # before the peak is taken: it may lie where the clip fades
+    signal *= PEAK / np.abs(signal).max()
     return _wav(np.rint(signal * 32767).astype("<i2"))
 
 
@@ -90,20 +95,35 @@ def _tone(pitch: float, seconds: float, timbre: int) -> np.ndarray:
     heard = [(ratio, strength) for ratio, strength in partials if ratio * pitch < 0.45 * RATE]
     total = sum(strength for _, strength in heard)
     # Higher partials die sooner, as on a string.
-    voice = sum(
-        strength * np.sin(2 * np.pi * ratio * pitch * time) * np.exp(-time * ratio**0.5 / decay)
-        for ratio, strength in heard
-    )
+    voice = _sines([(ratio * pitch, math.sqrt(ratio) / decay, strength) for ratio, strength in heard], len(time))
     release = np.minimum(1.0, (seconds - time) / 0.02)
     return np.minimum(1.0, time / attack) * release * voice / max(total, 1.0)
 
 
 def _drone(pitch: float, scale: tuple[int, ...]) -> np.ndarray:
     """Tonic, third and fifth of the scale as soft sines under the whole clip."""
-    time = np.arange(int(SECONDS * RATE)) / RATE
-    return sum(
-        (np.sin(2 * np.pi * pitch * 2.0 ** (scale[step] / 12) * time) for step in (0, 2, 4)), np.zeros_like(time)
-    )
+    pitches = [float(pitch * exact.power(2.0, scale[step] / 12)) for step in (0, 2, 4)]
+    return _sines([(pitch, 0.0, 1.0) for pitch in pitches], int(SECONDS * RATE))
+
+
+def _sines(parts: Sequence[tuple[float, float, float]], samples: int) -> np.ndarray:
+    """Sum of sines, float64 [samples]. Each part: pitch in Hz, decay in 1 / seconds, strength.
+
+    Products of two short tables by the addition theorem, sin(a + b) = sin a cos b + cos a sin b, in place of a sine and
+    an exponential a sample.
+    """
+    starts = np.arange(-(-samples // _STRIDE)) * _STRIDE
+    time = np.concatenate([starts, np.arange(_STRIDE)]) / RATE
+    pitch, decay, strength = np.array(parts, np.float64).reshape(-1, 3, 1).transpose(1, 0, 2)
+    envelope, angle = exact.exp(-decay * time), 2 * math.pi * pitch * time
+    sine, cosine = envelope * exact.sin(angle), envelope * exact.cos(angle)
+    signal = np.zeros([len(starts), _STRIDE])
+    for part in range(len(parts)):
+        coarse_sine, fine_sine = sine[part, : len(starts), None], strength[part] * sine[part, len(starts) :]
+        coarse_cosine, fine_cosine = cosine[part, : len(starts), None], strength[part] * cosine[part, len(starts) :]
+        signal += coarse_sine * fine_cosine
+        signal += coarse_cosine * fine_sine
+    return signal.ravel()[:samples]
 
 
 def _wav(samples: np.ndarray) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from tfrecs.demo.audio import play_clip
-from tfrecs.demo.image import draw_poster
+from tfrecs.demo.image import draw_poster, encode_jpeg
 from tfrecs.demo.simulate import SimulatedEvents, simulate
 from tfrecs.demo.text import describe, entitle
 from tfrecs.demo.world import BLOCKS, MOODS, World
@@ -61,7 +61,7 @@ def generate(
 ) -> Path:
     """Generates a catalogue of short films with descriptions, posters and clips, and what users did with them.
 
-    Same arguments, same bytes of every file. Written beside `out` and renamed when whole.
+    Same arguments, same bytes of every file on every machine (see `exact`). Written beside `out` and renamed when whole.
 
     Args:
       out: the data folder to make.
@@ -118,7 +118,7 @@ def _write_items(folder: Path, world: World, seed: int, progress: Callable[[int,
             if lacking[row, image]:
                 item["image"] = None
             else:
-                (folder / str(item["image"])).write_bytes(draw_poster(factors[image], rng))
+                (folder / str(item["image"])).write_bytes(encode_jpeg(draw_poster(factors[image], rng)))
             if lacking[row, audio]:
                 item["audio"] = None
             else:

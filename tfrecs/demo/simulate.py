@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
-from tfrecs.demo.world import DAY, World, draw_items, draw_tastes, taste, utility
+from tfrecs.demo import exact
+from tfrecs.demo.world import DAY, World, appeal, draw_items, draw_tastes, taste
 from tfrecs.errors import SpecError
 
 START = 1_672_531_200  # 2023-01-01 00:00 UTC
@@ -15,7 +17,7 @@ NEW_SHARE = 0.05  # of the shorts come out after NEW_AFTER of all interactions
 NEW_AFTER = 0.9
 FIRST_DAY_SHARE = 0.8  # of the shorts are there from the start; the rest comes out one by one
 LATEST_OLD_RELEASE = 0.85  # share of all interactions by which every other short is out
-RATING_SHARES = (0.05, 0.13, 0.29, 0.32)  # of 1, 2, 3 and 4; the rest is 5
+RATINGS_UP_TO = (0.05, 0.18, 0.47, 0.79)  # share of the ratings of at most 1, 2, 3 and 4
 RATING_NOISE = 0.45  # against a spread of 1 in what a user feels
 GENEROSITY = 0.35  # spread of the users' own levels
 
@@ -71,11 +73,11 @@ def _event_counts(rng: np.random.Generator, items: int, users: int, interactions
             "take 20 items or more, 5 interactions a user or more, and fewer a user than half the items"
         )
     counts = np.full(users, low)
-    weight = rng.lognormal(0.0, 0.7, users)
+    weight = np.rint(2.0**30 * exact.exp(0.7 * exact.normal(rng, users))).astype(np.int64)  # log-normal
     while (left := interactions - int(counts.sum())) > 0:
         room = counts < high
-        share = np.where(room, weight, 0.0)
-        extra = np.minimum(np.floor(left * share / share.sum()).astype(int), high - counts)
+        share = np.where(room, weight, 0)
+        extra = np.minimum(left * share // share.sum(), high - counts)
         if not extra.any():  # fewer left than users: one each, the keenest first
             extra[np.argsort(-share, kind="stable")[: min(left, int(room.sum()))]] = 1
         counts += extra
@@ -85,8 +87,9 @@ def _event_counts(rng: np.random.Generator, items: int, users: int, interactions
 def _lifetimes(rng: np.random.Generator, users: int) -> tuple[np.ndarray, np.ndarray]:
     """First and last day [users] of activity: most join early, some through the year, a few in its last weeks."""
     when = rng.permutation((np.arange(users) + 0.5) / users)
-    first = np.interp(when, [0.0, 0.5, 0.96, 1.0], [0, 60, 300, 355])
-    stay = rng.uniform(120, 420, users)
+    early, late = 60 * when / 0.5, 300 + 55 * (when - 0.96) / 0.04
+    first = np.where(when < 0.5, early, np.where(when < 0.96, 60 + 240 * (when - 0.5) / 0.46, late))
+    stay = exact.uniform(rng, 120, 420, users)
     return first.astype(int), np.minimum(first + stay, DAYS - 1).astype(int)
 
 
@@ -94,7 +97,7 @@ def _event_times(rng: np.random.Generator, first_day: int, last_day: int, count:
     """`count` different times of one user in ascending order; evenings are the busiest hours."""
     days = rng.integers(first_day, last_day + 1, count)
     evening = rng.random(count) < 0.65
-    seconds = np.where(evening, rng.normal(20.0, 2.2, count), rng.uniform(6.0, 30.0, count)) % 24 * 3600
+    seconds = np.where(evening, 20.0 + 2.2 * exact.normal(rng, count), exact.uniform(rng, 6.0, 30.0, count)) % 24 * 3600
     times = np.sort(START + days * DAY + seconds.astype(int))
     return np.maximum.accumulate(times - 60 * np.arange(count)) + 60 * np.arange(count)
 
@@ -105,9 +108,9 @@ def _releases(rng: np.random.Generator, times: np.ndarray, items: int) -> np.nda
     early = round(FIRST_DAY_SHARE * items)
     at = np.concatenate(
         [
-            rng.uniform(NEW_AFTER, NEW_AFTER + 0.05, new),
+            exact.uniform(rng, NEW_AFTER, NEW_AFTER + 0.05, new),
             np.zeros(early),
-            rng.uniform(0.05, LATEST_OLD_RELEASE, items - new - early),
+            exact.uniform(rng, 0.05, LATEST_OLD_RELEASE, items - new - early),
         ]
     )
     position = np.ceil(at * len(times)).astype(int)
@@ -128,7 +131,7 @@ def _choose(
     for user in range(len(world.user_ids)):
         events = np.flatnonzero(owner == user)
         felt = taste(world, owner[events], times[events])
-        noisy = utility(world, owner[events], times[events]) + rng.gumbel(size=felt.shape)
+        noisy = appeal(world, felt, times[events]) + exact.gumbel(rng, felt.shape)
         for step, event in enumerate(events):
             item = int(np.argmax(noisy[step]))
             chosen[event], liking[event] = item, felt[step, item]
@@ -140,10 +143,14 @@ def _rate(rng: np.random.Generator, owner: np.ndarray, liking: np.ndarray) -> np
     """Ratings 1 to 5 [E]: liking against the user's own level, plus generosity and noise, cut at fixed shares."""
     users = int(owner.max()) + 1
     count = np.bincount(owner, minlength=users)
-    level = np.bincount(owner, liking, users) / count
-    felt = (liking - level[owner]) / liking.std()
-    felt = felt + rng.normal(0.0, GENEROSITY, users)[owner] + rng.normal(0.0, RATING_NOISE, len(owner))
-    return 1 + np.searchsorted(np.quantile(felt, np.cumsum(RATING_SHARES)), felt)
+    steps = np.rint(liking * 65536).astype(np.int64)  # whole numbers: their sums are exact in any order
+    level = np.bincount(owner, steps, users) / count
+    total, squares = int(steps.sum()), int((steps * steps).sum())
+    spread = math.sqrt(squares * len(steps) - total * total) / len(steps)
+    felt = (steps - level[owner]) / spread
+    felt = felt + GENEROSITY * exact.normal(rng, users)[owner] + RATING_NOISE * exact.normal(rng, len(owner))
+    cuts = np.sort(felt)[[int(share * (len(felt) - 1)) for share in RATINGS_UP_TO]]
+    return 1 + np.searchsorted(cuts, felt)
 
 
 def _ids(prefix: str, count: int) -> np.ndarray:

@@ -10,12 +10,14 @@ user's ideal point moves along a smooth path from a first taste to a last one.
 from __future__ import annotations
 
 import dataclasses
+import io
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from tfrecs.demo import exact
 from tfrecs.errors import DataError
 
 BLOCKS = ("text", "image", "audio")
@@ -73,8 +75,12 @@ class World:
     settled: np.ndarray
 
     def save(self, path: Path) -> None:
-        """Writes `truth.npz`; equal worlds are equal bytes (numpy stamps no time into the archive)."""
-        np.savez(path, **dataclasses.asdict(self))
+        """Writes `truth.npz`; equal worlds are equal bytes (those of np.savez depend on Python's version)."""
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, array in dataclasses.asdict(self).items():
+                buffer = io.BytesIO()
+                np.save(buffer, array)
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> World:
@@ -99,26 +105,26 @@ def draw_items(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.nda
     centres = np.stack([_spread_centres(rng) for _ in BLOCKS])
     school = np.stack([_balanced(rng, count, CLUSTERS) for _ in BLOCKS], axis=1)
     around = centres[np.arange(len(BLOCKS)), school]
-    factors = np.clip(around + rng.normal(0.0, CLUSTER_SPREAD, around.shape), 0.0, TOP_LEVEL)
+    factors = np.clip(around + CLUSTER_SPREAD * exact.normal(rng, around.shape), 0.0, TOP_LEVEL)
     rank = rng.permutation(count) + 1.0
-    return centres, factors, _balanced(rng, count, len(MOODS)), -POPULARITY_EXPONENT * np.log(rank)
+    return centres, factors, _balanced(rng, count, len(MOODS)), -POPULARITY_EXPONENT * exact.log(rank)
 
 
 def draw_tastes(rng: np.random.Generator, centres: np.ndarray, count: int) -> dict[str, np.ndarray]:
     """Draws the tastes of `count` users: the World's first_ideal, last_ideal, strengths, first_mood and last_mood."""
     blocks = np.arange(len(BLOCKS))
     liked = np.stack([_balanced(rng, TASTES, CLUSTERS) for _ in BLOCKS], axis=1)
-    moods = rng.uniform(0.0, 2 * np.pi, TASTES)
+    moods = exact.uniform(rng, 0.0, 2 * np.pi, TASTES)
     first = _balanced(rng, count, TASTES)
     last = (first + rng.integers(1, TASTES, count)) % TASTES
     moved = rng.random((count, len(BLOCKS))) < DRIFT_CHANCE
-    own = rng.normal(0.0, TASTE_SPREAD, (count, len(BLOCKS), FACTORS))
+    own = TASTE_SPREAD * exact.normal(rng, (count, len(BLOCKS), FACTORS))
     ends = np.where(moved[..., None], centres[blocks, liked[last]], centres[blocks, liked[first]])
-    own_mood = rng.normal(0.0, 0.4, count)
+    own_mood = 0.4 * exact.normal(rng, count)
     return {
         "first_ideal": centres[blocks, liked[first]] + own,
         "last_ideal": ends + own,
-        "strengths": BLOCK_STRENGTH * rng.uniform(0.8, 1.2, (count, len(BLOCKS))),
+        "strengths": BLOCK_STRENGTH * exact.uniform(rng, 0.8, 1.2, (count, len(BLOCKS))),
         "first_mood": moods[first] + own_mood,
         # The shorter way round the circle of moods.
         "last_mood": moods[first] + own_mood + 0.5 * _wrapped(moods[last] - moods[first]),
@@ -137,9 +143,9 @@ def taste(world: World, users: np.ndarray, times: np.ndarray) -> np.ndarray:
     """
     path = _path(world, users, times)
     near = [
-        np.exp(
+        exact.exp(
             -_squared_distances(_between(world.first_ideal, world.last_ideal, users, path, b), world.factors[:, b])
-            / (2 * RADIUS**2)
+            / (2 * RADIUS * RADIUS)
         )
         for b in range(len(BLOCKS))
     ]
@@ -147,16 +153,20 @@ def taste(world: World, users: np.ndarray, times: np.ndarray) -> np.ndarray:
     total = total + SYNERGY_STRENGTH / 3 * (near[0] * near[1] + near[1] * near[2] + near[2] * near[0])
     angles = 2 * np.pi * np.arange(len(MOODS)) / len(MOODS)
     wanted = _between(world.first_mood, world.last_mood, users, path, slice(None))
-    mood = MOOD_STRENGTH * np.exp(MOOD_CONCENTRATION * (np.cos(wanted[:, None] - angles) - 1.0))
+    mood = MOOD_STRENGTH * exact.exp(MOOD_CONCENTRATION * (exact.cos(wanted[:, None] - angles) - 1.0))
     hour = (times % DAY) / HOUR
-    daypart = HOUR_STRENGTH * np.cos(2 * np.pi * (hour[:, None] - np.array(MOOD_PEAK_HOURS)) / 24.0)
+    daypart = HOUR_STRENGTH * exact.cos(2 * np.pi * (hour[:, None] - np.array(MOOD_PEAK_HOURS)) / 24.0)
     return total + (mood + daypart)[:, world.moods]
 
 
 def utility(world: World, users: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Taste plus popularity, -inf before the release: a choice is a draw from the softmax of this. Shapes as `taste`."""
-    scores = taste(world, users, times) + world.popularity
-    return np.where(world.released <= times[:, None], scores, -np.inf)
+    return appeal(world, taste(world, users, times), times)
+
+
+def appeal(world: World, liking: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Utility [Q, N] from the result of `taste`."""
+    return np.where(world.released <= times[:, None], liking + world.popularity, -np.inf)
 
 
 def oracle_scores(truth: Path, user_ids: Sequence[str], times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -207,7 +217,8 @@ def _between(
 
 
 def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.maximum((a * a).sum(1)[:, None] + (b * b).sum(1) - 2.0 * a @ b.T, 0.0)
+    gaps = [a[:, None, factor] - b[None, :, factor] for factor in range(a.shape[1])]
+    return sum((gap * gap for gap in gaps), np.zeros([len(a), len(b)]))
 
 
 def _wrapped(angle: np.ndarray) -> np.ndarray:
@@ -222,16 +233,16 @@ def _balanced(rng: np.random.Generator, count: int, kinds: int) -> np.ndarray:
 def _spread_centres(rng: np.random.Generator) -> np.ndarray:
     """Centres [CLUSTERS, F]: every factor takes CLUSTERS different levels (a Latin hypercube), no two centres close.
 
-    The best of 64 hypercubes by its smallest distance (maximin design: Johnson, Moore and Ylvisaker, 1990).
+    The best of 64 hypercubes by its smallest distance (maximin design: Johnson, Moore and Ylvisaker, 1990), measured in
+    whole steps: several are equally good, and rounding must not choose among them. The last one is taken.
     """
-    levels = np.linspace(0.0, TOP_LEVEL, CLUSTERS)
-    designs = [np.stack([rng.permutation(levels) for _ in range(FACTORS)], axis=1) for _ in range(64)]
+    designs = [np.stack([rng.permutation(CLUSTERS) for _ in range(FACTORS)], axis=1) for _ in range(64)]
 
-    def closest(design: np.ndarray) -> float:
-        gaps = _squared_distances(design, design)
-        return float(gaps[~np.eye(CLUSTERS, dtype=bool)].min())
+    def closest(design: np.ndarray) -> int:
+        gaps = np.square(design[:, None] - design[None, :]).sum(axis=2)
+        return int(gaps[~np.eye(CLUSTERS, dtype=bool)].min())
 
-    return max(designs, key=closest)
+    return max(reversed(designs), key=closest) * TOP_LEVEL / (CLUSTERS - 1)
 
 
 def nearby_level(factor: float, rng: np.random.Generator) -> int:
@@ -239,7 +250,7 @@ def nearby_level(factor: float, rng: np.random.Generator) -> int:
 
     Drawn anew for each detail of an item, so that a factor between two levels shows as a mixture of both.
     """
-    return int(np.clip(np.rint(factor + rng.normal(0.0, BLUR)), 0, TOP_LEVEL))
+    return int(np.clip(np.rint(factor + BLUR * exact.normal(rng)), 0, TOP_LEVEL))
 
 
 def between_levels(factor: float) -> tuple[int, int, float]:
