@@ -30,6 +30,7 @@ STACK = [
     f"grpcio-health-checking>=1.62; {NEW}",
     f"pyarrow>=14; {NEW}",
     f"tensorboard>=2.19; {NEW}",  # TensorFlow 2.21 no longer brings it
+    f"setuptools<82; {NEW}",  # tensorboard up to 2.20 imports pkg_resources
     "pandas>=2.2,<4",
     "tensorflow-recommenders==0.7.7",
     "keras-nlp==0.12.1",  # the last one on Keras 2

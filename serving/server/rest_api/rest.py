@@ -22,6 +22,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf import __version__ as protobuf_version
 from google.protobuf import json_format
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -43,6 +44,12 @@ _POST = re.compile(rf"(?i)/v1/models/(?P<name>[^/:]+){_CHOICE}:(?P<method>classi
 _GET = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_CHOICE}(?P<metadata>/metadata)?")
 _JSON = "application/json"
 _LARGEST_VERSION = 2**63 - 1
+# Fields that hold their default are printed too; protobuf 5 renamed the option.
+_WITH_DEFAULTS: dict[str, Any] = {
+    "including_default_value_fields"
+    if protobuf_version.startswith("4.")
+    else "always_print_fields_with_no_presence": True
+}
 
 
 class _TooLargeError(Exception):
@@ -166,7 +173,7 @@ class _Rest:
 
     def _status(self, spec: model_pb2.ModelSpec) -> bytes:
         response = self._core.status(spec)
-        return json_format.MessageToJson(response, including_default_value_fields=True, indent=1).encode()
+        return json_format.MessageToJson(response, indent=1, **_WITH_DEFAULTS).encode()
 
     def _metadata(self, spec: model_pb2.ModelSpec) -> bytes:
         response = self._core.metadata(spec, [METADATA_FIELD])
@@ -196,7 +203,7 @@ def _unescaped(text: str, what: str) -> str:
 
 
 def _as_dict(message: Any) -> dict[str, Any]:
-    return json_format.MessageToDict(message, including_default_value_fields=True, preserving_proto_field_name=True)
+    return json_format.MessageToDict(message, preserving_proto_field_name=True, **_WITH_DEFAULTS)
 
 
 async def _body(request: Request, limit: int) -> bytes:
