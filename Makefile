@@ -9,11 +9,11 @@ EXTRAS ?= dev
 WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-# The first interpreter that the stack has wheels for (tensorflow-text 2.17 has none for 3.12); PYTHON=... overrides.
-PYTHON ?= $(shell for p in python3 python3.11 python3.10; do \
-	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+# The newest interpreter that the stack has wheels for; PYTHON=... overrides.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.10 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-.PHONY: help setup demo test test-fast coverage check lint types docs clean
+.PHONY: help setup demo test test-fast coverage matrix constraints check lint types docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,7 +21,7 @@ help:  ## list the targets
 setup: $(STAMP)  ## make .venv with the pinned stack
 
 $(STAMP): setup.py constraints.txt
-	@if [ -z "$(PYTHON)" ]; then echo "make: needs Python 3.10 or 3.11 with venv and pip (Debian, Ubuntu: apt-get install python3.11 python3.11-venv); then run make again" >&2; exit 1; fi
+	@if [ -z "$(PYTHON)" ]; then echo "make: needs Python 3.10 to 3.13 with venv and pip (Debian, Ubuntu: apt-get install python3 python3-venv); then run make again" >&2; exit 1; fi
 	@echo "Installing the pinned stack into $(VENV) (about 2 GB on disk; a few minutes the first time) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip -c constraints.txt
@@ -44,6 +44,14 @@ coverage: $(STAMP)  ## all tests; prints what share of lines and branches they r
 	@$(BIN)/coverage report --skip-covered
 	@for room in tfrecs towers serving pipelines; do \
 		echo "$$room $$($(BIN)/coverage report --include="$$room/*" --format=total) %"; done
+
+matrix:  ## the tests that depend on versions, on every Python from 3.10 to 3.13 that is found
+	@python3 tests/matrix.py $(MATRIX)
+
+constraints: $(STAMP)  ## resolve constraints.txt anew for all Pythons; what is pinned there stays where it can
+	@$(BIN)/uv pip compile setup.py --universal --python-version 3.10 --extra dev --no-annotate --no-header --quiet --output-file constraints.txt
+	@# Pins for Linux on x86-64 serve other platforms as well.
+	@sed -E -i "s/ and (platform_machine|sys_platform|platform_python_implementation|implementation_name) [!=]= '[^']*'//g; s/( ;| and) python_full_version < '3.14'$$//" constraints.txt
 
 check: $(STAMP) lint types test  ## lint, types and tests
 

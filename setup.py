@@ -62,6 +62,20 @@ APP = [
 ]
 BEAM = ["apache-beam==2.77.0"]  # on the new stack in an environment of its own: it lowers protobuf and numpy
 DOCS = ["mkdocs-click>=0.8", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
+TUNE = ["optuna>=4.2,<6"]
+TEST = [
+    *APP,
+    *(f"{requirement}; {OLD}" for requirement in BEAM),
+    *TUNE,
+    # What the test client of starlette is built on; the first has no wheel for Python 3.10.
+    "httpx2>=2; python_version >= '3.11'",
+    "httpx>=0.27; python_version < '3.11'",
+    "hypothesis>=6",
+    "ovmsclient>=2023.1",
+    "playwright>=1.49",  # drives the Chromium of the system: it brings no browser of its own
+    "pytest>=8",
+    "pytest-xdist>=3.5",
+]
 
 setup(
     name="triptych",
@@ -82,30 +96,22 @@ setup(
         "gpu": [f"tensorflow[and-cuda]==2.17.1; {OLD}", f"tensorflow[and-cuda]>=2.19,<2.22; {NEW}"],
         # libtpu of the earlier ones is not on PyPI. It must be installed over tensorflow: see docs/guides/accelerators.md.
         "tpu": [f"tensorflow==2.20.0; {NEW}", f"tensorflow-tpu==2.20.0; {NEW}"],
-        "tune": ["optuna>=4.2,<6"],
+        "tune": TUNE,
         # For experiments in an environment of its own, never for an export that a stock server loads: see README.
         "scann": ["scann==1.3.4"],
         "beam": BEAM,
         "app": APP,
         "docs": DOCS,
+        "test": TEST,
         "dev": [
-            *APP,
-            *(f"{requirement}; {OLD}" for requirement in BEAM),
+            *TEST,
             *DOCS,
             "coverage>=7.10",  # patch = subprocess
-            # What the test client of starlette is built on; the first has no wheel for Python 3.10.
-            "httpx2>=2; python_version >= '3.11'",
-            "httpx>=0.27; python_version < '3.11'",
-            "hypothesis>=6",
             "mypy>=1.10",
-            "optuna>=4.2,<6",
-            "ovmsclient>=2023.1",
             "pandas-stubs",
-            "playwright>=1.49",  # drives the Chromium of the system: it brings no browser of its own
-            "pytest>=8",
-            "pytest-xdist>=3.5",
             "ruff>=0.6",
             "types-PyYAML",
+            "uv>=0.5",  # make constraints
         ],
     },
     entry_points={"console_scripts": ["triptych=pipelines.cli:main"]},
