@@ -57,7 +57,7 @@ def write_oldest(data: Path, spec: DatasetSpec, out: Path, share: float) -> Path
     for path in data.iterdir():
         if path.name not in (events.file, items.file, SPEC_FILE):
             (out / path.name).symlink_to(path.resolve())
-    table = read_table(data, events.file, [events.item, events.time], Rejects(), events.encoding)
+    table = read_table(data, events.file, [events.item, events.time], Rejects(), events.encoding, events.quoting)
     times, _ = as_numbers(table.column(events.time))
     old = times < np.quantile(times, share)
     _write(data / events.file, out / events.file, table.lines[old], header=True)

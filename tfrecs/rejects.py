@@ -53,12 +53,22 @@ class Reject:
 
 
 class Rejects:
-    """A collection of rejects, with the number of rows and values examined."""
+    """A collection of rejects, with the number of rows and values examined.
+
+    Attributes:
+      notes: what was read in another way than it stands in the data; one line each, for people.
+    """
 
     def __init__(self) -> None:
         self._rejects: list[Reject] = []
         self._seen: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
+        self.notes: list[str] = []
+
+    def note(self, line: str) -> None:
+        """Add a note, once."""
+        if line not in self.notes:
+            self.notes.append(line)
 
     def seen(self, source: str, count: int) -> None:
         """Count rows or values of `source` (a table, or a feature of it) as examined."""

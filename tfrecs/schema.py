@@ -196,10 +196,12 @@ class Manifest(_SchemaModel):
       cold_items: number of items without a single training event.
       rejected: reason -> number of rows and values left out, the summary of `rejected.jsonl`.
       used_in_part: reason -> number of values that were used in part.
+      notes: what was read in another way than it stands in the data; one line each.
       oracle: name of the file in the records with the true preference scores, for generated data only.
       history: builds and appends, oldest first.
     """
 
+    optional = frozenset({"notes"})
     format_version: int = FORMAT_VERSION
     name: str
     seed: int
@@ -214,6 +216,7 @@ class Manifest(_SchemaModel):
     cold_items: int
     rejected: dict[str, int]
     used_in_part: dict[str, int] = {}
+    notes: tuple[str, ...] = ()
     versions: dict[str, str]
     protocol: str
     oracle: str | None = None

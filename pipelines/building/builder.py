@@ -160,12 +160,13 @@ def append_summary(appended: Appended, out: Path) -> str:
     )
     new = appended.addition
     if new is None:
-        return f"Nothing new for {out}: {known}"
+        return "\n".join([f"Nothing new for {out}: {known}", *appended.notes])
     signed = "+," if new.action == "resplit" else ","
     splits = ", ".join(f"{name} {count:{signed}}" for name, count in new.events.items())
     lines = [
         f"Added to {out}: {new.items:,} items, {new.users:,} users, {sum(new.events.values()):,} interactions "
-        f"({splits}); {known}"
+        f"({splits}); {known}",
+        *appended.notes,
     ]
     if new.action == "resplit":
         lines.append(
@@ -207,6 +208,7 @@ def summary(manifest: Manifest, out: Path) -> str:
     lines = [
         f"Built {out}: {manifest.items:,} items ({coverage}), {manifest.users:,} users, "
         f"{manifest.interactions:,} interactions ({splits}); {manifest.protocol}.",
+        *manifest.notes,
     ]
     if not manifest.coverage:
         lines.append(IDS_ALONE)

@@ -66,6 +66,8 @@ def update_index(job: UpdateJob, session: Session, model: Path) -> tuple[ItemInd
             f"than export.max_removed ({limit:g}); list the whole catalogue there, or give --keep to add to it"
         )
     say(f"{len(catalogue):,} items: {len(after - before):,} new, {len(removed):,} removed; {rejects.summary()}.")
+    for note in rejects.notes:
+        say(note)
     return updated_index(session, catalogue), rejects
 
 

@@ -45,7 +45,7 @@ def read_rows(data: Path, spec: DatasetSpec) -> dict[str, ItemRow]:
     source = spec.items
     if source is None:
         return {}
-    table = read_table(data, source.file, [source.id], Rejects(), source.encoding)
+    table = read_table(data, source.file, [source.id], Rejects(), source.encoding, source.quoting)
     titles = _strings(table, [source.title] if source.title else [])
     texts = _strings(table, _text_columns(source))
     numbers = _numbers(table, source, titles)

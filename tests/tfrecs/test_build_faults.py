@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import wave
 from pathlib import Path
@@ -117,6 +118,21 @@ def test_a_clip_cut_short_is_used_and_said_so_but_is_no_failure(data: Path, tmp_
     only = rejected(tmp_path / "out")[0]
     assert (only["line"], only["id"], only["kept"]) == (2, "1", True)
     assert only["detail"].startswith("half.wav")
+
+
+def test_what_is_read_in_another_way_than_it_stands_is_in_the_manifest_and_in_the_summary(
+    data: Path, tmp_path: Path
+) -> None:
+    assert "notes" not in json.loads(run(data, tmp_path / "out").to_json())
+    rows = event_rows()
+    rows[3][4], rows[20][4] = '"phone', 'tv"'
+    write_events(data, rows)
+    manifest = run(data, tmp_path / "out")
+    assert (manifest.interactions, manifest.rejected) == (USERS * EVENTS, {})
+    assert [note.split(";")[0] for note in manifest.notes] == [
+        "events.tsv: quotation marks open fields that they do not close, first on line 5"
+    ]
+    assert manifest.notes[0] in summary(manifest, tmp_path / "out").splitlines()
 
 
 def test_duplicate_and_nameless_items_are_rejected_and_the_first_kept(data: Path, tmp_path: Path) -> None:

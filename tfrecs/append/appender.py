@@ -34,6 +34,7 @@ class Appended:
       addition: None where nothing was new; then nothing was written.
       known_items, known_events: how many of the folder the records held already; these stay as they are.
       late: how many new events are older than an event of the same user in the records.
+      notes: what was read in another way than it stands in the data.
     """
 
     manifest: Manifest
@@ -41,6 +42,7 @@ class Appended:
     known_items: int
     known_events: int
     late: int
+    notes: tuple[str, ...]
 
 
 def append(
@@ -101,7 +103,7 @@ def append(
         new = new_events(spec, data, manifest, old, ids, rejects, known)
         users = _users(spec, data, manifest, kind_options, rejects)
         report("read", 1, 1)
-        counted = (known_items, known.total() - known_items, count_late(old, new))
+        counted = (known_items, known.total() - known_items, count_late(old, new), tuple(rejects.notes))
         if items is None and not len(new) and not resplit:
             return Appended(manifest, None, *counted)
         merged = split_anew(old, new, spec, ids) if resplit else merge(old, with_splits(new, spec, manifest))
@@ -165,6 +167,7 @@ def _unlisted(rejects: Rejects, listed: set[str], known: Mapping[str, int]) -> R
     result = Rejects()
     seen = {source: count - known.get(source, 0) - repeated[source] for source, count in rejects.seen_counts().items()}
     result.extend(seen, fresh)
+    result.notes = rejects.notes
     return result
 
 

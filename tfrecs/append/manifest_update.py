@@ -125,6 +125,7 @@ def updated_manifest(
             "cold_items": len(set(ids) - set(train["item"])),
             "rejected": dict(Counter(manifest.rejected) + Counter(rejects.counts())),
             "used_in_part": dict(Counter(manifest.used_in_part) + Counter(rejects.kept_counts())),
+            "notes": tuple(dict.fromkeys((*manifest.notes, *rejects.notes))),
             "history": (*_dated(manifest, out), addition),
         }
     )

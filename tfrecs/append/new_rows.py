@@ -46,7 +46,7 @@ def new_items(
         raise DataError(f"{data}: no {' and no '.join(tables)} there; name a data folder")
     if source is None:
         # Malformed lines are collected where the events are read.
-        entities = logged_items(read_table(data, log.file, [log.item], Rejects(), log.encoding), log.item)
+        entities = logged_items(read_table(data, log.file, [log.item], Rejects(), log.encoding, log.quoting), log.item)
     elif is_there(data, source.file):
         entities = read_entities(data, "item", source, source.title, {}, rejects, manifest.schema_.items)
         known.update(str(file) for file, item in zip(entities.table.files, entities.ids, strict=True) if item in old)
@@ -74,7 +74,14 @@ def new_events(
     """
     if not is_there(data, spec.interactions.file):
         return old.iloc[:0]
-    table = read_table(data, spec.interactions.file, interaction_columns(spec), rejects, spec.interactions.encoding)
+    table = read_table(
+        data,
+        spec.interactions.file,
+        interaction_columns(spec),
+        rejects,
+        spec.interactions.encoding,
+        spec.interactions.quoting,
+    )
     kinds = {context.name: context.kind for context in manifest.schema_.context if context.source == "column"}
     frame = usable_events(table, spec, ids, rejects, kinds)
     is_known = _contained(frame, old)

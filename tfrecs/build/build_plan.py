@@ -67,9 +67,10 @@ def plan_build(
     oracle = media_path(data, spec.oracle) if spec.oracle else None
     items = read_entities(data, "item", spec.items, spec.items.title, kind_options, rejects) if spec.items else None
     users = read_entities(data, "user", spec.users, None, kind_options, rejects) if spec.users else None
-    table = read_table(data, spec.interactions.file, interaction_columns(spec), rejects, spec.interactions.encoding)
+    log = spec.interactions
+    table = read_table(data, log.file, interaction_columns(spec), rejects, log.encoding, log.quoting)
     if items is None:
-        items = logged_items(table, spec.interactions.item)
+        items = logged_items(table, log.item)
     events = arrange(clean_events(table, spec, items.ids, rejects), spec, items.ids, seed)
     planned = plan_windows(events.users, events.frame["split"].to_numpy(), window=window, overlap=overlap)
     return BuildPlan(spec, items, users, events, planned, _schema(spec, items, users, events), oracle)

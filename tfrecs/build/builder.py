@@ -191,6 +191,7 @@ def complete(
         cold_items=len(set(plan.items.ids) - set(events.train["item"])),
         rejected=rejects.counts(),
         used_in_part=rejects.kept_counts(),
+        notes=tuple(rejects.notes),
         versions=versions(),
         protocol=protocol(events, plan.spec),
         oracle=plan.oracle.name if plan.oracle else None,

@@ -84,7 +84,7 @@ def read_entities(
     """
     specs = source.features
     wanted = [source.id, *([title] if title else []), *(name for spec in specs.values() for name in spec.table_columns)]
-    table = read_table(data, source.file, wanted, rejects, source.encoding)
+    table = read_table(data, source.file, wanted, rejects, source.encoding, source.quoting)
     table, ids = _with_unique_ids(table, source.id, role, rejects)
     titles = [""] * len(ids)
     if title:
@@ -121,12 +121,14 @@ def logged_items(events: Table, item: str) -> Entities:
 def _with_unique_ids(table: Table, id_column: str, role: str, rejects: Rejects) -> tuple[Table, list[str]]:
     ids = as_ids(table.column(id_column))
     missing, doubled = ids.isna().to_numpy(bool), ids.duplicated().to_numpy(bool)
+    before = len(rejects)
     for position in np.flatnonzero(missing | doubled):
         if missing[position]:
             rejects.add(table.rejected(position, f"{role} without an id", detail=f"{id_column} is empty"))
         else:
             rejects.add(table.rejected(position, f"duplicate {role} id", id=ids.iloc[position]))
     kept = np.flatnonzero(~(missing | doubled))
+    table.check_rows(len(kept), len(rejects) - before)
     if not len(kept):
         raise DataError(f"{table.name}: no {role} with an id in column {id_column!r}; name the id column in the spec")
     return table.take(kept), ids.iloc[kept].tolist()

@@ -87,7 +87,9 @@ def usable_events(
     if isinstance(spec.effective_split, ColumnSplit):
         columns["split"] = split_by_column(table.column(spec.effective_split.column))
         faults.flag(columns["split"] < 0, "split is none of train, valid, test", spec.effective_split.column)
+    before = len(rejects)
     usable = faults.report(rejects)
+    table.check_rows(len(usable), len(rejects) - before)
     if source.query:
         columns["query"] = query_texts(table, source.query, usable, rejects)
     return pd.DataFrame(columns).take(usable)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from typing_extensions import Self
 
 from tfrecs.modalities import kinds
+from tfrecs.tables.quoting import DEFAULT_QUOTING, Quoting
 
 TIME_CONTEXT = ("hour", "weekday")
 # Inputs and outputs of the serving signatures that every model has; a data set's own names stand beside them.
@@ -101,9 +102,12 @@ class _TableSpec(_SpecModel):
 
     Attributes:
       encoding: of csv and tsv that are neither UTF-8 nor begin with a byte order mark, such as latin-1.
+      quoting: of csv and tsv. quoted: a field that begins with a quotation mark ends with one; none: marks are characters
+        like any other, and every line is a row; auto: quoted, unless the marks are not closed properly.
     """
 
     encoding: str | None = None
+    quoting: Quoting = DEFAULT_QUOTING
 
     @field_validator("encoding")
     @classmethod

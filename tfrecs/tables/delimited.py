@@ -1,7 +1,7 @@
 """Reads delimited text (csv, tsv, RecBole's atomic files) into columns of strings, with the line of every row.
 
-A regular file (no quotes, the same number of fields in every line, UTF-8) is read by pandas' C parser. Any other is read
-record by record with the csv module, because pandas cannot tell on which line a record begins or why it is malformed.
+A regular file (nothing quoted, the same number of fields in every line, UTF-8) is read by pandas' C parser. Any other is
+read record by record with the csv module, because pandas cannot tell on which line a record begins or why it is malformed.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ import csv
 import io
 import itertools
 import re
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from tfrecs.tables.quoting import DEFAULT_QUOTING, QuotedRecords, Quoting, Record, check_lines, plain_records
+
 # One string type for pandas 2 and 3, whose own defaults differ; nulls are pandas.NA.
 STRINGS = pd.StringDtype("pyarrow")
-# Longer than any honest text field; the csv module's own limit (128 KiB) is shorter than some descriptions.
-_FIELD_LIMIT = 1 << 24
 # Rows held as Python lists at a time; as columns they take a fraction of the memory.
 _CHUNK = 1 << 16
 
@@ -75,13 +74,22 @@ def separator_of(data: bytes, usual: str) -> str:
     return usual if usual in bare else max(f"{usual};\t,|", key=bare.count)
 
 
-def read_delimited(data: bytes, separator: str, on_bad: Callable[[Malformed], None]) -> tuple[pd.DataFrame, np.ndarray]:
+def read_delimited(
+    data: bytes,
+    separator: str,
+    on_bad: Callable[[Malformed], None],
+    quoting: Quoting = DEFAULT_QUOTING,
+    note: Callable[[str], None] = lambda line: None,
+) -> tuple[pd.DataFrame, np.ndarray]:
     """Parse a whole file with a header line.
 
     Args:
       data: the file's bytes; UTF-8, with or without a byte order mark.
       separator: one character.
-      on_bad: called for every malformed record (wrong number of fields, not UTF-8); such records are left out.
+      on_bad: called for every malformed record (wrong number of fields, a quote that is not closed properly, not UTF-8);
+        such records are left out.
+      quoting: whether a quotation mark at the beginning of a field quotes it, see `tfrecs.tables.quoting`.
+      note: called with one line where "auto" has found that the table is not quoted.
 
     Returns:
       The rows, every column `STRINGS` with empty fields as nulls, and the line [rows] on which each row begins, from 1.
@@ -89,16 +97,46 @@ def read_delimited(data: bytes, separator: str, on_bad: Callable[[Malformed], No
     Raises:
       ValueError: the header line cannot be read.
     """
+    if quoting == "none" or b'"' not in data:
+        return _read_unquoted(data, separator, on_bad)
+    records = QuotedRecords(data, separator, guess=quoting == "auto", refuse_doubtful=False)
+    frame, lines, bad = _collect(records)
+    if records.looks_unquoted:
+        note(
+            f"quotation marks open fields that they do not close, first on line {records.first_mark}; the table is read as "
+            "not quoted, marks as they stand (`quoting` in the spec)"
+        )
+        return _read_unquoted(data, separator, on_bad)
+    if records.doubtful and not records.quotes_needed:
+        frame, lines, bad = _collect(QuotedRecords(data, separator, guess=True, refuse_doubtful=True))
+    elif records.doubtful:
+        note(
+            f"lines that look like rows are inside quoted fields, first on line {records.doubtful[0]}; they are read as part of "
+            "the field (`quoting` in the spec)"
+        )
+    for problem in bad:
+        on_bad(problem)
+    return frame, lines
+
+
+def _read_unquoted(data: bytes, separator: str, on_bad: Callable[[Malformed], None]) -> tuple[pd.DataFrame, np.ndarray]:
+    """Every line is a row, and a quotation mark is a character like any other."""
     if _is_regular(data, separator):
         try:
-            return _read_regular(data, separator)
+            frame, lines = _read_regular(data, separator)
         except UnicodeDecodeError:
             pass  # The careful way below names the lines.
-    return _read_irregular(data, separator, on_bad)
+        else:
+            check_lines(data, len(frame) + 1)
+            return frame, lines
+    frame, lines, bad = _collect(plain_records(data, separator))
+    for problem in bad:
+        on_bad(problem)
+    return frame, lines
 
 
 def _is_regular(data: bytes, separator: str) -> bool:
-    if not data.strip() or b'"' in data or b"\0" in data or data.count(b"\r") != data.count(b"\r\n"):
+    if not data.strip() or b"\0" in data or data.count(b"\r") != data.count(b"\r\n"):
         return False
     octets = np.frombuffer(data, dtype=np.uint8)
     ends = np.flatnonzero(octets == ord("\n"))
@@ -129,17 +167,26 @@ def _read_regular(data: bytes, separator: str) -> tuple[pd.DataFrame, np.ndarray
     return frame, np.arange(2, len(frame) + 2, dtype=np.int64)
 
 
-def _read_irregular(
-    data: bytes, separator: str, on_bad: Callable[[Malformed], None]
-) -> tuple[pd.DataFrame, np.ndarray]:
-    records = _records(data, separator, on_bad)
-    _, header = next(records, (0, []))
+def _collect(records: Iterable[Record]) -> tuple[pd.DataFrame, np.ndarray, list[Malformed]]:
+    """Put records, of which the first good one is the header, into columns."""
+    bad: list[Malformed] = []
+
+    def good() -> Iterator[Record]:
+        for record in records:
+            if record.problem is not None:
+                bad.append(Malformed(record.line, *record.problem))
+            elif record.fields:
+                yield record
+
+    rows = good()
+    first = next(rows, None)
+    header = first.fields if first else []
     frames, lines = [_strings([], header)], []
-    while chunk := list(itertools.islice(records, _CHUNK)):
-        frames.append(_strings([fields for _, fields in chunk], header))
-        lines.append(np.array([line for line, _ in chunk], np.int64))
+    while chunk := list(itertools.islice(rows, _CHUNK)):
+        frames.append(_strings([record.fields for record in chunk], header))
+        lines.append(np.array([record.line for record in chunk], np.int64))
     frame = pd.concat(frames, ignore_index=True)
-    return frame, np.concatenate(lines) if lines else np.zeros([0], np.int64)
+    return frame, np.concatenate(lines) if lines else np.zeros([0], np.int64), bad
 
 
 def _strings(rows: list[list[str]], header: list[str]) -> pd.DataFrame:
@@ -148,69 +195,3 @@ def _strings(rows: list[list[str]], header: list[str]) -> pd.DataFrame:
     frame = pd.concat(series, axis=1) if series else pd.DataFrame()
     frame.columns = pd.Index(header, dtype="object")
     return frame
-
-
-def _records(data: bytes, separator: str, on_bad: Callable[[Malformed], None]) -> Iterator[tuple[int, list[str]]]:
-    """Yield (first line, fields) of each record.
-
-    A stray quote swallows lines until the next quote, and the resulting record has the wrong shape. Then only its first
-    line is reported, and the following lines are read again.
-    """
-    stream = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", errors="surrogateescape", newline="")
-    again: deque[str] = deque()
-    consumed: list[str] = []
-
-    def feed() -> Iterator[str]:
-        while True:
-            line = again.popleft() if again else next(stream, None)
-            if line is None:
-                return
-            consumed.append(line)
-            yield line
-
-    before = csv.field_size_limit(_FIELD_LIMIT)
-    try:
-        reader = csv.reader(feed(), delimiter=separator)
-        first, width = 1, None
-        while True:
-            consumed.clear()
-            problem = fields = None
-            try:
-                fields = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                problem = ("malformed line", str(error))
-            if fields is not None and width is not None and fields and len(fields) != width:
-                problem = ("malformed line", f"{len(fields)} fields where the header has {width}")
-            if len(consumed) > 1 and "".join(consumed).count('"') % 2:
-                problem = ("malformed line", "a quote is opened and never closed")
-            if problem is None and not all(map(_is_unicode, consumed)):
-                problem = (
-                    "line is not UTF-8 (name its encoding in the spec)",
-                    repr(consumed[0].strip().encode("utf-8", "surrogateescape"))[:80],
-                )
-            if problem is not None and width is None:
-                raise ValueError(f"the header line cannot be read: {problem[0]} ({problem[1]})")
-            if problem is not None:
-                on_bad(Malformed(first, *problem))
-                again.extendleft(reversed(consumed[1:]))
-                reader = csv.reader(feed(), delimiter=separator)
-                first += 1
-                continue
-            if fields:
-                width = width or len(fields)
-                yield first, fields
-            first += len(consumed)
-    finally:
-        csv.field_size_limit(before)
-
-
-def _is_unicode(line: str) -> bool:
-    if line.isascii():
-        return True
-    try:
-        line.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -20,6 +20,7 @@ import pandas as pd
 from tfrecs.errors import DataError
 from tfrecs.rejects import Reject, Rejects
 from tfrecs.tables.delimited import STRINGS, Malformed, as_utf8, read_delimited, separator_of
+from tfrecs.tables.quoting import DEFAULT_QUOTING, Quoting
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
 ATOMIC = (".inter", ".item", ".user")  # RecBole's: the header names a type after a colon.
@@ -63,13 +64,27 @@ class Table:
         """Make a reject with the file and line of a row."""
         return Reject(file=str(self.files[row]), line=int(self.lines[row]), reason=reason, **more)
 
+    def check_rows(self, used: int, rejected: int) -> None:
+        """Raise RuntimeError, an error of ours, unless every row is used or rejected."""
+        if len(self) != used + rejected:
+            raise RuntimeError(
+                f"internal error: {self.name} has {len(self):,} rows, {used:,} used, {rejected:,} rejected"
+            )
+
     def take(self, rows: np.ndarray) -> Table:
         """Return the rows at these positions, in this order."""
         frame = self.frame.take(rows).reset_index(drop=True)
         return Table(self.name, frame, self.files[rows], self.lines[rows], self.types)
 
 
-def read_table(data: Path, file: str, columns: Iterable[str], rejects: Rejects, encoding: str | None) -> Table:
+def read_table(
+    data: Path,
+    file: str,
+    columns: Iterable[str],
+    rejects: Rejects,
+    encoding: str | None,
+    quoting: Quoting = DEFAULT_QUOTING,
+) -> Table:
     """Read `data/file`; `file` may be a glob pattern, whose files are read in the order of their names.
 
     Args:
@@ -77,15 +92,16 @@ def read_table(data: Path, file: str, columns: Iterable[str], rejects: Rejects, 
       file: path relative to it. The suffix decides the format; gzip is recognised by content. A csv or tsv whose header
         lacks the separator of its suffix but has another usual one is read with that.
       columns: required columns.
-      rejects: takes malformed lines.
+      rejects: takes malformed lines, and notes of what is read in another way than it stands.
       encoding: of delimited text; None: as its byte order mark says, else UTF-8.
+      quoting: of delimited text, see `tfrecs.tables.quoting`.
 
     Raises:
       DataError: no such file, unknown suffix, unreadable, no rows, or a missing column.
     """
     matching = _matching(data, file)
     columns = list(columns)
-    parts = [_read_file(path, name, rejects, encoding) for path, name in matching]
+    parts = [_read_file(path, name, rejects, encoding, quoting) for path, name in matching]
     for part in parts if len(parts) > 1 else ():
         # After concatenation the column would exist, and be empty for this file. In JSON a key may be absent.
         for column in columns if len(part) and suffix_of(part.name) != ".jsonl" else ():
@@ -194,7 +210,7 @@ def _matching(data: Path, file: str) -> Sequence[tuple[Path, str]]:
     return [(path, file)]
 
 
-def _read_file(path: Path, name: str, rejects: Rejects, encoding: str | None) -> Table:
+def _read_file(path: Path, name: str, rejects: Rejects, encoding: str | None, quoting: Quoting) -> Table:
     suffix = suffix_of(name)
     try:
         raw = path.read_bytes()
@@ -211,7 +227,10 @@ def _read_file(path: Path, name: str, rejects: Rejects, encoding: str | None) ->
     else:
         try:
             raw = as_utf8(raw, encoding)
-            frame, lines = read_delimited(raw, separator_of(raw, SEPARATORS[suffix]), bad.append)
+            separator = separator_of(raw, SEPARATORS[suffix])
+            frame, lines = read_delimited(
+                raw, separator, bad.append, quoting, lambda note: rejects.note(f"{name}: {note}")
+            )
         except ValueError as error:
             raise DataError(f"{path}: {error}") from error
         frame.columns, types = _header(list(frame.columns), typed=suffix in ATOMIC)
