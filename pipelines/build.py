@@ -11,7 +11,11 @@ from pipelines.config.cli_options import PATH, OneLineErrors, configuration, con
 
 @click.command("build", cls=OneLineErrors)
 @click.option("--data", type=PATH, required=True, help="Folder with tables, media and dataset.yaml.")
-@click.option("--out", type=PATH, required=True, help="Where the records go.")
+@click.option("--out", type=PATH, help="Where the records go.")
+@click.option(
+    "--check", is_flag=True, help="Only say what would happen, and what is wrong with the data; write nothing."
+)
+@click.option("--json", "as_json", is_flag=True, help="With --check: one line of JSON.")
 @click.option("--spec", type=PATH, help="A dataset.yaml elsewhere.")
 @click.option("--vocabulary", type=PATH, help="A WordPiece vocabulary to use instead of training one.")
 @click.option("--max-bad", type=float, help="Share of bad rows and files above which the build fails.")
@@ -26,7 +30,9 @@ from pipelines.config.cli_options import PATH, OneLineErrors, configuration, con
 @configured
 def command(
     data: Path,
-    out: Path,
+    out: Path | None,
+    check: bool,
+    as_json: bool,
     spec: Path | None,
     vocabulary: Path | None,
     max_bad: float | None,
@@ -40,9 +46,21 @@ def command(
     """Build records from a data folder; a build that was killed continues when run again."""
     from pipelines.building import builder as step
 
+    if check and (append or runner or vocabulary):
+        raise click.UsageError("--check looks at a build of its own; leave --append, --runner and --vocabulary away")
+    if as_json and not check:
+        raise click.UsageError("--json goes with --check")
     if max_bad is not None:
         changes = (*changes, f"build.max_bad={max_bad}")
     config = configuration(file, changes)
+    if check:
+        from pipelines.workflow.check import CheckJob
+        from pipelines.workflow.check import run as run_check
+
+        run_check(CheckJob(data, config, spec, out, as_json))
+        return
+    if out is None:
+        raise click.UsageError("Missing option '--out'.")
     step.run(step.BuildJob(data, out, config, spec, vocabulary, append, resplit, runner, runner_options))
 
 

@@ -15,6 +15,7 @@ from pipelines.runs.progress import Advance, progress, say
 from tfrecs.append.appender import Appended, append
 from tfrecs.build import builder
 from tfrecs.build.beam import make_with_beam
+from tfrecs.build.build_plan import BuildPlan, plan_build
 from tfrecs.errors import SpecError
 from tfrecs.schema import REJECTED_FILE, Manifest
 from tfrecs.spec.dataset_yaml import SPEC_FILE, load_spec, spec_to_yaml
@@ -60,8 +61,34 @@ class BuildResult:
     manifest: Manifest
 
 
-def run(job: BuildJob) -> BuildResult:
+def read_spec(data: Path, file: Path | None) -> DatasetSpec:
+    """Read the spec of a data folder; without one, infer it and print it.
+
+    Raises:
+      TriptychError: there is no such folder or file, or it is not a spec.
+    """
+    if file is None and data.is_dir() and not (data / SPEC_FILE).is_file():
+        spec = infer_spec(data)
+        say(f"{data} has no {SPEC_FILE}; this is what its files suggest (save it there to change it):\n")
+        say(spec_to_yaml(spec))
+        return spec
+    return load_spec(data, file)
+
+
+def read_plan(data: Path, spec: DatasetSpec, config: Config) -> BuildPlan:
+    """Read the tables and plan the records that `run` would write. Raises TriptychError."""
+    settings = config.build
+    return plan_build(
+        spec, data, seed=config.seed, window=settings.window, overlap=settings.overlap, kind_options=settings.kinds
+    )
+
+
+def run(job: BuildJob, plan: BuildPlan | None = None) -> BuildResult:
     """Build records, or append to them.
+
+    Args:
+      job: what to build.
+      plan: of the same job, from `read_plan`; None: the tables are read here.
 
     Raises:
       TriptychError: the data folder or its spec cannot be built from.
@@ -72,16 +99,11 @@ def run(job: BuildJob) -> BuildResult:
         raise SpecError("--append works on this machine; leave --runner away")
     if job.runner_options and not job.runner:
         raise SpecError(f"{' '.join(job.runner_options)}: options after -- belong to a --runner; name it")
-    if job.spec is None and job.data.is_dir() and not (job.data / SPEC_FILE).is_file():
-        spec = infer_spec(job.data)
-        say(f"{job.data} has no {SPEC_FILE}; this is what its files suggest (save it there to change it):\n")
-        say(spec_to_yaml(spec))
-    else:
-        spec = load_spec(job.data, job.spec)
-    return _append(job, spec) if job.append else _build(job, spec)
+    spec = read_spec(job.data, job.spec) if plan is None else plan.spec
+    return _append(job, spec) if job.append else _build(job, spec, plan)
 
 
-def _build(job: BuildJob, spec: DatasetSpec) -> BuildResult:
+def _build(job: BuildJob, spec: DatasetSpec, plan: BuildPlan | None) -> BuildResult:
     settings = job.config.build
 
     def train_vocabulary(texts: object) -> list[str]:
@@ -102,6 +124,7 @@ def _build(job: BuildJob, spec: DatasetSpec) -> BuildResult:
             vocabulary_key=f"wordpiece {settings.vocabulary_size}",
             vocabulary_file=_vocabulary(job),
             progress=_stages(stack),
+            plan=plan,
             elsewhere=partial(make_with_beam, runner=job.runner, options=job.runner_options) if job.runner else None,
             **_settings(settings),
         )
@@ -200,13 +223,14 @@ def _stages(stack: ExitStack) -> Callable[[str, int, int], None]:
     return report
 
 
-def summary(manifest: Manifest, out: Path) -> str:
-    """Describe what was built and what was rejected, in a few lines."""
+def summary(manifest: Manifest, out: Path | None) -> str:
+    """Describe what was built and what was rejected, in a few lines; with `out` None, what would be."""
     coverage = ", ".join(f"{name} {share:.1%}" for name, share in manifest.coverage.items()) or "ids alone"
     splits = ", ".join(f"{name} {split.events:,}" for name, split in manifest.splits.items())
     rejected = sum(manifest.rejected.values())
+    listed = "" if out is None else f"; each one is in {out / REJECTED_FILE}"
     lines = [
-        f"Built {out}: {manifest.items:,} items ({coverage}), {manifest.users:,} users, "
+        f"{'Records' if out is None else f'Built {out}'}: {manifest.items:,} items ({coverage}), {manifest.users:,} users, "
         f"{manifest.interactions:,} interactions ({splits}); {manifest.protocol}.",
         *manifest.notes,
     ]
@@ -214,8 +238,8 @@ def summary(manifest: Manifest, out: Path) -> str:
         lines.append(IDS_ALONE)
     if rejected:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(manifest.rejected.items()))
-        lines.append(f"Rejected {rejected:,}: {reasons}; each one is in {out / REJECTED_FILE}.")
+        lines.append(f"Rejected {rejected:,}: {reasons}{listed}.")
     if manifest.used_in_part:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(manifest.used_in_part.items()))
-        lines.append(f"Used as far as they go: {reasons}; each one is in {out / REJECTED_FILE}.")
+        lines.append(f"Used as far as they go: {reasons}{listed}.")
     return "\n".join(lines)

@@ -22,6 +22,7 @@ class BuildConfig(Section):
       processes_from: items from which on workers are processes; a process takes seconds to start, but threads decode
         sounds one after the other.
       vocabulary_size: tokens of the WordPiece vocabulary.
+      check_sample: values of each feature that `--check` encodes.
       kinds: options of each feature kind where `dataset.yaml` gives none.
     """
 
@@ -33,6 +34,7 @@ class BuildConfig(Section):
     workers: int = Field(2, ge=1)
     processes_from: int = Field(20_000, ge=0)
     vocabulary_size: int = Field(6000, ge=100)
+    check_sample: int = Field(50, ge=1)
     kinds: dict[str, dict[str, Any]] = Field(
         {
             "image": {"size": 64},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -92,10 +91,6 @@ def _unknown_items(records: Path) -> list[str]:
     path = records / REJECTED_FILE
     if not path.is_file():
         return []
-    unknown = []
-    for line in path.read_text(encoding="utf-8").split("\n"):
-        reject = json.loads(line) if line else {}
-        if reject.get("reason") == "interaction with an unknown item":
-            match = re.search(r" is '(.*)'$", reject.get("detail", ""))
-            unknown.append(match[1] if match else "")
-    return unknown
+    rejects = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    unknown = [record_checks.unknown_item(reject.get("reason", ""), reject.get("detail")) for reject in rejects]
+    return [item for item in unknown if item is not None]

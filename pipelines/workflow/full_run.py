@@ -12,6 +12,7 @@ from pipelines.evaluation import evaluator as evaluate
 from pipelines.exporting import exporter as export
 from pipelines.runs.progress import say
 from pipelines.training import trainer as train
+from pipelines.workflow import check
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,10 @@ class RunResult:
 
 
 def run(job: RunJob) -> RunResult:
-    """Run every step from a data folder to a model that can be served.
+    """Run every step from a data folder to a model that can be served, after a check of the data (see `check`).
 
     Raises:
-      TriptychError: a step failed; the results of the steps before it stay.
+      TriptychError: the check found what stops a build, or a step failed; the results of the steps before it stay.
     """
     folder = job.work / job.name
     seconds: dict[str, float] = {}
@@ -61,8 +62,10 @@ def run(job: RunJob) -> RunResult:
         return now
 
     clock = time.monotonic()
+    plan = check.run(check.CheckJob(job.data, job.config, job.spec, folder / "records")).plan
+    clock = timed("check", clock)
     heading(1, "Build records")
-    records = build.run(build.BuildJob(job.data, folder / "records", job.config, job.spec)).out
+    records = build.run(build.BuildJob(job.data, folder / "records", job.config, job.spec), plan).out
     clock = timed("build", clock)
     heading(2, "Train")
     trained = train.run(train.TrainJob(records, folder / "run", job.config))

@@ -32,6 +32,7 @@ class BuildPlan:
       windows: split -> its user windows.
       schema: of the records.
       oracle: the true preferences of generated data, or None.
+      rejects: rows and values of the tables that cannot be used; encoding adds to them.
     """
 
     spec: DatasetSpec
@@ -41,6 +42,7 @@ class BuildPlan:
     windows: Mapping[str, Sequence[Window]]
     schema: Schema
     oracle: Path | None
+    rejects: Rejects
 
     @property
     def entities(self) -> list[Entities]:
@@ -61,9 +63,9 @@ def plan_build(
     window: int,
     overlap: int,
     kind_options: Mapping[str, Mapping[str, Any]],
-    rejects: Rejects,
 ) -> BuildPlan:
     """Read the tables and plan the records. Arguments and errors as of `tfrecs.build.builder.build`."""
+    rejects = Rejects()
     oracle = media_path(data, spec.oracle) if spec.oracle else None
     items = read_entities(data, "item", spec.items, spec.items.title, kind_options, rejects) if spec.items else None
     users = read_entities(data, "user", spec.users, None, kind_options, rejects) if spec.users else None
@@ -73,7 +75,7 @@ def plan_build(
         items = logged_items(table, log.item)
     events = arrange(clean_events(table, spec, items.ids, rejects), spec, items.ids, seed)
     planned = plan_windows(events.users, events.frame["split"].to_numpy(), window=window, overlap=overlap)
-    return BuildPlan(spec, items, users, events, planned, _schema(spec, items, users, events), oracle)
+    return BuildPlan(spec, items, users, events, planned, _schema(spec, items, users, events), oracle, rejects)
 
 
 def _schema(spec: DatasetSpec, items: Entities, users: Entities | None, events: SplitEvents) -> Schema:

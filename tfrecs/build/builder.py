@@ -23,8 +23,8 @@ from tfrecs.build.shard_writer import (
 )
 from tfrecs.build.shards import ItemShard, WindowShard, versions
 from tfrecs.build.work_folder import FinishedShard, WorkFolder, replace_folder, work_folder
+from tfrecs.check.problems import find_problems, refuse
 from tfrecs.errors import DataError
-from tfrecs.rejects import Rejects
 from tfrecs.schema import (
     MANIFEST_FILE,
     Addition,
@@ -57,6 +57,7 @@ def build(
     processes_from: int,
     progress: Progress | None,
     elsewhere: Elsewhere | None = None,
+    plan: BuildPlan | None = None,
 ) -> Manifest:
     """Build the records of a data folder.
 
@@ -84,20 +85,24 @@ def build(
       processes_from: number of items from which on workers are processes, which take seconds to start.
       progress: called with (stage, done, total); the first `done` of a stage counts what an earlier build has completed.
       elsewhere: writes shards on other machines (see `tfrecs.build.beam`); None: all are written here.
+      plan: of the same arguments; None: the tables are read here.
 
     Raises:
-      DataError: a required table, column or file does not exist, or no training event is left.
+      DataError: a required table, column or file does not exist, no training event is left, or the tables alone show
+        that the records would be of no use (see `tfrecs.check.problems`).
       SpecError: an option of a kind is unknown or wrong.
       TooManyRejectsError: more than `max_bad` was rejected.
     """
     report = progress or (lambda stage, done, total: None)
     out = Path(os.path.abspath(out))
     check_out(out)
-    rejects = Rejects()
     report("read", 0, 1)
     check_vocabulary(vocabulary_file)
-    plan = plan_build(spec, data, seed=seed, window=window, overlap=overlap, kind_options=kind_options, rejects=rejects)
+    if plan is None:
+        plan = plan_build(spec, data, seed=seed, window=window, overlap=overlap, kind_options=kind_options)
     report("read", 1, 1)
+    refuse(find_problems(plan, max_bad))
+    rejects = plan.rejects
     with work_folder(out) as work:
         write_vocabulary(work, plan.entities, train_vocabulary, vocabulary_key, vocabulary_file, report)
         processes = len(plan.items.ids) >= processes_from
@@ -118,7 +123,7 @@ def build(
             split: make_windows(work, split, several, len(plan.windows[split]), report)
             for split, several in pending.items()
         }
-        manifest = complete(work.records, plan, items, splits, rejects, seed=seed, max_bad=max_bad)
+        manifest = complete(work.records, plan, items, splits, seed=seed, max_bad=max_bad)
         work.keep_only(files_of(manifest))
         replace_folder(out, work.records)
     return manifest
@@ -152,7 +157,6 @@ def complete(
     plan: BuildPlan,
     items: Sequence[FinishedShard],
     splits: Mapping[str, Sequence[ShardInfo]],
-    rejects: Rejects,
     *,
     seed: int,
     max_bad: float,
@@ -162,26 +166,47 @@ def complete(
     Raises:
       TooManyRejectsError: more than `max_bad` was rejected.
     """
-    events, total = plan.events, len(plan.items.ids)
-    rejects.enforce(max_bad)
-    rejects.write(folder)
+    plan.rejects.enforce(max_bad)
+    plan.rejects.write(folder)
     if plan.oracle:
         shutil.copyfile(plan.oracle, folder / plan.oracle.name)
     present = Counter[str]()
     for shard in items:
         present.update(shard.present)
+    manifest = plan_manifest(plan, seed, present, [shard.info for shard in items], splits)
+    manifest.save(folder)
+    return manifest
+
+
+def plan_manifest(
+    plan: BuildPlan,
+    seed: int,
+    present: Mapping[str, int],
+    items: Sequence[ShardInfo] = (),
+    splits: Mapping[str, Sequence[ShardInfo]] | None = None,
+) -> Manifest:
+    """Return the manifest of a plan.
+
+    Args:
+      plan: what is, or would be, built.
+      seed: of the choice of cold items.
+      present: item feature -> number of items that have it.
+      items: shards of items; none before they are written.
+      splits: split -> its shards; None before they are written.
+    """
+    events, total = plan.events, len(plan.items.ids)
     infos = {
         split: SplitInfo(
-            shards=tuple(shards),
-            **split_facts(events, split, plan.windows[split], has_time=plan.schema.has_time),
+            shards=tuple(splits[split]) if splits else (),
+            **split_facts(events, split, windows, has_time=plan.schema.has_time),
         )
-        for split, shards in splits.items()
+        for split, windows in plan.windows.items()
     }
-    manifest = Manifest(
+    return Manifest(
         name=plan.spec.name,
         seed=seed,
         schema_=plan.schema,
-        item_shards=tuple(shard.info for shard in items),
+        item_shards=tuple(items),
         items=total,
         users=len(events.user_ids),
         interactions=len(events.frame),
@@ -189,9 +214,9 @@ def complete(
         splits=infos,
         train_counts=train_counts(events.train),
         cold_items=len(set(plan.items.ids) - set(events.train["item"])),
-        rejected=rejects.counts(),
-        used_in_part=rejects.kept_counts(),
-        notes=tuple(rejects.notes),
+        rejected=plan.rejects.counts(),
+        used_in_part=plan.rejects.kept_counts(),
+        notes=tuple(plan.rejects.notes),
         versions=versions(),
         protocol=protocol(events, plan.spec),
         oracle=plan.oracle.name if plan.oracle else None,
@@ -205,5 +230,3 @@ def complete(
             ),
         ),
     )
-    manifest.save(folder)
-    return manifest

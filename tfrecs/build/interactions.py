@@ -48,6 +48,13 @@ def clean_events(table: Table, spec: DatasetSpec, item_ids: Collection[str], rej
     """
     frame = usable_events(table, spec, item_ids, rejects, {})
     if not len(frame):
+        named = as_ids(table.column(spec.interactions.item)).dropna()
+        if len(named) and not named.isin(set(item_ids)).any():
+            raise DataError(
+                f"{table.name}: no event names an item of the catalogue (column {spec.interactions.item} has "
+                f"{shorten(named.iloc[0])}, the items are ids such as {shorten(next(iter(item_ids)))}); name the columns of "
+                "the same ids in the spec"
+            )
         raise DataError(f"{table.name}: no usable interaction; {rejects.summary()}")
     return frame.reset_index(drop=True)
 

@@ -126,6 +126,14 @@ def ids_off_by_one(item_ids: Sequence[str], seen: Sequence[str], unknown: Sequen
     return []
 
 
+def unknown_item(reason: str, detail: str | None) -> str | None:
+    """Return the item id that a reject of an event with an unknown item names, "" where it names none; None for others."""
+    if reason != "interaction with an unknown item":
+        return None
+    match = re.search(r" is '(.*)'$", detail or "")
+    return match[1] if match else ""
+
+
 def odd_times(times: np.ndarray, now: int) -> list[str]:
     """Warn of times that cannot be unix seconds of events: too early, in the future, or dates only.
 
