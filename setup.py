@@ -71,6 +71,8 @@ TEST = [
     "httpx2>=2; python_version >= '3.11'",
     "httpx>=0.27; python_version < '3.11'",
     "hypothesis>=6",
+    "ipykernel>=6",  # runs examples/colab.ipynb
+    "nbclient>=0.10",
     "ovmsclient>=2023.1",
     "playwright>=1.49",  # drives the Chromium of the system: it brings no browser of its own
     "pytest>=8",

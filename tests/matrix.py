@@ -68,8 +68,10 @@ def install(python: str, environment: Path) -> Path:
     if not inside.exists():
         subprocess.run([python, "-m", "venv", environment], check=True)
     pip = [inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--upgrade", "pip"], check=True)
-    subprocess.run([*pip, "-c", REPO / "constraints.txt", "-e", f"{REPO}[test]"], check=True)
+    for arguments in (["--upgrade", "pip"], ["-c", REPO / "constraints.txt", "-e", f"{REPO}[test]"]):
+        done = subprocess.run([*pip, *arguments], capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"matrix: pip failed in {environment}:\n{done.stderr}")
     stamp.write_text(wanted)
     return inside
 
@@ -78,7 +80,7 @@ def run_tests(python: Path, version: str, exports: Path, log: Path, tests: tuple
     """Run tests; return pytest's last line and whether all passed."""
     environment = {**os.environ, "TRIPTYCH_EXPORTS": str(exports), "TRIPTYCH_STACK": version}
     with log.open("w") as file:
-        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+        command = [python, "-m", "pytest", "-p", "no:cacheprovider", *tests]
         done = subprocess.run(command, cwd=REPO, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False)
     lines = [line for line in log.read_text().splitlines() if re.search(r"\d+ (passed|failed|error)", line)]
     return (lines[-1].strip("= ") if lines else f"no result, see {log}"), done.returncode == 0

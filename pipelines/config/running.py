@@ -145,6 +145,7 @@ class AppConfig(Section):
       host: address to listen at.
       port: port; 0: any free one.
       hosts: host names that it answers to.
+      frames: origins whose pages may show the app's in a frame, such as a notebook's.
       behind_proxy: whether client addresses are those that a proxy on this machine reports.
       rate: most requests of one address.
       max_body_bytes: largest request.
@@ -181,6 +182,7 @@ class AppConfig(Section):
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")
+    frames: tuple[str, ...] = ()
     behind_proxy: bool = False
     rate: str = "1000/second"
     max_body_bytes: int = Field(64 << 10, ge=1)

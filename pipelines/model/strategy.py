@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
+from pathlib import Path
 
 import tensorflow as tf
 
+from pipelines.runs.progress import say
 from tfrecs.errors import SpecError
 
 NAMES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
+_PCI = Path("/sys/bus/pci/devices")
+_GOOGLE = "0x1ae0"
+# v2 and v3, v4, v5p, v5e, v6e, v7x; as JAX lists them (jax/_src/hardware_utils.py). Google's disks and network cards
+# have the same vendor.
+_TPUS = {"0x0027", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076"}
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
@@ -18,7 +26,8 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     - `mirrored`: one replica per visible GPU; without GPUs, per logical CPU device.
     - `multiworker`: synchronous over the workers of the TF_CONFIG environment variable.
     - `tpu`: the TPU that TPU_NAME names, or the local one (Colab, a TPU VM).
-    - `auto`: a TPU where TPU_NAME is set, several workers where TF_CONFIG is, all GPUs where there are any, else CPU.
+    - `auto`: a TPU where TPU_NAME is set or one is plugged in (and tensorflow-tpu installed), several workers where
+      TF_CONFIG is set, all GPUs where there are any, else the CPU.
 
     Raises:
       SpecError: an unknown name, or hardware that is not there.
@@ -44,7 +53,23 @@ def _detect() -> str:
         return "tpu"
     if "TF_CONFIG" in os.environ:
         return "multiworker"
+    if local_tpus():
+        if find_spec("libtpu"):
+            return "tpu"
+        say(
+            "warning: this machine has a TPU, which TensorFlow cannot use without tensorflow-tpu: pip install 'triptych[tpu]'"
+        )
     return "mirrored" if tf.config.list_physical_devices("GPU") else "cpu"
+
+
+def local_tpus() -> int:
+    """Count the TPU chips on this machine's PCI bus. Colab and TPU VMs have some and do not set TPU_NAME."""
+
+    def is_tpu(device: Path) -> bool:
+        vendor, kind = ((device / name).read_text().strip() for name in ("vendor", "device"))
+        return vendor == _GOOGLE and kind in _TPUS
+
+    return sum(is_tpu(device) for device in _PCI.iterdir()) if _PCI.is_dir() else 0
 
 
 def _tpu() -> tf.distribute.Strategy:

@@ -137,6 +137,7 @@ def make_options(job: AppJob, host: str) -> AppOptions:
         rate=settings.rate,
         max_body_bytes=settings.max_body_bytes,
         hosts=(*settings.hosts, host.strip("[]")),
+        frames=settings.frames,
         write_tokens=tokens,
         read_tokens=tokens if settings.token_on_reads else None,
         poll=settings.poll,

@@ -66,6 +66,7 @@ class AppOptions:
       rate: requests per client address, such as "100/second".
       max_body_bytes: of a request.
       hosts: host names that the app answers to (`*.example.org` and `*` are allowed), against DNS rebinding.
+      frames: origins whose pages may show the app's in a frame.
       write_tokens: required by POST and DELETE; None if anybody may write.
       read_tokens: required to read lists, items and profiles.
       poll: seconds between two checks for a new version.
@@ -75,6 +76,7 @@ class AppOptions:
     rate: str
     max_body_bytes: int
     hosts: tuple[str, ...]
+    frames: tuple[str, ...]
     write_tokens: Tokens | None
     read_tokens: Tokens | None
     poll: float

@@ -171,6 +171,16 @@ def test_other_origins_and_hosts_are_rejected(tmp_path: Path) -> None:
         assert client.get("/about", headers={"host": "evil.example"}).status_code == 400
 
 
+def test_only_named_origins_may_show_the_page_in_a_frame(tmp_path: Path) -> None:
+    notebook = "https://*.googleusercontent.com"
+    for number, (frames, expected) in enumerate(
+        [((), "'none'"), ((notebook, "https://a.example"), f"{notebook} https://a.example")]
+    ):
+        with opened(tmp_path / str(number), frames=frames) as client:
+            for path in ("/about", "/docs"):
+                assert f"; frame-ancestors {expected}" in client.get(path).headers["content-security-policy"]
+
+
 def test_metrics_and_schema_contain_routes_and_no_users(tmp_path: Path) -> None:
     with opened(tmp_path) as client:
         post(client, "ann", {"kind": "like", "item": "a"})

@@ -18,7 +18,9 @@ from serving.app.ranking.rules import parse_rules
 def opened(folder: Path, model: TinyModel | None = None, rules: str = "", **changes: Any) -> Iterator[TestClient]:
     parsed = parse_rules(rules, "rules.yaml") if rules else ()
     own = {
-        name: changes.pop(name) for name in ("rate", "max_body_bytes", "write_tokens", "read_tokens") if name in changes
+        name: changes.pop(name)
+        for name in ("rate", "max_body_bytes", "write_tokens", "read_tokens", "frames")
+        if name in changes
     }
     with TestClient(create_app(parts(folder, model or TinyModel(), parsed, **changes), options(**own))) as client:
         yield client

@@ -202,6 +202,7 @@ def options(**changes: Any) -> AppOptions:
         "rate": "100000/second",
         "max_body_bytes": 65536,
         "hosts": ("testserver",),
+        "frames": (),
         "write_tokens": None,
         "read_tokens": None,
         "poll": 60.0,

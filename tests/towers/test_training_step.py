@@ -9,8 +9,6 @@ import tensorflow as tf
 from small_model import assert_same_weights, sgd_step, weights
 
 from pipelines.model.model_factory import choose_softmax
-from pipelines.model.strategy import make_strategy
-from tfrecs.errors import SpecError
 from towers.optimizer import ScaledAdamW
 
 pytestmark = pytest.mark.slow
@@ -138,16 +136,3 @@ def test_the_softmax_is_exact_where_the_catalogue_is_small() -> None:
     assert choose_softmax(settings, 100) == "full"
     assert choose_softmax(settings, 101) == "in_batch"
     assert choose_softmax(small_model.config(retrieval={"softmax": "in_batch"}), 5) == "in_batch"
-
-
-def test_strategies_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TF_CONFIG", raising=False)
-    monkeypatch.delenv("TPU_NAME", raising=False)
-    assert isinstance(make_strategy("cpu"), tf.distribute.OneDeviceStrategy)
-    assert make_strategy("auto").num_replicas_in_sync == 1
-    with pytest.raises(SpecError, match="set TF_CONFIG"):
-        make_strategy("multiworker")
-    with pytest.raises(SpecError, match="there are auto, cpu"):
-        make_strategy("quantum")
-    with pytest.raises(SpecError, match="no TPU answers"):
-        make_strategy("tpu")

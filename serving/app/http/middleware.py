@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections.abc import Sequence
 
 from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
@@ -15,23 +16,30 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.wire.errors import StartError
 
-_POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+_POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'"
 # Swagger's page has an inline script and draws its icons from data URLs.
-_DOCS_POLICY = _POLICY + "; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"
+_DOCS_POLICY = "; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"
 _UNLIMITED = ("/health/live", "/health/ready", "/metrics")  # probes must not fail because of other clients
 
 
 class SecurityHeaders:
-    """Adds security headers to every answer; without `Access-Control-Allow-Origin`, other origins can read nothing."""
+    """Adds security headers to every answer; without `Access-Control-Allow-Origin`, other origins can read nothing.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+      app: the application.
+      frames: origins whose pages may show the app's in a frame.
+    """
+
+    def __init__(self, app: ASGIApp, frames: Sequence[str]) -> None:
         self._app = app
+        ancestors = " ".join(frames) or "'none'"
+        self._policy = f"{_POLICY}; frame-ancestors {ancestors}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["content-security-policy"] = _DOCS_POLICY if scope["path"] == "/docs" else _POLICY
+                headers["content-security-policy"] = self._policy + (_DOCS_POLICY if scope["path"] == "/docs" else "")
                 headers["x-content-type-options"] = "nosniff"
                 headers["referrer-policy"] = "no-referrer"
                 headers["cross-origin-resource-policy"] = "same-origin"

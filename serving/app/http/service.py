@@ -46,7 +46,7 @@ def create_app(components: AppComponents, options: AppOptions) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=options.max_body_bytes)
     app.add_middleware(RateLimit, rate=options.rate)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(options.hosts))
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(SecurityHeaders, frames=options.frames)
     app.add_middleware(RequestMetrics, metrics=state.metrics)
     add_list_routes(app, state)
     add_user_routes(app, state)
