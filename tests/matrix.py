@@ -1,9 +1,11 @@
 """Run the tests that depend on versions on every Python of this machine, each in an environment of its own.
 
-    python tests/matrix.py [--only 3.12,3.13] [--skip 3.11] [--work build/matrix]
+    python tests/matrix.py [--only 3.12,3.13] [--skip 3.11] [--no-wheel] [--work build/matrix]
 
 For each Python from 3.10 to 3.13 that is found (on PATH or under pyenv) the pinned stack is installed once, the tests
-run, and each stack's export is answered by every other stack. Prints a table; exit status 1 where something failed.
+run, and each stack's export is answered by every other stack. Then sdist and wheel are built, the wheel is installed
+without pins into an empty environment of the newest Python, and a small demo runs from it. Prints a table; exit status
+1 where something failed.
 Needs nothing but the standard library, because it runs before anything is installed.
 """
 
@@ -39,6 +41,7 @@ TESTS = (
     "tests/towers/test_retrieval_loss.py",
     "tests/towers/test_tokens.py",
 )
+SMALL_DEMO = ("demo.items=60", "demo.users=60", "demo.interactions=1500", "train.epochs=2", "cooccurrence.epochs=1")
 LOADS = "tests/test_stacks.py::test_exports_of_the_other_stacks_give_the_answers_that_they_gave_there"
 
 
@@ -58,22 +61,46 @@ def find_pythons() -> dict[str, str]:
 
 
 def install(python: str, environment: Path) -> Path:
-    """Make or renew the environment; return its interpreter."""
+    """Make or renew the environment with the pinned stack; return its interpreter."""
     inside = environment / "bin" / "python"
     stamp = environment / "installed"
     content = b"".join((REPO / name).read_bytes() for name in ("setup.py", "constraints.txt"))
     wanted = hashlib.sha256(content).hexdigest()
-    if stamp.is_file() and stamp.read_text() == wanted:
-        return inside
+    if not (stamp.is_file() and stamp.read_text() == wanted):
+        pip_install(python, environment, "-c", REPO / "constraints.txt", "-e", f"{REPO}[test]")
+        stamp.write_text(wanted)
+    return inside
+
+
+def pip_install(python: str, environment: Path, *arguments: str | Path) -> None:
+    """Install into an environment, which is made if it is not there; ends the program where pip fails."""
+    inside = environment / "bin" / "python"
     if not inside.exists():
         subprocess.run([python, "-m", "venv", environment], check=True)
     pip = [inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for arguments in (["--upgrade", "pip"], ["-c", REPO / "constraints.txt", "-e", f"{REPO}[test]"]):
-        done = subprocess.run([*pip, *arguments], capture_output=True, text=True, check=False)
+    for part in (("--upgrade", "pip"), arguments):
+        done = subprocess.run([*pip, *part], capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(f"matrix: pip failed in {environment}:\n{done.stderr}")
-    stamp.write_text(wanted)
-    return inside
+
+
+def check_wheel(python: str, work: Path) -> tuple[str, bool]:
+    """Build sdist and wheel, install the wheel into an empty environment and run a small demo from it."""
+    folder = work / "wheel"
+    shutil.rmtree(folder, ignore_errors=True)
+    pip_install(python, folder / "build", "build")
+    command = [folder / "build" / "bin" / "python", "-m", "build", "--outdir", folder / "dist", REPO]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list((folder / "dist").glob("*.whl"))
+    if built.returncode or not wheels:
+        return f"not built: {built.stderr.strip().splitlines()[-1]}", False
+    pip_install(python, folder / "empty", f"{wheels[0]}[app,tune]")
+    small = [f"--set={change}" for change in SMALL_DEMO]
+    with (work / "wheel.log").open("w") as log:
+        command = [folder / "empty" / "bin" / "triptych", "demo", *small]
+        ran = subprocess.run(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, check=False)
+    passed = ran.returncode == 0
+    return f"{wheels[0].name}: " + ("installs, and its demo runs" if passed else f"demo failed, see {log.name}"), passed
 
 
 def run_tests(python: Path, version: str, exports: Path, log: Path, tests: tuple[str, ...]) -> tuple[str, bool]:
@@ -90,6 +117,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--only", default=",".join(VERSIONS), help="versions, separated by commas")
     parser.add_argument("--skip", default="", help="versions that are left out")
+    parser.add_argument("--no-wheel", action="store_true", help="leave the check of the wheel out")
     parser.add_argument("--work", type=Path, default=REPO / "build" / "matrix")
     options = parser.parse_args()
     wanted = [version for version in options.only.split(",") if version not in options.skip.split(",")]
@@ -112,6 +140,11 @@ def main() -> int:
         line, passed = run_tests(inside[version], version, exports, options.work / f"{version}.log", TESTS)
         results[version] = f"{line} ({time.monotonic() - started:.0f} s with installing)"
         good &= passed
+    wheel = ""
+    if not options.no_wheel:
+        print("Wheel: building, installing, running a small demo ...", flush=True)
+        wheel, passed = check_wheel(list(pythons.values())[-1], options.work)
+        good &= passed
     rows = []
     for version in pythons:
         line, passed = run_tests(inside[version], version, exports, options.work / f"{version}-loads.log", (LOADS,))
@@ -130,6 +163,8 @@ def main() -> int:
     )
     for row in rows:
         print(f"| {' | '.join(row)} |")
+    if wheel:
+        print(f"Wheel: {wheel}")
     if not good:
         print(f"matrix: something failed; the logs are {options.work}/*.log", file=sys.stderr)
     return 0 if good else 1
