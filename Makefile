@@ -13,7 +13,7 @@ PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.10 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-.PHONY: help setup demo test test-fast coverage matrix constraints check lint types docs clean
+.PHONY: help setup demo test test-fast coverage dist matrix constraints check lint types docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,10 @@ coverage: $(STAMP)  ## all tests; prints what share of lines and branches they r
 	@$(BIN)/coverage report --skip-covered
 	@for room in tfrecs towers serving pipelines; do \
 		echo "$$room $$($(BIN)/coverage report --include="$$room/*" --format=total) %"; done
+
+dist: $(STAMP)  ## sdist and wheel, into dist/
+	@$(BIN)/python -m build --outdir dist . >/dev/null
+	@ls dist
 
 matrix:  ## the tests that depend on versions, on every Python from 3.10 to 3.13 that is found
 	@python3 tests/matrix.py $(MATRIX)

@@ -108,6 +108,7 @@ setup(
         "dev": [
             *TEST,
             *DOCS,
+            "build>=1",
             "coverage>=7.10",  # patch = subprocess
             "mypy>=1.10",
             "pandas-stubs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.metadata import version as installed_version
@@ -48,7 +49,7 @@ class DoctorResult:
 
 def run(job: DoctorJob) -> DoctorResult:
     """Check the machine and print one line for each check."""
-    checks = (_python(), *_packages(), _keras(), *_accelerators(), _native_decoders(), _text_ops())
+    checks = (_python(), _stack(), *_packages(), _keras(), *_accelerators(), _native_decoders(), _text_ops())
     for check in checks:
         mark = "  ok  " if not check.remedy else " FAIL "
         say(f"[{mark}] {check.subject}: {check.fact}" + (f" -> {check.remedy}" if check.remedy else ""))
@@ -56,8 +57,22 @@ def run(job: DoctorJob) -> DoctorResult:
 
 
 def _python() -> Check:
-    fine = (3, 10) <= sys.version_info[:2] <= (3, 11)
-    return Check("python", platform.python_version(), "" if fine else "install Python 3.10 or 3.11")
+    fine = (3, 10) <= sys.version_info[:2] <= (3, 13)
+    return Check("python", platform.python_version(), "" if fine else "install Python 3.10 to 3.13")
+
+
+def _stack() -> Check:
+    """Whether tf-keras and tensorflow-text are of TensorFlow's minor version, and which stack of setup.py that is."""
+    versions = {}
+    for name in ("tensorflow", "tf-keras", "tensorflow-text"):
+        with suppress(PackageNotFoundError):  # `_packages` says what is not installed
+            versions[name] = installed_version(name)
+    minors = {name: version.rsplit(".", 1)[0] for name, version in versions.items()}
+    wanted = minors.get("tensorflow", "")
+    wrong = [f"'{name}=={wanted}.*'" for name, minor in minors.items() if minor != wanted]
+    pythons = "3.10 and 3.11" if sys.version_info < (3, 12) else "3.12 and 3.13"
+    fact = f"that of Python {pythons}, with {', '.join(f'{name} {version}' for name, version in versions.items())}"
+    return Check("stack", fact, f"pip install {' '.join(wrong)}" if wrong else "")
 
 
 def _packages() -> list[Check]:
@@ -68,13 +83,14 @@ def _packages() -> list[Check]:
         requirement = Requirement(line)
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
+        remedy = f"pip install '{requirement.name}{requirement.specifier}'"
         try:
             version = installed_version(requirement.name)
         except PackageNotFoundError:
-            checks.append(Check(requirement.name, "not installed", f"pip install '{requirement}'"))
+            checks.append(Check(requirement.name, "not installed", remedy))
             continue
         fine = requirement.specifier.contains(version, prereleases=True)
-        checks.append(Check(requirement.name, version, "" if fine else f"pip install '{requirement}'"))
+        checks.append(Check(requirement.name, version, "" if fine else remedy))
     return checks
 
 
@@ -113,5 +129,9 @@ def _text_ops() -> Check:
     try:
         import tensorflow_text
     except ImportError as error:
-        return Check("tensorflow-text", str(error).splitlines()[0][:100], "pip install tensorflow-text==2.17.0")
+        return Check(
+            "tensorflow-text",
+            str(error).splitlines()[0][:100],
+            "pip install the tensorflow-text of TensorFlow's minor version",
+        )
     return Check("tensorflow-text ops", f"load ({tensorflow_text.__version__})")
