@@ -24,7 +24,15 @@ class DataError(TriptychError):
 
 
 class TooManyRejectsError(DataError):
-    """More rows or files were rejected than `--max-bad` allows."""
+    """More rows or files were rejected than `--max-bad` allows, or all.
+
+    Attributes:
+      listing: content of `rejected.jsonl`.
+    """
+
+    def __init__(self, message: str, listing: str = ""):
+        super().__init__(message)
+        self.listing = listing
 
 
 class DivergedError(TriptychError):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tfrecs.errors import TooManyRejectsError
+from tfrecs.errors import DataError, TooManyRejectsError
 from tfrecs.schema import REJECTED_FILE
 
 # A table or feature of which at least this many values all fail is a mistake in the spec, however small its share of all
 # rows is. Below it only the share counts: a catalogue may have a single picture, and that one broken.
 MIN_WHOLE = 10
+_SHOWN = 3  # Values in an error.
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Rejects:
 
     Attributes:
       notes: what was read in another way than it stands in the data; one line each, for people.
+      explanations: reason -> what an error about it adds, see `explain`.
     """
 
     def __init__(self) -> None:
@@ -64,6 +67,7 @@ class Rejects:
         self._seen: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
         self.notes: list[str] = []
+        self.explanations: dict[str, Callable[[], str]] = {}
 
     def note(self, line: str) -> None:
         """Add a note, once."""
@@ -78,6 +82,10 @@ class Rejects:
         """Add a reject; its source is its feature where it has one, else its file."""
         self._rejects.append(reject)
         self._failed[source_of(reject)] += not reject.kept
+
+    def explain(self, reason: str, explanation: Callable[[], str]) -> None:
+        """Set what an error about this reason adds: what a right value looks like. Called only then."""
+        self.explanations[reason] = explanation
 
     def extend(self, seen: Mapping[str, int], rejects: Iterable[Reject]) -> None:
         """Add what was collected elsewhere, for example while a shard was made."""
@@ -113,25 +121,63 @@ class Rejects:
         """Raise TooManyRejectsError above the share `max_bad`, or where a whole table or feature was rejected."""
         for source, failed in self._failed.items():
             if failed >= max(self._seen[source], MIN_WHOLE) and max_bad < 1:
-                first = next(reject for reject in self._rejects if source_of(reject) == source and not reject.kept)
-                where = f"all {failed:,} rejected, first {first.location()}"
-                raise TooManyRejectsError(f"{source}: {where}: {_describe(first)}; mend the data or the spec")
+                own = [reject for reject in self._rejects if source_of(reject) == source and not reject.kept]
+                several, _ = _most_frequent(own)
+                where = f"all {failed:,} rejected, first {several[0].location()}"
+                raise self._error(f"{source}: {where}: {_describe(several)}", several, "mend the data or the spec")
         failed, total = self._failed.total(), self._seen.total()
         if failed > max_bad * total:
-            failures = [reject for reject in self._rejects if not reject.kept]
-            reason, count = Counter(reject.reason for reject in failures).most_common(1)[0]
-            first = next(reject for reject in failures if reject.reason == reason)
-            raise TooManyRejectsError(
-                f"{failed:,} of {total:,} rows and values rejected "
-                f"({failed / max(total, 1):.2%}, allowed {max_bad:.2%}); most often ({count:,}) "
-                f"{_describe(first)}, first {first.location()}; mend the data or raise --max-bad"
+            several, often = _most_frequent([reject for reject in self._rejects if not reject.kept])
+            share = f"({failed / max(total, 1):.2%}, allowed {max_bad:.2%})"
+            raise self._error(
+                f"{failed:,} of {total:,} rows and values rejected {share}; most often ({often:,}) "
+                f"{_describe(several)}, first {several[0].location()}",
+                several,
+                "mend the data or raise --max-bad",
             )
 
+    def none_usable(self, files: Iterable[str], problem: str) -> DataError:
+        """Return the error for tables of which nothing can be used: the most frequent reason, with values and place."""
+        files = set(files)
+        own = [reject for reject in self._rejects if reject.file in files and not reject.feature and not reject.kept]
+        if not own:
+            return DataError(problem)
+        several, often = _most_frequent(own)
+        rejected = f"{len(own):,} rows rejected" + ("" if often == len(own) else f", most often ({often:,})")
+        where = f"{_describe(several)}, first {several[0].location()}"
+        return self._error(f"{problem}; {rejected}: {where}", several, "mend the data or the spec")
+
+    def _error(self, problem: str, several: Sequence[Reject], remedy: str) -> TooManyRejectsError:
+        explain = self.explanations.get(several[0].reason)
+        parts = [problem, *([explain()] if explain else []), remedy]
+        return TooManyRejectsError("; ".join(parts), self.listing())
+
+    def listing(self) -> str:
+        """Return the content of `rejected.jsonl`: one object per line, in the order found."""
+        return "".join(f"{reject.line_of_json()}\n" for reject in self._rejects)
+
     def write(self, folder: Path) -> Path:
-        """Write `rejected.jsonl`: one object per line, in the order found; empty where nothing was rejected."""
+        """Write `rejected.jsonl`; empty where nothing was rejected."""
         path = folder / REJECTED_FILE
-        path.write_text("".join(f"{reject.line_of_json()}\n" for reject in self._rejects), encoding="utf-8")
+        path.write_text(self.listing(), encoding="utf-8")
         return path
+
+
+@contextmanager
+def listed_beside(out: Path) -> Iterator[None]:
+    """Keep the list of rejects beside `out` where a build ends with too many; remove that of an earlier build if it succeeds.
+
+    Raises:
+      TooManyRejectsError: as it came, with the path of the list.
+    """
+    path = out.with_name(f"{out.name}.{REJECTED_FILE}")
+    try:
+        yield
+    except TooManyRejectsError as error:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(error.listing, encoding="utf-8")
+        raise TooManyRejectsError(f"{error}; each one is in {path}", error.listing) from error
+    path.unlink(missing_ok=True)
 
 
 def _counted(reasons: Iterable[str]) -> dict[str, int]:
@@ -143,5 +189,17 @@ def source_of(reject: Reject) -> str:
     return f"{reject.file} {reject.feature}" if reject.feature else reject.file
 
 
-def _describe(reject: Reject) -> str:
-    return f"{reject.reason} ({reject.detail})" if reject.detail else reject.reason
+def _most_frequent(rejects: Sequence[Reject]) -> tuple[list[Reject], int]:
+    """Return the rejects of the most frequent reason, and their number."""
+    reason, count = Counter(reject.reason for reject in rejects).most_common(1)[0]
+    return [reject for reject in rejects if reject.reason == reason], count
+
+
+def _describe(rejects: Sequence[Reject]) -> str:
+    """Describe rejects of one reason, with some of the values."""
+    details = [*dict.fromkeys(reject.detail for reject in rejects if reject.detail)][:_SHOWN]
+    if not details:
+        return rejects[0].reason
+    first, subject = details[0], details[0].partition(" is ")[0] + " is "  # `item_id is 'x'`
+    values = [detail.removeprefix(subject) for detail in details[1:]]
+    return f"{rejects[0].reason} ({', '.join([first, *values])})"

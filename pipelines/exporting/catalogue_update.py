@@ -85,7 +85,7 @@ def read_update(job: UpdateJob, session: Session, served: Sequence[str], rejects
       DataError: the table does not exist, or `keep` would lose items of an earlier update.
       TooManyRejectsError: more than `build.max_bad` of the rows cannot be used.
     """
-    fresh = _read(job, session, rejects)
+    fresh = _read(job, session, rejects, [*dict.fromkeys((*session.catalogue.ids.tolist(), *served))])
     if not job.keep:
         return fresh
     listed = set(fresh.ids.tolist())
@@ -104,7 +104,7 @@ def read_update(job: UpdateJob, session: Session, served: Sequence[str], rejects
     )
 
 
-def _read(job: UpdateJob, session: Session, rejects: Rejects) -> Catalogue:
+def _read(job: UpdateJob, session: Session, rejects: Rejects, known: Sequence[str]) -> Catalogue:
     settings, features = session.config.build, session.manifest.schema_.items
     spec, source = _items_spec(job)
     given = {name: feature.kind for name, feature in spec.features.items()}
@@ -114,7 +114,7 @@ def _read(job: UpdateJob, session: Session, rejects: Rejects) -> Catalogue:
             f"{source}: items.features are {_listed(given)}, the model was trained on {_listed(trained)}; "
             "give --spec the dataset.yaml that its records were built with"
         )
-    entities = read_entities(job.items, "item", spec, spec.title, settings.kinds, rejects, features)
+    entities = read_entities(job.items, "item", spec, spec.title, settings.kinds, rejects, features, known)
     serialized: list[bytes] = []
     with (
         progress("reading items", "items") as advance,

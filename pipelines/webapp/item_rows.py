@@ -6,7 +6,7 @@ Runs without TensorFlow: what the app must know of a feature kind is in its row 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from tfrecs.modalities import row
 from tfrecs.rejects import Rejects
 from tfrecs.spec.dataset_yaml import DatasetSpec, ItemsSpec
 from tfrecs.tables.cells import joined
-from tfrecs.tables.table import Table, as_ids, as_numbers, read_table
+from tfrecs.tables.ids import own_ids
+from tfrecs.tables.table import Table, as_numbers, read_table
 
 YEAR = "year"
 _YEAR_IN_TITLE = re.compile(r"\((1[89]\d\d|20\d\d)\)\s*$")
@@ -33,8 +34,13 @@ def media_features(spec: DatasetSpec) -> dict[str, str]:
     return {name: modality.shown_as or modality.kind for name, modality in rows.items() if modality.from_file}
 
 
-def read_rows(data: Path, spec: DatasetSpec) -> dict[str, ItemRow]:
+def read_rows(data: Path, spec: DatasetSpec, served: Collection[str] = ()) -> dict[str, ItemRow]:
     """Read the item table.
+
+    Args:
+      data: the data folder.
+      spec: of the data set.
+      served: ids of the model's items, which ids that differ in form only are taken for.
 
     Returns:
       Item id -> its row; of several rows with the same id the first, as in a build. {} where there is no item table.
@@ -51,7 +57,7 @@ def read_rows(data: Path, spec: DatasetSpec) -> dict[str, ItemRow]:
     numbers = _numbers(table, source, titles)
     media = {name: _strings(table, [str(source.features[name].column)]) for name in media_features(spec)}
     result: dict[str, ItemRow] = {}
-    for position, item in enumerate(as_ids(table.column(source.id)).tolist()):
+    for position, item in enumerate(own_ids(table, source.id, Rejects(), served).tolist()):
         if isinstance(item, str) and item not in result:
             own = {name: float(values[position]) for name, values in numbers.items() if not np.isnan(values[position])}
             files = {name: paths[position] for name, paths in media.items() if paths[position]}

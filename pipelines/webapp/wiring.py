@@ -159,12 +159,13 @@ def load_catalogue(job: AppJob, spec: DatasetSpec) -> AppCatalogue:
     facts = layout.item_facts(model / str(version))
     if facts is None:
         raise StartError(f"{model / str(version)}: the export has no item facts; export it again (triptych export)")
+    titles = layout.titles(model / str(version))
     return AppCatalogue(
         name=job.model,
         version=version,
         facts=facts,
-        titles=layout.titles(model / str(version)),
-        rows=read_rows(job.data, spec),
+        titles=titles,
+        rows=read_rows(job.data, spec, titles),
         root=job.data,
         media=media_features(spec),
         description=layout.description(model / str(version)),

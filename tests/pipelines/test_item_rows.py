@@ -60,6 +60,7 @@ def test_rows_are_what_a_build_would_read(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert [dict(found[item].media) for item in found] == [{"image": "p/7.png"}, {}, {"image": "p/9.png"}]
     assert media_features(spec()) == {"image": "image"}
+    assert list(read_rows(tmp_path, spec(), ["007", "8"])) == ["007", "8", "9"]  # As the model knows them.
     rows[0]["plot"] = {"not": "a text"}  # a build lists it as rejected and goes on
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert read_rows(tmp_path, spec())["7"].text == ""

@@ -16,6 +16,7 @@ from small_folder import (
     digests,
     event_rows,
     examples,
+    item_rows,
     rejected,
     run,
     write_events,
@@ -51,6 +52,20 @@ def test_new_rows_go_in_by_the_split_times_and_what_is_there_stays(data: Path, o
     assert manifest.train_counts["5"] == old.train_counts.get("5", 0) + 1
     assert manifest.coverage["image"] == pytest.approx(26 / 32)
     assert (manifest.schema_, manifest.protocol, manifest.seed) == (old.schema_, old.protocol, old.seed)
+
+
+def test_ids_in_another_form_than_the_records_are_theirs(data: Path, out: Path) -> None:
+    grow(data)
+    rows = [{**row, "item_id": f"{row['item_id']}.0" if n else row["item_id"]} for n, row in enumerate(item_rows())]
+    write_items(data, [*rows, *new_items()])
+    write_events(data, [[row[0], row[1].zfill(3), *row[2:]] for row in [*event_rows(), *NEW_EVENTS]])
+    padded = sum(len(row[1]) < 3 for row in [*event_rows(), *NEW_EVENTS])
+    added = add(data, out)
+    assert (added.known_items, added.known_events) == (ITEMS, USERS * EVENTS)
+    assert added.addition is not None
+    assert (added.addition.items, added.manifest.interactions) == (2, USERS * EVENTS + 4)
+    assert [note.split(" ids ")[0] for note in added.notes] == ["items.jsonl: 29", f"events.tsv: {padded}"]
+    assert added.manifest.notes == added.notes
 
 
 def test_a_new_target_has_all_its_users_past_behind_it(data: Path, out: Path) -> None:

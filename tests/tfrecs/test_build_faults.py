@@ -178,7 +178,8 @@ def test_input_that_cannot_be_built_is_one_line_and_leaves_nothing(
         run(data, out)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
-    assert not out.parent.exists() or not any(out.parent.iterdir())
+    left = [path.name for path in out.parent.iterdir()] if out.parent.exists() else []
+    assert left == (["out.rejected.jsonl"] if isinstance(error.value, TooManyRejectsError) else [])
 
 
 def test_too_many_rejects_leave_former_records_as_they_were(data: Path, tmp_path: Path) -> None:
@@ -189,9 +190,31 @@ def test_too_many_rejects_leave_former_records_as_they_were(data: Path, tmp_path
     with pytest.raises(TooManyRejectsError, match=r"unknown item \(item is 'no such item'\), first events.tsv line 11"):
         run(data, out, max_bad=0.0)
     assert digests(out) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out", "out.rejected.jsonl"]
     assert run(data, out).interactions == USERS * EVENTS - 1  # Records are replaced by records.
+    assert not (tmp_path / "out.rejected.jsonl").exists()
     assert digests(out) != before
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_one_reason_that_rejects_much_is_told_with_values_line_and_what_is_right(
+    data: Path, tmp_path: Path, share: float
+) -> None:
+    rows = event_rows()
+    for row in rows[: int(share * len(rows))]:
+        row[1] = "x" + row[1]
+    write_events(data, rows)
+    with pytest.raises(TooManyRejectsError) as error:
+        run(data, tmp_path / "out")
+    message = str(error.value)
+    values = ", ".join(f"'{item}'" for item in dict.fromkeys(row[1] for row in rows)).split(", ")[:3]
+    assert f"interaction with an unknown item (item is {', '.join(values)}), first events.tsv line 2;" in message
+    assert "the catalogue's ids look like 'фильм', '1', '2';" in message
+    listing = tmp_path / "out.rejected.jsonl"
+    assert message.endswith(f"each one is in {listing}")
+    lines = [json.loads(line) for line in listing.read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == share * USERS * EVENTS
+    assert lines[0]["line"] == 2
 
 
 def test_a_folder_with_anything_else_in_it_is_not_overwritten(data: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tfrecs.build.work_folder import FinishedShard, replace_file, work_folder
 from tfrecs.reading.features import features_for
 from tfrecs.reading.reader import shard_paths
 from tfrecs.reading.stored_records import stored_events, stored_item_ids, stored_user_payloads
-from tfrecs.rejects import Rejects, source_of
+from tfrecs.rejects import Rejects, listed_beside, source_of
 from tfrecs.schema import MANIFEST_FILE, REJECTED_FILE, Action, Addition, Manifest, ShardInfo, files_of
 from tfrecs.spec.models import DatasetSpec
 from tfrecs.tables.table import is_there
@@ -89,7 +89,7 @@ def append(
     report = progress or (lambda stage, done, total: None)
     out = Path(os.path.abspath(out))
     Manifest.load(out)
-    with work_folder(out) as work:
+    with listed_beside(out), work_folder(out) as work:
         manifest = Manifest.load(out)  # Again: another append may have finished in between.
         shard_paths(out, _all_shards(manifest))
         check_spec(spec, manifest, kind_options)
@@ -100,8 +100,10 @@ def append(
         known_items = known.total()
         ids = [*old_ids, *(items.ids if items else ())]
         old = stored_events(out, manifest)
-        new = new_events(spec, data, manifest, old, ids, rejects, known)
-        users = _users(spec, data, manifest, kind_options, rejects)
+        old_users = old["user"].unique().tolist()
+        users = _users(spec, data, manifest, kind_options, rejects, old_users)
+        user_ids = [*dict.fromkeys((*old_users, *(users.ids if users else ())))]
+        new = new_events(spec, data, manifest, old, ids, rejects, known, user_ids)
         report("read", 1, 1)
         counted = (known_items, known.total() - known_items, count_late(old, new), tuple(rejects.notes))
         if items is None and not len(new) and not resplit:
@@ -142,12 +144,12 @@ def _together(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
 
 
 def _users(
-    spec: DatasetSpec, data: Path, manifest: Manifest, kind_options: KindOptions, rejects: Rejects
+    spec: DatasetSpec, data: Path, manifest: Manifest, kind_options: KindOptions, rejects: Rejects, known: Sequence[str]
 ) -> Entities | None:
     given, schemas = spec.users, manifest.schema_.users
     if given is None or not is_there(data, given.file):
         return None
-    return read_entities(data, "user", given, None, kind_options, rejects, schemas)
+    return read_entities(data, "user", given, None, kind_options, rejects, schemas, known)
 
 
 def _listed(out: Path, manifest: Manifest) -> list[str]:
@@ -167,7 +169,7 @@ def _unlisted(rejects: Rejects, listed: set[str], known: Mapping[str, int]) -> R
     result = Rejects()
     seen = {source: count - known.get(source, 0) - repeated[source] for source, count in rejects.seen_counts().items()}
     result.extend(seen, fresh)
-    result.notes = rejects.notes
+    result.notes, result.explanations = rejects.notes, rejects.explanations
     return result
 
 

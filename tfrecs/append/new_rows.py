@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +46,10 @@ def new_items(
         raise DataError(f"{data}: no {' and no '.join(tables)} there; name a data folder")
     if source is None:
         # Malformed lines are collected where the events are read.
-        entities = logged_items(read_table(data, log.file, [log.item], Rejects(), log.encoding, log.quoting), log.item)
+        table = read_table(data, log.file, [log.item], Rejects(), log.encoding, log.quoting)
+        entities = logged_items(table, log.item, old_ids)
     elif is_there(data, source.file):
-        entities = read_entities(data, "item", source, source.title, {}, rejects, manifest.schema_.items)
+        entities = read_entities(data, "item", source, source.title, {}, rejects, manifest.schema_.items, old_ids)
         known.update(str(file) for file, item in zip(entities.table.files, entities.ids, strict=True) if item in old)
     else:
         return None
@@ -64,26 +65,22 @@ def new_events(
     ids: Sequence[str],
     rejects: Rejects,
     known: Counter[str],
+    user_ids: Collection[str],
 ) -> pd.DataFrame:
     """Return the events that the records do not hold, oldest first; with their split where the table gives it.
 
-    Arguments as of `new_items`; `old`: events of the records, `ids`: all item ids, old and new.
+    Arguments as of `new_items`; `old`: events of the records, `ids`: all item ids, old and new, `user_ids`: of users that
+    have features.
 
     Raises:
       DataError: the events have no times.
     """
     if not is_there(data, spec.interactions.file):
         return old.iloc[:0]
-    table = read_table(
-        data,
-        spec.interactions.file,
-        interaction_columns(spec),
-        rejects,
-        spec.interactions.encoding,
-        spec.interactions.quoting,
-    )
+    log = spec.interactions
+    table = read_table(data, log.file, interaction_columns(spec), rejects, log.encoding, log.quoting)
     kinds = {context.name: context.kind for context in manifest.schema_.context if context.source == "column"}
-    frame = usable_events(table, spec, ids, rejects, kinds)
+    frame = usable_events(table, spec, ids, rejects, kinds, user_ids)
     is_known = _contained(frame, old)
     known.update(str(file) for file in table.files[frame.index[is_known].to_numpy()])
     frame = frame[~is_known]

@@ -73,7 +73,7 @@ def plan_build(
     table = read_table(data, log.file, interaction_columns(spec), rejects, log.encoding, log.quoting)
     if items is None:
         items = logged_items(table, log.item)
-    events = arrange(clean_events(table, spec, items.ids, rejects), spec, items.ids, seed)
+    events = arrange(clean_events(table, spec, items.ids, rejects, users.ids if users else ()), spec, items.ids, seed)
     planned = plan_windows(events.users, events.frame["split"].to_numpy(), window=window, overlap=overlap)
     return BuildPlan(spec, items, users, events, planned, _schema(spec, items, users, events), oracle, rejects)
 

@@ -25,6 +25,7 @@ from tfrecs.build.shards import ItemShard, WindowShard, versions
 from tfrecs.build.work_folder import FinishedShard, WorkFolder, replace_folder, work_folder
 from tfrecs.check.problems import find_problems, refuse
 from tfrecs.errors import DataError
+from tfrecs.rejects import listed_beside
 from tfrecs.schema import (
     MANIFEST_FILE,
     Addition,
@@ -64,8 +65,9 @@ def build(
     Everything is written to a hidden folder beside `out`, which replaces `out` when it is complete; a build that ends
     earlier leaves `out` unchanged. The same input, spec and seed give byte-identical files, for any number of workers.
 
-    After a mistake in the data the hidden folder is removed. After a kill it stays, and the next build to `out` keeps
-    each of its complete shards that it would itself write with the same content.
+    After a mistake in the data the hidden folder is removed; where it is that too much was rejected, the list stays beside
+    `out`, as `<out>.rejected.jsonl`. After a kill the folder stays, and the next build to `out` keeps each of its complete
+    shards that it would itself write with the same content.
 
     Args:
       spec: of the data set.
@@ -98,34 +100,35 @@ def build(
     check_out(out)
     report("read", 0, 1)
     check_vocabulary(vocabulary_file)
-    if plan is None:
-        plan = plan_build(spec, data, seed=seed, window=window, overlap=overlap, kind_options=kind_options)
-    report("read", 1, 1)
-    refuse(find_problems(plan, max_bad))
-    rejects = plan.rejects
-    with work_folder(out) as work:
-        write_vocabulary(work, plan.entities, train_vocabulary, vocabulary_key, vocabulary_file, report)
-        processes = len(plan.items.ids) >= processes_from
-        shards = item_shards(plan.items, "items", items_per_shard)
-        if elsewhere is not None:
-            elsewhere(work, shards)
-        items = make_items(work, shards, workers, processes, rejects, report)
-        payloads = UserPayloads(plan.users.features if plan.users else (), plan.users, workers, rejects)
-        pending = {
-            split: window_shards(split, several, plan.events.user_ids, plan.columns, payloads, examples_per_shard)
-            for split, several in plan.windows.items()
-        }
-        if elsewhere is not None:
-            listed = {split: list(several) for split, several in pending.items()}
-            elsewhere(work, [shard for several in listed.values() for shard in several])
-            pending = {split: iter(several) for split, several in listed.items()}
-        splits = {
-            split: make_windows(work, split, several, len(plan.windows[split]), report)
-            for split, several in pending.items()
-        }
-        manifest = complete(work.records, plan, items, splits, seed=seed, max_bad=max_bad)
-        work.keep_only(files_of(manifest))
-        replace_folder(out, work.records)
+    with listed_beside(out):
+        if plan is None:
+            plan = plan_build(spec, data, seed=seed, window=window, overlap=overlap, kind_options=kind_options)
+        report("read", 1, 1)
+        refuse(find_problems(plan, max_bad))
+        rejects = plan.rejects
+        with work_folder(out) as work:
+            write_vocabulary(work, plan.entities, train_vocabulary, vocabulary_key, vocabulary_file, report)
+            processes = len(plan.items.ids) >= processes_from
+            shards = item_shards(plan.items, "items", items_per_shard)
+            if elsewhere is not None:
+                elsewhere(work, shards)
+            items = make_items(work, shards, workers, processes, rejects, report)
+            payloads = UserPayloads(plan.users.features if plan.users else (), plan.users, workers, rejects)
+            pending = {
+                split: window_shards(split, several, plan.events.user_ids, plan.columns, payloads, examples_per_shard)
+                for split, several in plan.windows.items()
+            }
+            if elsewhere is not None:
+                listed = {split: list(several) for split, several in pending.items()}
+                elsewhere(work, [shard for several in listed.values() for shard in several])
+                pending = {split: iter(several) for split, several in listed.items()}
+            splits = {
+                split: make_windows(work, split, several, len(plan.windows[split]), report)
+                for split, several in pending.items()
+            }
+            manifest = complete(work.records, plan, items, splits, seed=seed, max_bad=max_bad)
+            work.keep_only(files_of(manifest))
+            replace_folder(out, work.records)
     return manifest
 
 

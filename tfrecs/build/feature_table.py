@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from tfrecs.reading.features import feature_for
 from tfrecs.rejects import Rejects
 from tfrecs.schema import FeatureSchema
 from tfrecs.spec.models import FeatureSpec, ItemsSpec, UsersSpec
+from tfrecs.tables.ids import logged_ids, own_ids
 from tfrecs.tables.table import Table, as_ids, as_numbers, is_null, read_table
 
 
@@ -63,6 +64,7 @@ def read_entities(
     kind_options: Mapping[str, Mapping[str, Any]],
     rejects: Rejects,
     schemas: Sequence[FeatureSchema] | None = None,
+    known: Collection[str] = (),
 ) -> Entities:
     """Read a table of items or users.
 
@@ -77,6 +79,7 @@ def read_entities(
       kind_options: kind -> default options.
       rejects: takes what cannot be used.
       schemas: features as existing records have them; None: their parameters are collected from the values.
+      known: ids of existing records, which ids that differ in form only are taken for.
 
     Raises:
       DataError: the table, a column or a matrix does not exist, or no row is left.
@@ -85,7 +88,7 @@ def read_entities(
     specs = source.features
     wanted = [source.id, *([title] if title else []), *(name for spec in specs.values() for name in spec.table_columns)]
     table = read_table(data, source.file, wanted, rejects, source.encoding, source.quoting)
-    table, ids = _with_unique_ids(table, source.id, role, rejects)
+    table, ids = _with_unique_ids(table, source.id, role, rejects, known)
     titles = [""] * len(ids)
     if title:
         titles = as_ids(table.column(title)).fillna("").tolist()
@@ -106,20 +109,23 @@ def read_entities(
     return Entities(table, ids, titles, tuple(features), values)
 
 
-def logged_items(events: Table, item: str) -> Entities:
+def logged_items(events: Table, item: str, known: Collection[str] = ()) -> Entities:
     """Return the items that a table of events names, in the order of their first event: ids alone, without features.
 
     Args:
       events: the table.
       item: its column of the item ids.
+      known: ids of existing records, which ids that differ in form only are taken for.
     """
-    ids = as_ids(events.column(item))
+    ids = logged_ids(events.column(item), known)
     first = np.flatnonzero((ids.notna() & ~ids.duplicated()).to_numpy(bool))
     return Entities(events.take(first), ids.iloc[first].tolist(), [""] * len(first), (), {})
 
 
-def _with_unique_ids(table: Table, id_column: str, role: str, rejects: Rejects) -> tuple[Table, list[str]]:
-    ids = as_ids(table.column(id_column))
+def _with_unique_ids(
+    table: Table, id_column: str, role: str, rejects: Rejects, known: Collection[str]
+) -> tuple[Table, list[str]]:
+    ids = own_ids(table, id_column, rejects, known)
     missing, doubled = ids.isna().to_numpy(bool), ids.duplicated().to_numpy(bool)
     before = len(rejects)
     for position in np.flatnonzero(missing | doubled):
@@ -130,7 +136,8 @@ def _with_unique_ids(table: Table, id_column: str, role: str, rejects: Rejects) 
     kept = np.flatnonzero(~(missing | doubled))
     table.check_rows(len(kept), len(rejects) - before)
     if not len(kept):
-        raise DataError(f"{table.name}: no {role} with an id in column {id_column!r}; name the id column in the spec")
+        problem = f"{table.name}: no {role} with an id in column {id_column!r}; name the id column in the spec"
+        raise rejects.none_usable(table.files, problem)
     return table.take(kept), ids.iloc[kept].tolist()
 
 

@@ -11,15 +11,17 @@ import pandas as pd
 
 from tfrecs.build.splits import split_by_column
 from tfrecs.build.typed_queries import query_texts
-from tfrecs.errors import DataError, shorten
+from tfrecs.errors import shorten
 from tfrecs.rejects import Rejects
 from tfrecs.schema import ContextSchema, LabelSchema
 from tfrecs.spec.models import ColumnSplit, DatasetSpec, InteractionsSpec
 from tfrecs.tables.delimited import STRINGS
+from tfrecs.tables.ids import look, referred_ids
 from tfrecs.tables.table import Table, as_ids, as_numbers, is_null
 
 # Unix seconds beyond this are the year 5138; what people have there is milliseconds.
 _LATEST = 10**11
+_UNKNOWN_ITEM = "interaction with an unknown item"
 _TIME_VOCABULARY = {"hour": tuple(map(str, range(24))), "weekday": tuple(map(str, range(7)))}
 
 
@@ -34,8 +36,17 @@ def interaction_columns(spec: DatasetSpec) -> list[str]:
     return list(dict.fromkeys(name for name in names if name is not None))
 
 
-def clean_events(table: Table, spec: DatasetSpec, item_ids: Collection[str], rejects: Rejects) -> pd.DataFrame:
+def clean_events(
+    table: Table, spec: DatasetSpec, item_ids: Collection[str], rejects: Rejects, user_ids: Collection[str] = ()
+) -> pd.DataFrame:
     """Return the usable events in the order of the file; the others go to `rejects`, each with its first fault.
+
+    Args:
+      table: the interactions.
+      spec: of the data set.
+      item_ids: the catalogue; ids that differ in form only are taken for these.
+      rejects: takes events that cannot be used.
+      user_ids: of users that have features; other users are users too.
 
     Returns:
       Columns `user`, `item` (strings), `time` (int64 unix seconds, 0 = unknown), `order` (float64), `value` (float64,
@@ -44,32 +55,38 @@ def clean_events(table: Table, spec: DatasetSpec, item_ids: Collection[str], rej
       none), where the table gives the split, `split` (int8).
 
     Raises:
-      DataError: not one usable event.
+      TooManyRejectsError: not one usable event.
     """
-    frame = usable_events(table, spec, item_ids, rejects, {})
+    frame = usable_events(table, spec, item_ids, rejects, {}, user_ids)
     if not len(frame):
-        named = as_ids(table.column(spec.interactions.item)).dropna()
+        named = referred_ids(table, spec.interactions.item, rejects, item_ids, others=False).dropna()
+        problem = "no usable interaction"
         if len(named) and not named.isin(set(item_ids)).any():
-            raise DataError(
-                f"{table.name}: no event names an item of the catalogue (column {spec.interactions.item} has "
-                f"{shorten(named.iloc[0])}, the items are ids such as {shorten(next(iter(item_ids)))}); name the columns of "
-                "the same ids in the spec"
+            problem = (
+                f"no event names an item of the catalogue (column {spec.interactions.item} has {shorten(named.iloc[0])}, "
+                f"the items are ids such as {shorten(next(iter(item_ids)))})"
             )
-        raise DataError(f"{table.name}: no usable interaction; {rejects.summary()}")
+        raise rejects.none_usable(table.files, f"{table.name}: {problem}")
     return frame.reset_index(drop=True)
 
 
 def usable_events(
-    table: Table, spec: DatasetSpec, item_ids: Collection[str], rejects: Rejects, kinds: Mapping[str, str]
+    table: Table,
+    spec: DatasetSpec,
+    item_ids: Collection[str],
+    rejects: Rejects,
+    kinds: Mapping[str, str],
+    user_ids: Collection[str],
 ) -> pd.DataFrame:
     """Return the events as `clean_events` does, possibly none, with the position in `table` as index.
 
     Args:
-      table, spec, item_ids, rejects: as of `clean_events`.
+      table, spec, item_ids, rejects, user_ids: as of `clean_events`.
       kinds: context column -> "number" or "categories", where existing records decide it; otherwise the values do.
     """
     source = spec.interactions
-    users, items = as_ids(table.column(source.user)), as_ids(table.column(source.item))
+    users = referred_ids(table, source.user, rejects, user_ids, others=True)
+    items = referred_ids(table, source.item, rejects, item_ids, others=False)
     columns: dict[str, Any] = {
         "user": users,
         "item": items,
@@ -79,7 +96,8 @@ def usable_events(
     faults = _Faults(table)
     faults.flag(users.isna(), "interaction without a user id", source.user)
     faults.flag(items.isna(), "interaction without an item id", source.item)
-    faults.flag(~items.isin(set(item_ids)), "interaction with an unknown item", source.item)
+    faults.flag(~items.isin(set(item_ids)), _UNKNOWN_ITEM, source.item)
+    rejects.explain(_UNKNOWN_ITEM, lambda: look(item_ids))
     if source.time:
         columns["time"], unreadable, strange = _times(table.column(source.time))
         faults.flag(unreadable, "time is neither unix seconds nor ISO-8601", source.time)

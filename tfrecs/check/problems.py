@@ -27,13 +27,13 @@ class Problem:
       what: what is wrong.
       remedy: what to do about it.
       fatal: whether nothing can be trained or measured with it; other problems are warnings.
-      error: what a build that it stops raises.
+      error: too many rejects, where that is the problem.
     """
 
     what: str
     remedy: str
     fatal: bool = True
-    error: type[DataError] = DataError
+    error: TooManyRejectsError | None = None
 
     def __str__(self) -> str:
         return f"{self.what}; {self.remedy}"
@@ -44,7 +44,8 @@ def refuse(problems: Sequence[Problem]) -> None:
     fatal = [problem for problem in problems if problem.fatal]
     if fatal:
         more = f" ({len(fatal) - 1} more: triptych build --check)" if len(fatal) > 1 else ""
-        raise fatal[0].error(f"{fatal[0]}{more}")
+        message, error = f"{fatal[0]}{more}", fatal[0].error
+        raise TooManyRejectsError(message, error.listing) if error else DataError(message)
 
 
 def find_problems(plan: BuildPlan, max_bad: float) -> list[Problem]:
@@ -127,6 +128,7 @@ def _rejects(plan: BuildPlan, max_bad: float) -> Iterator[Problem]:
     """Too many rejects, even if every value that is still to be encoded were good."""
     expected = Rejects()
     expected.extend(plan.rejects.seen_counts(), plan.rejects)
+    expected.explanations = plan.rejects.explanations
     for entities in plan.entities:
         for name, values in entities.values.items():
             left = (str(file) for file, value in zip(entities.table.files, values, strict=True) if value is not None)
@@ -136,7 +138,7 @@ def _rejects(plan: BuildPlan, max_bad: float) -> Iterator[Problem]:
         expected.enforce(max_bad)
     except TooManyRejectsError as error:
         what, _, remedy = str(error).rpartition("; ")
-        yield Problem(what, remedy, error=TooManyRejectsError)
+        yield Problem(what, remedy, error=error)
 
 
 def _users(plan: BuildPlan) -> Iterator[Problem]:

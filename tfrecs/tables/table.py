@@ -11,13 +11,14 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tfrecs.errors import DataError
+from tfrecs.errors import DataError, TooManyRejectsError
 from tfrecs.rejects import Reject, Rejects
 from tfrecs.tables.delimited import STRINGS, Malformed, as_utf8, read_delimited, separator_of
 from tfrecs.tables.quoting import DEFAULT_QUOTING, Quoting
@@ -114,8 +115,10 @@ def read_table(
         raise DataError(f"{file}: two columns are named {doubled[0]!r}; rename one")
     if not len(frame):
         first = next((reject for reject in rejects if reject.file in {name for _, name in matching}), None)
-        why = f"line {first.line}: {first.reason}, {first.detail}" if first else "the table is empty"
-        raise DataError(f"{file}: no rows to use; {why}")
+        if first is None:
+            raise DataError(f"{file}: no rows to use; the table is empty")
+        why = f"line {first.line}: {first.reason}, {first.detail}"
+        raise TooManyRejectsError(f"{file}: no rows to use; {why}", rejects.listing())
     for column in columns:
         table.column(column)
     return table
@@ -140,7 +143,10 @@ def is_null(value: Any) -> bool:
 
 
 def as_ids(column: pd.Series) -> pd.Series:
-    """Ids [rows] as strings without surrounding blanks, null where there is none. 7, 7.0 and "7" are the same id."""
+    """Ids [rows] as strings without surrounding blanks, null where there is none. Numbers 7, 7.0 and the text "7" are equal.
+
+    Texts in other forms are compared by `tfrecs.tables.ids`.
+    """
     if column.dtype != STRINGS:
         column = pd.Series([_as_id(value) for value in column], index=column.index, dtype=STRINGS)
     stripped = column.str.strip()
@@ -150,8 +156,15 @@ def as_ids(column: pd.Series) -> pd.Series:
 def _as_id(value: Any) -> str | None:
     if is_null(value):
         return None
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+    if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
+    if isinstance(value, Decimal):
+        return str(int(value)) if value == value.to_integral_value() else format(value.normalize(), "f")
+    if isinstance(value, bytes):  # UUIDs and the like are not text; replaced characters would make ids equal.
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            return value.hex()
     return _text(value)
 
 
