@@ -151,6 +151,7 @@ def to_json(result: CheckResult) -> dict[str, Any]:
         "items_without_training_event": manifest.cold_items,
         "users_with_one_event": _users_with_one_event(result.plan),
         "rejected": manifest.rejected,
+        "notes": list(manifest.notes),
         "protocol": manifest.protocol,
         "splits": {
             name: {"events": split.events, "users": split.users, "examples": split.examples}
