@@ -63,7 +63,7 @@ def run(job: EvaluateJob) -> EvaluateResult:
     trained = load_trained(folder)
     report = evaluate(trained, commands={"evaluate": f"triptych evaluate --run {job.run}"}, curve=folder.read_metrics())
     write_report(folder.reports, report)
-    console.print(summary_table(report), end="", markup=False)
+    console.print(summary_table(report), end="")
     for note in report.notes:
         say(note)
     say(f"Report: {folder.reports / MARKDOWN_FILE} and {JSON_FILE}")

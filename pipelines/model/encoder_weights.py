@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.config import Config
-from pipelines.model.checkpoints import restore_best
+from pipelines.model.checkpoints import Checkpoints, restore_best
 from pipelines.runs.run_folder import PRETRAIN, RunFolder, write_text
 from tfrecs.errors import DataError
 from towers.encoders.base import Encoder
@@ -46,10 +46,10 @@ def trained_share(encoders: Iterable[Encoder]) -> str:
     return f"{trained:,} of the encoders' {total:,} weights are trained in every step ({trained / max(total, 1):.1%})"
 
 
-def save_encoders_as(run: RunFolder, encoders: Mapping[str, Encoder]) -> tf.train.CheckpointManager:
-    """Write the options of the encoders of a run of `triptych pretrain`; the manager saves their weights."""
+def save_encoders_as(run: RunFolder, encoders: Mapping[str, Encoder]) -> Checkpoints:
+    """Write the options of the encoders of a run of `triptych pretrain`; their weights go into the checkpoints."""
     write_text(run.path / ENCODERS_FILE, json.dumps(_options(encoders), indent=1) + "\n")
-    return tf.train.CheckpointManager(tf.train.Checkpoint(encoders=dict(encoders)), str(run.best), max_to_keep=1)
+    return Checkpoints(run.best, max_to_keep=1, encoders=dict(encoders))
 
 
 def load_encoders(run: RunFolder, encoders: Mapping[str, Encoder]) -> None:

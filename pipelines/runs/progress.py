@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-console = Console(highlight=False, soft_wrap=True)
+# No markup: a title such as "Film [1979]" or a path such as "exp [v1]" is printed as it is.
+console = Console(highlight=False, soft_wrap=True, markup=False)
 
 Advance = Callable[[int, int], None]
 """Called with how much is done and the total."""
@@ -20,7 +21,7 @@ _LINE_EVERY = 15.0  # seconds between lines where there is no terminal
 
 def say(text: str) -> None:
     """Print a line and flush, so that it appears at once in a log file."""
-    console.print(text, markup=False)
+    console.print(text)
     console.file.flush()
 
 

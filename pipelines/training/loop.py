@@ -13,6 +13,7 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from pipelines.config import Config, PretrainConfig, TrainConfig
+from pipelines.model.checkpoints import Checkpoints
 from pipelines.model.model_factory import resolve_encoders
 from pipelines.model.session import records_id
 from pipelines.model.strategy import make_strategy
@@ -154,7 +155,7 @@ class TrainingLoop(ABC):
         self,
         model: tf.keras.Model,
         settings: TrainConfig | PretrainConfig,
-        best: tf.train.CheckpointManager,
+        best: Checkpoints,
         *,
         scale: Callable[[tf.Variable], float] = lambda variable: 1.0,
         ema_momentum: float = 0.0,
@@ -181,9 +182,8 @@ class TrainingLoop(ABC):
             )
             optimizer.build(model.trainable_variables)
             model.compile(optimizer=optimizer, jit_compile=self.config.train.jit_compile)
-        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
-        self._checkpoints = tf.train.CheckpointManager(
-            self._checkpoint, str(self.run.checkpoints), max_to_keep=2, checkpoint_name="epoch"
+        self._checkpoints = Checkpoints(
+            self.run.checkpoints, max_to_keep=2, name="epoch", model=model, optimizer=optimizer
         )
 
     def _restore(self) -> None:
@@ -198,10 +198,8 @@ class TrainingLoop(ABC):
 
     def _restored(self, epoch: int) -> bool:
         """Whether there was a checkpoint of that epoch (0: of `prepare`) to go on from."""
-        path = self.run.checkpoints / f"epoch-{epoch}"
-        if not path.with_suffix(".index").is_file():
+        if not self._checkpoints.restore(epoch, f"{self.step} into another folder"):
             return False
-        self._checkpoint.restore(str(path)).assert_existing_objects_matched()
         say(f"Continuing after epoch {epoch}." if epoch else "Continuing after the encoders.")
         return True
 
@@ -232,9 +230,9 @@ class TrainingLoop(ABC):
 
     def _save(self, row: dict[str, Any]) -> None:
         """Write the checkpoint first, then its line in `metrics.jsonl`: a kill between them repeats an epoch, loses none."""
-        self._checkpoints.save(checkpoint_number=row["epoch"])
+        self._checkpoints.save(row["epoch"])
         if self.stopping.best(self.rows) is row:
-            self._best.save(checkpoint_number=row["epoch"])
+            self._best.save(row["epoch"])
         self.run.write_metrics(self.rows)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.hybrid.fit import fit_hybrid
-from pipelines.model.checkpoints import restore_best
+from pipelines.model.checkpoints import Checkpoints, restore_best
 from pipelines.model.encoder_weights import encoder_scales, trained_share
 from pipelines.model.model_factory import query_encoder, refresh
 from pipelines.model.session import open_session
@@ -49,7 +49,7 @@ class Trainer(TrainingLoop):
         self._compile(
             model,
             train,
-            tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(self.run.best), max_to_keep=1),
+            Checkpoints(self.run.best, max_to_keep=1, model=model),
             scale=lambda variable: scales.get(id(variable), 1.0),
             ema_momentum=train.ema_momentum,
         )
@@ -107,7 +107,7 @@ class Trainer(TrainingLoop):
             f"cross-entropy {loss:.3f}"
         )
         self._refresh()
-        self._checkpoints.save(checkpoint_number=0)
+        self._checkpoints.save(0)
 
     def validate(self) -> dict[str, float]:
         """Measure the epoch and calibrate the ranking head, before the checkpoint that keeps both."""

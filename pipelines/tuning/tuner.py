@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import shutil
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,8 +133,12 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 def _open_study(optuna: Any, job: TuneJob, base: Config, space: Space) -> optuna.Study:
+    from sqlalchemy.pool import NullPool
+
+    # The file is opened here and not by its address, in which ? # % and others of a path mean something.
+    connect = partial(sqlite3.connect, job.out.absolute() / STORAGE_FILE)
     study = optuna.create_study(
-        storage=f"sqlite:///{os.path.abspath(job.out / STORAGE_FILE)}",
+        storage=optuna.storages.RDBStorage("sqlite://", {"creator": connect, "poolclass": NullPool}),
         study_name=_STUDY,
         direction="maximize",
         load_if_exists=True,

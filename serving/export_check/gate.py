@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from tensorflow.core.protobuf import saved_model_pb2
 
+from serving.wire.plain_path import plain_path
+
 # The ops of TensorFlow Text 2.12.1 that a text tower needs; TensorFlow Serving 2.12 to 2.19 bundles that version. The
 # default trimmer of keras-nlp's packer (RoundRobinTrim) is newer and therefore missing.
 TEXT_OPS = frozenset(
@@ -92,7 +94,7 @@ def ask_fresh_process(
         command = [
             sys.executable,
             str(script),
-            str(saved_model.resolve()),
+            str(plain_path(saved_model.resolve())),
             str(requests_file),
             str(answers_file),
             timed or "",

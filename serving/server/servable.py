@@ -26,6 +26,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from serving.server import predict_util
 from serving.wire import layout, tensors
 from serving.wire.layout import DESCRIPTION_FILE, EXTRA_FOLDER
+from serving.wire.plain_path import plain_path
 
 TAG = tf.saved_model.SERVING
 # TensorFlow Serving's path of warm-up requests, and the most records it accepts in it.
@@ -146,7 +147,7 @@ def load(path: Path, name: str, version: int) -> Servable:
     with graph.as_default(), deprecation.silence():
         session = tf.compat.v1.Session(graph=graph)
         try:
-            meta_graph = tf.compat.v1.saved_model.load(session, [TAG], str(path))
+            meta_graph = tf.compat.v1.saved_model.load(session, [TAG], str(plain_path(path)))
         except BaseException:
             session.close()
             raise

@@ -7,10 +7,14 @@ import sys
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from pipelines.cli import COMMANDS, main
+from pipelines.runs.progress import console
+from pipelines.serving.query import table
+from serving.client.client import Recommendation
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -43,3 +47,11 @@ def test_an_unknown_command_is_the_user_s_mistake() -> None:
     result = CliRunner().invoke(main, ["trian"])
     assert result.exit_code == 2
     assert "No such command 'trian'" in result.output
+
+
+def test_titles_with_brackets_are_printed_as_they_are() -> None:
+    row = Recommendation(id="a", score=1.0, labels={}, modality_weights=np.ones(1), because_id="b")
+    with console.capture() as printed:
+        console.print(table([row], {"a": "Alien [1979]", "b": "Closed [/b]"}))
+    assert "Alien [1979]" in printed.get()
+    assert "Closed [/b]" in printed.get()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
+from toy_models import export_scale
 from whole import Whole
 
 from pipelines.exporting import exporter as export
@@ -18,7 +19,7 @@ from pipelines.exporting.exporter import ExportJob, make_module
 from pipelines.exporting.parity import _close
 from pipelines.model.session import Session
 from pipelines.runs.locks import lock_folder
-from serving.export_check.gate import STOCK_OPS, TEXT_OPS, unknown_ops
+from serving.export_check.gate import STOCK_OPS, TEXT_OPS, ask_fresh_process, unknown_ops
 from serving.graph.signatures import ServingModule
 from tfrecs.errors import ExportError
 
@@ -30,6 +31,13 @@ def test_ops_newer_than_the_oldest_server_and_ops_of_other_libraries_are_refused
     assert found == ["EagerPyFunc", "GlobalShuffleDataset", "IO>AudioResample", "RoundRobinTrim", "SegmentMaxV2"]
     assert len(STOCK_OPS) == 1387
     assert not STOCK_OPS & TEXT_OPS
+
+
+def test_a_fresh_process_loads_from_a_folder_that_tensorflow_takes_for_a_pattern(tmp_path: Path) -> None:
+    export_scale(tmp_path / "exp v 12", 3.0)
+    odd = export_scale(tmp_path / "exp [v1] *?", 2.0)
+    answers = ask_fresh_process(odd, {"serving_default": {"x": np.float32([[1, 2]])}})
+    assert answers.outputs["serving_default"]["y"].tolist() == [[2.0, 4.0]]
 
 
 def off_by_little(module: ServingModule) -> None:

@@ -44,6 +44,14 @@ def test_the_newest_version_is_served_and_folders_of_other_names_are_not(doublin
         assert tf.make_ndarray(stubs.predict("scale", "", 10, x=X).outputs["y"]).tolist() == [[3, 6]]
 
 
+@pytest.mark.parametrize(("name", "other"), [("exp [v1] *?", "exp v 12"), ("a\\b", "ab")])
+def test_models_in_folders_that_tensorflow_takes_for_patterns_are_served(name, other, doubling, tripling, tmp_path):
+    place(tripling, tmp_path / other / "scale", 1)
+    place(doubling, tmp_path / name / "scale", 1)
+    with running(tmp_path / name) as server, connected(server) as stubs:
+        assert tf.make_ndarray(stubs.predict("scale", "", 1, x=X).outputs["y"]).tolist() == [[2, 4]]
+
+
 def test_a_model_s_own_folder_may_be_given_and_models_may_come_later(doubling, tripling, tmp_path):
     place(doubling, tmp_path / "first", 1)
     with running(tmp_path / "first") as server:
