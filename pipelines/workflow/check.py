@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,21 @@ from rich.table import Table
 from pipelines.building.builder import read_plan, read_spec, summary
 from pipelines.config import Config
 from pipelines.runs.progress import console, say
+from pipelines.workflow.estimates import Estimate, estimate
 from tfrecs.build.build_plan import BuildPlan
 from tfrecs.build.builder import check_out, plan_manifest
 from tfrecs.check.problems import Problem, find_problems, sample_problems
-from tfrecs.check.sample import FeatureSample, WindowSample, sample_features, sample_windows
+from tfrecs.check.sample import FeatureSample, WindowSample, sample_features, sample_items, sample_windows
 from tfrecs.errors import DataError
 from tfrecs.reading import record_checks
 from tfrecs.schema import SPLITS, Manifest
 from tfrecs.spec.dataset_yaml import load_spec
+
+ENCODED = 8  # items that the encoders are timed on
+ERROR_OF_ESTIMATES = (
+    "Times and memory: from speeds measured now on this machine and counts of the work, all epochs of train.epochs; right "
+    "to a factor of two or so."
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ class CheckResult:
       manifest: that the records would have, without shards; its coverage is an estimate from the sample.
       features: the sample of each feature of items, then of users.
       windows: of all user windows.
+      estimates: step -> expected time and memory; {} where there are errors.
       errors: problems that stop a build.
       warnings: one line each.
     """
@@ -61,6 +71,7 @@ class CheckResult:
     manifest: Manifest
     features: tuple[FeatureSample, ...]
     windows: WindowSample
+    estimates: dict[str, Estimate]
     errors: tuple[Problem, ...]
     warnings: tuple[str, ...]
 
@@ -81,6 +92,8 @@ def run(job: CheckJob) -> CheckResult:
     started = time.monotonic()
     if job.out is not None:
         check_out(job.out)
+    if not job.as_json:
+        say(f"Checking {job.data}: reading its tables ...")
     result = check(job)
     if job.as_json:
         say(json.dumps(to_json(result), ensure_ascii=False))
@@ -97,22 +110,46 @@ def check(job: CheckJob) -> CheckResult:
     settings = job.config.build
     # JSON holds the spec, an inferred one too; printed it would stand in its way.
     spec = load_spec(job.data, job.spec) if job.as_json else read_spec(job.data, job.spec)
+    started = time.monotonic()
     plan = read_plan(job.data, spec, job.config)
+    read_seconds = time.monotonic() - started
     of_items = sample_features(plan.items, settings.check_sample)
     of_users = sample_features(plan.users, settings.check_sample) if plan.users else []
     user_bytes = sum(sample.bytes * sample.with_value / max(sample.total, 1) for sample in of_users)
     present = {sample.name: round(sample.coverage * sample.total) for sample in of_items}
     manifest = plan_manifest(plan, job.config.seed, present)
     samples = (*of_items, *of_users)
+    windows = sample_windows(plan, settings.check_sample, user_bytes)
     problems = [*find_problems(plan, settings.max_bad), *sample_problems(samples, plan, settings.max_bad)]
-    return CheckResult(
-        plan,
-        manifest,
-        samples,
-        sample_windows(plan, settings.check_sample, user_bytes),
-        errors=tuple(problem for problem in problems if problem.fatal),
-        warnings=(*(str(problem) for problem in problems if not problem.fatal), *_oddities(plan, manifest, job.config)),
-    )
+    errors = tuple(problem for problem in problems if problem.fatal)
+    estimates: dict[str, Estimate] = {}
+    if not errors:
+        examples = sample_items(plan.items, ENCODED)
+        estimates = estimate(plan, samples, windows, examples, read_seconds, job.config)
+    warnings = [str(problem) for problem in problems if not problem.fatal] + _oddities(plan, manifest, job.config)
+    result = CheckResult(plan, manifest, samples, windows, estimates, errors, tuple(warnings))
+    return replace(result, warnings=(*warnings, *_shortages(result, job.out)))
+
+
+def _shortages(result: CheckResult, out: Path | None) -> list[str]:
+    """What this machine has too little of, as far as the estimates say."""
+    lines = []
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    for step, estimated in result.estimates.items():
+        if estimated.megabytes / 1e3 > memory:
+            lines.append(
+                f"memory: {step} takes about {estimated.megabytes / 1e3:.1f} GB, this machine has {memory:.1f} GB; take a "
+                "larger one, or fewer or smaller items"
+            )
+    # The folder of the records need not exist yet.
+    folder = next(path for path in (Path(os.path.abspath(out or ".")) / "_").parents if path.exists())
+    free = shutil.disk_usage(folder).free
+    if result.record_bytes > free:
+        lines.append(
+            f"disk: the records take about {result.record_bytes / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free; name "
+            "another --out, or make room"
+        )
+    return lines
 
 
 def _oddities(plan: BuildPlan, manifest: Manifest, config: Config) -> list[str]:
@@ -170,6 +207,7 @@ def to_json(result: CheckResult) -> dict[str, Any]:
             for owner, sample in _owned(result)
         ],
         "labels": label_facts(result.plan),
+        "estimates": {name: asdict(step) for name, step in result.estimates.items()},
         "record_megabytes": round(result.record_bytes / 1e6, 2),
         "errors": [str(problem) for problem in result.errors],
         "warnings": list(result.warnings),
@@ -216,12 +254,22 @@ def _page(result: CheckResult, job: CheckJob, seconds: float) -> None:
         for name, split in manifest.splits.items()
     ]
     _print_table(("split", "users", "events", *(label.name for label in plan.schema.labels)), splits)
+    if result.estimates:
+        rows = [[name, _duration(e.seconds), f"{e.megabytes / 1e3:.1f} GB"] for name, e in result.estimates.items()]
+        _print_table(("step", "about", "memory"), rows)
+        say(ERROR_OF_ESTIMATES)
     for problem in result.errors:
         say(f"error: {problem}")
     for line in result.warnings:
         say(f"warning: {line}")
     if not result.errors and not result.warnings:
         say("no errors, no warnings")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _label_cell(facts: dict[str, Any], split: str) -> str:

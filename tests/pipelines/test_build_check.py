@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -242,6 +243,7 @@ def test_json_is_one_line_with_the_same_facts_and_the_inferred_spec(shop: Path) 
     # 24 of the 120 ratings are a 5, and so of any five users in a row.
     assert facts["labels"]["rating"]["train"] == {"events": 96, "mean": pytest.approx(3.0, abs=0.1)}
     assert facts["errors"] == []
+    assert list(facts["estimates"]) == ["build", "train", "evaluate", "export"]
 
 
 def test_a_plan_that_was_checked_is_built_as_it_is(shop: Path, tmp_path: Path) -> None:
@@ -266,6 +268,14 @@ def test_a_run_checks_first_and_leaves_nothing_of_a_mistake(
 def test_a_check_refuses_a_folder_for_records_that_holds_something_else(shop: Path) -> None:
     result = CliRunner().invoke(main, ["build", "--check", "--data", str(shop), "--out", str(shop)])
     assert (result.exit_code, "holds something else than records" in result.output) == (2, True)
+
+
+def test_too_little_disk_and_memory_are_warnings(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    monkeypatch.setattr(check.os, "sysconf", lambda name: 1000)  # pages, and their bytes: a megabyte in all
+    warnings = check.check(check.CheckJob(shop, load_config(None, ()), out=shop / "not" / "yet")).warnings
+    assert [line.split(":")[0] for line in warnings] == ["memory"] * 4 + ["disk"]
+    assert f"{shop} has 0.0 GB free" in warnings[-1]
 
 
 @pytest.mark.parametrize("options", [["--json"], ["--check", "--append"], []])
