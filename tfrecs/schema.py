@@ -98,9 +98,11 @@ class Schema(_SchemaModel):
       has_time: events carry unix seconds.
       ordered: events have an order (time or an order column); if not, the held-out items of a user are one set.
       has_queries: events have text queries (`queries`), "" where the user typed nothing.
+      has_weights: the event values are weights: above 0 of positives, below 0 of explicit negatives.
+      held_out_at_least: smallest weight of a target in validation and test.
     """
 
-    optional = frozenset({"has_queries"})
+    optional = frozenset({"has_queries", "has_weights", "held_out_at_least"})
     items: tuple[FeatureSchema, ...]
     users: tuple[FeatureSchema, ...] = ()
     labels: tuple[LabelSchema, ...] = ()
@@ -110,6 +112,8 @@ class Schema(_SchemaModel):
     has_time: bool = True
     ordered: bool = True
     has_queries: bool = False
+    has_weights: bool = False
+    held_out_at_least: float = 0.0
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -132,15 +136,16 @@ class ShardInfo(_SchemaModel):
 
 
 class SplitInfo(_SchemaModel):
-    """`examples` are user windows; `events` are the prediction targets in them, of which `queries` have a text query;
-    times are unix seconds."""
+    """`examples` are user windows; `events` are the prediction targets in them, of which `queries` have a text query and
+    `negatives` a weight below 0; times are unix seconds."""
 
-    optional = frozenset({"queries"})
+    optional = frozenset({"queries", "negatives"})
     shards: tuple[ShardInfo, ...]
     examples: int
     events: int
     users: int
     queries: int = 0
+    negatives: int = 0
     first_time: int | None = None
     last_time: int | None = None
 
@@ -192,8 +197,10 @@ class Manifest(_SchemaModel):
 
     Attributes:
       coverage: item feature -> share of items that have it.
-      train_counts: item id -> number of positive training events, for the logQ correction and popularity.
+      train_counts: item id -> number of positive training events, for the logQ correction and popularity. A weight does
+        not change it: an event is in a batch once, whatever it counts there.
       cold_items: number of items without a single training event.
+      merged: number of events that the build merged into others of the same user and item.
       rejected: reason -> number of rows and values left out, the summary of `rejected.jsonl`.
       used_in_part: reason -> number of values that were used in part.
       notes: what was read in another way than it stands in the data; one line each.
@@ -201,7 +208,7 @@ class Manifest(_SchemaModel):
       history: builds and appends, oldest first.
     """
 
-    optional = frozenset({"notes"})
+    optional = frozenset({"merged", "notes"})
     format_version: int = FORMAT_VERSION
     name: str
     seed: int
@@ -214,6 +221,7 @@ class Manifest(_SchemaModel):
     splits: dict[str, SplitInfo]
     train_counts: dict[str, int]
     cold_items: int
+    merged: int = 0
     rejected: dict[str, int]
     used_in_part: dict[str, int] = {}
     notes: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("interactions", models.InteractionsSpec),
     ("interactions.labels.NAME", models.LabelSpec),
     ("interactions.positive", models.PositiveSpec),
+    ("interactions.weight", models.WeightSpec),
     ("users", models.UsersSpec),
     ("split, by: time", models.TimeSplit),
     ("split, by: leave_last", models.LeaveLastSplit),

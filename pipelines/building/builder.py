@@ -236,6 +236,13 @@ def summary(manifest: Manifest, out: Path | None) -> str:
     ]
     if not manifest.coverage:
         lines.append(IDS_ALONE)
+    if manifest.merged:
+        lines.append(
+            f"Merged {manifest.merged:,} interactions into others of the same user and item (interactions.keep)."
+        )
+    negatives = ", ".join(f"{name} {split.negatives:,}" for name, split in manifest.splits.items() if split.negatives)
+    if negatives:
+        lines.append(f"Explicit negatives among them (a weight below 0): {negatives}.")
     if rejected:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(manifest.rejected.items()))
         lines.append(f"Rejected {rejected:,}: {reasons}{listed}.")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from tfrecs.append.manifest_update import KindOptions, check_spec, updated_manifest
-from tfrecs.append.new_rows import count_late, merge, new_events, new_items, split_anew, with_splits
+from tfrecs.append.new_rows import count_late, merge, new_events, new_items, refuse_repeats, split_anew, with_splits
 from tfrecs.build.events import example_columns
 from tfrecs.build.feature_table import Entities, read_entities
 from tfrecs.build.shard_writer import Progress, UserPayloads, item_shards, make_items, make_windows, window_shards
@@ -82,8 +82,8 @@ def append(
       Others: as of `tfrecs.build.builder.build`.
 
     Raises:
-      DataError: `out` holds no records, the spec does not fit them, new events cannot be split as theirs were, or
-        `resplit` of a split that is a column of the table.
+      DataError: `out` holds no records, the spec does not fit them, new events cannot be split as theirs were, they would
+        change stored ones (`interactions.keep`), or `resplit` of a split that is a column of the table.
       TooManyRejectsError: more than `max_bad` of what is new was rejected; nothing was added.
     """
     report = progress or (lambda stage, done, total: None)
@@ -104,6 +104,7 @@ def append(
         users = _users(spec, data, manifest, kind_options, rejects, old_users)
         user_ids = [*dict.fromkeys((*old_users, *(users.ids if users else ())))]
         new = new_events(spec, data, manifest, old, ids, rejects, known, user_ids)
+        refuse_repeats(new, old, spec, resplit=resplit)
         report("read", 1, 1)
         counted = (known_items, known.total() - known_items, count_late(old, new), tuple(rejects.notes))
         if items is None and not len(new) and not resplit:

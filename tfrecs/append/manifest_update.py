@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from tfrecs.build.event_weights import count_negatives
 from tfrecs.build.events import count_queries, protocol_of, train_counts
 from tfrecs.build.interactions import label_schemas
 from tfrecs.build.shards import versions
@@ -18,7 +19,7 @@ from tfrecs.build.work_folder import FinishedShard
 from tfrecs.errors import DataError
 from tfrecs.modalities import row
 from tfrecs.rejects import Rejects
-from tfrecs.schema import MANIFEST_FILE, SPLITS, Action, Addition, FeatureSchema, Manifest, ShardInfo, SplitInfo
+from tfrecs.schema import MANIFEST_FILE, SPLITS, Action, Addition, FeatureSchema, Manifest, Schema, ShardInfo, SplitInfo
 from tfrecs.spec.models import DatasetSpec, FeatureSpec
 
 KindOptions = Mapping[str, Mapping[str, Any]]
@@ -97,7 +98,7 @@ def updated_manifest(
             manifest.splits[name] if action == "append" else None,
             made[name],
             events[events["split"] == code],
-            manifest.schema_.has_time,
+            manifest.schema_,
         )
         for code, name in enumerate(SPLITS)
     }
@@ -132,15 +133,16 @@ def updated_manifest(
 
 
 def _updated_split(
-    former: SplitInfo | None, shards: Sequence[ShardInfo], events: pd.DataFrame, has_time: bool
+    former: SplitInfo | None, shards: Sequence[ShardInfo], events: pd.DataFrame, schema: Schema
 ) -> SplitInfo:
-    known = has_time and len(events) > 0
+    known = schema.has_time and len(events) > 0
     return SplitInfo(
         shards=(*(former.shards if former else ()), *shards),
         examples=(former.examples if former else 0) + sum(shard.records for shard in shards),
         events=len(events),
         users=events["user"].nunique(),
         queries=count_queries(events),
+        negatives=count_negatives(events, has_weights=schema.has_weights),
         first_time=int(events["time"].min()) if known else None,
         last_time=int(events["time"].max()) if known else None,
     )

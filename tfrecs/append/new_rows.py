@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tfrecs.build.event_weights import PAIR, merge_repeated
 from tfrecs.build.events import arrange, group_users
 from tfrecs.build.feature_table import Entities, logged_items, read_entities
 from tfrecs.build.interactions import interaction_columns, usable_events
@@ -81,7 +82,7 @@ def new_events(
     table = read_table(data, log.file, interaction_columns(spec), rejects, log.encoding, log.quoting)
     kinds = {context.name: context.kind for context in manifest.schema_.context if context.source == "column"}
     frame = usable_events(table, spec, ids, rejects, kinds, user_ids)
-    is_known = _contained(frame, old)
+    is_known = _contained(frame, old) | _merged_away(frame, old, spec.interactions.keep)
     known.update(str(file) for file in table.files[frame.index[is_known].to_numpy()])
     frame = frame[~is_known]
     if not len(frame):
@@ -90,7 +91,21 @@ def new_events(
         raise DataError(
             f"{_describe(spec, frame)} without times: their place in a history is unknown; build anew, or append items alone"
         )
-    return frame.sort_values("time", kind="stable").reset_index(drop=True)
+    return merge_repeated(frame.sort_values("time", kind="stable"), spec.interactions).reset_index(drop=True)
+
+
+def refuse_repeats(new: pd.DataFrame, old: pd.DataFrame, spec: DatasetSpec, *, resplit: bool) -> None:
+    """Refuse new events for which an event of the records would have to go. Raises DataError."""
+    keep = spec.interactions.keep
+    if keep is None or (keep == "last" and resplit) or not len(new):
+        return
+    repeated = int((~np.isnan(_stored_times(new, old))).sum())
+    if repeated:
+        remedy = "add --resplit or build anew" if keep == "last" else "build anew"
+        raise DataError(
+            f"{spec.interactions.file}: {repeated:,} new interactions repeat the user and item of one in the records, which "
+            f"keep: {keep} would change; {remedy}"
+        )
 
 
 def with_splits(new: pd.DataFrame, spec: DatasetSpec, manifest: Manifest) -> pd.DataFrame:
@@ -120,6 +135,21 @@ def _contained(frame: pd.DataFrame, old: pd.DataFrame) -> np.ndarray:
     return pd.MultiIndex.from_frame(left.astype({"user": object, "item": object})).isin(
         pd.MultiIndex.from_frame(right.astype({"user": object, "item": object}))
     )
+
+
+def _stored_times(frame: pd.DataFrame, old: pd.DataFrame) -> np.ndarray:
+    """Return the time of the newest event of `old` with the user and item of each event, float64 [n], NaN for none."""
+    newest = old.astype(dict.fromkeys(PAIR, object)).groupby(PAIR, sort=False)["time"].max()
+    times = newest.reindex(pd.MultiIndex.from_frame(frame[PAIR].astype(object)))
+    return times.to_numpy(np.float64, na_value=np.nan)
+
+
+def _merged_away(frame: pd.DataFrame, old: pd.DataFrame, keep: str | None) -> np.ndarray:
+    """Mark the events for which another one of the same user and item already stands in `old`, bool [n]."""
+    if keep is None:
+        return np.zeros(len(frame), bool)
+    stored = _stored_times(frame, old)
+    return ~np.isnan(stored) if keep == "first" else frame["time"].to_numpy() <= stored
 
 
 def _by_split_times(times: np.ndarray, manifest: Manifest) -> np.ndarray:

@@ -91,4 +91,6 @@ def _schema(spec: DatasetSpec, items: Entities, users: Entities | None, events: 
         has_time=source.time is not None,
         ordered=source.time is not None or source.order is not None,
         has_queries=source.query is not None,
+        has_weights=source.weight is not None,
+        held_out_at_least=source.weight.held_out_at_least if source.weight else 0.0,
     )

@@ -201,7 +201,7 @@ def plan_manifest(
     infos = {
         split: SplitInfo(
             shards=tuple(splits[split]) if splits else (),
-            **split_facts(events, split, windows, has_time=plan.schema.has_time),
+            **split_facts(events, split, windows, plan.schema),
         )
         for split, windows in plan.windows.items()
     }
@@ -217,6 +217,7 @@ def plan_manifest(
         splits=infos,
         train_counts=train_counts(events.train),
         cold_items=len(set(plan.items.ids) - set(events.train["item"])),
+        merged=events.merged,
         rejected=plan.rejects.counts(),
         used_in_part=plan.rejects.kept_counts(),
         notes=tuple(plan.rejects.notes),

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tfrecs.build.event_weights import count_negatives, merge_repeated
 from tfrecs.build.splits import TRAIN, choose_cold_items, chronological, split_by_time, split_leave_last
 from tfrecs.build.windows import Window
 from tfrecs.errors import DataError
 from tfrecs.schema import SPLITS, Schema
 from tfrecs.spec.models import ColumnSplit, DatasetSpec, TimeSplit
+
+_KEPT = {"first": "first", "last": "last", "sum": "last with the sum of their values"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class SplitEvents:
       users: user code of each event, int [n].
       cold_items: number of items whose training events were removed.
       dropped: number of training events removed with them.
+      merged: number of events that others of the same user and item stand for (`interactions.keep`).
     """
 
     frame: pd.DataFrame
@@ -34,6 +38,7 @@ class SplitEvents:
     users: np.ndarray
     cold_items: int
     dropped: int
+    merged: int
 
     @property
     def train(self) -> pd.DataFrame:
@@ -42,7 +47,7 @@ class SplitEvents:
 
 
 def arrange(frame: pd.DataFrame, spec: DatasetSpec, item_ids: Sequence[str], seed: int) -> SplitEvents:
-    """Sort and split clean events, and remove the training events of the cold items.
+    """Sort, merge and split clean events, and remove the training events of the cold items.
 
     Args:
       frame: of `clean_events`, in the order of the file.
@@ -51,11 +56,14 @@ def arrange(frame: pd.DataFrame, spec: DatasetSpec, item_ids: Sequence[str], see
       seed: of that draw.
 
     Raises:
-      DataError: no training event is left.
+      DataError: no training event is left, or with weights none that is a positive.
     """
     split = spec.effective_split
     users = group_users(frame["user"])[1]
     frame = frame.take(chronological(users, frame["time"].to_numpy(), frame["order"].to_numpy()))
+    count = len(frame)
+    frame = merge_repeated(frame, spec.interactions)
+    merged = count - len(frame)
     if isinstance(split, TimeSplit):
         frame = frame.assign(split=split_by_time(frame["time"].to_numpy(), split.fractions))
     elif not isinstance(split, ColumnSplit):
@@ -65,10 +73,15 @@ def arrange(frame: pd.DataFrame, spec: DatasetSpec, item_ids: Sequence[str], see
     frame = frame[~dropped]
     if not (frame["split"] == TRAIN).any():
         raise DataError(f"{spec.interactions.file}: the split leaves no training event; change `split` in the spec")
+    if spec.interactions.weight and not frame["positive"].to_numpy(bool)[(frame["split"] == TRAIN).to_numpy()].any():
+        raise DataError(
+            f"{spec.interactions.file}: no training event has a weight above 0, so nothing can be learned; change "
+            "`interactions.weight` or `split` in the spec"
+        )
     user_ids, users = group_users(frame["user"])
     order = np.lexsort((frame["split"].to_numpy(), users))  # Stable: time order stays within a split.
     return SplitEvents(
-        frame.take(order).reset_index(drop=True), tuple(user_ids), users[order], len(cold), int(dropped.sum())
+        frame.take(order).reset_index(drop=True), tuple(user_ids), users[order], len(cold), int(dropped.sum()), merged
     )
 
 
@@ -108,7 +121,7 @@ def _bytes(column: pd.Series) -> np.ndarray:
 
 
 def train_counts(train: pd.DataFrame) -> dict[str, int]:
-    """Count the positive training events of each item that has any; ids ascending."""
+    """Count the positive training events of each item that has any, whatever their weights; ids ascending."""
     counts = train.loc[train["positive"].to_numpy(bool), "item"].value_counts()
     return {item: int(counts[item]) for item in sorted(counts.index)}
 
@@ -118,16 +131,17 @@ def count_queries(frame: pd.DataFrame) -> int:
     return int((frame["query"] != "").sum()) if "query" in frame.columns else 0
 
 
-def split_facts(events: SplitEvents, split: str, windows: Sequence[Window], *, has_time: bool) -> dict[str, Any]:
+def split_facts(events: SplitEvents, split: str, windows: Sequence[Window], schema: Schema) -> dict[str, Any]:
     """Return the fields of `SplitInfo` other than its shards. Events and times are those of the targets."""
     chosen = (events.frame["split"] == SPLITS.index(split)).to_numpy()
     times = events.frame["time"].to_numpy()[chosen]
-    known = has_time and len(times) > 0
+    known = schema.has_time and len(times) > 0
     return {
         "examples": len(windows),
         "events": int(chosen.sum()),
         "users": len({window.user for window in windows}),
         "queries": count_queries(events.frame[chosen]),
+        "negatives": count_negatives(events.frame[chosen], has_weights=schema.has_weights),
         "first_time": int(times.min()) if known else None,
         "last_time": int(times.max()) if known else None,
     }
@@ -143,14 +157,18 @@ def protocol(events: SplitEvents, spec: DatasetSpec) -> str:
 
 def protocol_of(spec: DatasetSpec) -> str:
     """Describe the split and the positives as far as the spec alone says."""
-    split, positive = spec.effective_split, spec.interactions.positive
+    split, source = spec.effective_split, spec.interactions
     if isinstance(split, TimeSplit):
         how_split = f"global time split {'/'.join(f'{share * 100:g}' for share in split.fractions)}"
     elif isinstance(split, ColumnSplit):
         how_split = f"split by column {split.column}"
     else:
         how_split = "leave-last-out split"
-    positives = (
-        f"positives with {positive.column} >= {positive.at_least:g}" if positive else "every interaction a positive"
-    )
-    return f"{how_split}, {positives}"
+    if source.weight:
+        positives = source.weight.describe()
+    elif source.positive:
+        positives = f"positives with {source.positive.column} >= {source.positive.at_least:g}"
+    else:
+        positives = "every interaction a positive"
+    merged = f", of the events of a user with an item the {_KEPT[source.keep]}" if source.keep else ""
+    return f"{how_split}, {positives}{merged}"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tfrecs.build.event_weights import event_weights, is_positive, named_numbers
 from tfrecs.build.splits import split_by_column
 from tfrecs.build.typed_queries import query_texts
 from tfrecs.errors import shorten
@@ -50,7 +51,7 @@ def clean_events(
 
     Returns:
       Columns `user`, `item` (strings), `time` (int64 unix seconds, 0 = unknown), `order` (float64), `value` (float64,
-      1.0 where the spec names none, NaN where this event has none), `positive` (bool), `labels/<name>` (float64,
+      the weight where the spec has weights, 1.0 where it names none, NaN where this event has none), `positive` (bool), `labels/<name>` (float64,
       NaN = unknown), `context/<name>` (float64 or string) and, where the spec names its column, `query` (string, "" =
       none), where the table gives the split, `split` (int8).
 
@@ -165,16 +166,22 @@ def _seconds(moments: pd.Series) -> np.ndarray:
 
 def _outcomes(table: Table, source: InteractionsSpec, faults: _Faults) -> dict[str, np.ndarray]:
     columns: dict[str, np.ndarray] = {"value": np.ones(len(table)), "positive": np.ones(len(table), bool)}
-    if source.value_column:
+    if source.weight:
+        columns["value"] = event_weights(table, source, faults.flag)
+        columns["positive"] = is_positive(columns["value"], source)
+    elif source.value_column:
         columns["value"], bad = as_numbers(table.column(source.value_column))
         faults.flag(bad, "event value is not a number", source.value_column)
     if source.positive:
         numbers, bad = as_numbers(table.column(source.positive.column))
         faults.flag(bad, "the column of `positive` is not a number", source.positive.column)
-        columns["positive"] = numbers >= source.positive.at_least  # NaN compares false: unknown is no positive.
+        columns["positive"] = is_positive(numbers, source)
     for name, label in source.labels.items():
-        numbers, bad = as_numbers(table.column(label.column))
-        faults.flag(bad, f"label {name} is not a number", label.column)
+        if label.values is not None:
+            numbers = named_numbers(table.column(label.column), label.values)
+        else:
+            numbers, bad = as_numbers(table.column(label.column))
+            faults.flag(bad, f"label {name} is not a number", label.column)
         if label.at_least is not None:
             numbers = np.where(np.isnan(numbers), np.nan, (numbers >= label.at_least).astype(np.float64))
         elif label.range is not None:

@@ -51,7 +51,7 @@ class UserHistory:
       values: event values, float32 [T].
       times: unix seconds, int64 [T].
       target: whether the event belongs to the split, bool [T].
-      positive: bool [T].
+      positive: whether it can be a target of retrieval there, bool [T]: with weights only from `held_out_at_least` on.
       labels: float32 [T, labels], NaN = unknown.
       context: name -> bytes or float32 [T].
       user: the serialized Example, from which the user's features are parsed.
@@ -242,7 +242,7 @@ def load_histories(
                 values=events["values"],
                 times=events["times"],
                 target=events["is_target"] > 0,
-                positive=events["is_positive"] > 0,
+                positive=_held_out_positives(events, schema),
                 labels=np.stack(labels, axis=-1) if labels else np.zeros([count, 0], np.float32),
                 context={context.name: events[f"context/{context.name}"] for context in contexts},
                 user=serialized,
@@ -252,19 +252,26 @@ def load_histories(
     return result
 
 
+def _held_out_positives(events: Mapping[str, np.ndarray], schema: Schema) -> np.ndarray:
+    positive = events["is_positive"] > 0
+    return positive & (events["values"] >= schema.held_out_at_least) if schema.has_weights else positive
+
+
 @dataclass(frozen=True)
 class TrainingEvents:
-    """Every positive training event once.
+    """Every positive training event once; explicit negatives are none.
 
     Attributes:
       users: user ids, str [E].
       items: positions in the catalogue, int32 [E].
       times: unix seconds, int64 [E].
+      weights: float32 [E], of mean 1; None where the data has no weights.
     """
 
     users: np.ndarray
     items: np.ndarray
     times: np.ndarray
+    weights: np.ndarray | None = None
 
     def first_times(self, count: int) -> np.ndarray:
         """Return the time of each item's first event, int64 [count]; 0 where it has none."""
@@ -283,8 +290,11 @@ def load_training_events(records: str | Path, manifest: Manifest, ids: np.ndarra
         kept = (events["is_target"].flat_values.numpy() > 0) & (events["is_positive"].flat_values.numpy() > 0)
         users = np.repeat(events["user_id"].numpy().astype(np.str_), events["item_ids"].row_lengths().numpy())
         items = np.array([position[item] for item in events["item_ids"].flat_values.numpy()], np.int32)
-        parts.append((users[kept], items[kept], events["times"].flat_values.numpy()[kept]))
-    return TrainingEvents(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        parts.append(
+            (users[kept], items[kept], *(events[key].flat_values.numpy()[kept] for key in ("times", "values")))
+        )
+    users, items, times, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return TrainingEvents(users, items, times, values / values.mean() if manifest.schema_.has_weights else None)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from typing_extensions import Self
 
 from tfrecs.modalities import kinds
+from tfrecs.spec.weights import EventValues, WeightSpec
 from tfrecs.tables.quoting import DEFAULT_QUOTING, Quoting
 
 TIME_CONTEXT = ("hour", "weekday")
@@ -167,11 +168,14 @@ class LabelSpec(_SpecModel):
 
     Attributes:
       column: the column with the value.
+      values: where the column has event types: event type -> value, such as {like: 1, dislike: 0}; events of other types
+        do not have the label.
       at_least: a binary task: whether the value is at least this.
       range: a regression task, in the column's own unit: smallest and largest value.
     """
 
     column: str
+    values: EventValues | None = None
     at_least: float | None = None
     range: tuple[float, float] | None = None
 
@@ -205,11 +209,15 @@ class InteractionsSpec(_TableSpec):
       item: the column of the item id.
       time: the column of the time: unix seconds or ISO-8601.
       order: the column of the order, where times are not known.
-      value: the column of the event value that the user tower gets; default: that of `positive`, else of the first
-        label.
+      value: the column of the event value that the user tower gets; default: that of `weight`, else of `positive`, else
+        of the first label.
       query: the column with what the user typed before taking the item; empty: nothing.
       labels: name -> task of the ranking head.
-      positive: which events are positives for retrieval; default: all.
+      positive: which events are positives for retrieval; default: all, or those with a weight above 0.
+      weight: how much each event counts, and which are explicit negatives: {column, values}, or the name of a column of
+        numbers; default: all count the same.
+      keep: of several events of a user with the same item only the `first` or the `last`, or the last with the `sum` of
+        their weights (or values); default: all.
       context: hour and weekday, derived from the time, or columns of the table.
     """
 
@@ -222,7 +230,14 @@ class InteractionsSpec(_TableSpec):
     query: str | None = None
     labels: dict[str, LabelSpec] = {}
     positive: PositiveSpec | None = None
+    weight: WeightSpec | None = None
+    keep: Literal["first", "last", "sum"] | None = None
     context: tuple[str, ...] = ()
+
+    @field_validator("weight", mode="before")
+    @classmethod
+    def _weight_column(cls, weight: Any) -> Any:
+        return {"column": weight} if isinstance(weight, str) else weight
 
     @field_validator("labels")
     @classmethod
@@ -238,11 +253,23 @@ class InteractionsSpec(_TableSpec):
             raise ValueError(f"a context is named twice in {list(context)}; name each once")
         return context
 
+    @model_validator(mode="after")
+    def _one_value(self) -> Self:
+        if self.weight is not None and self.value is not None:
+            raise ValueError("value and weight: with weights the event value is the weight; leave `value` out")
+        if self.weight is not None and self.positive is not None:
+            raise ValueError("positive and weight: the positives have a weight above 0; leave `positive` out")
+        if self.keep == "sum" and self.value_column is None:
+            raise ValueError("keep: sum adds up weights or values, and there are none; name `weight` or `value`")
+        return self
+
     @property
     def value_column(self) -> str | None:
-        """The event value of the history: `value`, else the column of `positive`, else of the first label."""
+        """The event value of the history: `value`, else the column of `weight`, of `positive`, of the first label."""
         if self.value is not None:
             return self.value
+        if self.weight is not None:
+            return self.weight.column
         if self.positive is not None:
             return self.positive.column
         return next((label.column for label in self.labels.values()), None)
