@@ -142,7 +142,11 @@ def test_numbers_can_name_event_types(data: Path, tmp_path: Path) -> None:
 
 def test_a_log_without_a_positive_is_one_line(data: Path, tmp_path: Path) -> None:
     write(data, [(user, item, "dislike") for user, item, _ in LOG])
-    with pytest.raises(DataError, match=r"log.jsonl: no training event has a weight above 0"):
+    with pytest.raises(DataError, match=r"log.jsonl: no event of the train split is a positive \(a weight above 0\)"):
+        run(data, tmp_path / "out")
+    change_spec(data, "dislike: -1}", "dislike: -1}, held_out_at_least: 1")
+    write(data, [(user, item, event if at < 6 else "view") for at, (user, item, event) in enumerate(LOG)])
+    with pytest.raises(DataError, match=r"the valid split is a positive \(a weight >= 1\).*`weight.held_out_at_least`"):
         run(data, tmp_path / "out")
 
 
@@ -217,7 +221,7 @@ def test_a_sum_decides_whether_the_event_is_a_positive(data: Path, tmp_path: Pat
 
 def test_sums_of_values_decide_by_the_rule_on_them(data: Path, tmp_path: Path) -> None:
     change_spec(data, f"weight: {WEIGHT}", "positive: {column: plays, at_least: 5}, keep: sum")
-    write(data, [(user, item, 3) for user, item, _ in LOG], "plays")
+    write(data, [(user, item, 3 if at < 6 else 5) for at, (user, item, _) in enumerate(LOG)], "plays")
     manifest = run(data, tmp_path / "out")
     assert of_users(tmp_path / "out", manifest, "train", "values")["a"] == [3, 6]
     assert of_users(tmp_path / "out", manifest, "train", "is_positive")["a"] == [0, 1]

@@ -56,7 +56,7 @@ def arrange(frame: pd.DataFrame, spec: DatasetSpec, item_ids: Sequence[str], see
       seed: of that draw.
 
     Raises:
-      DataError: no training event is left, or with weights none that is a positive.
+      DataError: no training event is left.
     """
     split = spec.effective_split
     users = group_users(frame["user"])[1]
@@ -73,11 +73,6 @@ def arrange(frame: pd.DataFrame, spec: DatasetSpec, item_ids: Sequence[str], see
     frame = frame[~dropped]
     if not (frame["split"] == TRAIN).any():
         raise DataError(f"{spec.interactions.file}: the split leaves no training event; change `split` in the spec")
-    if spec.interactions.weight and not frame["positive"].to_numpy(bool)[(frame["split"] == TRAIN).to_numpy()].any():
-        raise DataError(
-            f"{spec.interactions.file}: no training event has a weight above 0, so nothing can be learned; change "
-            "`interactions.weight` or `split` in the spec"
-        )
     user_ids, users = group_users(frame["user"])
     order = np.lexsort((frame["split"].to_numpy(), users))  # Stable: time order stays within a split.
     return SplitEvents(

@@ -80,7 +80,6 @@ def sample_problems(samples: Sequence[FeatureSample], plan: BuildPlan, max_bad: 
 
 def _splits(plan: BuildPlan) -> Iterator[Problem]:
     file, split = plan.spec.interactions.file, plan.spec.effective_split
-    positive = plan.spec.interactions.positive
     for code, name in enumerate(SPLITS):
         events = plan.events.frame[plan.events.frame["split"] == code]
         use = {"train": "trained", "valid": "chosen while training", "test": "measured or exported"}[name]
@@ -89,12 +88,26 @@ def _splits(plan: BuildPlan) -> Iterator[Problem]:
             if isinstance(split, ColumnSplit):
                 remedy = f"no value of its column {split.column} says {name}; add some, or change `split` in the spec"
             yield Problem(f"{file}: the {name} split is empty, so nothing can be {use}", remedy)
-        elif positive and not events["positive"].any():
+        elif not _targets(plan, events, name).any():
+            rule, remedy = _rule(plan, name)
             yield Problem(
-                f"{file}: no event of the {name} split is a positive ({positive.column} >= {positive.at_least:g}), so "
-                f"nothing can be {use}",
-                "lower `positive.at_least` in the spec",
+                f"{file}: no event of the {name} split is a positive ({rule}), so nothing can be {use}", remedy
             )
+
+
+def _targets(plan: BuildPlan, events: pd.DataFrame, split: str) -> pd.Series:
+    weighted = plan.schema.has_weights and split != SPLITS[0]
+    return events["positive"] & (events["value"] >= plan.schema.held_out_at_least) if weighted else events["positive"]
+
+
+def _rule(plan: BuildPlan, split: str) -> tuple[str, str]:
+    """Return what makes an event of a split a positive, and what to change about it."""
+    positive, least = plan.spec.interactions.positive, plan.schema.held_out_at_least
+    if positive is not None:
+        return f"{positive.column} >= {positive.at_least:g}", "lower `positive.at_least` in the spec"
+    if least and split != SPLITS[0]:
+        return f"a weight >= {least:g}", "lower `weight.held_out_at_least` in the spec"
+    return "a weight above 0", "raise the weights in `interactions.weight`, or change `split` in the spec"
 
 
 def _labels(plan: BuildPlan) -> Iterator[Problem]:
