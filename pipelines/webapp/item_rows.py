@@ -19,6 +19,7 @@ from tfrecs.rejects import Rejects
 from tfrecs.spec.dataset_yaml import DatasetSpec, ItemsSpec
 from tfrecs.tables.cells import joined
 from tfrecs.tables.ids import own_ids
+from tfrecs.tables.lists import read_list
 from tfrecs.tables.table import Table, as_numbers, read_table
 
 YEAR = "year"
@@ -78,7 +79,7 @@ def _strings(table: Table, columns: Iterable[str]) -> list[str]:
 
 def _text(cells: list[Any]) -> str:
     try:
-        return joined(cells)
+        return joined([read_list(cell, numbers=False) for cell in cells])
     except DataError:
         return ""  # The build has listed this row in rejected.jsonl and kept the item without its text.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,12 +148,19 @@ def _raw_values(
         rejects.seen(f"{table.files[position]} {name}", 1)
         rejects.add(table.rejected(position, f"{name}: {reason}", id=ids[position], feature=name, detail=detail))
 
+    def read(cells: Iterable[Any], source: str) -> list[Any]:
+        known = [None if is_null(cell) else cell for cell in cells]
+        return list(
+            kind.read_cells(known, lambda line: rejects.note(f"{table.name}: feature {name}, {source}: {line}"))
+        )
+
+    kind = resolve(row(spec.kind).feature)
     if spec.file is not None and spec.row is not None:
-        return _matrix_rows(_matrix(data, spec.file), table.column(spec.row), refuse)
+        return read(_matrix_rows(_matrix(data, spec.file), table.column(spec.row), refuse), spec.file)
+    columns = [read(table.column(column), column) for column in spec.columns or (str(spec.column),)]
     if spec.columns is not None:
-        cells = zip(*(table.column(column) for column in spec.columns), strict=True)
-        return [[cell for cell in several if not is_null(cell)] or None for several in cells]
-    values = [None if is_null(value) else value for value in table.column(str(spec.column))]
+        return [[cell for cell in cells if cell is not None] or None for cells in zip(*columns, strict=True)]
+    values = columns[0]
     if not row(spec.kind).from_file:
         return values
     for position, value in enumerate(values):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -53,6 +53,16 @@ class Feature(abc.ABC):
         Raises:
           SpecError: an unknown option, a missing one, or one out of its range.
         """
+
+    @classmethod
+    def read_cells(cls, cells: Sequence[Any], note: Note) -> Sequence[Any]:
+        """Turn the cells of a table's column into raw values; by default they are the raw values.
+
+        Args:
+          cells: None where missing.
+          note: called with one line for each way in which cells are read other than they stand.
+        """
+        return cells
 
     def encode(self, value: Any, note: Note = no_note) -> tf.train.Feature:
         """Encode a raw value (str, path, array, ...) as payload; None and NaN are missing and give an empty payload.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from tfrecs.kinds.base import Feature, Note, Options, bytes_payload, validated
 from tfrecs.kinds.text import hashed_words, strip
 from tfrecs.schema import FeatureSchema
 from tfrecs.tables.cells import cells, clean, is_missing
+from tfrecs.tables.lists import read_lists
 
 _SEPARATORS = r"[,|]"
 
@@ -77,6 +78,11 @@ class CategoriesFeature(Feature):
             vocabulary=ranked[: given.max_vocabulary],
             separator=given.separator,
         ).model_dump()
+
+    @classmethod
+    def read_cells(cls, cells: Sequence[Any], note: Note) -> Sequence[Any]:
+        """Lists written as text, and lists of records, become lists of strings."""
+        return read_lists(cells, note, numbers=True)
 
     def _encode(self, value: Any, note: Note) -> tf.train.Feature:
         return bytes_payload(category.encode() for category in split(value, self.params.separator))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfrecs.kinds.base import Feature, Note, Options, bytes_payload, validated
 from tfrecs.schema import FeatureSchema
 from tfrecs.tables.cells import joined
+from tfrecs.tables.lists import read_lists
 
 # The characters that `str.strip` removes, in the notation of RE2, whose own `\s` is ASCII only.
 _SPACE = r"[\s\p{Z}\x0b\x1c-\x1f\x{85}]"
@@ -41,6 +42,11 @@ class TextFeature(Feature):
     @classmethod
     def params_from(cls, options: Mapping[str, Any], values: Iterable[Any]) -> dict[str, Any]:
         return validated(TextOptions, options, cls.kind).model_dump()
+
+    @classmethod
+    def read_cells(cls, cells: Sequence[Any], note: Note) -> Sequence[Any]:
+        """Lists of strings written as text, and lists of records, become lists of strings."""
+        return read_lists(cells, note, numbers=False)
 
     def _encode(self, value: Any, note: Note) -> tf.train.Feature:
         text = joined(value)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from tfrecs import modalities
 from tfrecs.errors import DataError, SpecError
 from tfrecs.rejects import Rejects
 from tfrecs.spec.models import RESERVED_INPUTS, DatasetSpec, ItemsSpec
+from tfrecs.tables.lists import looks_like_list, read_list
 from tfrecs.tables.table import Table, as_numbers, is_null, read_table, suffix_of
 
 _TABLES = {
@@ -44,6 +47,7 @@ _COLUMNS = {
 }
 _CATEGORIES = ("genres", "genre", "categories", "category", "tags", "class")
 _FEW = 100  # Different values up to which a column of words reads as a category.
+_SAMPLE = 1000  # Cells of a column that show what it holds.
 _LIKED = 0.75  # A like is the upper quarter of the scale: 4 and more of 1 to 5.
 
 
@@ -183,24 +187,33 @@ def _others(table: Table, columns: Iterable[str], named: dict[str, Any]) -> dict
     for column in columns:
         if column in used:
             continue
-        sample = next((value for value in table.frame[column] if not is_null(value)), None)
+        sample = list(islice((cell for cell in table.frame[column] if not is_null(cell)), _SAMPLE))
+        lists = [
+            cell for cell in (read_list(cell, numbers=True) for cell in sample) if isinstance(cell, list | np.ndarray)
+        ]
+        listed = 2 * len(lists) > len(sample)
         kind = table.types.get(column)
         if kind == "token_seq":
             features[_feature_name(column)] = {"kind": "categories", "column": column, "separator": " "}
-        elif kind == "float_seq" or (isinstance(sample, (list, np.ndarray)) and _is_numeric(sample)):
+        elif kind == "float_seq" or (listed and _are_vectors(lists)):
             features[_feature_name(column)] = {"kind": "vector", "column": column}
         elif kind == "float":
             features[_feature_name(column)] = {"kind": "number", "column": column}
         elif kind == "token" and _is_short_list(table, column):
             features[_feature_name(column)] = {"kind": "categories", "column": column}
-        elif isinstance(sample, (list, np.ndarray)) or _plain(column) in map(_plain, _CATEGORIES):
-            features[_feature_name(column)] = {"kind": "categories", "column": column, **_separator(sample)}
+        elif listed or _plain(column) in map(_plain, _CATEGORIES):
+            texts = [cell for cell in sample if isinstance(cell, str) and not looks_like_list(cell.strip())]
+            features[_feature_name(column)] = {"kind": "categories", "column": column, **_separator(texts)}
     return features
 
 
-def _is_numeric(sample: Any) -> bool:
-    return len(sample) > 0 and np.asarray(sample).dtype.kind in "fiu"
+def _are_vectors(lists: Sequence[Any]) -> bool:
+    """Whether lists hold numbers, and most of them as many."""
+    widths = Counter(len(cell) for cell in lists)
+    numbers = all(isinstance(value, int | float | np.number) for cell in lists for value in cell)
+    return bool(widths) and numbers and 2 * max(widths.values()) > len(lists) and widths[0] < len(lists)
 
 
-def _separator(sample: Any) -> dict[str, str]:
-    return {"separator": next((mark for mark in "|;," if mark in sample), "|")} if isinstance(sample, str) else {}
+def _separator(texts: Sequence[str]) -> dict[str, str]:
+    """The mark that most of the texts have; the first of `|`, `;` and `,` of equally many."""
+    return {"separator": max("|;,", key=lambda mark: sum(mark in text for text in texts))} if texts else {}

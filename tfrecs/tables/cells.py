@@ -38,6 +38,10 @@ def clean(value: Any) -> str:
             raise DataError(f"{shorten(value)} is not UTF-8") from error
     if isinstance(value, date | Decimal):
         value = str(value)
+    if isinstance(value, dict):
+        raise DataError(
+            f"a record without a name (its keys: {shorten(', '.join(map(str, value)))}) where text is expected"
+        )
     if not isinstance(value, str):
         raise DataError(f"{type(value).__name__} where text is expected")
     return value.encode("utf-8", "replace").decode("utf-8").strip()

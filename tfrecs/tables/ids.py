@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+import numpy as np
 import pandas as pd
 
 from tfrecs.errors import shorten
@@ -173,10 +174,14 @@ def _are_whole(ids: Iterable[str]) -> bool:
 
 def _stripped(table: Table, column: str, rejects: Rejects) -> pd.Series:
     raw, ids = table.column(column), as_ids(table.column(column))
-    texts = raw if raw.dtype == STRINGS else raw[[isinstance(value, str) for value in raw]].astype(STRINGS)
-    blanks = (texts != ids[texts.index]) & ids[texts.index].notna()
-    if count := int(blanks.fillna(False).sum()):
-        example = shorten(texts[blanks.fillna(False)].iloc[0])
+    if raw.dtype == STRINGS:
+        blanks = ((raw != ids) & ids.notna()).fillna(False).to_numpy(bool)
+    else:  # JSON may hold texts that are no Unicode, so they are compared here.
+        blanks = np.array(
+            [isinstance(value, str) and value != value.strip() for value in raw], bool
+        ) & ids.notna().to_numpy(bool)
+    if count := int(blanks.sum()):
+        example = shorten(raw[blanks].iloc[0])
         rejects.note(
             f"{table.name}: {count:,} ids in {column} have blanks around them (such as {example}); read without"
         )
