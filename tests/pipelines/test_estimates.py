@@ -43,7 +43,8 @@ def test_machines_are_measured_in_positive_speeds() -> None:
 
 
 def test_more_epochs_and_more_history_take_longer_and_every_step_has_an_estimate(plan: BuildPlan) -> None:
-    features, windows = sample_features(plan.items, 10), sample_windows(plan, 10, 0.0)
+    features = [sample for part in plan.entities for sample in sample_features(part, 10)]
+    windows = sample_windows(plan, 10, 0.0)
     examples = sample_items(plan.items, 4)
     assert len(examples) == 4
 
