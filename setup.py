@@ -7,14 +7,13 @@ from setuptools import find_packages, setup
 
 ROOMS = ("tfrecs", "towers", "serving", "pipelines")
 
-# Two stacks. tensorflow-io's ops load on TensorFlow 2.17 and earlier alone, which Python 3.12 has no tensorflow-text for;
-# on later Pythons a TensorFlow that is there already (Colab) is kept. docs/install.md tells why each version is what it is.
+# Two stacks. Python 3.10 and 3.11 stay on TensorFlow 2.17, which has no tensorflow-text for Python 3.12; on later Pythons a
+# TensorFlow that is there already (Colab) is kept. docs/install.md tells why each version is what it is.
 OLD, NEW = "python_version < '3.12'", "python_version >= '3.12'"
 STACK = [
     f"tensorflow==2.17.1; {OLD}",
     f"tf-keras==2.17.0; {OLD}",
     f"tensorflow-text==2.17.0; {OLD}",
-    f"tensorflow-io==0.37.1; {OLD}",
     f"tensorflow-serving-api==2.17.1; {OLD}",
     f"numpy>=1.26,<2; {OLD}",
     f"protobuf>=4.25,<5; {OLD}",
@@ -67,6 +66,7 @@ TEST = [
     *APP,
     *(f"{requirement}; {OLD}" for requirement in BEAM),
     *TUNE,
+    f"tensorflow-io==0.37.1; {OLD}",  # reference decoder of sounds; its ops load on TensorFlow 2.16 and 2.17 alone
     # What the test client of starlette is built on; the first has no wheel for Python 3.10.
     "httpx2>=2; python_version >= '3.11'",
     "httpx>=0.27; python_version < '3.11'",

@@ -49,7 +49,7 @@ class DoctorResult:
 
 def run(job: DoctorJob) -> DoctorResult:
     """Check the machine and print one line for each check."""
-    checks = (_python(), _stack(), *_packages(), _keras(), *_accelerators(), _native_decoders(), _text_ops())
+    checks = (_python(), _stack(), *_packages(), _keras(), *_accelerators(), _decoders(), _text_ops())
     for check in checks:
         mark = "  ok  " if not check.remedy else " FAIL "
         say(f"[{mark}] {check.subject}: {check.fact}" + (f" -> {check.remedy}" if check.remedy else ""))
@@ -110,19 +110,21 @@ def _accelerators() -> list[Check]:
     return [Check("cpu", f"{os.cpu_count()} cores"), Check("gpu", gpu)]
 
 
-def _native_decoders() -> Check:
-    try:
-        from tensorflow_io.python.ops import core_ops
+def _decoders() -> Check:
+    """What reads sounds and pictures; WAV, JPEG, PNG, GIF and BMP are always read."""
+    from PIL import features
 
-        core_ops.io_audio_readable_init  # noqa: B018  (touching it loads the native library)
-    except (ImportError, NotImplementedError, AttributeError) as error:
-        reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
-        return Check(
-            "tensorflow-io native decoders",
-            f"do not load ({reason}); WAV still works, mp3, flac, ogg and WebP do not",
-            "pip install tensorflow==2.17.1 tensorflow-io==0.37.1",
-        )
-    return Check("tensorflow-io native decoders", "load: mp3, flac, ogg, wav, WebP")
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:  # OSError: the package is there, the library is not
+        reason = str(error).splitlines()[0][:100]
+        return Check("sounds", f"libsndfile does not load ({reason}): WAV alone is read", "pip install soundfile")
+    fact = f"libsndfile {soundfile.__libsndfile_version__} reads FLAC, Ogg Vorbis, Ogg Opus and AIFF"
+    if "MP3" not in soundfile.available_formats():
+        return Check("sounds", f"{fact}, no MP3", "pip install --upgrade soundfile")
+    if not features.check("webp"):
+        return Check("pictures", "Pillow reads no WebP", "pip install --force-reinstall pillow")
+    return Check("sounds and pictures", f"{fact} and MP3; Pillow reads WebP")
 
 
 def _text_ops() -> Check:

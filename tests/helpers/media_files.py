@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pytest
+import soundfile
 import tensorflow as tf
 
 from tfrecs.kinds.base import Feature
@@ -80,10 +82,19 @@ CODINGS = {
 }
 
 
-def encoded(form: str, samples: np.ndarray, rate: int) -> bytes:
-    """FLAC or Ogg Vorbis of one channel."""
-    audio = pytest.importorskip("tensorflow_io").audio
-    if form == "ogg":
-        return audio.encode_vorbis(samples[:, None].astype(np.float32), rate).numpy()
-    whole = (samples * (2**31 - 1)).astype(np.int32) if form == "flac24" else (samples * 32767).astype(np.int16)
-    return audio.encode_flac(whole[:, None], rate).numpy()
+SUBTYPES = {
+    "flac": "PCM_16",
+    "flac24": "PCM_24",
+    "ogg": "VORBIS",
+    "opus": "OPUS",
+    "mp3": "MPEG_LAYER_III",
+    "aiff": "PCM_24",
+}
+
+
+def encoded(form: str, samples: np.ndarray, rate: int, **options: Any) -> bytes:
+    """A file of `samples` [n] or [n, channels], as libsndfile writes it."""
+    buffer = io.BytesIO()
+    container = {"flac24": "FLAC", "opus": "OGG"}.get(form, form.upper())
+    soundfile.write(buffer, samples, rate, format=container, subtype=SUBTYPES[form], **options)
+    return buffer.getvalue()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from tfrecs.errors import DataError, TriptychError
 
 BROKEN_WAVS = {
     "empty": (b"", "the file is empty"),
-    "garbage": (b"no sound in here " * 9, "not a readable MP3, FLAC, Ogg Vorbis or WAV file"),
+    "garbage": (b"no sound in here " * 9, "not a readable MP3, FLAC, Ogg Vorbis, Ogg Opus, AIFF or WAV file"),
     "binary": (b"RIFF" + b"\xff" * 200, "not a readable"),
     "header": (wav_bytes(PCM16)[:44], "holds 0.000 s of sound where its header says 0.500 s"),
     "no data": (wav_bytes(PCM16)[:36], "without a data chunk"),
@@ -55,24 +54,13 @@ def test_a_wav_that_is_cut_short_gives_what_is_there_and_says_so(tmp_path: Path)
 
 def test_a_flac_that_is_cut_short_is_refused_and_does_not_hang(tmp_path: Path) -> None:
     whole = encoded("flac", np.random.default_rng(0).normal(0, 0.1, 44100), 44100)
-    feature = audio_feature(1.0)
-    cuts = range(len(whole) // 2, len(whole) - 4096, len(whole) // 40)
-    messages: list[str] = []
-
-    def attempt() -> None:
-        for at in cuts:
-            (tmp_path / "cut.flac").write_bytes(whole[:at])
-            try:
-                feature.encode(tmp_path / "cut.flac")
-            except DataError as error:
-                messages.append(str(error))
-
-    thread = threading.Thread(target=attempt, daemon=True)  # The decoder alone would never come back.
-    thread.start()
-    thread.join(60)
-    assert not thread.is_alive()
-    assert len(messages) == len(cuts) > 15
-    assert all(message.startswith("cut.flac: not a readable MP3, FLAC") for message in messages)
+    feature = audio_feature(0.1)  # its middle is whole; the end is looked at all the same
+    cuts = range(len(whole) // 2, len(whole), len(whole) // 40)
+    assert len(cuts) > 15
+    for at in cuts:
+        (tmp_path / "cut.flac").write_bytes(whole[:at])
+        with pytest.raises(DataError, match=r"^cut\.flac: not a readable sound file \(.*\)$"):
+            feature.encode(tmp_path / "cut.flac")
 
 
 def test_an_ogg_without_its_last_page_gives_what_is_there_and_says_so(tmp_path: Path) -> None:
@@ -104,15 +92,14 @@ def test_a_raw_clip_that_cannot_be_used_is_missing_and_spoils_nothing_beside_it(
     assert function(tf.constant([raw]))[1].numpy().tolist() == [False]
 
 
-def test_without_tensorflow_io_wav_is_read_and_the_rest_says_the_remedy(
+def test_without_libsndfile_wav_is_read_and_the_rest_says_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.ogg").write_bytes(encoded("ogg", tone(44100, 1.0), 44100))
     (tmp_path / "a.wav").write_bytes(CODINGS["16 bits"])
-    monkeypatch.setitem(sys.modules, "tensorflow_io", None)
+    monkeypatch.setitem(sys.modules, "tfrecs.media.libsndfile", None)
     assert payload(audio_feature(0.5), tmp_path / "a.wav")
-    with pytest.raises(TriptychError, match=r"^a\.ogg: only WAV can be read here.*; install tensorflow 2") as caught:
+    with pytest.raises(TriptychError, match=r"^a\.ogg: only WAV can be read here, .*; pip install soundfile") as caught:
         audio_feature(0.5).encode(tmp_path / "a.ogg")
-    assert not isinstance(
-        caught.value, DataError
-    )  # Not this file's fault: the build must stop, not reject file by file.
+    # Not this file's fault: the build must stop, not reject file by file.
+    assert not isinstance(caught.value, DataError)

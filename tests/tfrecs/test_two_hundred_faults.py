@@ -204,7 +204,6 @@ def made(path: Path, spoil: Callable[[Folder], Any], lines: list[str]) -> tuple[
 
 @pytest.mark.slow
 def test_every_fault_is_named_once_and_nothing_else_is_lost(tmp_path: Path) -> None:
-    pytest.importorskip("tensorflow_io")
     whole, before, clean = made(tmp_path / "whole", lambda folder: None, [])
     assert (before.rejected, before.used_in_part, before.items) == ({}, {}, PRODUCTS)
     assert whole.expected == []
@@ -232,7 +231,6 @@ def test_every_fault_is_named_once_and_nothing_else_is_lost(tmp_path: Path) -> N
 @pytest.mark.slow
 def test_the_tone_of_the_whole_clips_is_heard(tmp_path: Path) -> None:
     """That the clips above are whole is not told by their not being rejected: one is compared with what was recorded."""
-    pytest.importorskip("tensorflow_io")
     _, _, clean = made(tmp_path, lambda folder: None, [])
     heard = np.frombuffer(clean[0]["items/ton"][0], "<i2") / 32768  # A WAV of 16 kHz, now at 8 kHz.
     assert np.abs(heard[100:-100] - tone(8000, 0.5)[100:-100]).max() < 0.01

@@ -1,7 +1,7 @@
 """Recognises MPEG audio (MP3) by several consecutive frames, because any two bytes of noise look like the start of one.
 
-tensorflow-io takes for MP3 any file with something like a frame in it, such as a WAV file without its first byte, and
-returns noise.
+A decoder takes for MP3 whatever begins like a frame, and returns noise; and libsndfile finds no frame behind anything but
+an ID3 tag.
 """
 
 from __future__ import annotations
@@ -26,24 +26,22 @@ _IN_A_ROW = 3
 _SEARCHED = 1 << 16
 
 
-def first_frame(magic: bytes) -> int:
-    """Return the offset after the ID3v2 tag of a file that begins with `magic`; 0 without a tag."""
-    if not magic.startswith(b"ID3"):
-        return 0
-    return 10 + sum(
-        (byte & 0x7F) << 7 * (3 - position) for position, byte in enumerate(magic[6:10])
-    )  # Seven bits a byte.
+def mpeg_start(path: Path, magic: bytes) -> int | None:
+    """Return the byte of the first frame of a file that begins with `magic`; None if it is no MPEG audio.
 
-
-def is_mpeg_audio(path: Path, magic: bytes) -> bool:
-    """Whether three frames of one kind follow each other within the first 64 KiB after a tag."""
-    data = read_piece(path, first_frame(magic), _SEARCHED)
+    It is that where three frames of one kind follow each other within the first 64 KiB behind an ID3v2 tag.
+    """
+    tag = 0
+    if magic.startswith(b"ID3"):
+        # Seven bits a byte.
+        tag = 10 + sum((byte & 0x7F) << 7 * (3 - position) for position, byte in enumerate(magic[6:10]))
+    data = read_piece(path, tag, _SEARCHED)
     at = data.find(b"\xff")
     while at >= 0:
         if _frames_at(data, at):
-            return True
+            return tag + at
         at = data.find(b"\xff", at + 1)
-    return False
+    return None
 
 
 def _frames_at(data: bytes, at: int) -> bool:

@@ -1,31 +1,24 @@
-"""Reads sound files: WAV with `tfrecs.media.wav`, MP3, FLAC and Ogg Vorbis with tensorflow-io."""
+"""Reads sound files: WAV with `tfrecs.media.wav`, MP3, FLAC, Ogg Vorbis, Ogg Opus and AIFF with libsndfile."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfrecs.errors import DataError, TriptychError
-from tfrecs.media import flac, wav
+from tfrecs.media import wav
 from tfrecs.media.files import read_piece
-from tfrecs.media.mpeg import first_frame, is_mpeg_audio
+from tfrecs.media.mpeg import mpeg_start
 
 # The shortest usable clip: one window of the usual spectrogram (25 ms).
 LEAST_SECONDS = 0.025
 # Hz. Rates outside come from broken headers: telephones have 8 kHz, the fastest converters 768 kHz.
 RATES = (1_000, 768_000)
-# tensorflow-io (0.37.1) keeps one open file per process: opening another one, in any thread, changes what is read from
-# the first. Without the lock items get the sound of others, and a FLAC beside an Ogg crashes the process.
-_ONE_AT_A_TIME = threading.Lock()
 _LONGEST_OGG_PAGE = 65_307
-_REMEDY = "install tensorflow 2.17.1 with tensorflow-io 0.37.1, or convert the clips to WAV"
+_READABLE = "MP3, FLAC, Ogg Vorbis, Ogg Opus, AIFF or WAV"
 
 
 @dataclass(frozen=True)
@@ -53,69 +46,103 @@ def read_middle(path: Path, seconds: float, note: Callable[[str], None]) -> Soun
     memory.
 
     Args:
-      path: WAV, MP3, FLAC or Ogg Vorbis, by content whatever the name says.
+      path: WAV, MP3, FLAC, Ogg Vorbis, Ogg Opus or AIFF, by content whatever the name says.
       seconds: length of the part.
       note: called with one line where the file is truncated and its remaining part is used.
 
     Raises:
       DataError: no such file, empty, broken, of an unknown codec or container, without sound.
-      TriptychError: tensorflow-io is not installed, or its decoders do not load with this TensorFlow.
+      TriptychError: libsndfile is not installed.
     """
     magic = read_piece(path, 0, 64)
     try:
         if magic[:4] in (b"RIFF", b"RF64") and magic[8:12] == b"WAVE":
             return _checked(path, _read_wav(path, seconds, note))
-        _refuse_unreadable(path, magic)
-        with flac.guarded_copy(path) if magic.startswith(b"fLaC") else nullcontext(path) as readable:
-            sound = _read_native(path, readable, seconds)
+        return _checked(path, _read_compressed(path, magic, seconds, note))
     except OSError as error:
         raise DataError(f"{path.name}: cannot be read ({error.strerror or error})") from error
-    if problem := _cut_short(path, magic):
+
+
+def _read_compressed(path: Path, magic: bytes, seconds: float, note: Callable[[str], None]) -> Sound:
+    start = _start(path, magic)
+    try:
+        from tfrecs.media.libsndfile import decode
+    except (ImportError, OSError) as error:  # OSError: the package is there, the library is not
+        raise TriptychError(
+            f"{path.name}: only WAV can be read here, libsndfile does not load ({error}); pip install soundfile, or "
+            "convert the clips to WAV"
+        ) from error
+
+    def part(length: int, rate: int) -> tuple[int, int]:
+        _check_rate(path, rate)
+        return middle(length, round(seconds * rate))
+
+    container = magic[:4]
+    endless = container not in (b"OggS", b"fLaC", b"FORM") and not _mp3_bytes(path, start)
+    sound = decode(path, start, part, endless=endless)
+    if sound.frames != sound.promised:
+        length = sound.frames
+        sound = decode(path, start, lambda _, rate: part(length, rate), endless=endless)
+    there = f"{sound.frames / sound.rate:.3f} s"
+    missing = sound.promised is not None and sound.frames < sound.promised
+    of = f"{there} of {(sound.promised or 0) / sound.rate:.3f} s"
+    if container == b"fLaC" and (sound.error is not None or missing):
+        raise DataError(f"{path.name}: not a readable sound file ({sound.error or f'it ends after {of}'})")
+    if sound.error is not None:
+        note(f"{path.name}: broken after {there} ({sound.error}); the part before is used")
+    elif problem := _cut_short(path, magic, start):
         note(f"{path.name}: {problem}; the part that is there is used")
-    return _checked(path, sound)
+    elif missing:
+        note(f"{path.name}: has gaps ({of}); the part that is there is used")
+    return Sound(sound.samples, sound.rate)
 
 
-def _cut_short(path: Path, magic: bytes) -> str | None:
-    """Describe how an MP3 or Ogg file with the first bytes `magic` is truncated; None if it is not.
+def _start(path: Path, magic: bytes) -> int:
+    """Return the byte at which compressed sound begins. Raises DataError, saying of what kind a file is instead."""
+    if magic.startswith(b"OggS") and b"\x01vorbis" not in magic and b"OpusHead" not in magic:
+        codec = "FLAC" if b"FLAC" in magic else "Speex" if b"Speex" in magic else "something else"
+        raise DataError(f"{path.name}: Ogg with {codec} in it, not Vorbis or Opus; convert it to WAV, MP3 or FLAC")
+    if magic[4:8] == b"ftyp":
+        raise DataError(f"{path.name}: MP4 (AAC) cannot be read; convert it to WAV, MP3 or FLAC")
+    if magic.startswith(b"RIFX"):
+        raise DataError(f"{path.name}: big-endian WAV (RIFX) cannot be read; convert it to WAV")
+    if magic[:4] in (b"OggS", b"fLaC") or _is_aiff(magic):
+        return 0
+    start = mpeg_start(path, magic)
+    if start is None:
+        raise DataError(f"{path.name}: not a readable {_READABLE} file (nothing in it says what it is)")
+    return start
 
-    No decoder reports that. (A truncated FLAC file fails to decode.)
+
+def _is_aiff(magic: bytes) -> bool:
+    return magic.startswith(b"FORM") and magic[8:12] in (b"AIFF", b"AIFC")
+
+
+def _cut_short(path: Path, magic: bytes, start: int) -> str | None:
+    """Describe how a file is truncated; None if it is not, or does not say how long it is. libsndfile does not tell.
+
+    Args:
+      path: MP3, Ogg or AIFF.
+      magic: its first bytes.
+      start: byte at which its sound begins.
     """
     if magic.startswith(b"OggS"):
-        return _ogg_cut_short(path)
-    return _mp3_cut_short(path, magic)
-
-
-def _mp3_cut_short(path: Path, magic: bytes) -> str | None:
-    """Compare the file's size with that in the Xing or Info tag of its first frame, if it has one."""
-    start = first_frame(magic)
-    frame = read_piece(path, start, 200)
-    at = max(frame.find(b"Xing"), frame.find(b"Info"))
-    if at < 0 or len(frame) < at + 16 or frame[at + 7] & 3 != 3:
-        return None
-    promised = start + int.from_bytes(frame[at + 12 : at + 16], "big")
+        # The flag of a stream's last page (RFC 3533, section 6).
+        tail = read_piece(path, -_LONGEST_OGG_PAGE, _LONGEST_OGG_PAGE)
+        flags = tail[tail.rfind(b"OggS") + 5 :][:1]
+        return None if flags and flags[0] & 4 else "cut short (its last page is missing)"
+    promised = 8 + int.from_bytes(magic[4:8], "big") if _is_aiff(magic) else _mp3_bytes(path, start)
     size = path.stat().st_size
     return f"cut short ({size} of {promised} bytes)" if size < promised else None
 
 
-def _ogg_cut_short(path: Path) -> str | None:
-    """Look for the flag of a stream's last page (RFC 3533, section 6)."""
-    tail = read_piece(path, -_LONGEST_OGG_PAGE, _LONGEST_OGG_PAGE)
-    flags = tail[tail.rfind(b"OggS") + 5 :][:1]
-    return None if flags and flags[0] & 4 else "cut short (its last page is missing)"
-
-
-def _refuse_unreadable(path: Path, magic: bytes) -> None:
-    if magic.startswith(b"OggS") and b"\x01vorbis" not in magic:
-        codec = "FLAC" if b"FLAC" in magic else "Opus" if b"OpusHead" in magic else "something else"
-        raise DataError(f"{path.name}: Ogg with {codec} in it, not Vorbis; convert it to WAV, MP3, FLAC or Ogg Vorbis")
-    if magic[4:8] == b"ftyp":
-        raise DataError(f"{path.name}: MP4 (AAC) cannot be read; convert it to WAV, MP3, FLAC or Ogg Vorbis")
-    if magic.startswith(b"RIFX"):
-        raise DataError(f"{path.name}: big-endian WAV (RIFX) cannot be read; convert it to WAV")
-    if magic[:4] not in (b"OggS", b"fLaC") and not is_mpeg_audio(path, magic):
-        raise DataError(
-            f"{path.name}: not a readable MP3, FLAC, Ogg Vorbis or WAV file (nothing in it says what it is)"
-        )
+def _mp3_bytes(path: Path, start: int) -> int:
+    """Return the size of a file by the Xing or Info tag in its first frame; 0 where it has none."""
+    frame = read_piece(path, start, 200)
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if at < 0 or len(frame) < at + 16 or frame[at + 7] & 3 != 3:
+        return 0
+    return start + int.from_bytes(frame[at + 12 : at + 16], "big")
 
 
 def _read_wav(path: Path, seconds: float, note: Callable[[str], None]) -> Sound:
@@ -130,35 +157,6 @@ def _read_wav(path: Path, seconds: float, note: Callable[[str], None]) -> Sound:
     return Sound(samples, header.rate)
 
 
-def _read_native(path: Path, readable: Path, seconds: float) -> Sound:
-    try:
-        with _ONE_AT_A_TIME:
-            clip = _tensor(str(readable))
-            length, rate = int(clip.shape[0]), int(clip.rate)
-            _check_rate(path, rate)
-            first, count = middle(length, round(seconds * rate))
-            samples = clip[first : first + count].numpy()
-        return Sound(wav.unit_scale(samples), rate)
-    except tf.errors.OpError as error:
-        reason = _reason(error).replace(str(readable), path.name)
-        raise DataError(f"{path.name}: not a readable MP3, FLAC, Ogg Vorbis or WAV file ({reason})") from error
-    except UnicodeDecodeError as error:  # The native decoder quotes the file's bytes in its message.
-        raise DataError(f"{path.name}: not a readable MP3, FLAC, Ogg Vorbis or WAV file") from error
-
-
-def _tensor(path: str) -> Any:
-    try:
-        import tensorflow_io
-
-        with tf.device("/CPU:0"):
-            return tensorflow_io.audio.AudioIOTensor(path)
-    except (ImportError, NotImplementedError) as error:
-        raise TriptychError(
-            f"{Path(path).name}: only WAV can be read here, tensorflow-io is not usable with TensorFlow "
-            f"{tf.__version__}; {_REMEDY}"
-        ) from error
-
-
 def _check_rate(path: Path, rate: int) -> None:
     if not RATES[0] <= rate <= RATES[1]:
         raise DataError(f"{path.name}: its header says {rate} samples a second; the file is broken")
@@ -170,11 +168,6 @@ def _checked(path: Path, sound: Sound) -> Sound:
     if not np.isfinite(sound.samples).all():
         raise DataError(f"{path.name}: has samples that are NaN or infinite")
     return sound
-
-
-def _reason(error: tf.errors.OpError) -> str:
-    """Return the message without the brackets that TensorFlow puts around it."""
-    return " ".join(error.message.split("}} ")[-1].split(" [Op:")[0].split())
 
 
 def band_levels(waves: np.ndarray) -> np.ndarray:

@@ -1,8 +1,7 @@
 """Reads WAV files.
 
-Own code, because `tf.audio.decode_wav` reads 16-bit PCM only and fails on chunks of odd length, tensorflow-io takes
-32-bit PCM for floats and fails on truncated files, and `scipy.io.wavfile` reads whole files and warns through global
-state. The format is a sequence of chunks: "Multimedia Programming Interface and Data Specifications 1.0" (IBM and Microsoft,
+Own code, because `tf.audio.decode_wav` reads 16-bit PCM only and fails on chunks of odd length, libsndfile does not tell
+that a file is cut short, and `scipy.io.wavfile` reads whole files and warns through global state. The format is a sequence of chunks: "Multimedia Programming Interface and Data Specifications 1.0" (IBM and Microsoft,
 1991) and, for WAVE_FORMAT_EXTENSIBLE and RF64, EBU Tech 3306.
 """
 
