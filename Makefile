@@ -5,9 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(EXTRAS)
 EXTRAS ?= dev
-# Tests share what is made within a group, and a group stays in one process: see tests/conftest.py.
+# Tests share what is made within a file, and a file stays in one process: see tests/conftest.py.
 WORKERS ?= 2
-PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The newest interpreter that the stack has wheels for; PYTHON=... overrides.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.10 python3; do \

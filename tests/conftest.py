@@ -34,18 +34,16 @@ def pytest_configure(config: pytest.Config) -> None:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the tests and group them for the workers of pytest-xdist.
+    """Order the files of tests; a worker of pytest-xdist takes the next file whole, so that what its tests share is made once.
 
-    A file is a group, which runs in one worker, so that what its tests share is made once. First come the files with
-    slow tests (a test that uses `whole` is one), so that the quick ones at the end even out what the workers have left.
-    Files with and without `whole` take turns: while one worker makes it, the other has something to do.
+    First come the files with slow tests (a test that uses `whole` is one), so that the quick ones at the end even out
+    what the workers have left. Files with and without `whole` take turns: while one worker makes it, the other has
+    something to do.
     """
     for item in items:
         if "whole" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
-        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(REPO).as_posix()))
     slow = {item.path: False for item in items if item.get_closest_marker("slow")}
     slow |= {item.path: True for item in items if "whole" in getattr(item, "fixturenames", ())}
     turns = {True: itertools.count(0, 2), False: itertools.count(1, 2)}
