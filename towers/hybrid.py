@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from tfrecs.schema import History
+
 TOWER, NEIGHBOURS, RECENT, SUCCESSORS, POPULARITY = "tower", "neighbours", "recent", "successors", "popularity"
 BIAS = "bias"  # of cold items alone
 
@@ -130,6 +132,15 @@ def soft(values: tf.Tensor, softness: float | None) -> tf.Tensor:
 def links_of(name: str) -> str:
     """Return the name of the links that a part of the score sums up."""
     return NEIGHBOURS if name == RECENT else name
+
+
+def without_negatives(history: History) -> History:
+    """Take the explicit negatives, events with a value below 0, out of histories; the others move to the left."""
+    inside = tf.range(tf.shape(history.item_index)[1])[None, :] < history.length[:, None]
+    kept = inside & ~(history.values < 0)  # an unknown value, NaN, is none
+    order = tf.argsort(tf.cast(~kept, tf.int32), axis=1, stable=True)
+    item_index, values, times = (tf.gather(part, order, batch_dims=1) for part in history[:3])
+    return History(item_index, values, times, tf.reduce_sum(tf.cast(kept, tf.int32), axis=1))
 
 
 def newest_different(index: tf.Tensor, count: tf.Tensor, last: int) -> tuple[tf.Tensor, tf.Tensor]:

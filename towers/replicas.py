@@ -13,7 +13,7 @@ def part_of_mean(loss: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
       count: float [], the number of its terms, or their total weight.
 
     Returns:
-      float []: `loss` over the sum of the counts of all replicas, which is taken as at least 1.
+      float []: `loss` over the sum of the counts of all replicas; 0 where that is 0.
     """
     replica = tf.distribute.get_replica_context()
-    return loss / tf.maximum(replica.all_reduce(tf.distribute.ReduceOp.SUM, count), 1.0)
+    return tf.math.divide_no_nan(loss, replica.all_reduce(tf.distribute.ReduceOp.SUM, count))

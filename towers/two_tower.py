@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfrecs.schema import History, Schema
 from towers.encoders.base import Encoder, TextQueryEncoder
 from towers.encoding_cache import cache_variables, fill, standardize, with_fresh
+from towers.hybrid import without_negatives
 from towers.item import ItemTower
 from towers.model import Model
 from towers.ranking import RankingHead
@@ -241,6 +242,10 @@ class TwoTower(Model):
         embeddings = self.sequence_embeddings(item_embeddings, history, moments, context, user, query)
         return tf.gather(embeddings, history.length, batch_dims=1)
 
+    def chosen(self, history: History) -> History:
+        """The events of histories that speak for their items: all but explicit negatives, where the schema has weights."""
+        return without_negatives(history) if self.schema.has_weights else history
+
     @property
     def temperature(self) -> float:
         """What the inner products are divided by."""
@@ -255,8 +260,11 @@ class TwoTower(Model):
     def compute_loss(self, inputs: Batch, training: bool = False) -> tf.Tensor:
         """Retrieval + ranking + text-query loss of a batch, each a mean over its targets in the GLOBAL batch.
 
+        With weights the retrieval loss is the weighted mean over positives and explicit negatives; that of a label is not
+        weighted, as the label itself says what the event was.
+
         Args:
-          inputs: `item_index` int32, `values` float, `times` int64, `target` bool, `positive` bool, all [B, L], events
+          inputs: `item_index` int32, `values` float (weights, where the schema has them), `times` int64, `target` bool, `positive` bool, all [B, L], events
             oldest first, padding (target False) at the end; `labels` float [B, L, labels]; `context` name -> [B, L];
             `user` name -> [B, ...] and `user_presence` bool [B, F] where users have features; `fresh` name -> [R, ...]
             with `fresh_index` int32 [R] (-1 = padding); `spans` int32 [R, Tq] where items have text, and where events
@@ -308,6 +316,8 @@ class TwoTower(Model):
         query = None
         if text_embeddings is not None:
             keep = tf.sign(self.query_dropout(tf.ones(tf.shape(inputs["item_index"])), training=True))
+            if self.schema.has_weights:  # a text made of a disliked item would teach that its words do not find it
+                keep *= tf.cast(inputs["values"] >= 0, tf.float32)
             query = at_positions(text_embeddings, inputs, keep)
         embeddings = self.sequence_embeddings(
             candidate_embeddings, history, inputs["times"], inputs["context"], user, query, training=training
@@ -323,7 +333,10 @@ class TwoTower(Model):
         target: tf.Tensor,
         inputs: Batch,
     ) -> tf.Tensor:
-        sample_weight = tf.cast(target & tf.reshape(inputs["positive"], [-1]), tf.float32)
+        if self.schema.has_weights:
+            sample_weight = tf.where(target, tf.reshape(inputs["values"], [-1]), 0.0)
+        else:
+            sample_weight = tf.cast(target & tf.reshape(inputs["positive"], [-1]), tf.float32)
         if self.retrieval.softmax == "full":
             times = tf.reshape(inputs["times"], [-1, 1])
             # Before its first event an item could not be chosen: as a negative it would teach that new items, and
@@ -336,7 +349,8 @@ class TwoTower(Model):
             loss = self.retrieval.in_batch(
                 query_embeddings, positive_embeddings, item_index, probability, sample_weight
             )
-        return self._global_mean("retrieval_loss", loss, tf.reduce_sum(sample_weight))
+        total = tf.reduce_sum(tf.abs(sample_weight) if self.schema.has_weights else sample_weight)
+        return self._global_mean("retrieval_loss", loss, total)
 
     def _search_loss(self, text_embeddings: tf.Tensor, candidate_embeddings: tf.Tensor, inputs: Batch) -> tf.Tensor:
         """A part of an item's text is a query whose answer is that item; so is what was typed before taking it."""

@@ -55,6 +55,9 @@ class MeanOfHistory:
     def hybrid_scores(self, scores: tf.Tensor, history: History) -> tf.Tensor:
         return scores
 
+    def chosen(self, history: History) -> History:
+        return history
+
     def labels(self, query_embeddings: tf.Tensor, item_embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
         return {}
 

@@ -64,7 +64,13 @@ class TowerRecommender:
         return inner_products(query_embeddings / self.model.temperature, tf.convert_to_tensor(item_embeddings))
 
     def hybrid_scores(self, scores: tf.Tensor, history: History) -> tf.Tensor:
-        return scores if self.hybrid is None else self.hybrid(scores, history.item_index, history.length)
+        if self.hybrid is None:
+            return scores
+        chosen = self.chosen(history)
+        return self.hybrid(scores, chosen.item_index, chosen.length)
+
+    def chosen(self, history: History) -> History:
+        return self.model.chosen(history)
 
     def labels(self, query_embeddings: tf.Tensor, item_embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
         head = self.model.ranking_head

@@ -100,7 +100,7 @@ def _validation_metrics(
     """The metrics `MEASURED` of the hybrid score, in which items that had not arrived yet are not ranked."""
 
     def score(part: Queries) -> np.ndarray:
-        history = scorer.history(part)
+        history = scorer.model.chosen(scorer.history(part))
         scores = hybrid(scorer.tower_scores(part), history.item_index, history.length).numpy()
         return np.where(_not_arrived(arrival, part.times), -np.inf, scores)
 
@@ -207,7 +207,7 @@ def _choices(
 
     for start in range(0, len(queries), batch):
         part = queries.slice(start, start + batch)
-        history = scorer.history(part)
+        history = scorer.model.chosen(scorer.history(part))
         values = [scorer.tower_scores(part), *(value.numpy() for value in parts(history.item_index, history.length))]
         stacked = np.stack([np.broadcast_to(value, values[0].shape) for value in values], axis=-1)
         not_arrived = _not_arrived(arrival, part.times)

@@ -124,7 +124,12 @@ def make_model(
         item_tower,
         user_tower,
         ranking_head,
-        RetrievalLoss(choose_softmax(config, len(train_counts)), retrieval.temperature, retrieval.label_smoothing),
+        RetrievalLoss(
+            choose_softmax(config, len(train_counts)),
+            retrieval.temperature,
+            retrieval.label_smoothing,
+            negatives=schema.has_weights,
+        ),
         items,
         ranking_weight=ranking.weight,
         search_weight=retrieval.search_weight,

@@ -135,7 +135,7 @@ class ModelScorer:
         """Final scores float32 [q, N]: towers, hybrid and words, as the signature `recommend` adds them up."""
         scores = self.tower_scores(queries)
         if self.hybrid is not None:
-            history = self.history(queries)
+            history = self.model.chosen(self.history(queries))
             scores = self.hybrid(scores, history.item_index, history.length)
         scores = scores.numpy()
         if self.texts is None or self.lexical is None:

@@ -63,6 +63,9 @@ class RecommenderModel(Protocol):
     def hybrid_scores(self, scores: tf.Tensor, history: History) -> tf.Tensor:
         """Add item-item statistics of the history to the scores: float [B, N] -> [B, N]."""
 
+    def chosen(self, history: History) -> History:
+        """Return the events that speak for their items, without explicit negatives: only these explain a result."""
+
     def labels(self, query_embeddings: tf.Tensor, item_embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
         """Predict the labels of pairs: float [..., D] and [..., D] -> label -> float [...]."""
 

@@ -124,7 +124,7 @@ class ServingModule(tf.Module):
             lambda: diverse_top_k(scores, self.item_embeddings, diversity, k, self.pool),
             lambda: top_k(scores, k),
         )
-        history = request.history
+        history = self.model.chosen(request.history)
         return {
             "ids": self._ids(index),
             "scores": best,

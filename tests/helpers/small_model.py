@@ -58,7 +58,7 @@ def config(**sections: dict[str, Any]) -> Config:
     return validate(values, "test")
 
 
-def model(settings: Config, seed: int = 3) -> TwoTower:
+def model(settings: Config, seed: int = 3, schema: Schema = SCHEMA) -> TwoTower:
     tf.keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
     presence = rng.random((ITEMS, 2)) < 0.8
@@ -66,9 +66,9 @@ def model(settings: Config, seed: int = 3) -> TwoTower:
     counts[0] = 0
     result = make_model(
         settings,
-        SCHEMA,
-        make_encoders(SCHEMA.items, settings, VOCABULARY),
-        make_encoders(SCHEMA.users, settings, VOCABULARY),
+        schema,
+        make_encoders(schema.items, settings, VOCABULARY),
+        make_encoders(schema.users, settings, VOCABULARY),
         presence,
         counts,
         rng.integers(1, 20_000, ITEMS),
