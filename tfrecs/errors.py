@@ -6,6 +6,7 @@ any other exception that reaches the command line is a bug and keeps its traceba
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 _LONGEST = 60
@@ -17,6 +18,18 @@ class TriptychError(Exception):
 
 class SpecError(TriptychError):
     """`dataset.yaml` or a configuration has a missing or wrong key."""
+
+
+class NoValueError(SpecError):
+    """Not one value of a feature can be used.
+
+    Attributes:
+      faults: why, for each value; None where it is missing.
+    """
+
+    def __init__(self, message: str, faults: Sequence[str | None]):
+        super().__init__(message)
+        self.faults = tuple(faults)
 
 
 class DataError(TriptychError):

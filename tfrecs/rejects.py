@@ -136,14 +136,26 @@ class Rejects:
                 "mend the data or raise --max-bad",
             )
 
-    def none_usable(self, files: Iterable[str], problem: str) -> DataError:
-        """Return the error for tables of which nothing can be used: the most frequent reason, with values and place."""
+    def none_usable(self, files: Iterable[str], problem: str, feature: str | None = None) -> DataError:
+        """Return the error for tables of which nothing can be used: the most frequent reason, with values and place.
+
+        Args:
+          files: of the tables.
+          problem: what is wrong.
+          feature: the feature of which no value can be used; None: no row can.
+        """
         files = set(files)
-        own = [reject for reject in self._rejects if reject.file in files and not reject.feature and not reject.kept]
+        own = [
+            reject
+            for reject in self._rejects
+            if (reject.file in files, reject.feature, reject.kept) == (True, feature, None)
+        ]
         if not own:
             return DataError(problem)
         several, often = _most_frequent(own)
-        rejected = f"{len(own):,} rows rejected" + ("" if often == len(own) else f", most often ({often:,})")
+        rejected = f"{len(own):,} {'values' if feature else 'rows'} rejected" + (
+            "" if often == len(own) else f", most often ({often:,})"
+        )
         where = f"{_describe(several)}, first {several[0].location()}"
         return self._error(f"{problem}; {rejected}: {where}", several, "mend the data or the spec")
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tfrecs.errors import DataError, SpecError, shorten
+from tfrecs.errors import DataError, NoValueError, SpecError, shorten
 from tfrecs.kinds.base import Feature
 from tfrecs.modalities import resolve, row
 from tfrecs.reading.features import feature_for
@@ -103,6 +103,16 @@ def read_entities(
         options = {**kind_options.get(spec.kind, {}), **spec.options}
         try:
             params = resolve(row(spec.kind).feature).params_from(options, values[name])
+        except NoValueError as error:
+            problem = f"{role}s.features.{name}: {error}"
+            for position, fault in enumerate(error.faults):
+                if fault is not None:
+                    rejects.add(
+                        table.rejected(
+                            position, f"{name}: cannot be encoded", id=ids[position], feature=name, detail=fault
+                        )
+                    )
+            raise rejects.none_usable(table.files, problem, name) from error
         except SpecError as error:
             raise SpecError(f"{role}s.features.{name}: {error}") from error
         features.append(feature_for(FeatureSchema(name=name, kind=spec.kind, params=params)))

@@ -17,6 +17,7 @@ from tfrecs.rejects import Rejects
 from tfrecs.spec.models import RESERVED_INPUTS, DatasetSpec, ItemsSpec
 from tfrecs.tables.lists import looks_like_list, read_list
 from tfrecs.tables.table import Table, as_numbers, is_null, read_table, suffix_of
+from tfrecs.tables.vectors import vector_in
 
 _TABLES = {
     "interactions": ("interactions", "ratings", "events", "clicks", "reviews", "plays", "purchases"),
@@ -188,9 +189,7 @@ def _others(table: Table, columns: Iterable[str], named: dict[str, Any]) -> dict
         if column in used:
             continue
         sample = list(islice((cell for cell in table.frame[column] if not is_null(cell)), _SAMPLE))
-        lists = [
-            cell for cell in (read_list(cell, numbers=True) for cell in sample) if isinstance(cell, list | np.ndarray)
-        ]
+        lists = [cell for cell in map(_as_list, sample) if isinstance(cell, list | np.ndarray)]
         listed = 2 * len(lists) > len(sample)
         kind = table.types.get(column)
         if kind == "token_seq":
@@ -205,6 +204,17 @@ def _others(table: Table, columns: Iterable[str], named: dict[str, Any]) -> dict
             texts = [cell for cell in sample if isinstance(cell, str) and not looks_like_list(cell.strip())]
             features[_feature_name(column)] = {"kind": "categories", "column": column, **_separator(texts)}
     return features
+
+
+def _as_list(cell: Any) -> Any:
+    """Turn a cell into a list where it holds one, of strings or of numbers."""
+    value = read_list(cell, numbers=True)
+    if isinstance(value, str) and looks_like_list(value.strip()):
+        try:
+            return vector_in(value)
+        except DataError:  # A text; this is a guess.
+            return value
+    return value
 
 
 def _are_vectors(lists: Sequence[Any]) -> bool:
