@@ -33,7 +33,8 @@ from tfrecs.rejects import Rejects
 from tfrecs.schema import MANIFEST_FILE, Manifest
 from tfrecs.spec.dataset_yaml import SPEC_FILE, load_spec, spec_to_yaml
 from tfrecs.spec.models import DatasetSpec
-from tfrecs.tables.table import as_ids, as_numbers, read_table
+from tfrecs.tables.table import as_ids, read_table
+from tfrecs.tables.times import read_times
 
 METRICS = ("recall@20", "ndcg@20")
 
@@ -58,7 +59,7 @@ def write_oldest(data: Path, spec: DatasetSpec, out: Path, share: float) -> Path
         if path.name not in (events.file, items.file, SPEC_FILE):
             (out / path.name).symlink_to(path.resolve())
     table = read_table(data, events.file, [events.item, events.time], Rejects(), events.encoding, events.quoting)
-    times, _ = as_numbers(table.column(events.time))
+    times = read_times(table.column(events.time), events.time_notation).seconds
     old = times < np.quantile(times, share)
     _write(data / events.file, out / events.file, table.lines[old], header=True)
     old_items = set(as_ids(table.column(events.item))[old])

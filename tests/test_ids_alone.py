@@ -51,13 +51,16 @@ SMALL = (
     "export.parity_requests=10",
 )
 USERS, EVENTS = 12, 10
+START = 1_513_000_000  # unix seconds
 ITEMS = [*(f"i{number}" for number in range(USERS + EVENTS - 1)), "new"]
 
 
 def log_lines() -> list[str]:
-    """User u's n-th event is item i(u + n) at the second 1000 n + u; the last of all is the first of item `new`."""
-    lines = [f"u{user},i{user + number},{1000 * number + user}" for user in range(USERS) for number in range(EVENTS)]
-    return [*lines, "u0,new,20000"]
+    """User u's n-th event is item i(u + n) at the second START + 1000 n + u; the last of all is the first of item `new`."""
+    lines = [
+        f"u{user},i{user + number},{START + 1000 * number + user}" for user in range(USERS) for number in range(EVENTS)
+    ]
+    return [*lines, f"u0,new,{START + 20_000}"]
 
 
 def make_log(folder: Path) -> Path:
@@ -207,7 +210,7 @@ def test_an_append_adds_the_new_items_of_a_grown_log(tmp_path: Path) -> None:
     data, config = make_log(tmp_path / "data"), load_config(None, SMALL)
     records = build.run(build.BuildJob(data, tmp_path / "records", config)).out
     with (data / "log.csv").open("a") as log:
-        log.write("u1,newer,21000\nu2,newer,21001\n")
+        log.write(f"u1,newer,{START + 21000}\nu2,newer,{START + 21001}\n")
     manifest = build.run(build.BuildJob(data, records, config, append=True)).manifest
     assert (manifest.items, manifest.interactions) == (23, 123)
     assert (manifest.history[-1].items, manifest.history[-1].events["test"]) == (1, 2)

@@ -29,6 +29,7 @@ class Reject:
       id: of the item, user or event, where known.
       feature: the feature that is missing now, where the row itself was kept.
       detail: what is special to this case.
+      remedy: what may be done about it, where the value tells.
       kept: True where the value was used in part; such are listed and counted, but are no failures.
     """
 
@@ -38,6 +39,7 @@ class Reject:
     id: str | None = None
     feature: str | None = None
     detail: str | None = None
+    remedy: str | None = None
     kept: bool | None = None
 
     def line_of_json(self) -> str:
@@ -161,7 +163,8 @@ class Rejects:
 
     def _error(self, problem: str, several: Sequence[Reject], remedy: str) -> TooManyRejectsError:
         explain = self.explanations.get(several[0].reason)
-        parts = [problem, *([explain()] if explain else []), remedy]
+        own = next((reject.remedy for reject in several if reject.remedy), None)
+        parts = [problem, *([explain()] if explain else []), own or remedy]
         return TooManyRejectsError("; ".join(parts), self.listing())
 
     def listing(self) -> str:

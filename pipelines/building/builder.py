@@ -21,6 +21,7 @@ from tfrecs.schema import REJECTED_FILE, Manifest
 from tfrecs.spec.dataset_yaml import SPEC_FILE, load_spec, spec_to_yaml
 from tfrecs.spec.infer import infer_spec
 from tfrecs.spec.models import DatasetSpec
+from tfrecs.unix_time import UNIT_NAMES
 
 IDS_ALONE = (
     "Items have no features: what content gives (new items told apart, search by meaning, embed_items) is left out; "
@@ -71,6 +72,9 @@ def read_spec(data: Path, file: Path | None) -> DatasetSpec:
         spec = infer_spec(data)
         say(f"{data} has no {SPEC_FILE}; this is what its files suggest (save it there to change it):\n")
         say(spec_to_yaml(spec))
+        unit = spec.interactions.time_unit
+        if "time_unit" in spec.interactions.model_fields_set:
+            say(f"The times of {spec.interactions.file} are {UNIT_NAMES[unit]} (time_unit: {unit}).")
         return spec
     return load_spec(data, file)
 

@@ -209,6 +209,8 @@ def log_spec(spec: DatasetSpec) -> str:
     """Return the `dataset.yaml` of the log folder, which makes it a data folder for `triptych build --append`."""
     content = spec.model_dump(mode="json", exclude_none=True, exclude_unset=True)
     content["interactions"]["file"] = PATTERN
+    for notation in ("time_unit", "time_format", "time_zone"):  # the log has unix seconds
+        content["interactions"].pop(notation, None)
     return yaml.safe_dump(content, sort_keys=False)
 
 

@@ -18,11 +18,11 @@ from tfrecs.tables.table import read_table
 def test_the_early_folder_holds_the_oldest_events_and_their_items(tmp_path: Path) -> None:
     data = make_folder(tmp_path / "data")
     spec = load_spec(data, None)
-    # Event n of user u is at 1,000,000 + 1000 n + u: a quarter of 20 events each are the first five.
+    # Event n of user u is at 1,513,000,000 + 1000 n + u: a quarter of 20 events each are the first five.
     folder = write_oldest(data, spec, tmp_path / "early", 0.25)
     events = read_table(folder, "events.tsv", ["item", "time"], Rejects(), None).frame
     assert len(events) == USERS * EVENTS // 4
-    assert events["time"].astype(int).max() == 1_004_000 + USERS - 1
+    assert events["time"].astype(int).max() == 1_513_004_000 + USERS - 1
     items = [json.loads(line)["item_id"] for line in (folder / "items.jsonl").read_text().splitlines()]
     assert {str(item) for item in items} == set(events["item"])
     assert (folder / "images" / "1.png").is_file()

@@ -28,7 +28,7 @@ def grouped(folder: Path, *, shuffled: bool) -> Path:
         own = rng.permutation(np.flatnonzero(group == user % GROUPS))
         other = rng.permutation(np.flatnonzero(group != user % GROUPS))[: EVENTS - len(own)]
         for event, item in enumerate(rng.permutation(np.concatenate([own, other]))[:EVENTS]):
-            lines.append(f"u{user}\ti{item}\t{1_000_000 + 1000 * event + user}\n")
+            lines.append(f"u{user}\ti{item}\t{1_513_000_000 + 1000 * event + user}\n")
     rows = rng.permutation(ITEMS) if shuffled else np.arange(ITEMS)
     np.save(folder / "feel.npy", vectors[rows])
     (folder / "events.tsv").write_text("user\titem\ttime\n" + "".join(lines))

@@ -15,12 +15,12 @@ from tfrecs.spec.dataset_yaml import load_spec
 
 NOW = "2031-05-06T07:08:09+00:00"
 
-# The 240 events of the folder are at 1,000,000 + 1000 n + u (n < 20, u < 12), so valid begins at n = 16 and test at
+# The 240 events of the folder are at 1,513,000,000 + 1000 n + u (n < 20, u < 12), so valid begins at n = 16 and test at
 # n = 18. Nothing is at a half.
-LATE = ["u3", "5", "1002500", "4", "tv", "1"]
-VALID = ["u0", "7", "1016500", "5", "phone", ""]
-TEST = ["u0", "100", "1030000", "2", "radio", "3"]
-NEWCOMER = ["new", "101", "1025000", "5", "tv", "2"]
+LATE = ["u3", "5", "1513002500", "4", "tv", "1"]
+VALID = ["u0", "7", "1513016500", "5", "phone", ""]
+TEST = ["u0", "100", "1513030000", "2", "radio", "3"]
+NEWCOMER = ["new", "101", "1513025000", "5", "tv", "2"]
 NEW_EVENTS = [TEST, LATE, NEWCOMER, VALID]
 
 

@@ -75,7 +75,7 @@ def event_rows() -> list[list[str]]:
     rows = []
     for user in range(USERS):
         for number in range(EVENTS):
-            moment, rating = 1_000_000 + 1000 * number + user, int(generator.integers(1, 6))
+            moment, rating = 1_513_000_000 + 1000 * number + user, int(generator.integers(1, 6))
             device, temperature = ("phone", "tv", "")[number % 3], f"{number / 2}" if number % 7 else ""
             rows.append([f"u{user}", ids[generator.integers(ITEMS)], str(moment), str(rating), device, temperature])
     return [rows[index] for index in generator.permutation(len(rows))]

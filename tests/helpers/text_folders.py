@@ -14,7 +14,7 @@ def shop(folder: Path) -> Path:
     """Twelve items with text, six users."""
     words = ("abba gag", "cafe abba", "gag cafe")
     items = [f"i{n},{words[n % 3]} {'abba ' * (n % 5)}" for n in range(12)]
-    events = [f"u{u},i{(u * 5 + 3 * n) % 12},{1000 + 100 * n + u}" for u in range(6) for n in range(10)]
+    events = [f"u{u},i{(u * 5 + 3 * n) % 12},{1_513_000_000 + 100 * n + u}" for u in range(6) for n in range(10)]
     return _folder(folder, "shop", "item_id,title", items, events)
 
 
@@ -28,7 +28,9 @@ def topics(folder: Path) -> Path:
         genre = f"genre{topic}" if item % 10 else ""
         items.append(f"i{item},{' '.join(rng.choice(words[topic], 6))},{genre}")
     events = [
-        f"u{user},i{(user * 7 + 11 * n) % TOPIC_ITEMS},{1000 + 10 * n + user}" for user in range(20) for n in range(10)
+        f"u{user},i{(user * 7 + 11 * n) % TOPIC_ITEMS},{1_513_000_000 + 10 * n + user}"
+        for user in range(20)
+        for n in range(10)
     ]
     return _folder(folder, "topics", "item_id,title,genre", items, events, ", genre: {kind: categories, column: genre}")
 

@@ -201,7 +201,7 @@ WARNINGS = {
         changed("items.csv", r",(?!1\.png|picture).*$", ","),
         "image: only 5.0% of the items have it",
     ),
-    "times in days": (changed("log.csv", r",1000(\d{6}),", r",000\1,"), "are before 1990"),
+    "times of 1982": (changed("log.csv", r",1000(\d{6}),", r",400\1,"), "are before 1990"),
 }
 
 

@@ -96,6 +96,13 @@ def test_the_log_has_the_columns_that_the_spec_names_and_its_own_spec() -> None:
     assert DatasetSpec.model_validate(said).items == spec().items
 
 
+def test_the_log_has_unix_seconds_whatever_the_table_has() -> None:
+    events = {**spec().model_dump(exclude_unset=True)["interactions"], "time_unit": "ms", "time_zone": "Europe/Berlin"}
+    in_milliseconds = DatasetSpec.model_validate({**spec().model_dump(exclude_unset=True), "interactions": events})
+    own = DatasetSpec.model_validate(yaml.safe_load(log_spec(in_milliseconds))).interactions
+    assert (own.time, own.time_unit, own.time_zone) == ("at", "s", None)
+
+
 def test_questions_in_the_world_of_films(shared_data: Path) -> None:
     examples = Path(__file__).resolve().parents[2] / "examples"
     films = load_spec(shared_data / "ml100k", examples / "ml100k.yaml")

@@ -124,7 +124,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for user in range(USERS):
         for number, item in enumerate(rng.permutation(ITEMS)[:EVENTS]):
             query = word(int(item) * 5 + 3, NICK) if (user + number) % 3 else ""
-            lines.append(f"u{user},i{item},{1000 + 100 * number + user},{query}\n")
+            lines.append(f"u{user},i{item},{1_513_000_000 + 100 * number + user},{query}\n")
     (root / "data" / "interactions.csv").write_text("user_id,item_id,timestamp,query\n" + "".join(lines))
     config = load_config(None, SMALL)
     records = build.run(build.BuildJob(root / "data", root / "records", config)).out

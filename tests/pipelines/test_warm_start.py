@@ -58,7 +58,9 @@ def early(folder: Path) -> Path:
     (folder / "items.jsonl").write_text("".join(f"{line}\n" for line in lines))
     ids = {json.loads(line)["item_id"] for line in lines}
     header, *events = (folder / "events.tsv").read_text().splitlines()
-    kept = [row for row in events if row.split("\t")[1] in ids and int(row.split("\t")[2]) < 1_000_000 + 1000 * BEFORE]
+    kept = [
+        row for row in events if row.split("\t")[1] in ids and int(row.split("\t")[2]) < 1_513_000_000 + 1000 * BEFORE
+    ]
     (folder / "events.tsv").write_text("\n".join([header, *kept, ""]))
     return folder
 

@@ -48,7 +48,7 @@ def test_new_rows_go_in_by_the_split_times_and_what_is_there_stays(data: Path, o
     assert (added.known_items, added.known_events, added.late) == (ITEMS, USERS * EVENTS, 2)
     assert (manifest.items, manifest.users, manifest.interactions) == (ITEMS + 2, USERS + 1, USERS * EVENTS + 4)
     assert manifest.splits["test"].users == old.splits["test"].users + 1
-    assert manifest.splits["test"].last_time == 1_030_000
+    assert manifest.splits["test"].last_time == 1_513_030_000
     assert manifest.train_counts["5"] == old.train_counts.get("5", 0) + 1
     assert manifest.coverage["image"] == pytest.approx(26 / 32)
     assert (manifest.schema_, manifest.protocol, manifest.seed) == (old.schema_, old.protocol, old.seed)
@@ -78,11 +78,11 @@ def test_a_new_target_has_all_its_users_past_behind_it(data: Path, out: Path) ->
     assert test["context/device"][-1] == b"radio"
     assert test["users/age"] == [b"20"]
     (valid,) = examples(out, manifest.splits["valid"].shards[-1:])
-    assert valid["times"] == [time for time in own if time <= 1_016_500]
+    assert valid["times"] == [time for time in own if time <= 1_513_016_500]
     assert valid["is_target"] == [0] * 17 + [1]
     assert valid["context/temperature"][-1] == pytest.approx(manifest.schema_.context[2].mean)  # It was empty.
     (train,) = examples(out, manifest.splits["train"].shards[-1:])
-    assert train["times"] == [1_000_003, 1_001_003, 1_002_003, 1_002_500]
+    assert train["times"] == [1_513_000_003, 1_513_001_003, 1_513_002_003, 1_513_002_500]
     assert train["is_target"] == [0, 0, 0, 1]
 
 
@@ -93,7 +93,7 @@ def test_readers_take_the_appended_shards_like_the_others(data: Path, out: Path)
     histories = load_histories(out, manifest, "test", ids)
     assert sum(int(history.target.sum()) for history in histories) == 24 + 2
     assert {history.user_id for history in histories} >= {"new", "u0"}
-    positive = sum(int(row[3]) >= 3 for row in event_rows() if int(row[2]) < 1_016_000)
+    positive = sum(int(row[3]) >= 3 for row in event_rows() if int(row[2]) < 1_513_016_000)
     assert len(load_training_events(out, manifest, ids).items) == positive + 1
 
 
@@ -127,7 +127,7 @@ def test_history_says_what_was_added_when(data: Path, out: Path) -> None:
     assert [(entry.action, entry.at) for entry in Manifest.load(out).history] == [("build", None)]
     grow(data)
     add(data, out)
-    write_events(data, [["u1", "101", "1040000", "4", "tv", "1"]])
+    write_events(data, [["u1", "101", "1513040000", "4", "tv", "1"]])
     (data / "items.jsonl").unlink()
     manifest = add(data, out, now="2031-06-01T00:00:00+00:00").manifest
     build, first, second = manifest.history
@@ -145,14 +145,14 @@ def test_history_says_what_was_added_when(data: Path, out: Path) -> None:
 
 def test_only_new_faults_are_listed_and_too_many_of_them_add_nothing(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    waiting = ["u2", "100", "1012500", "5", "tv", "1"]  # Of an item that comes later.
-    write_events(data, [*event_rows(), waiting, ["u2", "no such", "1012501", "5", "tv", "1"]])
+    waiting = ["u2", "100", "1513012500", "5", "tv", "1"]  # Of an item that comes later.
+    write_events(data, [*event_rows(), waiting, ["u2", "no such", "1513012501", "5", "tv", "1"]])
     assert run(data, out).rejected == {"interaction with an unknown item": 2}
     listed = rejected(out)
     before = digests(out)
     grow(data)
     bad = ["u2", "9", "soon", "5", "tv", "1"]
-    write_events(data, [*event_rows(), waiting, ["u2", "no such", "1012501", "5", "tv", "1"], bad, *NEW_EVENTS])
+    write_events(data, [*event_rows(), waiting, ["u2", "no such", "1513012501", "5", "tv", "1"], bad, *NEW_EVENTS])
     with pytest.raises(TooManyRejectsError, match="time is neither"):
         add(data, out, max_bad=0.02)  # One of the 5 new rows and 8 new values.
     assert digests(out) == before
@@ -163,7 +163,7 @@ def test_only_new_faults_are_listed_and_too_many_of_them_add_nothing(data: Path,
         "interaction with an unknown item": 2,
         "time is neither unix seconds nor ISO-8601": 1,
     }
-    assert ("u2", "100", 1_012_500) in targets(out, manifest, "train")
+    assert ("u2", "100", 1_513_012_500) in targets(out, manifest, "train")
 
 
 @pytest.mark.parametrize("resplit", [False, True])

@@ -191,7 +191,7 @@ def test_an_unrated_interaction_stays_with_an_unknown_label_and_the_mean_value(d
     manifest = run(data, tmp_path / "out")
     assert manifest.rejected == {}
     first = next(
-        one for one in examples(tmp_path / "out", manifest.splits["train"].shards) if one["times"][0] == 1_000_000
+        one for one in examples(tmp_path / "out", manifest.splits["train"].shards) if one["times"][0] == 1_513_000_000
     )
     assert np.isnan(first["labels/like"][0])
     assert np.isnan(first["labels/rating"][0])

@@ -41,7 +41,8 @@ LOG = [
 
 def write(folder: Path, log: list[tuple[str, str, Any]], column: str = "event") -> None:
     rows = [
-        {"user_id": user, "item_id": item, "at": 1000 + at, column: event} for at, (user, item, event) in enumerate(log)
+        {"user_id": user, "item_id": item, "at": 1_513_000_000 + at, column: event}
+        for at, (user, item, event) in enumerate(log)
     ]
     (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 

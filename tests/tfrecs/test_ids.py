@@ -143,7 +143,11 @@ def test_records_are_the_same_whatever_the_format_and_the_form_of_ids(
     (data / "dataset.yaml").write_text(SPEC.format(items=items_format, events=events_format))
     items = pd.DataFrame({"item_id": range(10, 20), "title": [f"film {n}" for n in range(10)]})
     WRITERS[items_format](items, data / f"items.{items_format}")
-    rows = [(form(user), form(10 + (user + 3 * n) % 10), 1000 + 10 * n + user) for user in range(4) for n in range(8)]
+    rows = [
+        (form(user), form(10 + (user + 3 * n) % 10), 1_513_000_000 + 10 * n + user)
+        for user in range(4)
+        for n in range(8)
+    ]
     WRITERS[events_format](pd.DataFrame(rows, columns=["user_id", "item_id", "time"]), data / f"events.{events_format}")
     (data / "users.csv").write_text("user_id,age\n0,x\n1,y\n2,x\n3,y\n")
     manifest = build(data, tmp_path / "out")

@@ -31,7 +31,7 @@ TYPED: list[Any] = ["  the\tquiet\u0000 one ", None, 25.0, "x" * 1200, ["a"], ""
 
 def rows(typed: list[Any], first: int = 0) -> list[dict[str, Any]]:
     return [
-        {"user_id": "ab"[at % 2], "item_id": f"i{at % 4}", "at": first + 1000 + at, "typed": value}
+        {"user_id": "ab"[at % 2], "item_id": f"i{at % 4}", "at": first + 1_513_000_000 + at, "typed": value}
         for at, value in enumerate(typed)
     ]
 

@@ -34,7 +34,7 @@ class Appended:
       addition: None where nothing was new; then nothing was written.
       known_items, known_events: how many of the folder the records held already; these stay as they are.
       late: how many new events are older than an event of the same user in the records.
-      notes: what was read in another way than it stands in the data.
+      notes: what was read in another way than it stands in the data, and what of the new was rejected.
     """
 
     manifest: Manifest
@@ -106,9 +106,12 @@ def append(
         new = new_events(spec, data, manifest, old, ids, rejects, known, user_ids)
         refuse_repeats(new, old, spec, resplit=resplit)
         report("read", 1, 1)
-        counted = (known_items, known.total() - known_items, count_late(old, new), tuple(rejects.notes))
+        counted = (known_items, known.total() - known_items, count_late(old, new))
+        listed = _listed(out, manifest)
         if items is None and not len(new) and not resplit:
-            return Appended(manifest, None, *counted)
+            fresh = _unlisted(rejects, set(listed), known)
+            fresh.enforce(max_bad)
+            return Appended(manifest, None, *counted, _notes(rejects, fresh))
         merged = split_anew(old, new, spec, ids) if resplit else merge(old, with_splits(new, spec, manifest))
         action: Action = "resplit" if resplit else "append"
         prefix = f"{action}{1 + sum(entry.action == action for entry in manifest.history):03d}"
@@ -125,7 +128,6 @@ def append(
                 f"{split}-{prefix}", windows, merged.user_ids, columns, payloads, examples_per_shard, merged.new
             )
             made[split] = make_windows(work, split, pending, len(windows), report) if windows else []
-        listed = _listed(out, manifest)
         fresh = _unlisted(rejects, set(listed), known)
         fresh.enforce(max_bad)
         events = merged.frame if resplit else _together(old, merged.frame[merged.new])
@@ -137,7 +139,11 @@ def append(
         replace_file(out / MANIFEST_FILE, grown.to_json())  # Last: until then, readers see the former state.
         for name in files_of(manifest) - files_of(grown):
             (out / name).unlink()
-    return Appended(grown, grown.history[-1], *counted)
+    return Appended(grown, grown.history[-1], *counted, _notes(rejects, fresh))
+
+
+def _notes(rejects: Rejects, fresh: Rejects) -> tuple[str, ...]:
+    return (*rejects.notes, *([f"Of what is new, {fresh.summary()}."] if fresh.counts() else []))
 
 
 def _together(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:

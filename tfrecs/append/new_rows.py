@@ -91,7 +91,9 @@ def new_events(
         raise DataError(
             f"{_describe(spec, frame)} without times: their place in a history is unknown; build anew, or append items alone"
         )
-    return merge_repeated(frame.sort_values("time", kind="stable"), spec.interactions).reset_index(drop=True)
+    return merge_repeated(frame.sort_values(["time", "fraction"], kind="stable"), spec.interactions).reset_index(
+        drop=True
+    )
 
 
 def refuse_repeats(new: pd.DataFrame, old: pd.DataFrame, spec: DatasetSpec, *, resplit: bool) -> None:
@@ -202,7 +204,8 @@ def split_anew(old: pd.DataFrame, new: pd.DataFrame, spec: DatasetSpec, ids: Seq
         raise DataError(
             f"--resplit: the split is the column {spec.effective_split.column} of {spec.interactions.file}; build anew"
         )
-    later = new.assign(order=len(old) + np.arange(len(new), dtype=np.float64))
+    # What is stored is at whole seconds: in one second, new events come after it, in their own order.
+    later = new.assign(fraction=np.int64(0), order=len(old) + np.arange(len(new), dtype=np.float64))
     frame = pd.concat([old, later], ignore_index=True) if len(new) else old
     # Without a seed: it chooses cold items, and records that have some are not appended to.
     events = arrange(frame.drop(columns="split"), spec, ids, seed=0)

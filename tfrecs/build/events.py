@@ -60,7 +60,7 @@ def arrange(frame: pd.DataFrame, spec: DatasetSpec, item_ids: Sequence[str], see
     """
     split = spec.effective_split
     users = group_users(frame["user"])[1]
-    frame = frame.take(chronological(users, frame["time"].to_numpy(), frame["order"].to_numpy()))
+    frame = frame.take(chronological(users, *(frame[key].to_numpy() for key in ("time", "fraction", "order"))))
     count = len(frame)
     frame = merge_repeated(frame, spec.interactions)
     merged = count - len(frame)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,11 @@ from tfrecs.errors import shorten
 from tfrecs.rejects import Rejects
 from tfrecs.schema import ContextSchema, LabelSchema
 from tfrecs.spec.models import ColumnSplit, DatasetSpec, InteractionsSpec
-from tfrecs.tables.delimited import STRINGS
 from tfrecs.tables.ids import look, referred_ids
 from tfrecs.tables.table import Table, as_ids, as_numbers, is_null
+from tfrecs.tables.times import advice, read_times
+from tfrecs.unix_time import IMPLAUSIBLE
 
-# Unix seconds beyond this are the year 5138; what people have there is milliseconds.
-_LATEST = 10**11
 _UNKNOWN_ITEM = "interaction with an unknown item"
 _TIME_VOCABULARY = {"hour": tuple(map(str, range(24))), "weekday": tuple(map(str, range(7)))}
 
@@ -50,8 +50,9 @@ def clean_events(
       user_ids: of users that have features; other users are users too.
 
     Returns:
-      Columns `user`, `item` (strings), `time` (int64 unix seconds, 0 = unknown), `order` (float64), `value` (float64,
-      the weight where the spec has weights, 1.0 where it names none, NaN where this event has none), `positive` (bool), `labels/<name>` (float64,
+      Columns `user`, `item` (strings), `time` (int64 unix seconds, 0 = unknown), `fraction` (int64, nanoseconds beyond
+      `time`, which count for the order alone), `order` (float64), `value` (float64, the weight where the spec has
+      weights, 1.0 where it names none, NaN where this event has none), `positive` (bool), `labels/<name>` (float64,
       NaN = unknown), `context/<name>` (float64 or string) and, where the spec names its column, `query` (string, "" =
       none), where the table gives the split, `split` (int8).
 
@@ -92,6 +93,7 @@ def usable_events(
         "user": users,
         "item": items,
         "time": np.zeros(len(table), np.int64),
+        "fraction": np.zeros(len(table), np.int64),
         "order": np.zeros(len(table)),
     }
     faults = _Faults(table)
@@ -100,9 +102,12 @@ def usable_events(
     faults.flag(~items.isin(set(item_ids)), _UNKNOWN_ITEM, source.item)
     rejects.explain(_UNKNOWN_ITEM, lambda: look(item_ids))
     if source.time:
-        columns["time"], unreadable, strange = _times(table.column(source.time))
-        faults.flag(unreadable, "time is neither unix seconds nor ISO-8601", source.time)
-        faults.flag(strange, "time is out of range (milliseconds? unix seconds are read)", source.time)
+        notation = source.time_notation
+        times = read_times(table.column(source.time), notation)
+        columns |= {"time": times.seconds, "fraction": times.fraction}
+        hint = partial(advice, notation=notation)
+        faults.flag(times.unreadable, notation.mismatch, source.time, hint)
+        faults.flag(times.implausible, IMPLAUSIBLE, source.time, hint)
     if source.order:
         columns["order"], bad = as_numbers(table.column(source.order))
         faults.flag(bad | np.isnan(columns["order"]), "order is not a number", source.order)
@@ -126,42 +131,26 @@ class _Faults:
 
     def __init__(self, table: Table):
         self._table = table
-        self._reasons: list[tuple[str, str]] = []
+        self._reasons: list[tuple[str, str, Callable[[Any], str | None] | None]] = []
         self._code = np.full(len(table), -1, np.int32)
 
-    def flag(self, rows: pd.Series | np.ndarray, reason: str, column: str) -> None:
+    def flag(
+        self, rows: pd.Series | np.ndarray, reason: str, column: str, hint: Callable[[Any], str | None] | None = None
+    ) -> None:
+        """Mark rows; `hint` turns the value of one into what may be done about it."""
         mask = np.asarray(rows, bool) & (self._code < 0)
         self._code[mask] = len(self._reasons)
-        self._reasons.append((reason, column))
+        self._reasons.append((reason, column, hint))
 
     def report(self, rejects: Rejects) -> np.ndarray:
         """Adds one reject per faulty row and returns the positions of the others."""
         for row in np.flatnonzero(self._code >= 0):
-            reason, column = self._reasons[self._code[row]]
+            reason, column, hint = self._reasons[self._code[row]]
             value = self._table.frame[column].iloc[row]
             detail = f"{column} is empty" if is_null(value) else f"{column} is {shorten(value)}"
-            rejects.add(self._table.rejected(row, reason, detail=detail))
+            remedy = hint(value) if hint else None
+            rejects.add(self._table.rejected(row, reason, detail=detail, remedy=remedy))
         return np.flatnonzero(self._code < 0)
-
-
-def _times(column: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return unix seconds int64 [n], unreadable or missing bool [n], readable but out of range bool [n]."""
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        seconds = _seconds(column.dt.tz_localize("UTC") if column.dt.tz is None else column)
-    else:
-        seconds, bad = as_numbers(column)
-        if bad.any():
-            texts = column[bad].astype(STRINGS).str.strip()
-            seconds[bad] = _seconds(pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce"))
-    unreadable = np.isnan(seconds)
-    strange = ~unreadable & ((seconds < 0) | (seconds > _LATEST))
-    return np.where(unreadable | strange, 0, np.floor(seconds)).astype(np.int64), unreadable, strange
-
-
-def _seconds(moments: pd.Series) -> np.ndarray:
-    missing = moments.isna().to_numpy(bool)
-    seconds = moments.dt.tz_convert(None).to_numpy("datetime64[s]").astype(np.float64)
-    return np.where(missing, np.nan, seconds)
 
 
 def _outcomes(table: Table, source: InteractionsSpec, faults: _Faults) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tfrecs.schema import Manifest
+from tfrecs.unix_time import IMPLAUSIBLE
 
 # A feature distinguishes an item where at most so many items, itself included, or this share of all are similar in it.
 _FEW, _FEW_OF_ALL = 4, 0.005
@@ -189,9 +190,11 @@ def from_manifest(manifest: Manifest) -> list[str]:
         )
     elif schema.has_queries and not manifest.splits["train"].queries:
         warnings.append("queries: no training event has one; is `query` the right column?")
-    bad = manifest.rejected.get("time is out of range (milliseconds? unix seconds are read)", 0)
+    bad = manifest.rejected.get(IMPLAUSIBLE, 0)
     if bad:
-        warnings.append(f"times: {bad:,} events were rejected as out of range; milliseconds where seconds are read?")
+        warnings.append(
+            f"times: {bad:,} events were rejected, since their {IMPLAUSIBLE}; rejected.jsonl says what they look like"
+        )
     unknown = manifest.rejected.get("interaction with an unknown item", 0)
     if unknown > 0.005 * manifest.interactions:
         warnings.append(f"ids: {unknown:,} events name an item that is not in the catalogue")

@@ -26,8 +26,8 @@ def stored_item_ids(records: Path, manifest: Manifest) -> list[str]:
 
 
 def stored_events(records: Path, manifest: Manifest) -> pd.DataFrame:
-    """Read every event once, with the columns of `clean_events` (`order` is the position in the records) and `split`
-    (int8).
+    """Read every event once, with the columns of `clean_events` (`order` is the position in the records, `fraction` is 0)
+    and `split` (int8).
 
     Unknown values and numbers of the context come back as the means that replaced them.
     """
@@ -35,7 +35,7 @@ def stored_events(records: Path, manifest: Manifest) -> pd.DataFrame:
     spec = {**event_spec(schema), "user_id": tf.io.FixedLenFeature([], tf.string)}
     frames = [_events_of_split(records, manifest, code, spec) for code in range(len(SPLITS))]
     frame = pd.concat(frames, ignore_index=True)
-    return frame.assign(order=np.arange(len(frame), dtype=np.float64))
+    return frame.assign(fraction=np.int64(0), order=np.arange(len(frame), dtype=np.float64))
 
 
 def _events_of_split(records: Path, manifest: Manifest, code: int, spec: dict[str, object]) -> pd.DataFrame:

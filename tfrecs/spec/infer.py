@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tfrecs import modalities
 from tfrecs.errors import DataError, SpecError
@@ -18,6 +19,7 @@ from tfrecs.spec.models import RESERVED_INPUTS, DatasetSpec, ItemsSpec
 from tfrecs.tables.lists import looks_like_list, read_list
 from tfrecs.tables.table import Table, as_numbers, is_null, read_table, suffix_of
 from tfrecs.tables.vectors import vector_in
+from tfrecs.unix_time import likely_unit
 
 _TABLES = {
     "interactions": ("interactions", "ratings", "events", "clicks", "reviews", "plays", "purchases"),
@@ -130,7 +132,8 @@ def _interactions(data: Path, file: str) -> tuple[dict[str, Any], dict[str, Any]
     section: dict[str, Any] = {"file": file, "user": _require(table, "user"), "item": _require(table, "item")}
     time, order, rating = (_find(columns, role) for role in ("time", "order", "rating"))
     split_column = _find(columns, "split")
-    section |= {"time": time, "context": ["hour", "weekday"]} if time else {"order": order} if order else {}
+    section |= {"time": time, **_unit(table.frame[time])} if time else {"order": order} if order else {}
+    section |= {"context": ["hour", "weekday"]} if time else {}
     query = _find(columns, "query")
     if query and table.types.get(query) not in ("float", "float_seq"):
         section["query"] = query
@@ -148,6 +151,17 @@ def _interactions(data: Path, file: str) -> tuple[dict[str, Any], dict[str, Any]
     if split_column:
         return section, {"by": "column", "column": split_column}
     return section, {"by": "time", "fractions": [0.8, 0.1, 0.1]} if time else {"by": "leave_last"}
+
+
+def _unit(column: pd.Series) -> dict[str, str]:
+    """The unit of unix times that are not seconds: the one in which every number is a time from 1971 to 2099."""
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return {}
+    numbers, _ = as_numbers(column)
+    known = numbers[~np.isnan(numbers)]
+    units = {likely_unit(float(value)) for value in (known.min(), known.max())} if len(known) else set()
+    unit = units.pop() if len(units) == 1 else None
+    return {"time_unit": unit} if unit not in (None, "s") else {}
 
 
 def _items(data: Path, file: str) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from typing_extensions import Self
 
 from tfrecs.modalities import kinds
+from tfrecs.spec.time_notation import TimeFormat, TimeZone
 from tfrecs.spec.weights import EventValues, WeightSpec
 from tfrecs.tables.quoting import DEFAULT_QUOTING, Quoting
+from tfrecs.unix_time import TimeNotation, TimeUnit
 
 TIME_CONTEXT = ("hour", "weekday")
 # Inputs and outputs of the serving signatures that every model has; a data set's own names stand beside them.
@@ -207,7 +209,10 @@ class InteractionsSpec(_TableSpec):
       file: the table, or a pattern of several.
       user: the column of the user id.
       item: the column of the item id.
-      time: the column of the time: unix seconds or ISO-8601.
+      time: the column of the time: unix time or ISO-8601.
+      time_unit: s, ms, us or ns: the unit of unix times.
+      time_format: strptime format of the times, where they are written in another way, such as "%d/%m/%Y %H:%M".
+      time_zone: IANA name, such as Europe/Berlin, of the zone of times that name none; default: UTC.
       order: the column of the order, where times are not known.
       value: the column of the event value that the user tower gets; default: that of `weight`, else of `positive`, else
         of the first label.
@@ -225,6 +230,9 @@ class InteractionsSpec(_TableSpec):
     user: str
     item: str
     time: str | None = None
+    time_unit: TimeUnit = "s"
+    time_format: TimeFormat | None = None
+    time_zone: TimeZone | None = None
     order: str | None = None
     value: str | None = None
     query: str | None = None
@@ -238,6 +246,17 @@ class InteractionsSpec(_TableSpec):
     @classmethod
     def _weight_column(cls, weight: Any) -> Any:
         return {"column": weight} if isinstance(weight, str) else weight
+
+    @model_validator(mode="after")
+    def _one_notation(self) -> Self:
+        keys = [key for key in ("time_unit", "time_format", "time_zone") if key in self.model_fields_set]
+        if keys and self.time is None:
+            raise ValueError(
+                f"{keys[0]} says how times are written, but `time` names no column; give it, or none of both"
+            )
+        if "time_unit" in keys and self.time_format is not None:
+            raise ValueError("time_unit is for unix times and time_format for written ones; give one of them")
+        return self
 
     @field_validator("labels")
     @classmethod
@@ -262,6 +281,11 @@ class InteractionsSpec(_TableSpec):
         if self.keep == "sum" and self.value_column is None:
             raise ValueError("keep: sum adds up weights or values, and there are none; name `weight` or `value`")
         return self
+
+    @property
+    def time_notation(self) -> TimeNotation:
+        """How the times of the table are written."""
+        return TimeNotation(self.time_unit, self.time_format, self.time_zone)
 
     @property
     def value_column(self) -> str | None:

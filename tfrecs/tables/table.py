@@ -26,6 +26,7 @@ from tfrecs.tables.quoting import DEFAULT_QUOTING, Quoting
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
 ATOMIC = (".inter", ".item", ".user")  # RecBole's: the header names a type after a colon.
 SUFFIXES = (*SEPARATORS, ".jsonl", ".parquet")
+NULL_WORDS = ("", "nan", "null", "none", "na")  # of number columns, in lower case
 _TYPED = re.compile(r".+:(token|token_seq|float|float_seq)")
 
 
@@ -194,7 +195,7 @@ def as_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     if bad.any() and column.dtype == STRINGS:  # Only the cells that are left are compared with words.
         words = column[bad].str.strip().str.lower()
         numbers[bad] = words.map({"true": 1.0, "false": 0.0}).to_numpy(np.float64, na_value=np.nan)
-        bad[bad] = ~words.isin(("", "nan", "null", "none", "na", "true", "false")).to_numpy(bool)
+        bad[bad] = ~words.isin((*NULL_WORDS, "true", "false")).to_numpy(bool)
     return np.where(np.isfinite(numbers), numbers, np.nan), bad
 
 
