@@ -214,8 +214,9 @@ def test_a_broken_picture_or_clip_is_refused_and_a_missing_one_is_missing(whole:
     row = _complete_items(whole.data)[0]
     picture, clip = ((whole.data / row[key]).read_bytes() for key in ("image", "audio"))
     good = {"text": [row["description"]] * 3, "image": [picture] * 3, "audio": [clip] * 3, "mood": [[row["mood"]]] * 3}
+    read = {"image": "not JPEG, PNG, GIF or BMP", "audio": "not WAV with 8, 16, 24 or 32-bit PCM or floats"}
     for name, broken in (("image", picture[:99]), ("image", b"RIFF"), ("audio", clip[:99]), ("audio", picture)):
-        with pytest.raises(InvalidRequestError, match=rf"{name} cannot be used.*in row\] \[2\]"):
+        with pytest.raises(InvalidRequestError, match=rf"{name} cannot be used: .*{read[name]}, in row\] \[2\]"):
             client.embed_items(**{**good, name: [good[name][0], None, broken]})
     found = client.embed_items(**{**good, "image": [picture, None, picture]})
     alone = client.embed_items(text=good["text"][:1], image=[picture], audio=[clip], mood=[[row["mood"]]])

@@ -67,6 +67,9 @@ class MeanOfHistory:
     def item_specs(self) -> dict[str, tf.TensorSpec]:
         return {}
 
+    def item_formats(self) -> dict[str, str]:
+        return {}
+
     def extra_specs(self) -> dict[str, tf.TensorSpec]:
         return {}
 

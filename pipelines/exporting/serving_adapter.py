@@ -85,6 +85,9 @@ class TowerRecommender:
     def item_specs(self) -> dict[str, tf.TensorSpec]:
         return {feature.name: feature_for(feature).raw_spec for feature in self.schema.items}
 
+    def item_formats(self) -> dict[str, str]:
+        return {feature.name: feature_for(feature).raw_formats for feature in self.schema.items}
+
     def extra_specs(self) -> dict[str, tf.TensorSpec]:
         dtypes = {"categories": tf.string, "number": tf.float32}
         context = {

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from serving.client.pictures import readable
 from serving.wire import tensors
 from serving.wire.errors import InvalidRequestError, ServerFailureError
 from serving.wire.metadata import Signature, TensorSpec
@@ -236,7 +237,7 @@ def _rows(name: str, values: Sequence[Any], spec: TensorSpec) -> Any:
     string, rank = spec.dtype == "string", len(spec.shape or ())
     missing: Any = "" if string else np.nan
     if rank == 1:
-        return [missing if value is None else value for value in values]
+        return [missing if value is None else readable(name, value) for value in values]
     if string:  # lists of strings, padded to the longest
         longest = max((len(value) for value in values if value is not None), default=0)
         padded = [[*(value or ()), *[""] * (longest - len(value or ()))] for value in values]

@@ -12,7 +12,7 @@ ROOT = Path("..", "..")  # must be relative; setuptools builds in the folder of 
 MODULES = {
     "tfrecs": ("__init__", "_guard", "errors", "schema"),
     "serving": ("__init__",),
-    "serving.client": ("__init__", "aio", "calls", "client", "connection", "queries"),
+    "serving.client": ("__init__", "aio", "calls", "client", "connection", "pictures", "queries"),
     "serving.wire": ("__init__", "errors", "metadata", "tensors"),
     "serving.wire.stubs": ("__init__",),
 }
@@ -27,5 +27,6 @@ setup(
     py_modules=[f"{package}.{module}" for package, modules in MODULES.items() for module in modules],
     packages=["serving.wire.stubs"],
     package_data={"serving.wire.stubs": ["definitions.pb"]},
+    extras_require={"webp": ["pillow>=10"]},  # converts what servers cannot read
     install_requires=["grpcio>=1.60", "numpy>=1.26", "protobuf>=4.25", "pydantic>=2.7"],
 )

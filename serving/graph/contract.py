@@ -83,6 +83,9 @@ class RecommenderModel(Protocol):
     def item_specs(self) -> dict[str, tf.TensorSpec]:
         """Inputs of `embed_items`: modality -> spec of its raw form [B, ...]."""
 
+    def item_formats(self) -> dict[str, str]:
+        """The formats that `embed_items` reads, in words: modality -> such as "JPEG or PNG"; "" = no files."""
+
     def extra_specs(self) -> dict[str, tf.TensorSpec]:
         """Further inputs of `recommend` and `rank`, for column contexts and user features: name -> spec [B, ...]."""
 

@@ -173,7 +173,8 @@ class ServingModule(tf.Module):
         for name in raw:
             raw = {**raw, name: _same_sizes("number of items in", (name, raw[name]), (first, raw[first]), 1)}
         embedding, weights, unusable = self.model.embed_items(raw)
-        checks = [_assert_usable(name, unusable[:, column]) for column, name in enumerate(self.model.item_specs())]
+        formats = self.model.item_formats()
+        checks = [_assert_usable(name, formats[name], unusable[:, column]) for column, name in enumerate(formats)]
         with tf.control_dependencies(checks):
             return {"embedding": tf.identity(embedding), "modality_weights": tf.identity(weights)}
 
@@ -266,9 +267,16 @@ def _same_sizes(what: str, checked: tuple[str, tf.Tensor], other: tuple[str, tf.
         return tf.identity(tensor)
 
 
-def _assert_usable(name: str, unusable: tf.Tensor) -> tf.Operation:
-    """Fail with InvalidArgumentError if any row of `unusable` bool [B] is set; it names the input and the first row."""
-    message = f"{name} cannot be used: broken, too short, or of a kind that this model does not read, in row"
+def _assert_usable(name: str, formats: str, unusable: tf.Tensor) -> tf.Operation:
+    """Fail with InvalidArgumentError if any row of `unusable` bool [B] is set; it names the input and the first row.
+
+    Args:
+      name: of the input.
+      formats: that it takes, in words; "" where it takes no files.
+      unusable: bool [B].
+    """
+    reason = f"broken, too short, or not {formats}" if formats else "blank, not finite, or unknown to the model"
+    message = f"{name} cannot be used: {reason}, in row"
     first = tf.argmax(tf.pad(tf.cast(unusable, tf.int32), [[0, 1]]))  # padded, because argmax of no rows fails
     return tf.debugging.Assert(~tf.reduce_any(unusable), [message, first])
 

@@ -40,6 +40,13 @@ def sent(feature: Feature, path: Path) -> np.ndarray:
     return values[0].numpy().astype(float)
 
 
+def ops_of(feature: Feature) -> set[str]:
+    """The ops of the graph that decodes raw files."""
+    graph = tf.function(feature.decode_raw).get_concrete_function(feature.raw_spec).graph.as_graph_def()
+    ops = {node.op for node in graph.node} | {node.op for part in graph.library.function for node in part.node_def}
+    return ops - {part.signature.name for part in graph.library.function}
+
+
 def tone(rate: int, seconds: float, hertz: float = 440.0) -> np.ndarray:
     return 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(rate * seconds)) / rate)
 

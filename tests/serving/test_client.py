@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +12,13 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from PIL import Image
 from toy_models import export_scale, export_shop, place
 from toy_server import MEGABYTE, running
 
 from serving.client import queries
 from serving.client.client import Client, VersionStatus
+from serving.client.pictures import readable
 from serving.server.server import Server
 from serving.wire import errors, metadata, stubs
 from serving.wire.tensors import decode
@@ -193,6 +197,32 @@ def test_items_are_embedded_from_raw_modalities_and_what_they_lack_is_missing(sh
 def test_modalities_that_are_left_out_are_missing_in_every_item(shop):
     assert shop.embed_items(image=[b"1", b"12"]).embedding.tolist() == [[0, 1, -1, 0], [0, 2, -1, 0]]
     assert shop.embed_items(timbre=[None, None]).embedding.tolist() == [[0, 0, -1, 0], [0, 0, -1, 0]]
+
+
+def webp(**options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 6), (200, 30, 30)).save(buffer, "WEBP", lossless=True, **options)
+    return buffer.getvalue()
+
+
+def test_webp_is_sent_as_a_png_of_the_same_pixels(shop: Client) -> None:
+    sent = readable("image", webp())
+    with Image.open(io.BytesIO(sent)) as picture:
+        assert (picture.format, picture.size, picture.convert("RGB").getpixel((0, 0))) == ("PNG", (8, 6), (200, 30, 30))
+    assert shop.embed_items(image=[webp(), b"12"]).embedding[:, 1].tolist() == [len(sent), 2]
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    with Image.open(io.BytesIO(readable("image", webp(exif=turned)))) as picture:
+        assert picture.size == (6, 8)
+
+
+def test_webp_that_cannot_be_converted_is_refused_by_name(shop: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(errors.InvalidRequestError, match=r"^input image: not a readable WebP picture"):
+        shop.embed_items(image=[webp()[:20]])
+    picture = webp()
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(errors.InvalidRequestError, match=r"^input image: servers read no WebP; install Pillow"):
+        shop.embed_items(image=[picture])
 
 
 @pytest.mark.parametrize(

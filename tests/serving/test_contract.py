@@ -203,7 +203,7 @@ def test_embedding_refuses_what_is_of_no_use_by_input_and_row(signatures: dict[s
     np.testing.assert_allclose(outputs["embedding"][0], alone["embedding"][0], atol=1e-6)
     np.testing.assert_allclose(outputs["modality_weights"].numpy()[1], [0, 0], atol=1e-6)
     broken = tf.constant([[1.0, 2.0, 3.0, 4.0], [1.0, nan, 3.0, 4.0], [1.0, nan, 3.0, 4.0]])
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"feel cannot be used.*row.*1"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"feel cannot be used: blank, not finite, .*in row.*1"):
         signatures["embed_items"](words=tf.constant(["a b"] * 3), feel=broken)
     with pytest.raises(tf.errors.InvalidArgumentError, match="words must have the number of items in feel"):
         signatures["embed_items"](words=tf.constant(["a"]), feel=feel)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from media_files import CODINGS, PCM16, audio_feature, encoded, payload, tone, wav_bytes
+from media_files import CODINGS, PCM16, SINE, audio_feature, encoded, payload, sent, stored, tone, wav_bytes
 
 from tfrecs.errors import DataError, TriptychError
 
@@ -77,8 +77,29 @@ def test_an_ogg_without_its_last_page_gives_what_is_there_and_says_so(tmp_path: 
     assert 0 < len(part) < len(everything) == 2 * 64000
 
 
+def test_raw_clips_of_every_coding_are_usable_and_broken_ones_spoil_nothing_beside_them() -> None:
+    feature = audio_feature(0.5)
+    broken = [data for data, _ in BROKEN_WAVS.values() if data]
+    broken += [CODINGS["16 bits"][:60], CODINGS["16 bits"][:4], encoded("flac", tone(16000, 0.5), 16000)]
+    function = tf.function(feature.decode_raw, input_signature=[feature.raw_spec])
+    clips, presence = function(tf.constant([*CODINGS.values(), *broken]))
+    assert presence.numpy().tolist() == [True] * len(CODINGS) + [False] * len(broken)
+    for name, clip in zip(CODINGS, clips.numpy(), strict=False):
+        np.testing.assert_allclose(clip, SINE, atol=0.008 if name == "8 bits" else 1e-4, err_msg=name)
+    assert not clips.numpy()[len(CODINGS) :].any()
+
+
+def test_a_raw_wav_that_is_cut_short_gives_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "cut.wav").write_bytes(CODINGS["24 bits"][: 44 + 3 * 3200 + 1])
+    feature = audio_feature(0.5)
+    clip = sent(feature, tmp_path / "cut.wav")
+    np.testing.assert_allclose(clip, stored(feature, tmp_path / "cut.wav"), atol=0.51 / 32768)
+    assert np.abs(clip[:3200]).max() > 0.4
+    assert not clip[3200:].any()
+
+
 @pytest.mark.parametrize(
-    "raw", [b"garbage", CODINGS["24 bits"], wav_bytes(PCM16, rate=0), wav_bytes(PCM16, rate=2**31 - 1)]
+    "raw", [b"garbage", wav_bytes(PCM16, codec=7, bits=8), wav_bytes(PCM16, rate=0), wav_bytes(PCM16, rate=2**31 - 1)]
 )
 def test_a_raw_clip_that_cannot_be_used_is_missing_and_spoils_nothing_beside_it(raw: bytes) -> None:
     function = tf.function(audio_feature(0.5).decode_raw)

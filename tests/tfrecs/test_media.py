@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from media_files import audio_feature, image_feature, payload, sent, stored
+from media_files import audio_feature, image_feature, ops_of, payload, sent, stored
 from PIL import Image
 
+from serving.export_check.gate import unknown_ops
 from tfrecs.errors import DataError
 
 
@@ -92,15 +93,48 @@ def test_webp_is_read_from_files(tmp_path: Path) -> None:
     np.testing.assert_array_equal(stored(feature, webp), stored(feature, saved(picture, tmp_path / "a.png")))
 
 
-def test_exif_orientation_is_honoured(tmp_path: Path) -> None:
-    picture = Image.new("RGB", (64, 64), "white")
-    picture.paste("black", (0, 0, 64, 32))  # The upper half is black; turned by 90 degrees clockwise, the right one.
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("endian", ["<", ">"])
+def test_exif_orientation_is_honoured_on_both_ways(endian: str, orientation: int, tmp_path: Path) -> None:
+    picture = Image.new("RGB", (64, 64), (100, 100, 100))
+    picture.paste("black", (0, 0, 64, 32))
+    picture.paste("white", (0, 0, 32, 16))
     exif = Image.Exif()
-    exif[0x0112] = 6
-    path = saved(picture, tmp_path / "a.jpg", exif=exif)
+    exif.endian = endian
+    exif[0x010F] = "a maker"  # an entry before it
+    exif[0x0112] = orientation
+    path = saved(picture, tmp_path / "a.jpg", exif=exif, quality=95, subsampling=0)
     pixels = stored(image_feature(16), path)
-    assert pixels[:, :7].mean() > 250
-    assert pixels[:, 9:].mean() < 5
+    if orientation == 6:  # Turned by 90 degrees clockwise: the black half is the right one, and white above in it.
+        assert 95 < pixels[:, :7].mean() < 105
+        assert pixels[9:, 9:].mean() < 5
+        assert pixels[:7, 13:].mean() > 245
+    np.testing.assert_allclose(sent(image_feature(16), path), pixels, atol=12)
+
+
+def test_exif_that_is_broken_does_not_spoil_the_picture(tmp_path: Path) -> None:
+    plain = saved(photo(60, 80), tmp_path / "a.jpg").read_bytes()
+    expected = image_feature(16).decode_raw(tf.constant([plain]))[0][0]
+    tiffs = [b"", b"II", b"II*\0\x08\0\0\0", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff" + bytes(30)]
+    tiffs += [b"II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\x99\0\0\0", b"Exif"]
+    files = []
+    for tiff in tiffs:
+        segment = b"Exif\0\0" + tiff
+        files.append(plain[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + plain[2:])
+    pixels, presence = tf.function(image_feature(16).decode_raw)(tf.constant(files))
+    assert presence.numpy().all()
+    for row in pixels:
+        np.testing.assert_array_equal(row, expected)
+
+
+def test_a_bmp_with_a_palette_has_its_colours_on_both_ways(tmp_path: Path) -> None:
+    for colours in (256, 7):
+        picture = photo(64, 64).quantize(colours)
+        path = saved(picture, tmp_path / f"{colours}.bmp")
+        assert path.read_bytes()[28] == 8  # bits
+        np.testing.assert_allclose(
+            sent(image_feature(64), path), np.asarray(picture.convert("RGB")).astype(float), atol=0
+        )
 
 
 def test_what_is_transparent_shows_white(tmp_path: Path) -> None:
@@ -250,3 +284,7 @@ def test_bad_files_are_refused_by_name_and_reason_and_the_truncated_one_gives_it
     # 12 frames, without that of the tag and without the delay of LAME (576 samples) and of every decoder (529).
     assert len(clip) / 2 / 16000 == pytest.approx((11 * 1152 - 576 - 529) / 32000)
     assert notes == ["truncated.mp3: cut short (5000 of 120753 bytes); the part that is there is used"]
+
+
+def test_reading_pictures_in_a_graph_uses_ops_of_a_stock_server_only() -> None:
+    assert unknown_ops(ops_of(image_feature(16))) == []

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from media_files import CODINGS, PCM16, SINE, audio_feature, encoded, payload, sent, stored, tone, wav_bytes
+from media_files import CODINGS, PCM16, SINE, audio_feature, encoded, ops_of, payload, sent, stored, tone, wav_bytes
 
+from serving.export_check.gate import unknown_ops
 from tfrecs.media.resample import resample
 
 
@@ -18,6 +19,17 @@ def test_every_coding_of_wav_gives_the_same_sine(name: str, tmp_path: Path) -> N
     path = tmp_path / "sine.wav"
     path.write_bytes(CODINGS[name])
     np.testing.assert_allclose(stored(audio_feature(0.5), path), SINE, atol=0.008 if name == "8 bits" else 1e-4)
+
+
+@pytest.mark.parametrize("name", CODINGS)
+def test_every_coding_of_wav_sent_raw_gives_the_samples_of_the_built_one(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "sine.wav"
+    path.write_bytes(CODINGS[name])
+    np.testing.assert_allclose(sent(audio_feature(0.5), path), stored(audio_feature(0.5), path), atol=0.51 / 32768)
+
+
+def test_reading_wavs_in_a_graph_uses_ops_of_a_stock_server_only() -> None:
+    assert unknown_ops(ops_of(audio_feature(0.5))) == []
 
 
 def test_floats_beyond_full_scale_are_clipped_and_not_wrapped(tmp_path: Path) -> None:

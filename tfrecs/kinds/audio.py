@@ -15,6 +15,7 @@ from pydantic import Field
 from tfrecs.kinds.base import Feature, Note, Options, bytes_payload, decode_each, validated
 from tfrecs.media.resample import compiled_resample, resample
 from tfrecs.media.sounds import LEAST_SECONDS, RATES, band_levels, read_middle
+from tfrecs.media.wav_graph import decode_wav
 from tfrecs.schema import FeatureSchema
 
 _FULL_SCALE = 32768.0
@@ -36,6 +37,7 @@ class AudioFeature(Feature):
     """
 
     kind = "audio"
+    raw_formats = "WAV with 8, 16, 24 or 32-bit PCM or floats"
 
     def __init__(self, schema: FeatureSchema):
         super().__init__(schema)
@@ -74,22 +76,24 @@ class AudioFeature(Feature):
         return tf.TensorSpec([None], tf.string)
 
     def decode_raw(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Bytes of 16-bit PCM WAV files of any rate, length and number of channels, string [B] -> as `decode`.
+        """Bytes of WAV files, string [B] -> as `decode`. Those that `encode` reads are read the same.
 
-        "" is missing, and so are clips that are too short, and bytes that are not such a file or have an impossible rate.
+        "" is missing, and so is what `encode` refuses, and compressed sound, for which a server's own ops have no decoder.
         """
         return decode_each(raw, self._clip, self.spec)
 
     def _clip(self, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        samples, source = tf.audio.decode_wav(file)
-        plausible = (source >= RATES[0]) & (source <= RATES[1])
-        with tf.control_dependencies([tf.debugging.Assert(plausible, ["impossible sample rate", source])]):
-            source = tf.identity(source)
-        wanted = tf.cast(tf.round(self.params.seconds * tf.cast(source, tf.float64)), tf.int32)
-        first = tf.maximum(0, (tf.shape(samples)[0] - wanted) // 2)
-        mono = tf.reduce_mean(samples[first : first + wanted], axis=1)
-        clip, length = resample(mono, source, self.params.rate, self.params.seconds)
-        return clip, tf.cast(length, tf.float32) >= LEAST_SECONDS * self.params.rate
+        def middle(frames: tf.Tensor, rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            plausible = (rate >= RATES[0]) & (rate <= RATES[1])
+            with tf.control_dependencies([tf.debugging.Assert(plausible, ["impossible sample rate", rate])]):
+                wanted = tf.cast(tf.round(self.params.seconds * tf.cast(rate, tf.float64)), tf.int64)
+            return tf.maximum((frames - wanted) // 2, 0), tf.minimum(frames, wanted)
+
+        samples, source = decode_wav(file, middle)
+        usable = tf.reduce_all(tf.math.is_finite(samples))
+        usable &= tf.cast(tf.shape(samples)[0], tf.float64) >= LEAST_SECONDS * tf.cast(source, tf.float64)
+        clip, _ = resample(tf.reduce_mean(samples, axis=1), source, self.params.rate, self.params.seconds)
+        return clip, usable
 
     def content(self, values: np.ndarray) -> np.ndarray:
         return band_levels(values)

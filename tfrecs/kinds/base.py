@@ -31,9 +31,11 @@ class Feature(abc.ABC):
 
     Attributes:
       kind: the row of `tfrecs.modalities.MODALITIES`.
+      raw_formats: the file formats that `decode_raw` reads, in words; "" where a raw value is no file.
     """
 
     kind: ClassVar[str]
+    raw_formats: ClassVar[str] = ""
 
     def __init__(self, schema: FeatureSchema):
         self.schema = schema
@@ -101,7 +103,7 @@ class Feature(abc.ABC):
 
     @abc.abstractmethod
     def decode_raw(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Decode the raw form of a batch as `decode` does. Only ops of a stock server: no tensorflow-io."""
+        """Decode the raw form of a batch as `decode` does. Only ops of a stock server."""
 
     def content(self, values: np.ndarray) -> np.ndarray | list[list[str]] | None:
         """Describe decoded values without anything learned; the similarity of items by content rests on it.
@@ -156,6 +158,7 @@ def decode_each(
     count = tf.shape(files)[0]
     position = tf.where(tf.strings.length(files) > 0)[:, 0]
 
+    @tf.autograph.experimental.do_not_convert
     def decoded(row: tf.Tensor, file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         value, useful = decode(file)
         return row, tf.ensure_shape(value, spec.shape), useful

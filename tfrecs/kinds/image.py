@@ -17,6 +17,7 @@ from PIL import Image
 from pydantic import Field
 
 from tfrecs.kinds.base import Feature, Note, Options, bytes_payload, decode_each, validated
+from tfrecs.media.picture_graph import decode_picture, upright
 from tfrecs.media.pictures import colours_and_edges, read_rgb
 from tfrecs.schema import FeatureSchema
 
@@ -44,6 +45,7 @@ class ImageFeature(Feature):
     """
 
     kind = "image"
+    raw_formats = "JPEG, PNG, GIF or BMP"
 
     def __init__(self, schema: FeatureSchema):
         super().__init__(schema)
@@ -92,17 +94,16 @@ class ImageFeature(Feature):
         """Bytes of JPEG, PNG, GIF or BMP files of any size, string [B] -> as `decode`; "" is missing, and so are bytes
         that are no such picture.
 
-        What a server's own ops cannot do and `encode` does: WebP, BMP with a palette, the orientation in EXIF, and
-        the transparent colour of a GIF. A client that has such files converts them first.
+        What a server's own ops cannot do and `encode` does: WebP, compressed BMP, and the transparent colour of a GIF. A
+        client that has such files converts them first.
         """
         return decode_each(raw, lambda file: (self._resized(file), tf.constant(True)), self.spec)
 
     def _resized(self, file: tf.Tensor) -> tf.Tensor:
-        pixels = tf.cast(tf.io.decode_image(file, channels=0, expand_animations=False), tf.float32)
-        pixels = _over_white(tf.ensure_shape(pixels, [None, None, None]))
+        pixels = _over_white(tf.cast(decode_picture(file), tf.float32))
         size = [self.params.size, self.params.size]
         resized = tf.image.resize(pixels, size, tf.image.ResizeMethod.BILINEAR, antialias=True)
-        return tf.saturate_cast(tf.round(resized), tf.uint8)
+        return upright(file, tf.saturate_cast(tf.round(resized), tf.uint8))
 
     def content(self, values: np.ndarray) -> np.ndarray:
         return colours_and_edges(values)

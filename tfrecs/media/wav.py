@@ -2,7 +2,7 @@
 
 Own code, because `tf.audio.decode_wav` reads 16-bit PCM only and fails on chunks of odd length, libsndfile does not tell
 that a file is cut short, and `scipy.io.wavfile` reads whole files and warns through global state. The format is a sequence of chunks: "Multimedia Programming Interface and Data Specifications 1.0" (IBM and Microsoft,
-1991) and, for WAVE_FORMAT_EXTENSIBLE and RF64, EBU Tech 3306.
+1991) and, for WAVE_FORMATEXTENSIBLE and RF64, EBU Tech 3306.
 """
 
 from __future__ import annotations
@@ -16,13 +16,22 @@ import numpy as np
 
 from tfrecs.errors import DataError
 
-_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_PCM, _FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+CODINGS = {
+    (_PCM, 1): "u1",
+    (_PCM, 2): "<i2",
+    (_PCM, 3): "i3",
+    (_PCM, 4): "<i4",
+    (_FLOAT, 4): "<f4",
+    (_FLOAT, 8): "<f8",
+}
+"""Codec and bytes of a sample -> numpy's code of it, or `i3` for 24 bits, which numpy lacks."""
 _CODECS = {2: "ADPCM", 6: "A-law", 7: "mu-law", 0x11: "IMA ADPCM", 0x31: "GSM", 0x50: "MPEG", 0x55: "MP3"}
 # A writer that cannot seek back (a pipe) leaves a length that no file has.
-_UNKNOWN_LENGTH = 0x7FFFF000
-_MOST_CHANNELS = 64
+UNKNOWN_LENGTH = 0x7FFFF000
+MOST_CHANNELS = 64
 # A file whose rest is zeros would otherwise be walked through as empty chunks.
-_MOST_CHUNKS = 1000
+MOST_CHUNKS = 1000
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class WavHeader:
     """Position and coding of the samples.
 
     Attributes:
-      coding: numpy's code of a sample (`<i2`, `<f4`, ...), or `i3` for 24 bits, which numpy lacks.
+      coding: see `CODINGS`.
       channels: interleaved; a frame has one sample of each.
       rate: frames per second.
       start: offset of the samples in bytes.
@@ -60,7 +69,7 @@ def read_header(path: Path) -> WavHeader:
         size = file.seek(0, 2)
         file.seek(12)
         layout: tuple[str, int, int] | None = None
-        for _ in range(_MOST_CHUNKS):
+        for _ in range(MOST_CHUNKS):
             head = file.read(8)
             if len(head) < 8:
                 break
@@ -80,30 +89,22 @@ def _layout(path: Path, file: BinaryIO, length: int) -> tuple[str, int, int]:
     if len(body) < 16:
         raise DataError(f"{path.name}: WAV with a broken format chunk")
     codec, channels, rate, _, align, _ = struct.unpack("<HHIIHH", body[:16])
-    if codec == _EXTENSIBLE and len(body) >= 26:
+    if codec == EXTENSIBLE and len(body) >= 26:
         codec = struct.unpack("<H", body[24:26])[0]
-    if not 1 <= channels <= _MOST_CHANNELS or align % channels:
+    if not 1 <= channels <= MOST_CHANNELS or align % channels:
         raise DataError(f"{path.name}: WAV with {channels} channels in frames of {align} bytes")
     width = align // channels
-    coding = {
-        (_PCM, 1): "u1",
-        (_PCM, 2): "<i2",
-        (_PCM, 3): "i3",
-        (_PCM, 4): "<i4",
-        (_FLOAT, 4): "<f4",
-        (_FLOAT, 8): "<f8",
-    }
-    if (codec, width) not in coding:
+    if (codec, width) not in CODINGS:
         name = {_PCM: "PCM", _FLOAT: "float"}.get(codec) or _CODECS.get(codec, f"codec {codec:#06x}")
         raise DataError(f"{path.name}: WAV of {name}, {8 * width} bits, cannot be read; convert it to 16-bit PCM")
-    return coding[codec, width], channels, rate
+    return CODINGS[codec, width], channels, rate
 
 
 def _with_data(layout: tuple[str, int, int], *, start: int, length: int, size: int) -> WavHeader:
     coding, channels, rate = layout
     frame = int(coding[-1]) * channels
     available = size - start
-    known = 0 < length < _UNKNOWN_LENGTH
+    known = 0 < length < UNKNOWN_LENGTH
     frames = (min(length, available) if known else available) // frame
     return WavHeader(coding, channels, rate, start, frames, length // frame if known else None)
 
