@@ -244,13 +244,16 @@ def test_the_client_gets_what_python_computes(whole: Whole, session: Session, cl
     np.testing.assert_allclose([item.score for item in found], direct["recommend"]["scores"][0], rtol=1e-4)
 
 
+NOON = 1_700_000_000  # unix seconds
+
+
 def test_padding_and_unknown_ids_change_nothing(session: Session, client: Client) -> None:
     ids = session.catalogue.ids.tolist()
-    plain = client.recommend(history_ids=ids[:3], history_times=[10, 20, 30], now=99, k=6)
+    plain = client.recommend(history_ids=ids[:3], history_times=[NOON - 90, NOON - 80, NOON - 70], now=NOON, k=6)
     padded = client.recommend(
         history_ids=["", ids[0], "nobody knows me", ids[1], "", ids[2]],
-        history_times=[5, 10, 0, 20, 7, 30],
-        now=99,
+        history_times=[NOON - 95, NOON - 90, 0, NOON - 80, NOON - 92, NOON - 70],
+        now=NOON,
         k=6,
     )
     assert [item.id for item in padded] == [item.id for item in plain]

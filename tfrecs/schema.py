@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from tfrecs.errors import DataError, TriptychError
+from tfrecs.unix_time import doubt, request_fault
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -27,6 +28,8 @@ __all__ = [
     "ShardInfo",
     "SplitInfo",
     "TriptychError",
+    "doubt",
+    "request_fault",
 ]
 
 MANIFEST_FILE = "manifest.json"

@@ -5,14 +5,27 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from typing_extensions import Self
+
+from serving.wire.ids import as_id
+from tfrecs.schema import doubt
 
 Kind = Literal["view", "click", "like", "dislike", "rating", "query"]
 # Short and without control characters: ids go into paths, keys and logs.
-Id = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+# JSON numbers are ids as in tables: 7 is "7".
+Id = Annotated[
+    str, BeforeValidator(as_id), StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")
+]
 Text = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
 ContextName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+
+
+def _plausible(time: float) -> float:
+    problem = doubt(time)
+    if problem:
+        raise ValueError(f"{time:.15g} {problem}; unix seconds from 1971 to 2099 are expected")
+    return time
 
 
 class _In(BaseModel):
@@ -39,7 +52,7 @@ class EventIn(_In):
     item: Id | None = None
     value: float | None = Field(None, allow_inf_nan=False)
     text: Text | None = None
-    time: float | None = Field(None, ge=0, le=1e11, allow_inf_nan=False)
+    time: Annotated[float, AfterValidator(_plausible)] | None = Field(None, allow_inf_nan=False)
     scope: Literal["item", "kind"] = "item"
     list_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")] | None = None
     context: dict[ContextName, Annotated[str, StringConstraints(max_length=128)] | float] = Field({}, max_length=16)

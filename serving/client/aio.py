@@ -20,6 +20,7 @@ from serving.client.calls import Call, Calls, VersionStatus
 from serving.client.connection import AsyncConnection, Tls
 from serving.client.queries import Embeddings, Recommendation, Scored
 from serving.wire.errors import ServingError
+from serving.wire.ids import ItemId
 from serving.wire.metadata import Metadata
 
 __all__ = ["AsyncClient", "Embeddings", "Recommendation", "Scored", "Tls", "VersionStatus"]
@@ -73,12 +74,12 @@ class AsyncClient:
         self,
         *,
         k: int,
-        history_ids: Sequence[str] = (),
+        history_ids: Sequence[ItemId] = (),
         history_values: Sequence[float] | None = None,
         history_times: Sequence[int] | None = None,
         now: int | None = None,
         query: str = "",
-        exclude_ids: Sequence[str] = (),
+        exclude_ids: Sequence[ItemId] = (),
         categories: Sequence[str] = (),
         diversity: float = 0.0,
         **context: str | float,
@@ -101,9 +102,9 @@ class AsyncClient:
 
     async def rank(
         self,
-        candidate_ids: Sequence[str],
+        candidate_ids: Sequence[ItemId],
         *,
-        history_ids: Sequence[str] = (),
+        history_ids: Sequence[ItemId] = (),
         history_values: Sequence[float] | None = None,
         history_times: Sequence[int] | None = None,
         now: int | None = None,
@@ -127,7 +128,7 @@ class AsyncClient:
         """See `Client.search`."""
         return await self._drive(self._calls.search(query, k))
 
-    async def similar(self, item_id: str, *, k: int) -> list[Scored]:
+    async def similar(self, item_id: ItemId, *, k: int) -> list[Scored]:
         """See `Client.similar`."""
         return await self._drive(self._calls.similar(item_id, k))
 

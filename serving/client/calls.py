@@ -18,6 +18,7 @@ from serving.client import queries
 from serving.client.queries import Embeddings, Recommendation, Scored
 from serving.wire import stubs, tensors
 from serving.wire.errors import FailedPreconditionError, InvalidRequestError, NotFoundError, ServerFailureError
+from serving.wire.ids import ItemId
 from serving.wire.metadata import Metadata, Signature, parse
 
 T = TypeVar("T")
@@ -75,18 +76,21 @@ class Calls:
         outputs = yield from self._run("recommend", queries.with_context(inputs, context, {"k": k}), batch=1)
         return queries.recommendations(outputs)
 
-    def rank(self, candidate_ids: Sequence[str], context: Mapping[str, str | float], **user: Any) -> Call[list[Scored]]:
+    def rank(
+        self, candidate_ids: Sequence[ItemId], context: Mapping[str, str | float], **user: Any
+    ) -> Call[list[Scored]]:
         neutral: dict[str, Any] = {"exclude_ids": (), "categories": (), "diversity": 0.0}
         inputs = queries.user_inputs(clock=int(time.time()), **user, **neutral)
-        candidates = {"candidate_ids": [list(candidate_ids)]}
-        outputs = yield from self._run("rank", queries.with_context(inputs, context, candidates), batch=1)
-        return queries.scored(outputs, candidate_ids)
+        candidates = queries.candidates(candidate_ids)
+        inputs = queries.with_context(inputs, context, {"candidate_ids": [candidates]})
+        outputs = yield from self._run("rank", inputs, batch=1)
+        return queries.scored(outputs, candidates)
 
     def search(self, query: str, k: int) -> Call[list[Scored]]:
         outputs = yield from self._run("search", queries.Inputs({"query": [query], "k": k}, {}), batch=1)
         return queries.scored(outputs, None)
 
-    def similar(self, item_id: str, k: int) -> Call[list[Scored]]:
+    def similar(self, item_id: ItemId, k: int) -> Call[list[Scored]]:
         outputs = yield from self._run("similar", queries.Inputs({"item_ids": [item_id], "k": k}, {}), batch=1)
         return queries.scored(outputs, None)
 

@@ -22,6 +22,7 @@ from serving.client.calls import Call, Calls, VersionStatus
 from serving.client.connection import Connection, Tls
 from serving.client.queries import Embeddings, Recommendation, Scored
 from serving.wire.errors import ServingError
+from serving.wire.ids import ItemId
 from serving.wire.metadata import Metadata
 
 __all__ = ["Client", "Embeddings", "Recommendation", "Scored", "Tls", "VersionStatus"]
@@ -100,12 +101,12 @@ class Client:
         self,
         *,
         k: int,
-        history_ids: Sequence[str] = (),
+        history_ids: Sequence[ItemId] = (),
         history_values: Sequence[float] | None = None,
         history_times: Sequence[int] | None = None,
         now: int | None = None,
         query: str = "",
-        exclude_ids: Sequence[str] = (),
+        exclude_ids: Sequence[ItemId] = (),
         categories: Sequence[str] = (),
         diversity: float = 0.0,
         **context: str | float,
@@ -114,9 +115,10 @@ class Client:
 
         Args:
           k: number of items.
-          history_ids: items of the user's events, oldest first; unknown ids are ignored.
+          history_ids: items of the user's events, oldest first; unknown ids are ignored. Ids are strings, here and in
+            all calls; whole numbers (7, or 7.0 as tables with gaps have it) are taken as such ("7"), bools are not.
           history_values: value of each event (a rating, a play count); None, or NaN for one event, if unknown.
-          history_times: unix seconds of each event; None if unknown.
+          history_times: unix seconds of each event, 0 for an unknown one; None if unknown. Times are from 1971 to 2099.
           now: unix seconds of the request; None for the current time.
           query: free text that the items should match; "" for none.
           exclude_ids: items not to return.
@@ -147,9 +149,9 @@ class Client:
 
     def rank(
         self,
-        candidate_ids: Sequence[str],
+        candidate_ids: Sequence[ItemId],
         *,
-        history_ids: Sequence[str] = (),
+        history_ids: Sequence[ItemId] = (),
         history_values: Sequence[float] | None = None,
         history_times: Sequence[int] | None = None,
         now: int | None = None,
@@ -173,7 +175,7 @@ class Client:
         """Find the k items that match a text best, best first. Raises ServingError."""
         return self._drive(self._calls.search(query, k))
 
-    def similar(self, item_id: str, *, k: int) -> list[Scored]:
+    def similar(self, item_id: ItemId, *, k: int) -> list[Scored]:
         """Find the k items most similar to an item, best first. Raises ServingError."""
         return self._drive(self._calls.similar(item_id, k))
 

@@ -6,7 +6,7 @@ set. They are taken from the model's metadata; those that the caller leaves out 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,9 @@ import numpy as np
 from serving.client.pictures import readable
 from serving.wire import tensors
 from serving.wire.errors import InvalidRequestError, ServerFailureError
+from serving.wire.ids import ID_INPUTS, ItemId, as_id, as_ids
 from serving.wire.metadata import Signature, TensorSpec
+from tfrecs.schema import request_fault
 
 Outputs = Mapping[str, np.ndarray]
 
@@ -65,13 +67,13 @@ class Inputs:
 
 def user_inputs(
     *,
-    history_ids: Sequence[str],
+    history_ids: Sequence[ItemId],
     history_values: Sequence[float] | None,
     history_times: Sequence[int] | None,
     now: int | None,
     clock: int,
     query: str,
-    exclude_ids: Sequence[str],
+    exclude_ids: Sequence[ItemId],
     categories: Sequence[str],
     diversity: float,
 ) -> Inputs:
@@ -82,12 +84,15 @@ def user_inputs(
       The others: see `serving.client.client.Client.recommend`; "", empty, None and diversity 0 are neutral.
 
     Raises:
-      InvalidRequestError: there is not one value or time per item of the history, or a string is given for a list.
+      InvalidRequestError: there is not one value or time per item of the history, a string is given for a list, or a
+        time is not plausible.
     """
     length = len(history_ids)
     for name, events in (("history_values", history_values), ("history_times", history_times)):
         if events is not None and len(events) != length:
             raise InvalidRequestError(f"{name} has {len(events)} entries for {length} history_ids; give one each")
+    _check_times("history_times", history_times or ())
+    _check_times("now", () if now is None else (now,))
     values = {
         "history_ids": _strings("history_ids", history_ids),
         "history_values": [[float("nan")] * length if history_values is None else list(history_values)],
@@ -160,11 +165,17 @@ def complete(signature_name: str, signature: Signature, inputs: Inputs, batch: i
 
 
 def convert(name: str, values: Any, spec: TensorSpec | None) -> np.ndarray:
-    """Convert the values of the input `name` to an array of the spec's type, if any. Raises InvalidRequestError."""
+    """Convert the values of the input `name` to an array of the spec's type, if any; ids may be whole numbers.
+
+    Raises:
+      InvalidRequestError: the values are of another type, or no ids.
+    """
     try:
         row = spec.row if spec is not None else None
+        if name in ID_INPUTS and spec is not None and spec.dtype == "string":
+            values = as_ids(values)
         return tensors.as_array(values) if row is None else tensors.cast(values, row)
-    except tensors.TensorError as error:
+    except ValueError as error:  # a TensorError, or no id
         raise InvalidRequestError(f"input {name}: {error}") from error
 
 
@@ -223,7 +234,24 @@ def _output(outputs: Outputs, name: str) -> np.ndarray:
     return outputs[name]
 
 
-def _strings(name: str, values: Sequence[str]) -> np.ndarray:
+def _check_times(name: str, times: Iterable[Any]) -> None:
+    for time in times:
+        number = time.item() if isinstance(time, np.generic) else time
+        # What is no number is refused with its type where inputs are converted.
+        fault = request_fault(number) if isinstance(number, int | float) else None
+        if fault:
+            raise InvalidRequestError(f"{name}: {fault}")
+
+
+def candidates(ids: Sequence[ItemId]) -> list[str]:
+    """Return the candidates of `rank` as strings. Raises InvalidRequestError."""
+    try:
+        return [as_id(value) for value in _strings("candidate_ids", ids)[0]]
+    except ValueError as error:
+        raise InvalidRequestError(f"input candidate_ids: {error}") from error
+
+
+def _strings(name: str, values: Sequence[Any]) -> np.ndarray:
     """[1, n], an object array even where n is 0."""
     if isinstance(values, (str, bytes)):
         raise InvalidRequestError(f"{name} takes a list of strings, not the one string {values!r}")

@@ -10,10 +10,10 @@ from setuptools import setup
 
 ROOT = Path("..", "..")  # must be relative; setuptools builds in the folder of this file
 MODULES = {
-    "tfrecs": ("__init__", "_guard", "errors", "schema"),
+    "tfrecs": ("__init__", "_guard", "errors", "schema", "unix_time"),
     "serving": ("__init__",),
     "serving.client": ("__init__", "aio", "calls", "client", "connection", "pictures", "queries"),
-    "serving.wire": ("__init__", "errors", "metadata", "tensors"),
+    "serving.wire": ("__init__", "errors", "ids", "metadata", "tensors"),
     "serving.wire.stubs": ("__init__",),
 }
 

@@ -1,4 +1,4 @@
-"""Limits on requests: rows, lengths, number of results, and valid text where text is expected.
+"""Limits on requests: rows, lengths, number of results, valid text where text is expected, and plausible times.
 
 The message size does not limit these: a scalar `k`, or a repeated value of a few bytes, can ask for a response of
 gigabytes. Pure functions; errors are InvalidArgumentError and name the input.
@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from serving.server.status import invalid
+from tfrecs.schema import request_fault
 
 _STRING = 7  # DT_STRING of tensorflow/core/framework/types.proto
 _RAW_CONTENT = "embed_items"  # the signature whose strings may be files
+_TIMES = frozenset({"history_times", "now"})
 _OPEN = -1  # size of a dimension that the signature leaves open
 
 
@@ -53,10 +55,10 @@ def check(
       signature: the SignatureDef.
       inputs: arrays of the signature's types and ranks.
       contract: the model is a Triptych export: `k` is the number of results, and strings are text except in
-        `embed_items`. Strings of other models may hold any bytes.
+        `embed_items`, and `history_times` and `now` are unix seconds. Other models' strings may hold any bytes.
 
     Raises:
-      InvalidArgumentError: an input is beyond a limit; the message names both.
+      InvalidArgumentError: an input is beyond a limit, or a time is not plausible; the message names both.
     """
     infos = signature.inputs
     bounds = [bound for bound in (limits.max_rows, limits.max_length) if bound is not None]
@@ -71,6 +73,8 @@ def check(
             _check_k(limits, int(array), max((len(other) for other in inputs.values() if other.ndim), default=0))
         if info.dtype == _STRING and name != _RAW_CONTENT:
             _check_text(limits, alias, array)
+        elif alias in _TIMES and array.dtype.kind == "i":
+            _check_times(alias, array)
 
 
 def _check_sizes(limits: RequestLimits, alias: str, info: Any, shape: tuple[int, ...]) -> None:
@@ -87,6 +91,14 @@ def _check_k(limits: RequestLimits, k: int, rows: int) -> None:
         raise invalid(
             f'input "k" is {k} for {rows} rows; this server answers at most {limits.max_results} results a request'
         )
+
+
+def _check_times(alias: str, array: np.ndarray) -> None:
+    known = array[array != 0]
+    for time in (known.min(), known.max()) if known.size else ():
+        fault = request_fault(int(time))
+        if fault:
+            raise invalid(f'input "{alias}" has {fault}')
 
 
 def _check_text(limits: RequestLimits, alias: str, array: np.ndarray) -> None:

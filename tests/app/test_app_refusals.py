@@ -32,19 +32,38 @@ def test_media_are_served_from_the_data_folder_only(tmp_path: Path) -> None:
 
 MALFORMED: list[Any] = [
     None, 1, "x", [], {}, {"user": "u"}, {"user": "u", "events": []}, {"user": "", "events": [{"kind": "like", "item": "a"}]},
-    {"user": "u\n", "events": [{"kind": "like", "item": "a"}]}, {"user": 5, "events": [{"kind": "like", "item": "a"}]},
+    {"user": "u\n", "events": [{"kind": "like", "item": "a"}]}, {"user": True, "events": [{"kind": "like", "item": "a"}]},
     *({"user": "u", "events": [event]} for event in (
         {}, {"kind": "like"}, {"kind": "love", "item": "a"}, {"kind": "like", "item": "zzz"}, {"kind": "like", "item": 3},
         {"kind": "rating", "item": "a"}, {"kind": "rating", "item": "a", "value": 6}, {"kind": "rating", "item": "a", "value": "x"},
         {"kind": "like", "item": "a", "value": 1}, {"kind": "query"}, {"kind": "query", "text": "  "},
         {"kind": "query", "text": "x", "item": "a"}, {"kind": "query", "text": "x" * 501}, {"kind": "like", "item": "a", "time": -1},
-        {"kind": "like", "item": "a", "time": 1e300}, {"kind": "like", "item": "a", "time": 4e9}, {"kind": "like", "item": "a", "id": "a b"},
+        {"kind": "like", "item": "a", "time": 1e300}, {"kind": "like", "item": "a", "time": 4e9}, {"kind": "like", "item": "a", "time": 17},
+        {"kind": "like", "item": "a", "time": 1711015200000}, {"kind": "like", "item": True}, {"kind": "like", "item": 1.5},
+        {"kind": "like", "item": "a", "id": "a b"},
         {"kind": "like", "item": "a", "scope": "kind"}, {"kind": "like", "item": "a", "list_id": "x"}, {"kind": "like", "item": "a", "more": 1},
         {"kind": "like", "item": "a", "context": {"1x": "y"}}, {"kind": "like", "item": "a", "context": {"x": [1]}},
     )),
     {"user": "u", "events": [{"kind": "like", "item": "a"}] * 101},
     {"user": "u", "events": [{"kind": "like", "item": "a"}, {"kind": "like"}]},
 ]  # fmt: skip
+
+
+def test_a_refused_time_is_told_what_it_looks_like(tmp_path: Path) -> None:
+    with opened(tmp_path) as client:
+        body = {"user": "u", "events": [{"kind": "like", "item": "a", "time": 1711015200000}]}
+        problem = client.post("/events", json=body).json()["problems"][0]
+        assert problem["where"] == "events.0.time"
+        assert "1711015200000 looks like milliseconds; unix seconds from 1971 to 2099 are expected" in problem["what"]
+
+
+def test_numbers_are_ids(tmp_path: Path) -> None:
+    with opened(tmp_path) as client:
+        body = {"user": 5, "events": [{"kind": "like", "item": "a"}]}
+        assert client.post("/events", json=body).status_code == 201
+        assert client.get("/users/5").json()["events"] == 1
+        unknown = client.post("/events", json={"user": 5.0, "events": [{"kind": "like", "item": 3}]})
+        assert unknown.json()["problems"][0]["what"] == "the catalogue has no such item"
 
 
 def test_invalid_requests_get_one_line_and_store_nothing(tmp_path: Path) -> None:

@@ -50,8 +50,13 @@ def test_two_users_never_see_each_other(tmp_path: Path) -> None:
 def test_a_profile_states_what_it_is_based_on(tmp_path: Path) -> None:
     with opened(tmp_path) as client:
         assert client.get("/users/new").json()["events"] == 0
-        post(client, "ann", {"kind": "like", "item": "c", "time": 10}, {"kind": "query", "text": "quiet", "time": 20})
-        post(client, "ann", {"kind": "dislike", "item": "a", "scope": "kind", "time": 30})
+        post(
+            client,
+            "ann",
+            {"kind": "like", "item": "c", "time": 1_700_000_010},
+            {"kind": "query", "text": "quiet", "time": 1_700_000_020},
+        )
+        post(client, "ann", {"kind": "dislike", "item": "a", "scope": "kind", "time": 1_700_000_030})
         body = client.get("/users/ann").json()
         assert [(one["kind"], one["title"], one["text"]) for one in body["recent"]] == [
             ("dislike", "The A", None), ("query", None, "quiet"), ("like", "The C", None)

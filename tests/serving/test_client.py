@@ -41,6 +41,9 @@ def server(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
         yield server
 
 
+NOW = 1_700_000_000  # unix seconds
+
+
 class Recorder(grpc.UnaryUnaryClientInterceptor):
     """Keeps every request that passes."""
 
@@ -93,8 +96,8 @@ def test_recommend_sends_every_input_of_the_contract_for_a_batch_of_one(shop, re
         k=3,
         history_ids=["1", "50"],
         history_values=[5, 3.5],
-        history_times=[10, 20],
-        now=30,
+        history_times=[NOW - 20, NOW - 10],
+        now=NOW,
         query="jazz",
         exclude_ids=["7"],
         categories=["Drama", "Film-Noir"],
@@ -106,8 +109,8 @@ def test_recommend_sends_every_input_of_the_contract_for_a_batch_of_one(shop, re
     assert {name: value.tolist() for name, value in sent.items()} == {
         "history_ids": [[b"1", b"50"]],
         "history_values": [[5.0, 3.5]],
-        "history_times": [[10, 20]],
-        "now": [30],
+        "history_times": [[NOW - 20, NOW - 10]],
+        "now": [NOW],
         "query": [b"jazz"],
         "exclude_ids": [[b"7"]],
         "categories": [[b"Drama", b"Film-Noir"]],
@@ -151,7 +154,16 @@ def test_a_history_without_values_and_times_has_ones_and_unknown_times(shop, rec
         ({"history_ids": ["1"], "history_values": [1.0, 2.0]}, "history_values has 2 entries for 1 history_ids"),
         ({"history_times": [1]}, "history_times has 1 entries for 0 history_ids"),
         ({"history_ids": "1,50"}, "history_ids takes a list of strings"),
-        ({"history_ids": [1, 50]}, "input history_ids: int where a string"),
+        ({"history_ids": [True]}, "input history_ids: True is no id; ids are strings or whole numbers"),
+        ({"history_ids": ["1", 1.5]}, "input history_ids: 1.5 is no id"),
+        ({"exclude_ids": [None]}, "input exclude_ids: None is no id"),
+        (
+            {"history_ids": ["1"], "history_times": [NOW * 1000]},
+            f"history_times: {NOW}000 looks like milliseconds; unix",
+        ),
+        ({"history_ids": ["1"], "history_times": [np.int64(-5)]}, "history_times: -5 is before 1970"),
+        ({"now": 17}, "now: 17 would be in 1970 in seconds"),
+        ({"now": 1e10}, "now: 10000000000.0 would be after 2099 in seconds"),
         ({"k": 2.5}, "input k: double values where int32 is expected"),
         ({"k": 2**40}, "input k: a value does not fit int32"),
         ({"devise": "phone"}, "signature recommend has no input devise; it has age, categories, device"),
@@ -173,6 +185,37 @@ def test_rank_scores_the_candidates_in_their_order_with_the_inputs_the_signature
     assert [(item.id, item.score) for item in ranked] == [("c", 3.0), ("nobody", 0.0), ("a", 5.0)]
     assert [item.labels["like"] for item in ranked] == pytest.approx([0.3, 0.0, 0.5])
     assert set(recorder.last_inputs()) == {"history_ids", "candidate_ids", "device"}
+
+
+NUMBERS = [1, np.int64(50), 7.0, np.float32(8), "9"]
+AS_IDS = [b"1", b"50", b"7", b"8", b"9"]
+
+
+def test_whole_numbers_are_ids_in_every_call(shop, recorder):
+    shop.recommend(k=1, history_ids=NUMBERS, exclude_ids=np.array([7, 8]))
+    sent = recorder.last_inputs()
+    assert (sent["history_ids"].tolist(), sent["exclude_ids"].tolist()) == ([AS_IDS], [[b"7", b"8"]])
+    assert [item.id for item in shop.rank(NUMBERS, history_ids=(3,))] == ["1", "50", "7", "8", "9"]
+    sent = recorder.last_inputs()
+    assert (sent["candidate_ids"].tolist(), sent["history_ids"].tolist()) == ([AS_IDS], [[b"3"]])
+    shop.similar(np.int32(4), k=1)
+    assert recorder.last_inputs()["item_ids"].tolist() == [b"4"]
+    shop.predict(
+        "rank", {"history_ids": np.zeros((1, 0), np.int64), "candidate_ids": np.array([[1, 2]]), "device": [""]}
+    )
+    sent = recorder.last_inputs()
+    assert (sent["candidate_ids"].tolist(), sent["history_ids"].shape) == ([[b"1", b"2"]], (1, 0))
+
+
+def test_what_is_no_id_is_refused_by_name(shop):
+    for call in (
+        lambda: shop.rank([True]),
+        lambda: shop.rank("12"),
+        lambda: shop.similar(None, k=1),
+        lambda: shop.rank([float("nan")]),
+    ):
+        with pytest.raises(errors.InvalidRequestError, match=r"candidate_ids|item_ids"):
+            call()
 
 
 def test_rank_refuses_what_the_signature_cannot_use(shop):

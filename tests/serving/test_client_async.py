@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 CALLS: dict[str, dict[str, Any]] = {
     "recommend": {"k": 3, "history_ids": ["x", "y"], "exclude_ids": ["b"], "device": "phone"},
-    "rank": {"candidate_ids": ["c", "a"], "history_ids": ["x"]},
+    "rank": {"candidate_ids": ["c", 7], "history_ids": [1, "x"]},
     "search": {"query": "d", "k": 2},
     "similar": {"item_id": "e", "k": 1},
     "embed_items": {"text": ["four", None], "timbre": [[1, 2, 3], None]},

@@ -81,6 +81,17 @@ def test_any_bytes_are_an_object_or_an_invalid_argument(body: bytes) -> None:
     assert isinstance(document, dict)
 
 
+def test_whole_numbers_are_ids_in_inputs_of_ids_alone() -> None:
+    definition = signature(history_ids=tf.string, query=tf.string)
+    for document in ({"inputs": {"history_ids": [[1, "b", 7.0]], "query": ["x"]}},
+                     {"instances": [{"history_ids": [1, "b", 7.0], "query": "x"}]}):  # fmt: skip
+        _, inputs = read_inputs(document, definition)
+        assert inputs["history_ids"].tolist() == [[b"1", b"b", b"7"]]
+    for ids, query in (([[True]], ["x"]), ([[1.5]], ["x"]), ([[1]], [7])):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="is not of expected type: string"):
+            read_inputs({"inputs": {"history_ids": ids, "query": query}}, definition)
+
+
 @pytest.mark.parametrize(
     ("dtype", "value", "message"),
     [

@@ -95,3 +95,37 @@ def test_rest_has_the_same_limits(server) -> None:
     bytes_ = {"b64": base64.b64encode(b"\xff").decode()}
     assert refusal(bytes_, 1)[0] == 400
     assert 'input "query"' in refusal(bytes_, 1)[1]
+
+
+@pytest.mark.parametrize(
+    ("times", "now", "message"),
+    [
+        (
+            [0, 1_711_015_200_000],
+            1_711_015_200,
+            'input "history_times" has 1711015200000 looks like milliseconds; unix',
+        ),
+        ([1_711_015_200, -1], 1_711_015_200, 'input "history_times" has -1 is before 1970'),
+        ([0, 0], 99, 'input "now" has 99 would be in 1970 in seconds'),
+        ([0, 0], 2**40, 'input "now" has 1099511627776 looks like milliseconds'),
+    ],
+)
+def test_times_that_are_none_are_an_invalid_argument(stubs, times, now, message) -> None:
+    code, details = refused(lambda: stubs.predict(**recommend(times, now)))
+    assert code == "INVALID_ARGUMENT"
+    assert message in details
+
+
+def test_times_from_1971_to_2099_and_unknown_ones_are_answered(stubs) -> None:
+    stubs.predict(**recommend([0, 1_711_015_200], 1_711_015_300))
+    stubs.predict(**recommend([0, 31_536_000], 0))
+
+
+def recommend(times: list[int], now: int) -> dict[str, Any]:
+    empty = np.full((1, 0), b"", object)
+    return {
+        "name": "shop", "signature": "recommend", "history_ids": np.full((1, 2), b"a", object),
+        "history_values": np.ones((1, 2), np.float32), "history_times": np.array([times], np.int64),
+        "now": np.array([now], np.int64), "query": [b""], "exclude_ids": empty, "categories": empty,
+        "diversity": np.zeros(1, np.float32), "k": np.int32(1), "device": [b""], "age": np.zeros(1, np.float32),
+    }  # fmt: skip

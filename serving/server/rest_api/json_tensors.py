@@ -21,6 +21,7 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 
 from serving.server.status import code_name, invalid, unimplemented
+from serving.wire.ids import ID_INPUTS, as_id
 from serving.wire.tensors import DTYPES, DType
 
 ROW, COLUMNAR = "instances", "inputs"
@@ -151,7 +152,7 @@ def _from_rows(rows: Any, signature: Any) -> dict[str, np.ndarray]:
             try:
                 if name not in infos:
                     raise invalid(f"JSON object: does not have named input: {name}")
-                column = columns.setdefault(name, _Column(infos[name].dtype))
+                column = columns.setdefault(name, _Column(name, infos[name].dtype))
                 column.add(value)
             except tf.errors.OpError as error:
                 key = f" key: {name}" if named else ""
@@ -182,16 +183,17 @@ def _from_columns(columns: Any, signature: Any) -> dict[str, np.ndarray]:
             if name in signature.defaults:
                 continue
             raise invalid(f"Missing named input: {name} in 'inputs' object.")
-        column = _Column(info.dtype)
+        column = _Column(name, info.dtype)
         column.add(columns[name])
         arrays[name] = column.array(None)
     return arrays
 
 
 class _Column:
-    """Collects the values of one input; all must have the shape of the first."""
+    """Collects the values of one input; all must have the shape of the first. Ids may be numbers."""
 
-    def __init__(self, dtype: int) -> None:
+    def __init__(self, name: str, dtype: int) -> None:
+        self._ids = name in ID_INPUTS
         self._number, self._dtype = dtype, DTYPES.get(dtype)
         self._shape: tuple[int, ...] = ()
         self._size = -1
@@ -225,6 +227,7 @@ class _Column:
             if self._dtype is None:
                 name = types_pb2.DataType.Name(self._number).removeprefix("DT_").lower()
                 raise unimplemented(f"Conversion of JSON Value: {_shown(value)} to type: {name}")
+            value = _id(value) if self._ids and self._dtype.name == "string" else value
             self._values.append(_scalar(value, self._dtype))
         elif level >= rank:
             raise invalid(f"Encountered list at unexpected level: {level} expected < {rank}")
@@ -243,6 +246,14 @@ def _shape(value: Any) -> tuple[int, ...]:
         shape.append(len(value))
         value = value[0] if value else None
     return tuple(shape)
+
+
+def _id(value: Any) -> Any:
+    """A whole number as an id, which TensorFlow Serving does not take; all else as it is."""
+    try:
+        return as_id(value)
+    except ValueError:
+        return value
 
 
 def _scalar(value: Any, dtype: DType) -> Any:
