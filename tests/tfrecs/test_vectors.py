@@ -82,7 +82,7 @@ def folder(path: Path, kind: str, cells: list[Any], source: str = "{kind: vector
         pd.DataFrame(rows).to_parquet(path / "items.parquet")
     else:
         pd.DataFrame(rows).to_csv(path / "items.csv", index=False)
-    events = "".join(f"u{n % 4},{n % len(cells)},{1000 + n}\n" for n in range(40))
+    events = "".join(f"u{n % 4},{n % len(cells)},{1_000_000_000 + n}\n" for n in range(40))
     (path / "events.csv").write_text(f"user_id,item_id,time\n{events}")
     (path / "dataset.yaml").write_text(SPEC.replace("FORMAT", kind).replace("SOURCE", source))
     return path

@@ -147,12 +147,18 @@ def _holds_records(cell: Iterable[Any]) -> bool:
 
 
 def _flat(values: Iterable[Any]) -> list[Any]:
+    """Flatten a list of lists, however deep, and leave out what is missing."""
     result: list[Any] = []
-    for value in values:
-        if isinstance(value, list | tuple | set | frozenset | np.ndarray):
-            result += _flat(value)
-        elif not is_missing(value):
-            result.append(value)
+    left = [iter(values)]
+    while left:
+        for value in left[-1]:
+            if isinstance(value, list | tuple | set | frozenset | np.ndarray):
+                left.append(iter(value))
+                break
+            if not is_missing(value):
+                result.append(value)
+        else:
+            left.pop()
     return result
 
 
