@@ -258,7 +258,7 @@ def _rest_value(kind: str, request: Any, rng: random.Random) -> Mutant:
     inputs = document["inputs"]
     alias = rng.choice(sorted(inputs))
     inputs[alias] = rng.choice(
-        [None, {}, {"b64": "?"}, {"b64": "AA==", "c": 1}, True, [[[]]], [[[[["x"]]]]], ["a", 1], 2**70, "\0", [{}]]
+        [None, {}, {"b64": "?"}, {"b64": "AA==", "c": 1}, True, [[[]]], [[[[["x"]]]]], ["a", True], 2**70, "\0", [{}]]
     )
     return Mutant(kind, json.dumps(document).encode(), frozenset({"400"}), "", rest=True)
 

@@ -98,7 +98,7 @@ PATHS = [
     "data:image/png;base64,iVBORw0KGgo=",
 ]
 VECTORS: list[Any] = [
-    [1.0, 2.0], [1.0] * 4, [], [1.0, None, 2.0], [1.0, "x", 2.0], [[1.0, 2.0, 3.0]], "drei", 7, {"a": 1}, [1e39, 0, 0],
+    [1.0, 2.0], [1.0] * 4, [1.0, None, 2.0], [1.0, "x", 2.0], [[1.0, 2.0, 3.0]], "drei", 7, {"a": 1}, [1e39, 0, 0],
 ]  # fmt: skip
 ROWS: list[Any] = [PRODUCTS, -1, 0.5, "eins", "inf"]
 NUMBERS: list[Any] = ["1,50", "€ 3", "inf", 1e39, "zehn", [1], {"a": 1}, "-1e400", "0x1f", "1 2"]
