@@ -1,6 +1,6 @@
 """Run the tests that depend on versions on every Python of this machine, each in an environment of its own.
 
-    python tests/matrix.py [--only 3.12,3.13] [--skip 3.11] [--no-wheel] [--work build/matrix]
+    python tests/matrix.py [--only 3.12,3.13] [--ends] [--no-wheel] [--work build/matrix]
 
 For each Python from 3.10 to 3.13 that is found (on PATH or under pyenv) the pinned stack is installed once, the tests
 run, and each stack's export is answered by every other stack. Then sdist and wheel are built, the wheel is installed
@@ -116,15 +116,17 @@ def run_tests(python: Path, version: str, exports: Path, log: Path, tests: tuple
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--only", default=",".join(VERSIONS), help="versions, separated by commas")
-    parser.add_argument("--skip", default="", help="versions that are left out")
+    parser.add_argument("--ends", action="store_true", help="of those that are found, the oldest and the newest")
     parser.add_argument("--no-wheel", action="store_true", help="leave the check of the wheel out")
     parser.add_argument("--work", type=Path, default=REPO / "build" / "matrix")
     options = parser.parse_args()
-    wanted = [version for version in options.only.split(",") if version not in options.skip.split(",")]
-    pythons = {version: python for version, python in find_pythons().items() if version in wanted}
+    wanted, found = options.only.split(","), find_pythons()
+    pythons = {version: found[version] for version in wanted if version in found}
     for version in wanted:
         if version not in pythons:
             print(f"Python {version}: not found on this machine, left out", flush=True)
+    if options.ends:
+        pythons = {version: pythons[version] for version in [*pythons][:1] + [*pythons][1:][-1:]}
     if not pythons:
         print("matrix: no Python to test on; install one of " + ", ".join(wanted), file=sys.stderr)
         return 2

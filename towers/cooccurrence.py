@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from towers.encoders.base import Encoder
 from towers.model import Model
+from towers.replicas import part_of_mean
 
 
 class CoOccurrence(Model):
@@ -76,8 +77,6 @@ class CoOccurrence(Model):
         loss = tf.reduce_sum(
             weight * tf.reduce_logsumexp(logits, axis=1) - tf.reduce_sum(probabilities * chosen, axis=1)
         )
-        replica = tf.distribute.get_replica_context()
         mine = tf.reduce_sum(weight)
         self.cross_entropy.update_state(tf.math.divide_no_nan(loss, mine), sample_weight=mine)
-        total = replica.all_reduce(tf.distribute.ReduceOp.SUM, mine)
-        return tf.math.divide_no_nan(loss, total)
+        return part_of_mean(loss, mine)

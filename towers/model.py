@@ -9,8 +9,8 @@ import tensorflow_recommenders as tfrs
 class Model(tfrs.Model):
     """A `tfrs.Model` whose steps AutoGraph leaves alone.
 
-    Our models say control flow with TensorFlow's ops. To rewrite every function that a step reaches took two fifths of
-    the time before the first step, and AutoGraph trails new versions of Python.
+    Our models say control flow with TensorFlow's ops. To rewrite every function that a step reaches takes much
+    of the time before the first step, and AutoGraph trails new versions of Python.
     """
 
     train_step = tf.autograph.experimental.do_not_convert(tfrs.Model.train_step)

@@ -264,8 +264,9 @@ class TwoTower(Model):
         weighted, as the label itself says what the event was.
 
         Args:
-          inputs: `item_index` int32, `values` float (weights, where the schema has them), `times` int64, `target` bool, `positive` bool, all [B, L], events
-            oldest first, padding (target False) at the end; `labels` float [B, L, labels]; `context` name -> [B, L];
+          inputs: `item_index` int32, `values` float (weights, where the schema has them), `times` int64, `target` bool,
+            `positive` bool, all [B, L], events oldest first, padding (target False) at the end; `labels` float
+            [B, L, labels]; `context` name -> [B, L];
             `user` name -> [B, ...] and `user_presence` bool [B, F] where users have features; `fresh` name -> [R, ...]
             with `fresh_index` int32 [R] (-1 = padding); `spans` int32 [R, Tq] where items have text, and where events
             have text queries of their own the part that `towers.text_queries` describes.

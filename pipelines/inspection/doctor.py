@@ -134,6 +134,6 @@ def _text_ops() -> Check:
         return Check(
             "tensorflow-text",
             str(error).splitlines()[0][:100],
-            "pip install the tensorflow-text of TensorFlow's minor version",
+            "install the tensorflow-text of TensorFlow's minor version",
         )
     return Check("tensorflow-text ops", f"load ({tensorflow_text.__version__})")

@@ -30,7 +30,7 @@ from tfrecs.spec.dataset_yaml import load_spec
 ENCODED = 8  # items that the encoders are timed on
 ERROR_OF_ESTIMATES = (
     "Times and memory: from speeds measured now on this machine and counts of the work, all epochs of train.epochs; right "
-    "to a factor of two or so."
+    "to a factor of three or so."
 )
 
 

@@ -184,7 +184,8 @@ class Client:
 
         Args:
           raw: modality name -> one entry per item, None if the item lacks it: text (str), the bytes of an image file
-            (JPEG, PNG, GIF, BMP; WebP, which no server reads, is sent as PNG if Pillow is installed) or of a WAV file, numbers for a vector, strings for categories. Modalities left out count as missing.
+            (JPEG, PNG, GIF, BMP; WebP, which no server reads, is sent as PNG if Pillow is installed) or of a WAV file,
+            numbers for a vector, strings for categories. Modalities left out count as missing.
             Unusable content, such as a broken file, is refused with its name and row.
 
         Raises:

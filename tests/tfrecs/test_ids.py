@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Sequence
 from decimal import Decimal
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from small_folder import run as build
+from table_files import WRITERS
 
 from tfrecs.reading.stored_records import stored_events, stored_item_ids
 from tfrecs.rejects import Rejects
@@ -122,14 +122,6 @@ items: {{file: items.{items}, id: item_id, features: {{text: {{kind: text, colum
 interactions: {{file: events.{events}, user: user_id, item: item_id, time: time}}
 users: {{file: users.csv, id: user_id, features: {{age: {{kind: categories, column: age}}}}}}
 """
-WRITERS = {
-    "csv": lambda frame, path: frame.to_csv(path, index=False),
-    "tsv": lambda frame, path: frame.to_csv(path, index=False, sep="\t"),
-    "jsonl": lambda frame, path: path.write_text(
-        "".join(json.dumps(row) + "\n" for row in frame.astype(object).to_dict("records"))
-    ),
-    "parquet": lambda frame, path: frame.to_parquet(path),
-}
 
 
 @pytest.mark.parametrize("events_format", WRITERS)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from small_folder import examples
 from small_folder import run as build
+from table_files import WRITERS
 
 from pipelines.webapp.item_rows import read_rows
 from tfrecs.spec.dataset_yaml import load_spec
@@ -128,12 +129,7 @@ def folder(path: Path, kind: str, cell: Callable[[list[str]], Any]) -> Path:
     path.mkdir()
     genres = [["drama", "film noir"], ["comedy, light"], ["noir", "drama", "it's"], []]
     rows = [{"item_id": n, "title": f"Film {n}", "genres": cell(genres[n % 4]), "more": cell(["x"])} for n in range(8)]
-    if kind == "jsonl":
-        (path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    elif kind == "parquet":
-        pd.DataFrame(rows).to_parquet(path / "items.parquet")
-    else:
-        pd.DataFrame(rows).to_csv(path / "items.csv", index=False)
+    WRITERS[kind](pd.DataFrame(rows), path / f"items.{kind}")
     events = "".join(f"u{n % 4},{n % 8},{1_513_000_000 + n}\n" for n in range(40))
     (path / "events.csv").write_text(f"user_id,item_id,time\n{events}")
     (path / "dataset.yaml").write_text(SPEC.replace("FORMAT", kind))

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from small_folder import examples, rejected
 from small_folder import run as build
+from table_files import WRITERS
 
 from tfrecs.errors import DataError, TooManyRejectsError
 from tfrecs.spec.infer import infer_spec
@@ -76,12 +77,7 @@ VECTORS = np.random.default_rng(0).normal(size=(12, WIDTH)).astype(np.float32).r
 def folder(path: Path, kind: str, cells: list[Any], source: str = "{kind: vector, column: vec}") -> Path:
     path.mkdir(exist_ok=True)
     rows = [{"item_id": n, "vec": cell} for n, cell in enumerate(cells)]
-    if kind == "jsonl":
-        (path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    elif kind == "parquet":
-        pd.DataFrame(rows).to_parquet(path / "items.parquet")
-    else:
-        pd.DataFrame(rows).to_csv(path / "items.csv", index=False)
+    WRITERS[kind](pd.DataFrame(rows), path / f"items.{kind}")
     events = "".join(f"u{n % 4},{n % len(cells)},{1_000_000_000 + n}\n" for n in range(40))
     (path / "events.csv").write_text(f"user_id,item_id,time\n{events}")
     (path / "dataset.yaml").write_text(SPEC.replace("FORMAT", kind).replace("SOURCE", source))
