@@ -110,6 +110,15 @@ def eventually(condition: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.02)
 
 
+def status_of(call: Callable[[], Any]) -> str:
+    """The name of the gRPC status that a call ends with."""
+    try:
+        call()
+    except grpc.RpcError as error:
+        return error.code().name
+    return "OK"
+
+
 def refused(call: Callable[[], Any]) -> tuple[str, str]:
     with pytest.raises(grpc.RpcError) as caught:
         call()

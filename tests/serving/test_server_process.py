@@ -23,10 +23,10 @@ from toy_server import (
     connected,
     eventually,
     predict_request,
-    refused,
     running,
     server_options,
     silent,
+    status_of,
     turns_for,
 )
 
@@ -112,7 +112,7 @@ def test_stopping_lets_a_request_under_way_finish_and_refuses_new_ones(doubling,
         eventually(lambda: server.models._models["scale"][1].leases == 1)
         stopping = threading.Thread(target=server.stop)
         stopping.start()
-        eventually(lambda: not slow.done() and refused(lambda: stubs.predict("scale", x=X))[0] == "UNAVAILABLE")
+        eventually(lambda: not slow.done() and status_of(lambda: stubs.predict("scale", x=X)) == "UNAVAILABLE")
         assert tf.make_ndarray(slow.result(timeout=60).outputs["factor"]) == 2.0
         stopping.join(timeout=60)
         assert server.models.available() == []
