@@ -134,10 +134,10 @@ def links_of(name: str) -> str:
     return NEIGHBOURS if name == RECENT else name
 
 
-def without_negatives(history: History) -> History:
-    """Take the explicit negatives, events with a value below 0, out of histories; the others move to the left."""
+def chosen_events(history: History) -> History:
+    """Take the events without a weight above 0 out of histories whose values are weights; the others move to the left."""
     inside = tf.range(tf.shape(history.item_index)[1])[None, :] < history.length[:, None]
-    kept = inside & ~(history.values < 0)  # an unknown value, NaN, is none
+    kept = inside & ~(history.values <= 0)  # an unknown value, NaN, stays
     order = tf.argsort(tf.cast(~kept, tf.int32), axis=1, stable=True)
     item_index, values, times = (tf.gather(part, order, batch_dims=1) for part in history[:3])
     return History(item_index, values, times, tf.reduce_sum(tf.cast(kept, tf.int32), axis=1))

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfrecs.schema import History, Schema
 from towers.encoders.base import Encoder, TextQueryEncoder
 from towers.encoding_cache import cache_variables, fill, standardize, with_fresh
-from towers.hybrid import without_negatives
+from towers.hybrid import chosen_events
 from towers.item import ItemTower
 from towers.model import Model
 from towers.ranking import RankingHead
@@ -243,8 +243,8 @@ class TwoTower(Model):
         return tf.gather(embeddings, history.length, batch_dims=1)
 
     def chosen(self, history: History) -> History:
-        """The events of histories that speak for their items: all but explicit negatives, where the schema has weights."""
-        return without_negatives(history) if self.schema.has_weights else history
+        """The events of histories that speak for their items: with a weight above 0, where the schema has weights."""
+        return chosen_events(history) if self.schema.has_weights else history
 
     @property
     def temperature(self) -> float:

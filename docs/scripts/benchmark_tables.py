@@ -127,6 +127,19 @@ def text_queries() -> str:
     return table(["query", *names], rows)
 
 
+def event_weights() -> str:
+    """What was bought and what was disliked among the first ten, by what the event types count."""
+    rows = []
+    for name, row in load("event-weights")["rows"].items():
+        weights = ", ".join(f"{event} {weight:g}" for event, weight in row["weights"].items()) or "no `weight`"
+        cells = [
+            f"{row[f'{part}{event}_recall@10']:.3f}" for event in ("bought", "disliked") for part in ("towers_", "")
+        ]
+        rows.append([name, weights, *cells])
+    head = ["reading", "weights", "bought, towers", "bought, whole score", "disliked, towers", "disliked, whole score"]
+    return table(head, rows)
+
+
 def _pair(metrics: dict[str, float]) -> str:
     return f"{metrics['recall@20']:.3f} / {metrics['ndcg@10']:.3f}"
 
@@ -158,6 +171,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablation-lfm2k": lambda: ablation("lfm2k"),
     "control": control,
     "text-queries": text_queries,
+    "event-weights": event_weights,
     "serving": lambda: limits("serving", "results"),
     "soak": lambda: limits("serving-soak", "results"),
     "input": lambda: limits("input", "ratios"),

@@ -34,7 +34,7 @@ def random_scorer(num_items: int, *, seed: int) -> Scorer:
 
 
 def popularity_scorer(train: sp.csr_matrix) -> Scorer:
-    """Return a scorer that gives every query the training counts of the items."""
+    """Return a scorer that gives every query the training counts of the items, or the sums of their weights."""
     counts = np.asarray(train.sum(axis=0), np.float32).ravel()
 
     def score(queries: Queries) -> NDArray[np.float32]:
@@ -68,7 +68,7 @@ def fit_baselines(
     """Fit the baselines `random`, `popularity`, `item_knn` and `item_knn_last<last>` to the training events.
 
     Args:
-      train: [users, items], ones or counts; see `interaction_matrix`.
+      train: [users, items], ones, counts or sums of weights; see `interaction_matrix`.
       seed: of the random scores.
       shrinkage: added to the product of the norms in the cosine.
       neighbours: how many nearest items each item keeps.

@@ -30,6 +30,7 @@ from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import Queries, Scorer, with_targets
 from tfrecs.demo.world import oracle_scores
 from tfrecs.reading.reader import load_labelled_events
+from tfrecs.schema import Manifest
 
 NO_CONTENT = (
     "Items have no features: cold items and missing content are not measured, since nothing tells new items apart."
@@ -100,7 +101,7 @@ def evaluate(trained: TrainedRun, *, commands: Mapping[str, str], curve: Sequenc
     groups = popularity_groups(train_counts)
     return Report(
         dataset=trained.manifest.name,
-        protocol=trained.manifest.protocol,
+        protocol=_protocol(trained.manifest),
         model=measured.pop(MODEL),
         oracle=measured.pop(ORACLE, None),
         baselines=measured,
@@ -131,11 +132,19 @@ def evaluate(trained: TrainedRun, *, commands: Mapping[str, str], curve: Sequenc
     )
 
 
+def _protocol(manifest: Manifest) -> str:
+    """The protocol of the records, and how many held-out events are no targets because they are explicit negatives."""
+    negatives = manifest.splits["test"].negatives
+    note = f"; {negatives:,} explicit negatives of the test split are history, no targets" if negatives else ""
+    return manifest.protocol + note
+
+
 def _rank_systems(session: Session, scorer: ModelScorer, queries: Queries) -> dict[str, Ranking]:
     """Rank the queries with the model, the baselines and, for generated data, the true preferences."""
     settings, num_items = session.config.evaluate, len(session.catalogue)
     users, rows = np.unique(session.events.users, return_inverse=True)
-    train = interaction_matrix(rows, session.events.items, num_users=len(users), num_items=num_items)
+    events = session.events
+    train = interaction_matrix(rows, events.items, events.weights, num_users=len(users), num_items=num_items)
     scorers: dict[str, Scorer] = {MODEL: scorer}
     scorers |= fit_baselines(
         train,

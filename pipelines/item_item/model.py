@@ -31,7 +31,7 @@ class ItemItemModel:
 
     Attributes:
       links: `NEIGHBOURS` and, where events have an order, `SUCCESSORS` -> of each item those it speaks for.
-      popularity: float32 [N], log(1 + number of training events).
+      popularity: float32 [N], log(1 + number of training events, or sum of their weights).
       is_cold: bool [N], items without a training event.
       last: part of the score -> how many of the newest events of a history it takes; `RECENT` is `NEIGHBOURS` of fewer.
     """
@@ -69,11 +69,16 @@ class ItemItemModel:
         if ordered:
             _, users = np.unique(events.users, return_inverse=True)
             successors = successor_similarities(
-                users, events.items, num_items, window=settings.window, shrinkage=settings.shrinkage
+                users,
+                events.items,
+                num_items,
+                events.weights,
+                window=settings.window,
+                shrinkage=settings.shrinkage,
             )
             links[SUCCESSORS] = top_links(successors, settings.neighbours)
             last |= {RECENT: min(settings.recent, history), SUCCESSORS: min(settings.last_successors, history)}
-        counts = np.bincount(events.items, minlength=num_items)
+        counts = np.bincount(events.items, events.weights, minlength=num_items)
         return cls(links, np.log1p(counts).astype(np.float32), counts == 0, last)
 
     def for_catalogue(self, trained: np.ndarray, cold_start: ColdStart, cold_links: int) -> ItemItemModel:
@@ -130,10 +135,15 @@ class ItemItemModel:
 
 
 def training_matrix(events: TrainingEvents, num_items: int) -> sp.csr_matrix:
-    """Return float32 csr [users, N] of ones: which items each user took in training at all."""
+    """Return float32 csr [users, N]: 1 for the items that a user took in training, however often.
+
+    With weights their sum, however often no more than the largest weight of any event.
+    """
     _, users = np.unique(events.users, return_inverse=True)
-    train = interaction_matrix(users, events.items, num_users=int(users.max(initial=-1)) + 1, num_items=num_items)
-    train.data[:] = 1.0
+    count = int(users.max(initial=-1)) + 1
+    train = interaction_matrix(users, events.items, events.weights, num_users=count, num_items=num_items)
+    most = 1.0 if events.weights is None else events.weights.max(initial=0.0)
+    np.minimum(train.data, most, out=train.data)
     return train
 
 

@@ -55,18 +55,21 @@ def top_links(matrix: sp.csr_matrix, k: int) -> Links:
     return links
 
 
-def interaction_matrix(users: ArrayLike, items: ArrayLike, *, num_users: int, num_items: int) -> sp.csr_matrix:
-    """Count how often each user met each item.
+def interaction_matrix(
+    users: ArrayLike, items: ArrayLike, weights: ArrayLike | None = None, *, num_users: int, num_items: int
+) -> sp.csr_matrix:
+    """Count how often each user met each item, or sum up the weights.
 
     Args:
       users, items: int [E], one pair of positions per event.
+      weights: float [E]; None: 1 each.
 
     Returns:
       float32 csr [num_users, num_items].
     """
     rows, columns = np.asarray(users, np.int64), np.asarray(items, np.int64)
-    ones = np.ones(len(rows), np.float32)
-    return sp.csr_matrix((ones, (rows, columns)), shape=(num_users, num_items))  # equal pairs are summed
+    values = np.ones(len(rows), np.float32) if weights is None else np.asarray(weights, np.float32)
+    return sp.csr_matrix((values, (rows, columns)), shape=(num_users, num_items))  # equal pairs are summed
 
 
 def item_similarities(train: sp.csr_matrix, *, shrinkage: float, neighbours: int) -> sp.csr_matrix:
@@ -106,26 +109,35 @@ def item_similarities(train: sp.csr_matrix, *, shrinkage: float, neighbours: int
 
 
 def successor_similarities(
-    users: np.ndarray, items: np.ndarray, num_items: int, *, window: int, shrinkage: float
+    users: np.ndarray,
+    items: np.ndarray,
+    num_items: int,
+    weights: np.ndarray | None = None,
+    *,
+    window: int,
+    shrinkage: float,
 ) -> sp.csr_matrix:
     """Measure how often each item comes soon after each other one.
 
-    Two events of a user that are d <= `window` positions apart add 1 / d to T[i, j]; the result is
+    Two events of a user that are d <= `window` positions apart add the product of their weights over d to T[i, j]; the result is
     T[i, j] / (sqrt(sum_j T[i, j] sum_i T[i, j]) + shrinkage), and 0 where i is j.
 
     Args:
       users, items: int [E], the events of each user in order.
+      weights: float [E]; None: 1 each.
 
     Returns:
       float32 csr [N, N], row: the earlier item, column: its successor.
     """
     order = np.argsort(users, kind="stable")
     users, items = users[order], items[order]
+    weights = np.ones(len(order)) if weights is None else weights[order].astype(np.float64)
     total = sp.csr_matrix((num_items, num_items))
     for distance in range(1, window + 1):
         same_user = users[distance:] == users[:-distance]
         pairs = items[:-distance][same_user], items[distance:][same_user]
-        total = total + sp.csr_matrix((np.full(len(pairs[0]), 1.0 / distance), pairs), shape=total.shape)
+        values = (weights[:-distance] * weights[distance:])[same_user] / distance
+        total = total + sp.csr_matrix((values, pairs), shape=total.shape)
     counts = total.tocoo()
     row_sums, column_sums = np.asarray(counts.sum(axis=1)).ravel(), np.asarray(counts.sum(axis=0)).ravel()
     values = counts.data / (np.sqrt(row_sums[counts.row] * column_sums[counts.col]) + shrinkage)

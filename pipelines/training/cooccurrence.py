@@ -30,10 +30,10 @@ def cooccurrence_targets(events: TrainingEvents, num_items: int, num_neighbours:
 
     Returns:
       neighbours int32 [N, K] and probabilities float32 [N, K]: the users of row i's item, weighted by how often they took
-      it, took each neighbour that often, over the row's sum; all 0 where an item has no users or they took nothing else.
+      it (or by the weights of these events), took each neighbour that often, over the row's sum; all 0 where an item has no users or they took nothing else.
     """
     users, user_index = np.unique(events.users, return_inverse=True)
-    matrix = interaction_matrix(user_index, events.items, num_users=len(users), num_items=num_items)
+    matrix = interaction_matrix(user_index, events.items, events.weights, num_users=len(users), num_items=num_items)
     by_item: sp.csr_matrix = matrix.T.tocsr()
     kept = min(num_neighbours, num_items)
     neighbours = np.zeros((num_items, kept), np.int32)

@@ -64,7 +64,7 @@ class RecommenderModel(Protocol):
         """Add item-item statistics of the history to the scores: float [B, N] -> [B, N]."""
 
     def chosen(self, history: History) -> History:
-        """Return the events that speak for their items, without explicit negatives: only these explain a result."""
+        """Return the events that speak for their items, not those of weight 0 or below: only these explain a result."""
 
     def labels(self, query_embeddings: tf.Tensor, item_embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
         """Predict the labels of pairs: float [..., D] and [..., D] -> label -> float [...]."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import small_model
@@ -52,6 +54,14 @@ def encoder_weights(model: TwoTower) -> list[np.ndarray]:
 def stage(model: TwoTower, strategy: tf.distribute.Strategy | None = None, epochs: int = 4) -> CoOccurrenceStage:
     strategy = strategy or tf.distribute.get_strategy()
     return CoOccurrenceStage(model, camp_items(), two_camps(), settings(epochs), strategy)
+
+
+def test_targets_follow_the_weights_of_the_events() -> None:
+    log = events(("a", 0), ("a", 1), ("b", 0), ("b", 2))
+    log = replace(log, weights=np.array([1.0, 3.0, 1.0, 1.0], np.float32))
+    neighbours, probabilities = cooccurrence_targets(log, 3, 2)
+    assert neighbours[0].tolist() == [1, 2]
+    np.testing.assert_allclose(probabilities[0], [0.75, 0.25], rtol=1e-6)
 
 
 def test_targets_are_the_other_items_of_the_same_users() -> None:

@@ -12,7 +12,7 @@ from pipelines.config import HybridConfig
 from pipelines.item_item.cold_start import ColdStart, nearest_coefficients, ridge_coefficients
 from pipelines.item_item.content_similarity import content_similarity
 from pipelines.item_item.ease import EaseSettings
-from pipelines.item_item.model import ItemItemModel
+from pipelines.item_item.model import ItemItemModel, training_matrix
 from pipelines.item_item.neighbours import Links, successor_similarities, top_links
 from tfrecs.reading.reader import TrainingEvents
 from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, newest_different
@@ -121,6 +121,17 @@ def test_fitting_neighbours_successors_and_popularity() -> None:
     np.testing.assert_allclose(fitted.popularity, np.log([3, 3, 2, 1]), rtol=1e-6)
     assert fitted.is_cold.tolist() == [False, False, False, True]
     assert fitted.last == {NEIGHBOURS: 50, RECENT: 5, SUCCESSORS: 20}
+
+
+def test_weights_count_in_neighbours_successors_and_popularity() -> None:
+    users, items = np.array(["a", "a", "a", "b", "b"]), np.array([0, 0, 1, 0, 2], np.int32)
+    events = TrainingEvents(users, items, np.arange(5), np.array([2.0, 1.0, 0.5, 0.5, 1.0], np.float32))
+    # a's 2 + 1 for item 0 are no more than the largest weight of any event.
+    np.testing.assert_allclose(training_matrix(events, 3).toarray(), [[2, 0.5, 0], [0.5, 0, 1]])
+    fitted = ItemItemModel.fit(events, 3, SETTINGS, EASE, history=50, ordered=True)
+    np.testing.assert_allclose(fitted.popularity, np.log1p([3.5, 0.5, 1.0]), rtol=1e-6)
+    # T[0, 0] = 2, T[0, 1] = 1 * 0.5 and T[0, 2] = 0.5 * 1; out of 0 go 3, into 1 and 2 come 0.5 each.
+    np.testing.assert_allclose(dense(fitted.links[SUCCESSORS])[0], [0, 0.5 / 1.5**0.5, 0.5 / 1.5**0.5], rtol=1e-6)
 
 
 def test_a_large_catalogue_has_the_neighbours_of_item_knn() -> None:

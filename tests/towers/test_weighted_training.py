@@ -11,7 +11,7 @@ import tensorflow as tf
 from small_model import assert_same_weights, sgd_step
 
 from tfrecs.schema import History
-from towers.hybrid import without_negatives
+from towers.hybrid import chosen_events
 from towers.text_queries import at_positions
 from towers.two_tower import TwoTower
 
@@ -145,16 +145,16 @@ def test_weighted_losses_of_replicas_sum_to_that_of_the_global_batch(two_replica
     assert float(losses) == pytest.approx(expected, abs=1e-4)
 
 
-def test_explicit_negatives_leave_a_history_and_the_others_keep_their_order() -> None:
+def test_only_events_with_a_weight_above_0_speak_for_their_items() -> None:
     history = History(
         tf.constant([[4, 1, 7, 2], [3, 5, 0, 0]]),
         tf.constant([[3.0, -1.0, float("nan"), 0.0], [-1.0, -1.0, 0.0, 0.0]]),
         tf.constant([[10, 20, 30, 40], [1, 2, 0, 0]], tf.int64),
         tf.constant([4, 2]),
     )
-    chosen = without_negatives(history)
-    assert chosen.length.numpy().tolist() == [3, 0]
-    assert chosen.item_index.numpy()[0, :3].tolist() == [4, 7, 2]  # an unknown value is no dislike
-    assert chosen.times.numpy()[0, :3].tolist() == [10, 30, 40]
-    assert model().chosen(history).length.numpy().tolist() == [3, 0]
+    chosen = chosen_events(history)
+    assert chosen.length.numpy().tolist() == [2, 0]
+    assert chosen.item_index.numpy()[0, :2].tolist() == [4, 7]  # an unknown value stays
+    assert chosen.times.numpy()[0, :2].tolist() == [10, 30]
+    assert model().chosen(history).length.numpy().tolist() == [2, 0]
     assert model(SCHEMA.model_copy(update={"has_weights": False})).chosen(history) is history
