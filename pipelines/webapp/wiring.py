@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -109,7 +109,10 @@ def make_components(job: AppJob, target: str) -> AppComponents:
     resolve_rules(rules, catalogue.position, catalogue.categories, catalogue.numbers, source)  # fail before starting
     folder = job.state / EVENTS_FOLDER
     scale = make_scale(settings, spec)
-    event_log = EventLog(folder, make_columns(settings, spec, scale), settings.log_bytes)
+    columns = make_columns(settings, spec, scale)
+    for note in log_notes(settings, spec, columns):
+        say(note)
+    event_log = EventLog(folder, columns, settings.log_bytes)
     (folder / SPEC_FILE).write_text(log_spec(spec), encoding="utf-8")
     address = settings.store or f"sqlite:{job.state / STORE_FILE}"
     retention = Retention(settings.events_per_user, settings.keep_days * 86400.0)
@@ -175,34 +178,75 @@ def load_catalogue(job: AppJob, spec: DatasetSpec) -> AppCatalogue:
 def make_scale(settings: AppConfig, spec: DatasetSpec) -> EventScale:
     """Create the scale of event values.
 
-    The range is that of the regression label on the value column, or one unit below the threshold of a binary label up to
-    the threshold.
+    The range, that of a rating, is that of the regression label on the value column, or one unit below the threshold of a
+    binary label up to the threshold; with weights, whose column holds no rating, that of any label on a column of numbers.
+    Event values lie in that range; with weights they are those of the event types that have the name of a kind, or of a
+    column of weights the strengths.
     """
-    column = spec.interactions.value_column
-    labels = [label for label in spec.interactions.labels.values() if label.column == column]
+    events = spec.interactions
+    labels = [label for label in events.labels.values() if label.values is None]
+    if events.weight is None:
+        labels = [label for label in labels if label.column == events.value_column]
     ranges = [label.range for label in labels if label.range]
     thresholds = [label.at_least for label in labels if label.at_least is not None]
     low, high = ranges[0] if ranges else (thresholds[0] - 1, thresholds[0]) if thresholds else (None, None)
-    event_values = {}
-    if low is not None and high is not None:
-        event_values = {kind: low + fraction * (high - low) for kind, fraction in settings.worth.items()}
-    return EventScale(low, high, event_values, settings.strength)
+    if events.weight is not None:
+        weights = settings.strength if events.weight.values is None else events.weight.values
+        own = {kind: weights[kind] for kind in settings.strength if kind in weights and kind != "rating"}
+        return EventScale(low, high, own, settings.strength, weighted=True)
+    return EventScale(low, high, _worth(settings, low, high), settings.strength)
+
+
+def _worth(settings: AppConfig, low: float | None, high: float | None) -> dict[str, float]:
+    if low is None or high is None:
+        return {}
+    return {kind: low + fraction * (high - low) for kind, fraction in settings.worth.items()}
 
 
 def make_columns(settings: AppConfig, spec: DatasetSpec, scale: EventScale) -> LogColumns:
-    """Name the columns of the event log: those of the data set's interactions."""
+    """Name the columns of the event log: those of the data set's interactions.
+
+    With weights only kinds that have one are logged, since a build would reject an event without.
+    """
     events = spec.interactions
-    values = [events.value_column, *(label.column for label in events.labels.values())]
+    values = [None if events.weight else events.value_column]
+    values += [label.column for label in events.labels.values() if label.values is None]
     values.append(events.positive.column if events.positive else None)
+    kinds = set(settings.log_kinds)
+    by_kind: dict[str, Mapping[str, str | float]] = {
+        label.column: {kind: kind for kind in kinds if kind in label.values}
+        for label in events.labels.values()
+        if label.values is not None
+    }
+    if events.weight is not None:
+        kinds &= set(scale.event_values)
+        named = events.weight.values is not None
+        by_kind[events.weight.column] = {kind: kind if named else scale.event_values[kind] for kind in kinds}
     return LogColumns(
         user=events.user,
         item=events.item,
         time=events.time or "",
         values=tuple(dict.fromkeys(name for name in values if name)),
         context=tuple(name for name in events.context if not events.from_time(name)),
-        kinds=frozenset(settings.log_kinds),
-        event_values=scale.event_values,
+        kinds=frozenset(kinds),
+        event_values=_worth(settings, scale.low, scale.high),
+        by_kind=by_kind,
     )
+
+
+def log_notes(settings: AppConfig, spec: DatasetSpec, columns: LogColumns) -> list[str]:
+    """Say what a build will not learn, or not as it is meant, from the event log; one line each."""
+    events, notes = spec.interactions, []
+    missing = [kind for kind in settings.log_kinds if kind not in columns.kinds]
+    if missing:
+        notes.append(
+            f"Not logged for later training: {', '.join(missing)}; interactions.weight of {SPEC_FILE} gives them no weight."
+        )
+    if "dislike" in columns.kinds and events.weight is None and events.positive is None:
+        notes.append(
+            f"A build reads a logged dislike as a positive, as {SPEC_FILE} has neither `weight` nor `positive`; add one."
+        )
+    return notes
 
 
 def log_spec(spec: DatasetSpec) -> str:

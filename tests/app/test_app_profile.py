@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,6 +32,20 @@ def test_a_disliked_item_leaves_the_history_until_a_later_like() -> None:
     events.append(event("like", "a", 4))
     assert profile.recent_history(events, SCALE, 9).ids == ("b", "a")
     assert (profile.disliked_items(events), profile.unwanted_kinds(events)) == (set(), set())
+
+
+def test_a_model_that_knows_explicit_negatives_gets_the_dislike_with_its_weight() -> None:
+    weighted = replace(SCALE, event_values={"view": 0.2, "like": 1.0, "dislike": -1.0}, weighted=True)
+    events = [event("like", "a", 1), event("dislike", "a", 2), event("view", "a", 3), event("view", "b", 4)]
+    events += [event("dislike", "c", 5), event("like", "c", 6), event("rating", "d", 7, value=4.0)]
+    history = profile.recent_history(events, weighted, 10)
+    # Looked at again after the dislike, a stays disliked; a later like of c stands alone; a rating is no weight.
+    assert history.ids == ("a", "b", "c", "d")
+    assert history.values[:3] == (-1.0, 0.2, 1.0)
+    assert math.isnan(history.values[3])
+    assert history.times == (3, 4, 6, 7)
+    without = replace(weighted, event_values={"view": 0.2, "like": 1.0})
+    assert profile.recent_history(events, without, 10).ids == ("b", "c", "d")
 
 
 def test_long_term_taste_is_an_exponential_moving_average() -> None:

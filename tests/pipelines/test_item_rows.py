@@ -11,7 +11,7 @@ import yaml
 
 from pipelines.config.running import AppConfig
 from pipelines.webapp.item_rows import media_features, read_rows
-from pipelines.webapp.wiring import log_spec, make_columns, make_scale
+from pipelines.webapp.wiring import log_notes, log_spec, make_columns, make_scale
 from serving.app.language.query_parser import QueryVocabulary, parse_query
 from serving.app.store.base import Event
 from tfrecs.errors import DataError
@@ -94,6 +94,46 @@ def test_the_log_has_the_columns_that_the_spec_names_and_its_own_spec() -> None:
     said = yaml.safe_load(log_spec(spec()))
     assert said["interactions"]["file"] == "interactions-*.jsonl"
     assert DatasetSpec.model_validate(said).items == spec().items
+
+
+WEIGHT = {"column": "event", "values": {"view": 0.2, "like": 1, "dislike": -1, "buy": 3}}
+
+
+def test_kinds_of_events_have_the_weights_of_the_event_types_of_their_name() -> None:
+    weighted = spec(weight=WEIGHT)
+    scale = make_scale(AppConfig(), weighted)
+    assert (scale.low, scale.high, scale.weighted) == (1.0, 5.0, True)
+    assert dict(scale.event_values) == {"view": 0.2, "like": 1, "dislike": -1}
+    assert scale.dislike_weight == -1
+    columns = make_columns(AppConfig(), weighted, scale)
+    # A click has no weight, so a build would reject it; a rating neither.
+    assert columns.kinds == {"like", "dislike"}
+    disliked = columns.row("ann", Event("e", "dislike", 12.7, "7"))
+    assert (disliked["event"], disliked["stars"]) == ("dislike", 1.0)
+    assert DatasetSpec.model_validate(
+        yaml.safe_load(log_spec(weighted))
+    ).interactions == weighted.interactions.model_copy(update={"file": "interactions-*.jsonl"})
+    assert log_notes(AppConfig(), weighted, columns) == [
+        "Not logged for later training: click, rating; interactions.weight of dataset.yaml gives them no weight."
+    ]
+
+
+def test_a_column_of_weights_gets_the_strengths_and_event_types_can_be_a_label() -> None:
+    bought = {"bought": {"column": "event", "values": {"like": 1, "dislike": 0}, "at_least": 1}}
+    weighted = spec(weight="w", labels=bought)
+    columns = make_columns(AppConfig(), weighted, make_scale(AppConfig(), weighted))
+    row = columns.row("ann", Event("e", "dislike", 12.7, "7"))
+    assert (row["w"], row["event"]) == (-1.0, "dislike")
+    assert columns.kinds == {"click", "like", "dislike"}
+
+
+def test_a_logged_dislike_that_would_be_a_positive_is_told() -> None:
+    plain = spec()
+    columns = make_columns(AppConfig(), plain, make_scale(AppConfig(), plain))
+    (note,) = log_notes(AppConfig(), plain, columns)
+    assert "A build reads a logged dislike as a positive" in note
+    judged = spec(positive={"column": "stars", "at_least": 4})
+    assert log_notes(AppConfig(), judged, make_columns(AppConfig(), judged, make_scale(AppConfig(), judged))) == []
 
 
 def test_the_log_has_unix_seconds_whatever_the_table_has() -> None:

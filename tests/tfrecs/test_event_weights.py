@@ -15,7 +15,7 @@ from pipelines.building.builder import summary
 from tfrecs.errors import DataError, SpecError, TooManyRejectsError
 from tfrecs.reading.reader import load_catalogue, load_histories, load_training_events
 from tfrecs.schema import Manifest
-from tfrecs.spec.dataset_yaml import load_spec, spec_to_yaml
+from tfrecs.spec.dataset_yaml import infer_spec, load_spec, spec_to_yaml
 
 WEIGHT = "{column: event, values: {view: 0.2, cart: 0, buy: 3, dislike: -1}}"
 SPEC = f"""
@@ -277,3 +277,48 @@ def test_an_append_does_not_change_what_the_records_hold(data: Path, tmp_path: P
     manifest = add(data, out, resplit=True).manifest
     assert manifest.interactions == 9  # the purchase of i0 is gone, the dislike stands for it
     assert sum(split.negatives for split in manifest.splits.values()) == 3
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "weight"),
+    [
+        ("event_type", ["view", "cart", "purchase"], {"view": 0.2, "cart": 1.0, "purchase": 3.0}),
+        ("behavior", ["pv", "fav", "cart", "buy"], {"pv": 0.2, "fav": 1.0, "cart": 1.0, "buy": 3.0}),
+        ("Event", ["view", "addtocart", "transaction"], {"view": 0.2, "addtocart": 1.0, "transaction": 3.0}),
+        (
+            "action",
+            ["Not interested", "skip", "like", "hum"],
+            {"Not interested": -1, "skip": -0.2, "like": 1, "hum": 1},
+        ),
+        ("event", ["concert", "lecture"], None),  # what the items are, not what was done
+        ("event_type", ["view", "click"], None),  # all count the same
+        ("event_type", ["hide", "skip"], None),  # nothing could be learned
+        ("event", [f"view {n}" for n in "abcdefghijklmnopqrstuvwxyz"], None),
+    ],
+)
+def test_conventional_event_types_are_inferred_with_their_weights(
+    tmp_path: Path, header: str, cells: list[str], weight: dict[str, float] | None
+) -> None:
+    rows = "".join(f"u,i,{at},{cell}\n" for at, cell in enumerate(cells))
+    (tmp_path / "events.csv").write_text(f"visitorid,itemid,timestamp,{header}\n{rows}")
+    (tmp_path / "items.csv").write_text("item_id,title\ni,A film\n")
+    spec = infer_spec(tmp_path)
+    inferred = spec.interactions.weight
+    assert (inferred and (inferred.column, inferred.values)) == (weight and (header, weight))
+    (tmp_path / "dataset.yaml").write_text(spec_to_yaml(spec))
+    assert load_spec(tmp_path, None) == spec
+
+
+@pytest.mark.parametrize(
+    ("cells", "found"), [(["0.5", "-1", "2"], True), (["1", "1", "1"], False), (["0.5", "heavy", "2"], False)]
+)
+def test_a_column_named_weight_is_the_weight_where_its_numbers_differ(
+    tmp_path: Path, cells: list[str], found: bool
+) -> None:
+    rows = "".join(f"u,i,{at},{cell},{at + 1}\n" for at, cell in enumerate(cells))
+    (tmp_path / "events.csv").write_text(f"user_id,item_id,timestamp,weight,rating\n{rows}")
+    (tmp_path / "items.csv").write_text("item_id,title\ni,A film\n")
+    events = infer_spec(tmp_path).interactions
+    # Labels stay; the event value is the weight in place of the rating.
+    assert (events.value_column, set(events.labels)) == ("weight" if found else "rating", {"like", "rating"})
+    assert (events.weight is not None) == found

@@ -15,6 +15,7 @@ import pandas as pd
 from tfrecs import modalities
 from tfrecs.errors import DataError, SpecError
 from tfrecs.rejects import Rejects
+from tfrecs.spec.event_types import infer_weight
 from tfrecs.spec.models import RESERVED_INPUTS, DatasetSpec, ItemsSpec
 from tfrecs.tables.lists import looks_like_list, read_list
 from tfrecs.tables.table import Table, as_numbers, is_null, read_table, suffix_of
@@ -28,7 +29,7 @@ _TABLES = {
 }
 # The first name that a table has is taken. Compared in lower case without `_`, so that userId is user_id.
 _COLUMNS = {
-    "user": ("user_id", "user", "uid", "customer_id", "reviewer_id"),
+    "user": ("user_id", "user", "uid", "customer_id", "reviewer_id", "visitor_id"),
     "item": (
         "item_id",
         "item",
@@ -43,6 +44,8 @@ _COLUMNS = {
     ),
     "time": ("timestamp", "time", "ts", "datetime", "date", "unix_review_time", "created_at"),
     "order": ("pos", "position", "order", "seq"),
+    "event": ("event_type", "event", "behavior", "behaviour", "action", "action_type"),
+    "weight": ("weight", "event_weight"),
     "rating": ("rating", "score", "stars", "overall"),
     "split": ("split", "fold"),
     "query": ("query", "search_query", "query_text"),
@@ -148,6 +151,10 @@ def _interactions(data: Path, file: str) -> tuple[dict[str, Any], dict[str, Any]
                     "like": {"column": rating, "at_least": liked},
                     "rating": {"column": rating, "range": [low, high]},
                 }
+    weight = infer_weight(table, _find(columns, "event"), _find(columns, "weight"))
+    if weight:
+        section["weight"] = weight
+        section.pop("value", None)  # the weight is the event value
     if split_column:
         return section, {"by": "column", "column": split_column}
     return section, {"by": "time", "fractions": [0.8, 0.1, 0.1]} if time else {"by": "leave_last"}

@@ -19,12 +19,21 @@ class EventScale:
       low, high: range of the event values of the data set; None if it has none.
       event_values: kind -> event value that is sent to the model; other kinds are sent as unknown.
       strength: kind -> how strongly it speaks for its item, -1 to 1; that of a rating is scaled by its value.
+      weighted: whether the event values are weights, of which the model reads one below 0 as an explicit negative. A
+        rating is none.
     """
 
     low: float | None
     high: float | None
     event_values: Mapping[str, float]
     strength: Mapping[str, float]
+    weighted: bool = False
+
+    @property
+    def dislike_weight(self) -> float | None:
+        """Return the weight of a dislike; None if the model takes every event of a history as a choice."""
+        weight = self.event_values.get("dislike", 0.0)
+        return weight if self.weighted and weight < 0 else None
 
     def in_range(self, value: float) -> bool:
         """Return whether a rating can have this value."""
@@ -32,7 +41,7 @@ class EventScale:
 
     def value_of(self, event: Event) -> float:
         """Return the event value for the model, NaN if unknown."""
-        if event.kind == "rating" and event.value is not None:
+        if event.kind == "rating" and event.value is not None and not self.weighted:
             return event.value
         return self.event_values.get(event.kind, math.nan)
 
@@ -63,13 +72,14 @@ def recent_history(events: Sequence[Event], scale: EventScale, length: int) -> P
     """Return the newest `length` items, each once, at the time of its newest event.
 
     The value of an item is that of its newest event with a known value: a view after a rating keeps the rating. Disliked
-    items are left out, because the model takes every history item as a choice.
+    items have the weight of a dislike; they are left out where the model takes every history item as a choice.
     """
-    disliked = disliked_items(events)
+    disliked, dislike_weight = disliked_items(events), scale.dislike_weight
     latest: dict[str, tuple[float, float]] = {}
     for event in events:
-        if event.item and event.kind != "dislike" and event.item not in disliked:
-            value = scale.value_of(event)
+        is_disliked = event.item in disliked
+        if event.item and (dislike_weight is not None if is_disliked else event.kind != "dislike"):
+            value = dislike_weight if is_disliked and dislike_weight is not None else scale.value_of(event)
             known = latest.pop(event.item, (math.nan, 0.0))[0]
             latest[event.item] = (known if math.isnan(value) else value, event.time)
     newest = list(latest.items())[-length:]

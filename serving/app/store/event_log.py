@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class LogColumns:
       context: context columns.
       kinds: kinds of events that are logged; a query has no item and never is.
       event_values: kind -> event value; a rating has its own, any other kind none.
+      by_kind: column -> kind -> what the kind has there, such as a weight or the name of the event type; other kinds have
+        nothing.
     """
 
     user: str
@@ -42,6 +44,7 @@ class LogColumns:
     context: tuple[str, ...]
     kinds: frozenset[str]
     event_values: Mapping[str, float]
+    by_kind: Mapping[str, Mapping[str, str | float]] = field(default_factory=dict)
 
     def row(self, user: str, event: Event) -> dict[str, Any]:
         """Return one line of the log. A build ignores `_event`, `_id` and `_list`."""
@@ -50,6 +53,7 @@ class LogColumns:
         if self.time:
             row[self.time] = int(event.time)
         row |= dict.fromkeys(self.values, value)
+        row |= {name: cells.get(event.kind) for name, cells in self.by_kind.items()}
         row |= {name: event.context.get(name) for name in self.context}
         return row | {"_event": event.kind, "_id": event.id, "_list": event.list_id}
 
