@@ -117,7 +117,8 @@ class Client:
           k: number of items.
           history_ids: items of the user's events, oldest first; unknown ids are ignored. Ids are strings, here and in
             all calls; whole numbers (7, or 7.0 as tables with gaps have it) are taken as such ("7"), bools are not.
-          history_values: value of each event (a rating, a play count); None, or NaN for one event, if unknown.
+          history_values: value of each event (a rating, a play count, a weight below 0 for a dislike); None, or NaN for one
+            event, if unknown.
           history_times: unix seconds of each event, 0 for an unknown one; None if unknown. Times are from 1971 to 2099.
           now: unix seconds of the request; None for the current time.
           query: free text that the items should match; "" for none.
