@@ -14,7 +14,7 @@ import tensorflow as tf
 from pipelines.config import Config, SearchConfig
 from pipelines.search.lexical_index import LexicalModel, saturated, term_counts
 from tfrecs.reading.reader import Catalogue, item_features
-from towers.terms import KINDS
+from towers.terms import KINDS, cut_into_words, without_cuts
 from towers.two_tower import TwoTower
 
 __all__ = ["DenseScorer", "as_typed", "encoder_scores", "fit_lexical", "item_texts", "load_or_fit_lexical"]
@@ -22,6 +22,7 @@ __all__ += ["relevance_weights", "self_queries"]
 
 # Behind full-width marks there need be no space.
 _SENTENCE = re.compile("(?<=[.!?\u2026\u3002\uff01\uff1f])[\"'\u201d\u2019)]*\\s+|(?<=[\u3002\uff01\uff1f])|\n+")
+_WORD = re.compile(r"\S+\s*")
 _LONGEST = 40  # words of a query made from a text; longer sentences are cut
 
 DenseScorer = Callable[[Sequence[str]], np.ndarray]
@@ -80,20 +81,20 @@ def self_queries(texts: Sequence[str], shortest: int = 3) -> tuple[list[str], np
 
     Args:
       texts: str [N], "" = none. A text of one sentence gives its two halves.
-      shortest: words of a query, at least.
+      shortest: words of a query, at least; in scripts without spaces two characters count as one.
 
     Returns:
       queries str [Q], and owners int64 [Q], the text that each is from.
     """
     queries, owners = [], []
-    for owner, text in enumerate(texts):
-        parts = [part.split()[:_LONGEST] for part in _SENTENCE.split(text) if part]
+    for owner, text in enumerate(cut_into_words(texts)):
+        parts = [_WORD.findall(part)[:_LONGEST] for part in _SENTENCE.split(text) if part]
         if len(parts) == 1:
             half = len(parts[0]) // 2
             parts = [parts[0][:half], parts[0][half:]]
         for words in parts:
             if len(words) >= shortest:
-                queries.append(" ".join(words))
+                queries.append(without_cuts("".join(words)))
                 owners.append(owner)
     return queries, np.array(owners, np.int64)
 
@@ -102,6 +103,10 @@ def as_typed(sentence: str, rng: np.random.Generator) -> str:
     """Shorten a sentence to what somebody might type: half of its words, half of these without their last letters.
 
     What people type is shorter than what is written, in other forms, and not always spelt right.
+
+    Args:
+      sentence: as `cut_into_words` leaves it.
+      rng: draws words and letters.
     """
     kept = [word for word in sentence.split() if rng.random() < 0.5]
     return " ".join(word[: -rng.integers(1, 3)] if len(word) > 4 and rng.random() < 0.5 else word for word in kept)
@@ -168,7 +173,7 @@ def fit_titles(titles: Sequence[str], settings: SearchConfig, seed: int) -> Lexi
     weights = np.log1p((len(titles) - frequency + 0.5) / (frequency + 0.5)) * (frequency > 0)
     rng = np.random.default_rng(seed)
     owners = rng.permutation(named)[: settings.queries]
-    typed = [as_typed(titles[owner], rng) for owner in owners]
+    typed = [as_typed(title, rng) for title in cut_into_words([titles[owner] for owner in owners])]
     dense = np.zeros([len(owners), len(titles)], np.float32)
     factors = _fit_to_queries(typed, owners, counts[owners], counts, weights, dense, lengths, settings, rng)
     weights *= np.repeat(factors[: len(KINDS)], settings.buckets)
@@ -195,7 +200,7 @@ def fit_lexical(texts: Sequence[str], dense: DenseScorer, settings: SearchConfig
 
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(queries))[: settings.queries]
-    typed = [as_typed(queries[row], rng) for row in chosen]
+    typed = [as_typed(query, rng) for query in cut_into_words([queries[row] for row in chosen])]
     own = owners[chosen]
     # The text that a query is from competes without the whole sentence.
     rest = _rest_of_texts(counts, query_counts[chosen], own)

@@ -83,10 +83,6 @@ def test_case_accents_and_marks_do_not_count() -> None:
     assert terms("Café, crème-brûlée!") == terms("CAFE CREME (brulee)")
 
 
-def test_text_without_spaces_is_found_by_its_runs() -> None:
-    assert kinds(set(terms("東京物語です")) & set(terms("東京物語"))) == [0, 0, 1]
-
-
 def test_no_text_has_no_terms() -> None:
     assert terms("") == terms(" ... ") == {}
 
