@@ -45,6 +45,7 @@ MODALITIES: tuple[Modality, ...] = (
         shown_as="text",
         columns=(
             *("title", "name", "description", "plot", "overview", "abstract", "summary", "text", "movie_title"),
+            *("prod_name", "detail_desc"),
             *("brand", "artist", "song", "director", "author", "authors"),
         ),
         all_columns=True,

@@ -159,10 +159,9 @@ def _raw_values(
         rejects.add(table.rejected(position, f"{name}: {reason}", id=ids[position], feature=name, detail=detail))
 
     def read(cells: Iterable[Any], source: str) -> list[Any]:
+        where = f"{table.name}: feature {name}" + ("" if source == name else f" ({source})")
         known = [None if is_null(cell) else cell for cell in cells]
-        return list(
-            kind.read_cells(known, lambda line: rejects.note(f"{table.name}: feature {name}, {source}: {line}"))
-        )
+        return list(kind.read_cells(known, lambda line: rejects.note(f"{where}: {line}")))
 
     kind = resolve(row(spec.kind).feature)
     if spec.file is not None and spec.row is not None:

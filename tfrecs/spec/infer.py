@@ -18,13 +18,34 @@ from tfrecs.rejects import Rejects
 from tfrecs.spec.event_types import infer_weight
 from tfrecs.spec.models import RESERVED_INPUTS, DatasetSpec, ItemsSpec
 from tfrecs.tables.lists import looks_like_list, read_list
-from tfrecs.tables.table import Table, as_numbers, is_null, read_table, suffix_of
+from tfrecs.tables.table import Table, as_numbers, is_null, listed_columns, read_table, suffix_of
 from tfrecs.tables.vectors import vector_in
 from tfrecs.unix_time import likely_unit
 
 _TABLES = {
-    "interactions": ("interactions", "ratings", "events", "clicks", "reviews", "plays", "purchases"),
-    "items": ("items", "movies", "products", "articles", "books", "songs", "tracks", "catalogue", "catalog"),
+    "interactions": (
+        "interactions",
+        "ratings",
+        "events",
+        "clicks",
+        "reviews",
+        "plays",
+        "purchases",
+        "transactions",
+        "review",
+    ),
+    "items": (
+        "items",
+        "movies",
+        "products",
+        "articles",
+        "books",
+        "songs",
+        "tracks",
+        "catalogue",
+        "catalog",
+        "business",
+    ),
     "users": ("users", "customers"),
 }
 # The first name that a table has is taken. Compared in lower case without `_`, so that userId is user_id.
@@ -40,20 +61,26 @@ _COLUMNS = {
         "book_id",
         "track_id",
         "song_id",
+        "business_id",
+        "parent_asin",  # Amazon's id of a product; its asin is one of several variants.
         "asin",
     ),
-    "time": ("timestamp", "time", "ts", "datetime", "date", "unix_review_time", "created_at"),
+    "time": (
+        *("timestamp", "time", "ts", "datetime", "date", "unix_review_time", "created_at"),
+        *("date_added", "t_dat", "review_date"),
+    ),
     "order": ("pos", "position", "order", "seq"),
     "event": ("event_type", "event", "behavior", "behaviour", "action", "action_type"),
     "weight": ("weight", "event_weight"),
     "rating": ("rating", "score", "stars", "overall"),
     "split": ("split", "fold"),
     "query": ("query", "search_query", "query_text"),
-    "title": ("title", "item_name", "name", "movie_title"),
+    "title": ("title", "item_name", "name", "movie_title", "prod_name"),
 }
 _CATEGORIES = ("genres", "genre", "categories", "category", "tags", "class")
 _FEW = 100  # Different values up to which a column of words reads as a category.
 _SAMPLE = 1000  # Cells of a column that show what it holds.
+_SENTENCE = 5  # Words from which on the average string of a list is a sentence.
 _LIKED = 0.75  # A like is the upper quarter of the scale: 4 and more of 1 to 5.
 
 
@@ -96,8 +123,23 @@ def infer_items(data: Path) -> ItemsSpec:
 def _table(data: Path, role: str) -> str | None:
     atomic = {"interactions": ".inter", "items": ".item", "users": ".user"}[role]
     names = sorted(entry.name for entry in data.iterdir() if entry.is_file() and suffix_of(entry.name))
-    by_stem = [name for stem in _TABLES[role] for name in names if name.lower().split(".")[0] == stem]
-    return next(iter(by_stem + [name for name in names if suffix_of(name) == atomic]), None)
+    by_stem = [name for stem in _TABLES[role] for name in names if _stem(name) == stem]
+    if named := by_stem + [name for name in names if suffix_of(name) == atomic]:
+        return named[0]
+    # Part of a longer name: ratings_small, transactions_train, goodreads_books.
+    others = {stem for stems in _TABLES.values() for stem in stems}
+    parts = [
+        name
+        for name in names
+        if _stem(name) not in others and set(_TABLES[role]) & set(re.split(r"[\W_]", _stem(name)))
+    ]
+    if len(parts) > 1:
+        raise SpecError(f"{data}: {', '.join(parts)} may each be the {role}; name one of them in a dataset.yaml")
+    return parts[0] if parts else None
+
+
+def _stem(name: str) -> str:
+    return name.lower().split(".")[0]
 
 
 def _find(columns: Iterable[str], role: str) -> str | None:
@@ -110,7 +152,7 @@ def _require(table: Table, role: str) -> str:
     if column is None:
         raise SpecError(
             f"{table.name}: no column looks like the {role} id (such as {_COLUMNS[role][0]}); "
-            f"there are {', '.join(table.frame.columns)}; name it in a dataset.yaml"
+            f"there are {listed_columns(table.frame.columns)}; name it in a dataset.yaml"
         )
     return column
 
@@ -178,6 +220,7 @@ def _items(data: Path, file: str) -> dict[str, Any]:
     features: dict[str, Any] = {}
     for modality in modalities.MODALITIES:
         named = [column for column in rest if _plain(column) in map(_plain, modality.columns)]
+        named = [column for column in named if not _are_nameless(table.frame[column])]
         if named and modality.all_columns:
             features[modality.kind] = {"kind": modality.kind, "columns": named}
         elif named:
@@ -207,11 +250,11 @@ def _others(table: Table, columns: Iterable[str], named: dict[str, Any]) -> dict
     used = {column for feature in named.values() for column in feature.get("columns", [feature.get("column")])}
     features: dict[str, Any] = {}
     for column in columns:
-        if column in used:
+        if column in used or _are_nameless(table.frame[column]):
             continue
-        sample = list(islice((cell for cell in table.frame[column] if not is_null(cell)), _SAMPLE))
+        sample = _sample(table.frame[column])
         lists = [cell for cell in map(_as_list, sample) if isinstance(cell, list | np.ndarray)]
-        listed = 2 * len(lists) > len(sample)
+        listed = 2 * len(lists) > len(sample) and any(len(cell) for cell in lists)
         kind = table.types.get(column)
         if kind == "token_seq":
             features[_feature_name(column)] = {"kind": "categories", "column": column, "separator": " "}
@@ -221,10 +264,28 @@ def _others(table: Table, columns: Iterable[str], named: dict[str, Any]) -> dict
             features[_feature_name(column)] = {"kind": "number", "column": column}
         elif kind == "token" and _is_short_list(table, column):
             features[_feature_name(column)] = {"kind": "categories", "column": column}
+        elif listed and _are_sentences(lists):
+            features[_feature_name(column)] = {"kind": "text", "column": column}
         elif listed or _plain(column) in map(_plain, _CATEGORIES):
             texts = [cell for cell in sample if isinstance(cell, str) and not looks_like_list(cell.strip())]
             features[_feature_name(column)] = {"kind": "categories", "column": column, **_separator(texts)}
     return features
+
+
+def _sample(column: pd.Series) -> list[Any]:
+    return list(islice((cell for cell in column if not is_null(cell)), _SAMPLE))
+
+
+def _are_nameless(column: pd.Series) -> bool:
+    """Whether cells hold records without a name (pictures in sizes, opening hours), of which no feature can be made."""
+    cells = [read_list(cell, numbers=True) for cell in _sample(column)]
+    return any(isinstance(cell, list) and any(isinstance(value, dict) for value in cell) for cell in cells)
+
+
+def _are_sentences(lists: Sequence[Any]) -> bool:
+    """Whether lists hold sentences, such as the features of a product, and not categories."""
+    words = [len(str(value).split()) for cell in lists for value in cell]
+    return bool(words) and sum(words) / len(words) >= _SENTENCE
 
 
 def _as_list(cell: Any) -> Any:

@@ -18,15 +18,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tfrecs.errors import DataError, TooManyRejectsError
+from tfrecs.errors import DataError, TooManyRejectsError, shorten
 from tfrecs.rejects import Reject, Rejects
 from tfrecs.tables.delimited import STRINGS, Malformed, as_utf8, read_delimited, separator_of
 from tfrecs.tables.quoting import DEFAULT_QUOTING, Quoting
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
 ATOMIC = (".inter", ".item", ".user")  # RecBole's: the header names a type after a colon.
-SUFFIXES = (*SEPARATORS, ".jsonl", ".parquet")
+JSON_LINES = (".jsonl", ".ndjson", ".json")
+SUFFIXES = (*SEPARATORS, *JSON_LINES, ".parquet")
 NULL_WORDS = ("", "nan", "null", "none", "na")  # of number columns, in lower case
+_VALUE = re.compile(r"[+-]?\d+(\.\d+)?$|\d+[/:.-]\d+[/:.-]\d|\w+://|[\[{]")
+_LONG_NAME = 60
 _TYPED = re.compile(r".+:(token|token_seq|float|float_seq)")
 
 
@@ -59,7 +62,7 @@ class Table:
             same = [column for column in columns if column.lower() == name.lower()]
             near = same or difflib.get_close_matches(name, columns, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise DataError(f"{self.name}: no column {name!r}; {hint}there are {', '.join(columns)}")
+            raise DataError(f"{self.name}: no column {name!r}; {hint}there are {listed_columns(columns)}")
         return self.frame[name]
 
     def rejected(self, row: int, reason: str, **more: Any) -> Reject:
@@ -106,14 +109,14 @@ def read_table(
     parts = [_read_file(path, name, rejects, encoding, quoting) for path, name in matching]
     for part in parts if len(parts) > 1 else ():
         # After concatenation the column would exist, and be empty for this file. In JSON a key may be absent.
-        for column in columns if len(part) and suffix_of(part.name) != ".jsonl" else ():
+        for column in columns if len(part) and suffix_of(part.name) not in JSON_LINES else ():
             part.column(column)
     frame = parts[0].frame if len(parts) == 1 else pd.concat([part.frame for part in parts], ignore_index=True)
     files, lines = (np.concatenate([getattr(part, key) for part in parts]) for key in ("files", "lines"))
     table = Table(file, frame, files, lines, {column: kind for part in parts for column, kind in part.types.items()})
     doubled = [str(name) for name in frame.columns[frame.columns.duplicated()]]
     if doubled:
-        raise DataError(f"{file}: two columns are named {doubled[0]!r}; rename one")
+        raise DataError(f"{file}: two columns are named {doubled[0]!r}; rename one{_header_hint(doubled)}")
     if not len(frame):
         first = next((reject for reject in rejects if reject.file in {name for _, name in matching}), None)
         if first is None:
@@ -123,6 +126,17 @@ def read_table(
     for column in columns:
         table.column(column)
     return table
+
+
+def listed_columns(columns: Iterable[str]) -> str:
+    """List the columns of a table for a message, with a hint where they look like the values of a row."""
+    names = list(columns)
+    return ", ".join(name if len(name) <= _LONG_NAME else shorten(name) for name in names) + _header_hint(names)
+
+
+def _header_hint(names: Iterable[str]) -> str:
+    like_values = any(_VALUE.match(name) or len(name) > _LONG_NAME for name in names)
+    return " (is the first line a row? a table needs a header line)" if like_values else ""
 
 
 def is_there(data: Path, file: str) -> bool:
@@ -236,7 +250,7 @@ def _read_file(path: Path, name: str, rejects: Rejects, encoding: str | None, qu
     if suffix == ".parquet":
         frame = _read_parquet(raw, path)
         lines = np.arange(1, len(frame) + 1, dtype=np.int64)
-    elif suffix == ".jsonl":
+    elif suffix in JSON_LINES:
         frame, lines = _read_jsonl(raw, bad)
     else:
         try:
