@@ -3,8 +3,8 @@
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed-$(EXTRAS)
 EXTRAS ?= dev
+STAMP := $(VENV)/.installed-$(EXTRAS)
 # Tests share what is made within a file, and a file stays in one process: see tests/conftest.py.
 WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder

@@ -119,8 +119,8 @@ def successor_similarities(
 ) -> sp.csr_matrix:
     """Measure how often each item comes soon after each other one.
 
-    Two events of a user that are d <= `window` positions apart add the product of their weights over d to T[i, j]; the result is
-    T[i, j] / (sqrt(sum_j T[i, j] sum_i T[i, j]) + shrinkage), and 0 where i is j.
+    Two events of a user that are d <= `window` positions apart add the product of their weights over d to T[i, j]; the
+    result is T[i, j] / (sqrt(sum_j T[i, j] sum_i T[i, j]) + shrinkage), and 0 where i is j.
 
     Args:
       users, items: int [E], the events of each user in order.

@@ -30,7 +30,8 @@ def cooccurrence_targets(events: TrainingEvents, num_items: int, num_neighbours:
 
     Returns:
       neighbours int32 [N, K] and probabilities float32 [N, K]: the users of row i's item, weighted by how often they took
-      it (or by the weights of these events), took each neighbour that often, over the row's sum; all 0 where an item has no users or they took nothing else.
+      it (or by the weights of these events), took each neighbour that often, over the row's sum; all 0 where an item has
+      no users or they took nothing else.
     """
     users, user_index = np.unique(events.users, return_inverse=True)
     matrix = interaction_matrix(user_index, events.items, events.weights, num_users=len(users), num_items=num_items)
