@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+import tensorflow as tf
 
 from pipelines.item_item.content_similarity import standardised, tf_idf
 from tfrecs.reading.features import features_for
@@ -24,8 +25,9 @@ def content_features(schema: Schema, catalogue: Catalogue) -> dict[str, sp.csr_m
     features = {feature.name: feature for feature in features_for(schema.items)}
     parts: dict[str, list[Any]] = {name: [] for name in features}
     presences = []
+    decode = tf.function(lambda serialized: item_features(schema, serialized), autograph=False, reduce_retracing=True)
     for start in range(0, len(catalogue), _BATCH):
-        values, presence = item_features(schema, catalogue.serialized[start : start + _BATCH])
+        values, presence = decode(catalogue.serialized[start : start + _BATCH])
         presences.append(presence.numpy())
         for name, feature in features.items():
             parts[name].append(feature.content(values[name].numpy()))

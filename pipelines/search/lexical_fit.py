@@ -33,8 +33,9 @@ def item_texts(model: TwoTower, catalogue: Catalogue) -> list[str]:
     """Read what text queries search: the text feature, or the titles where there is none; str [N], "" = none."""
     if model.query_encoder is None:
         return list(catalogue.titles.tolist())
-    values, _ = item_features(model.schema, catalogue.serialized)
-    return [text.decode() for text in values[model.query_encoder.schema.name].numpy()]
+    name = model.query_encoder.schema.name
+    values, _ = item_features(model.schema, catalogue.serialized, only=[name])
+    return [text.decode() for text in values[name].numpy()]
 
 
 def encoder_scores(model: TwoTower, batch: int) -> DenseScorer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,9 +95,21 @@ def load_catalogue(records: str | Path, manifest: Manifest) -> Catalogue:
     return Catalogue(np.array(ids), np.array(titles), tf.concat(serialized, axis=0))
 
 
-def item_features(schema: Schema, serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Decode serialized items, string [B]: name -> values [B, ...], and presence bool [B, M]. Graph ops only."""
-    return parse_batch([feature_for(feature) for feature in schema.items], serialized, "items")
+def item_features(
+    schema: Schema, serialized: tf.Tensor, only: Collection[str] | None = None
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Decode serialized items. Graph ops only.
+
+    Args:
+      schema: of the records.
+      serialized: string [B].
+      only: names of the features to decode; None: all.
+
+    Returns:
+      name -> values [B, ...], and presence bool [B, M] of these features, in the schema's order.
+    """
+    features = [feature_for(feature) for feature in schema.items if only is None or feature.name in only]
+    return parse_batch(features, serialized, "items")
 
 
 def category_values(schema: Schema, catalogue: Catalogue) -> dict[str, list[set[str]]]:
@@ -107,7 +119,7 @@ def category_values(schema: Schema, catalogue: Catalogue) -> dict[str, list[set[
         for feature in schema.items
         if feature_for(feature).spec.dtype == tf.string and feature_for(feature).spec.shape.rank == 1
     ]
-    values = item_features(schema, catalogue.serialized)[0] if names else {}
+    values, _ = item_features(schema, catalogue.serialized, only=names)
     return {name: [{value.decode() for value in row if value} for row in values[name].numpy()] for name in names}
 
 
