@@ -64,26 +64,26 @@ def standardize(encoding: tf.Tensor, center: tf.Tensor, spread: tf.Tensor) -> tf
 
 
 def with_fresh(
-    cache: Mapping[str, tf.Variable], fresh: Mapping[str, tf.Tensor], index: tf.Tensor, num_items: int
+    encodings: Mapping[str, tf.Tensor], fresh: Mapping[str, tf.Tensor], index: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """The cache with the items that a step encodes anew, on all replicas, in their rows.
+    """The encodings of a step's candidates with those that it encodes anew, on all replicas, in their rows.
 
     Args:
-      cache: name -> [N, d_m].
+      encodings: name -> [U, d_m].
       fresh: name -> [R, d_m], this replica's; gradients flow through these alone.
-      index: int32 [R], which items they are, -1 = padding; the mean is taken of an item that comes twice.
-      num_items: N.
+      index: int32 [R], which rows they are, -1 = padding; the mean is taken of an item that comes twice.
 
     Returns:
-      name -> float [N, d_m].
+      name -> float [U, d_m].
     """
     replica = tf.distribute.get_replica_context()
     # Each replica encodes its share, every replica sees them all.
     index = replica.all_gather(index, axis=0)
-    # Negative indices (padding) belong to no segment and drop out.
-    count = tf.math.unsorted_segment_sum(tf.ones_like(index, tf.float32), index, num_items)[:, None]
     result = {}
     for name, encoding in fresh.items():
-        total = tf.math.unsorted_segment_sum(replica.all_gather(encoding, axis=0), index, num_items)
-        result[name] = tf.where(count > 0, tf.math.divide_no_nan(total, count), cache[name])
+        rows = encodings[name].shape[0]
+        # Negative indices (padding) belong to no segment and drop out.
+        count = tf.math.unsorted_segment_sum(tf.ones_like(index, tf.float32), index, rows)[:, None]
+        total = tf.math.unsorted_segment_sum(replica.all_gather(encoding, axis=0), index, rows)
+        result[name] = tf.where(count > 0, tf.math.divide_no_nan(total, count), encodings[name])
     return result

@@ -31,7 +31,7 @@ class ItemTower(tf.keras.layers.Layer):
     Call arguments:
       encodings: M tensors [N, d_m].
       presence: bool [N, M].
-      id_index: int32 [N], row of the id embeddings; -1: an item without one.
+      id_index: int32 [N], row of the id embeddings, different ones; -1: an item without one.
       training: whether modalities and ids are hidden.
 
     Returns:
@@ -82,7 +82,8 @@ class ItemTower(tf.keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         self.id_embeddings = self.add_weight(
             "id_embeddings",
-            [self.options["num_items"], self.hidden_dim],
+            # One row more, for items without one: no row that is learned is then gathered twice.
+            [self.options["num_items"] + 1, self.hidden_dim],
             initializer=tf.keras.initializers.RandomNormal(stddev=_SCALE),
         )
         super().build(input_shape)
@@ -91,7 +92,7 @@ class ItemTower(tf.keras.layers.Layer):
         self, encodings: Sequence[tf.Tensor], presence: tf.Tensor, id_index: tf.Tensor, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
         has_id = tf.cast(id_index >= 0, self.compute_dtype)[:, None]
-        identity = tf.gather(self.id_embeddings, tf.maximum(id_index, 0))
+        identity = tf.gather(self.id_embeddings, tf.where(id_index >= 0, id_index, self.options["num_items"]))
         if not self.projections:  # a catalogue of bare ids
             return has_id * identity, tf.zeros([tf.shape(id_index)[0], 0], identity.dtype)
         if training:

@@ -1,8 +1,8 @@
-"""AdamW with a learning rate of its own for some variables."""
+"""AdamW with a learning rate of its own for some variables, and updates of single rows for tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -14,25 +14,106 @@ class ScaledAdamW(tf.keras.optimizers.AdamW):
     Encoders that are deep, or start from pretrained weights, take smaller steps than the towers above them (Howard
     and Ruder, 2018, arXiv:1801.06146, "discriminative fine-tuning").
 
+    Of a table, a step costs what its rows cost: only the rows of its gradient, their moments and their averages are read
+    and written ("lazy Adam"). A step must gather different rows of it, the same ones on every replica; what is gathered
+    several times must have no gradient. Gradients of all other gathered variables are made dense, so that no step has a
+    shape that depends on its data.
+
     Args:
       scale: variable -> factor on the learning rate; called once for each, when the optimizer is built.
+      tables: variables [N, ...] that are updated by rows.
       kwargs: of `tf.keras.optimizers.AdamW`.
     """
 
-    def __init__(self, *args: Any, scale: Callable[[tf.Variable], float], **kwargs: Any):
+    def __init__(
+        self, *args: Any, scale: Callable[[tf.Variable], float], tables: Iterable[tf.Variable] = (), **kwargs: Any
+    ):
         super().__init__(*args, **kwargs)
         self._scale = scale
         self._factors: list[float] = []
+        self._tables = {self._var_key(table) for table in tables}
+        self._averaged_until: dict[Any, tf.Variable] = {}
 
     def build(self, var_list: Sequence[tf.Variable]) -> None:
         self._factors = [float(self._scale(variable)) for variable in var_list]
         super().build(var_list)
+        for variable in var_list:
+            key = self._var_key(variable)
+            if self.use_ema and key in self._tables and key not in self._averaged_until:
+                # The step up to which the average of each row is known; since then the row has not changed.
+                until = self.add_variable([variable.shape[0]], tf.int64, name="averaged_until")
+                self._averaged_until[key] = until
 
-    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+    def aggregate_gradients(self, grads_and_vars: Iterable[tuple[Any, tf.Variable]]) -> list[tuple[Any, tf.Variable]]:
+        """Sum gradients over replicas; those of tables row by row, as every replica has gathered the same ones."""
+        dense, rows = [], []
+        for gradient, variable in grads_and_vars:
+            of_table = self._var_key(variable) in self._tables and gradient is not None
+            rows.append(gradient.indices if of_table else None)
+            if isinstance(gradient, tf.IndexedSlices):
+                gradient = gradient.values if of_table else tf.convert_to_tensor(gradient)
+            dense.append((gradient, variable))
+        return [
+            (gradient if index is None else tf.IndexedSlices(gradient, index, tf.shape(variable)), variable)
+            for (gradient, variable), index in zip(super().aggregate_gradients(dense), rows, strict=True)
+        ]
+
+    def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
         factor = self._factors[self._index_dict[self._var_key(variable)]]
-        if factor == 1.0:
+        if isinstance(gradient, tf.IndexedSlices):
+            self._update_rows(gradient, variable, factor)
+        elif factor == 1.0:
             super().update_step(gradient, variable)
-            return
-        before = tf.identity(variable)
-        super().update_step(gradient, variable)
-        variable.assign(before + factor * (variable - before))
+        else:
+            before = tf.identity(variable)
+            super().update_step(gradient, variable)
+            variable.assign(before + factor * (variable - before))
+
+    def _update_rows(self, gradient: tf.IndexedSlices, table: tf.Variable, factor: float) -> None:
+        key, rows = self._var_key(table), gradient.indices
+        step, rate = tf.cast(self.iterations + 1, table.dtype), tf.cast(self.learning_rate, table.dtype)
+        momentums, velocities = (slots[self._index_dict[key]] for slots in (self._momentums, self._velocities))
+        momentum = self.beta_1 * tf.gather(momentums, rows) + (1 - self.beta_1) * gradient.values
+        velocity = self.beta_2 * tf.gather(velocities, rows) + (1 - self.beta_2) * tf.square(gradient.values)
+        corrected = rate * tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
+        before = tf.gather(table, rows)
+        decay = rate * self.weight_decay * before if self.weight_decay else 0.0
+        after = before - factor * (corrected * momentum / (tf.sqrt(velocity) + self.epsilon) + decay)
+        updates = [(momentums, momentum), (velocities, velocity), (table, after)]
+        if self.use_ema:
+            averages, until = self._model_variables_moving_average[self._index_dict[key]], self._averaged_until[key]
+            average = self._caught_up(tf.gather(averages, rows), before, tf.gather(until, rows))
+            average = self.ema_momentum * average + (1 - self.ema_momentum) * after
+            updates += [(averages, average), (until, tf.fill(tf.shape(rows), self.iterations + 1))]
+        for variable, value in updates:
+            variable.scatter_update(tf.IndexedSlices(value, rows))
+
+    def _caught_up(self, average: tf.Tensor, value: tf.Tensor, until: tf.Tensor) -> tf.Tensor:
+        """Averages [R, ...] as they are at this step, of rows that have been `value` since the step `until`, int64 [R]."""
+        idle = tf.cast(self.iterations - until, average.dtype)
+        remaining = tf.reshape(self.ema_momentum**idle, [-1] + [1] * (average.shape.rank - 1))
+        return value + remaining * (average - value)
+
+    def _deduplicate_sparse_grad(self, grads: Any) -> Any:
+        return grads  # rows are different, see the class
+
+    def _apply_weight_decay(self, variables: Iterable[tf.Variable]) -> None:
+        if self.weight_decay:
+            super()._apply_weight_decay([row for row in variables if self._var_key(row) not in self._tables])
+
+    def _update_model_variables_moving_average(self, var_list: Iterable[tf.Variable]) -> None:
+        super()._update_model_variables_moving_average(
+            [variable for variable in var_list if self._var_key(variable) not in self._tables]
+        )
+
+    def _overwrite_model_variables_with_average_value(self, var_list: Sequence[tf.Variable]) -> None:
+        for variable in var_list:
+            if self._var_key(variable) in self._averaged_until:
+                self._distribution_strategy.extended.update(variable, self._catch_up)
+        super()._overwrite_model_variables_with_average_value(var_list)
+
+    def _catch_up(self, table: tf.Variable) -> None:
+        key = self._var_key(table)
+        averages, until = self._model_variables_moving_average[self._index_dict[key]], self._averaged_until[key]
+        averages.assign(self._caught_up(averages, table, until))
+        until.assign(tf.fill(tf.shape(until), self.iterations))

@@ -16,7 +16,7 @@ from towers.item import ItemTower
 from towers.model import Model
 from towers.ranking import RankingHead
 from towers.replicas import part_of_mean
-from towers.retrieval import RetrievalLoss
+from towers.retrieval import softmax_loss
 from towers.text_queries import answers, at_positions, query_tokens
 from towers.user import UserTower
 
@@ -42,8 +42,11 @@ class TwoTower(Model):
 
     The catalogue's encodings are cached ([N, d_m] for each modality). A training step encodes the batch's `fresh`
     items anew, with gradients, and takes all others from the cache (cross-batch memory, Wang et al., 2020,
-    arXiv:1912.06798); once an epoch the whole catalogue is encoded anew. So every step sees the whole catalogue through
-    the trained fusion at the price of encoding a few items, and a frozen encoder is the case without fresh ones.
+    arXiv:1912.06798); once an epoch the whole catalogue is encoded anew. So a step sees its candidates through the
+    trained fusion at the price of encoding a few items, and a frozen encoder is the case without fresh ones.
+
+    The candidates of a step are the whole catalogue, or what the batch names as such: then nothing in a step is of the
+    size of the catalogue.
 
     Args:
       schema: of the records.
@@ -52,8 +55,9 @@ class TwoTower(Model):
       item_tower: the item tower.
       user_tower: the user tower.
       ranking_head: the head, or None where the data has no labels.
-      retrieval: the retrieval loss.
       items: of the catalogue; an item without a training event gets no id embedding.
+      temperature: what inner products are divided by.
+      label_smoothing: of the retrieval and the text-query loss, see `softmax_loss`.
       ranking_weight: of the ranking loss beside the retrieval loss's 1.
       search_weight: of the text-query loss.
       query_rate: share of positions whose text query is given to the user tower in training.
@@ -67,9 +71,10 @@ class TwoTower(Model):
         item_tower: ItemTower,
         user_tower: UserTower,
         ranking_head: RankingHead | None,
-        retrieval: RetrievalLoss,
         items: ItemStatistics,
         *,
+        temperature: float,
+        label_smoothing: float,
         ranking_weight: float,
         search_weight: float,
         query_rate: float,
@@ -79,6 +84,7 @@ class TwoTower(Model):
         self.item_encoders = dict(item_encoders)
         self.user_encoders = dict(user_encoders)
         self.item_tower, self.user_tower, self.ranking_head = item_tower, user_tower, ranking_head
+        self.temperature, self.label_smoothing = temperature, label_smoothing
         self.ranking_weight, self.search_weight = ranking_weight, search_weight
         self.num_items = len(items.train_counts)
         hidden_dim = user_tower.hidden_dim
@@ -87,12 +93,10 @@ class TwoTower(Model):
         self.query_encoder = texts[0] if texts else None
         self.search_head = tf.keras.layers.Dense(hidden_dim) if texts else None
         self.query_dropout = tf.keras.layers.Dropout(1.0 - query_rate)
-        self.retrieval = retrieval
 
         self.presence = tf.constant(items.presence, tf.bool)
         counts = np.asarray(items.train_counts, np.float64)
         self.id_index = tf.constant(np.where(counts > 0, np.arange(self.num_items), -1), tf.int32)
-        self.probability = tf.constant(counts / max(counts.sum(), 1.0), tf.float32)
         never = np.iinfo(np.int64).max
         self.first_times = tf.constant(np.where(counts > 0, items.first_times, never), tf.int64)
         dims = {name: encoder.output_dim for name, encoder in self.item_encoders.items()}
@@ -120,14 +124,12 @@ class TwoTower(Model):
         self,
         presence: tf.Tensor | None = None,
         encodings: Mapping[str, tf.Tensor] | None = None,
-        training: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Embed the catalogue.
 
         Args:
           presence: bool [N, M]; None: that of the records.
           encodings: name -> [N, d_m]; None: the cache.
-          training: whether modalities and ids are dropped.
 
         Returns:
           embeddings float [N, D] and modality weights float [N, M].
@@ -137,7 +139,6 @@ class TwoTower(Model):
             self.standardize(encodings),
             self.presence if presence is None else presence,
             self.id_index,
-            training=training,
         )
 
     def content_embeddings(
@@ -159,12 +160,20 @@ class TwoTower(Model):
         encodings = self.standardize(self.encode_items(inputs))
         return self.item_tower(encodings, presence, tf.fill([tf.shape(presence)[0]], -1))
 
-    def _with_fresh(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """The cache with the batch's fresh items encoded anew; gradients flow through those alone."""
-        if "fresh" not in batch:
-            return {name: tf.convert_to_tensor(value) for name, value in self.cache.items()}
-        fresh = self.encode_items(batch["fresh"], training=True)
-        return with_fresh(self.cache, fresh, batch["fresh_index"], self.num_items)
+    def candidate_embeddings(self, batch: Batch, training: bool = False) -> tf.Tensor:
+        """Embed the candidates of a batch, float [U, D]; gradients reach the encoders through its fresh items alone."""
+        rows = batch.get("candidates")
+        if rows is None:
+            encodings: dict[str, tf.Tensor] = {name: tf.convert_to_tensor(value) for name, value in self.cache.items()}
+            presence, id_index = self.presence, self.id_index
+        else:
+            at = tf.maximum(rows, 0)
+            encodings = {name: tf.gather(value, at) for name, value in self.cache.items()}
+            presence, id_index = tf.gather(self.presence, at), tf.where(rows >= 0, tf.gather(self.id_index, at), -1)
+        if "fresh" in batch:
+            fresh = self.encode_items(batch["fresh"], training=True)
+            encodings = with_fresh(encodings, fresh, batch["fresh_index"])
+        return self.item_tower(self.standardize(encodings), presence, id_index, training=training)[0]
 
     # --- queries ---------------------------------------------------------------------------------------------------
 
@@ -190,14 +199,15 @@ class TwoTower(Model):
         context: Mapping[str, tf.Tensor],
         user: tf.Tensor | None = None,
         query: tf.Tensor | None = None,
+        segments: tf.Tensor | None = None,
         training: bool = False,
     ) -> tf.Tensor:
         """Embed every position of the histories.
 
         Args:
           item_embeddings: float [N, D], what `history.item_index` points into.
-          history: L events of each of B users; padding gets embeddings too.
-          now, context, user, query: see `UserTower.call`.
+          history: L events of each of B rows; padding gets embeddings too.
+          now, context, user, query, segments: see `UserTower.call`.
           training: whether dropout is on.
 
         Returns:
@@ -208,7 +218,7 @@ class TwoTower(Model):
         # Play counts and the like have long tails; beyond three deviations larger values mean nothing more.
         history = history._replace(values=tf.clip_by_value(values, -3.0, 3.0))
         events = tf.gather(item_embeddings, history.item_index)
-        return self.user_tower(events, history, now, context, user, query, training=training)
+        return self.user_tower(events, history, now, context, user, query, segments, training=training)
 
     def query_embeddings(
         self,
@@ -246,11 +256,6 @@ class TwoTower(Model):
         """The events of histories that speak for their items: with a weight above 0, where the schema has weights."""
         return chosen_events(history) if self.schema.has_weights else history
 
-    @property
-    def temperature(self) -> float:
-        """What the inner products are divided by."""
-        return self.retrieval.temperature
-
     def scores(self, query_embeddings: tf.Tensor, item_embeddings: tf.Tensor) -> tf.Tensor:
         """Logits float [B, N] of queries [B, D] against items [N, D]."""
         return tf.matmul(query_embeddings, item_embeddings, transpose_b=True) / self.temperature
@@ -265,26 +270,27 @@ class TwoTower(Model):
 
         Args:
           inputs: `item_index` int32, `values` float (weights, where the schema has them), `times` int64, `target` bool,
-            `positive` bool, all [B, L], events oldest first, padding (target False) at the end; `labels` float
-            [B, L, labels]; `context` name -> [B, L];
-            `user` name -> [B, ...] and `user_presence` bool [B, F] where users have features; `fresh` name -> [R, ...]
-            with `fresh_index` int32 [R] (-1 = padding); `spans` int32 [R, Tq] where items have text, and where events
-            have text queries of their own the part that `towers.text_queries` describes.
+            `positive` bool, all [B, L]; `segment` int32 [B, L], which of the at most S histories of its row an event
+            belongs to: each is in one piece, oldest event first, and padding (-1, target False) stands at the end;
+            `labels` float [B, L, labels]; `context` name -> [B, L]; `user` name -> [B, S, ...] and `user_presence` bool
+            [B, S, F] where users have features; `candidates` int32 [U], different items (-1 = padding), and
+            `log_sampled` float [U], the log of the probability that each is among them: `item_index` and all other
+            items of the batch are then positions in it, else in the catalogue; `fresh` name -> [R, ...] with
+            `fresh_index` int32 [R] (-1 = padding); `spans` int32 [R, Tq] where items have text, and where events have
+            text queries of their own the part that `towers.text_queries` describes.
           training: whether dropout is on.
 
         Returns:
           float []. Summed over replicas it is the loss of the global batch.
         """
-        candidate_embeddings, _ = self.item_embeddings(encodings=self._with_fresh(inputs), training=training)
-        user = self.encode_user(inputs["user"], inputs["user_presence"]) if self.user_encoders else None
+        candidate_embeddings = self.candidate_embeddings(inputs, training)
+        user = self._users_at_positions(inputs) if self.user_encoders else None
         text_embeddings = self._encode_texts(inputs, training)
         query_embeddings = self._query_embeddings(candidate_embeddings, inputs, user, text_embeddings, training)
         item_index = tf.reshape(inputs["item_index"], [-1])
         positive_embeddings = tf.gather(candidate_embeddings, item_index)
         target = tf.reshape(inputs["target"], [-1])
-        total = self._retrieval_loss(
-            query_embeddings, candidate_embeddings, positive_embeddings, item_index, target, inputs
-        )
+        total = self._retrieval_loss(query_embeddings, candidate_embeddings, item_index, target, inputs)
         if text_embeddings is not None:
             total += self.search_weight * self._search_loss(text_embeddings, candidate_embeddings, inputs)
         if self.ranking_head is not None:
@@ -295,6 +301,15 @@ class TwoTower(Model):
             for name, (loss, count) in losses.items():
                 total += self.ranking_weight * self._global_mean(f"{name}_loss", loss, count)
         return total
+
+    def _users_at_positions(self, inputs: Batch) -> tf.Tensor:
+        """Embeddings of the user features of each position's history, float [B, L, D]."""
+        presence = inputs["user_presence"]
+        batch, segments = tf.shape(presence)[0], presence.shape[1]
+        rows = {name: tf.reshape(value, [batch * segments, *value.shape[2:]]) for name, value in inputs["user"].items()}
+        users = self.encode_user(rows, tf.reshape(presence, [batch * segments, presence.shape[2]]))
+        users = tf.reshape(users, [batch, segments, self.user_tower.hidden_dim])
+        return tf.gather(users, tf.maximum(inputs["segment"], 0), batch_dims=1)
 
     def _encode_texts(self, inputs: Batch, training: bool) -> tf.Tensor | None:
         """The batch's text queries, float [R (+ Q), D]."""
@@ -321,7 +336,14 @@ class TwoTower(Model):
                 keep *= tf.cast(inputs["values"] >= 0, tf.float32)
             query = at_positions(text_embeddings, inputs, keep)
         embeddings = self.sequence_embeddings(
-            candidate_embeddings, history, inputs["times"], inputs["context"], user, query, training=training
+            candidate_embeddings,
+            history,
+            inputs["times"],
+            inputs["context"],
+            user,
+            query,
+            inputs["segment"],
+            training=training,
         )
         return tf.reshape(embeddings, [-1, embeddings.shape[-1]])
 
@@ -329,7 +351,6 @@ class TwoTower(Model):
         self,
         query_embeddings: tf.Tensor,
         candidate_embeddings: tf.Tensor,
-        positive_embeddings: tf.Tensor,
         item_index: tf.Tensor,
         target: tf.Tensor,
         inputs: Batch,
@@ -338,27 +359,46 @@ class TwoTower(Model):
             sample_weight = tf.where(target, tf.reshape(inputs["values"], [-1]), 0.0)
         else:
             sample_weight = tf.cast(target & tf.reshape(inputs["positive"], [-1]), tf.float32)
-        if self.retrieval.softmax == "full":
-            times = tf.reshape(inputs["times"], [-1, 1])
-            # Before its first event an item could not be chosen: as a negative it would teach that new items, and
-            # content like theirs, are bad ones.
-            available = (self.first_times <= times) | ((times == 0) & (self.probability > 0))
-            logits = self.scores(query_embeddings, candidate_embeddings)
-            loss = self.retrieval.full(logits, item_index, sample_weight, available)
-        else:
-            probability = tf.gather(self.probability, item_index)
-            loss = self.retrieval.in_batch(
-                query_embeddings, positive_embeddings, item_index, probability, sample_weight
-            )
+        first_times, trained = self.first_times, self.id_index >= 0
+        if "candidates" in inputs:
+            rows = tf.maximum(inputs["candidates"], 0)
+            first_times, trained = tf.gather(first_times, rows), tf.gather(trained, rows)
+        times = tf.reshape(inputs["times"], [-1, 1])
+        # Before its first event an item could not be chosen: as a negative it would teach that new items, and content like
+        # theirs, are bad ones.
+        available = (first_times <= times) | ((times == 0) & trained)
+        loss = self._softmax_loss(query_embeddings, candidate_embeddings, item_index, sample_weight, inputs, available)
         total = tf.reduce_sum(tf.abs(sample_weight) if self.schema.has_weights else sample_weight)
         return self._global_mean("retrieval_loss", loss, total)
 
     def _search_loss(self, text_embeddings: tf.Tensor, candidate_embeddings: tf.Tensor, inputs: Batch) -> tf.Tensor:
         """A part of an item's text is a query whose answer is that item; so is what was typed before taking it."""
         item_index, sample_weight = answers(inputs)
-        logits = self.scores(text_embeddings, candidate_embeddings)
-        loss = self.retrieval.full(logits, item_index, sample_weight)
+        loss = self._softmax_loss(text_embeddings, candidate_embeddings, item_index, sample_weight, inputs)
         return self._global_mean("search_loss", loss, tf.reduce_sum(sample_weight))
+
+    def _softmax_loss(
+        self,
+        query_embeddings: tf.Tensor,
+        candidate_embeddings: tf.Tensor,
+        item_index: tf.Tensor,
+        sample_weight: tf.Tensor,
+        inputs: Batch,
+        available: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """See `softmax_loss`; `available` bool [P, U], None = everything."""
+        if "candidates" in inputs:
+            there = inputs["candidates"] >= 0
+            available = there if available is None else available & there
+        return softmax_loss(
+            self.scores(query_embeddings, candidate_embeddings),
+            item_index,
+            sample_weight,
+            self.label_smoothing,
+            candidates=available,
+            log_sampled=inputs.get("log_sampled"),
+            negatives=self.schema.has_weights,
+        )
 
     def _global_mean(self, name: str, loss: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         """This replica's part of the mean over the global batch; updates the metric of that name."""

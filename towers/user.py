@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfrecs.schema import ContextSchema, History
 
 _TIME_BUCKETS = 64  # two per doubling of the gap in seconds: up to 136 years; one more for "unknown"
-_FUTURE = -1e9
+_EXCLUDED = -1e9
 
 
 def time_bucket(now: tf.Tensor, then: tf.Tensor) -> tf.Tensor:
@@ -45,6 +45,7 @@ class CausalAttention(tf.keras.layers.Layer):
     Call arguments:
       inputs: float [B, S, D].
       time_gaps: int32 [B, S, S], `time_bucket` of query position i and key j.
+      segments: int32 [B, S]; a position attends to those of its own segment alone. None: all are of one.
       training: whether dropout is on.
 
     Returns:
@@ -64,7 +65,9 @@ class CausalAttention(tf.keras.layers.Layer):
         self.time_bias = self.add_weight("time_bias", [_TIME_BUCKETS + 1, self.num_heads], initializer="zeros")
         super().build(input_shape)
 
-    def call(self, inputs: tf.Tensor, time_gaps: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(
+        self, inputs: tf.Tensor, time_gaps: tf.Tensor, segments: tf.Tensor | None = None, training: bool = False
+    ) -> tf.Tensor:
         size = tf.shape(inputs)[1]
         heads = tf.reshape(
             self.qkv(inputs), [tf.shape(inputs)[0], size, 3, self.num_heads, self.hidden_dim // self.num_heads]
@@ -77,7 +80,10 @@ class CausalAttention(tf.keras.layers.Layer):
             tf.gather(self.distance_bias, tf.clip_by_value(distance, 0, self.max_length - 1)), [2, 0, 1]
         )
         logits += tf.transpose(tf.gather(self.time_bias, time_gaps), [0, 3, 1, 2])
-        logits = tf.where(distance >= 0, logits, _FUTURE)
+        allowed = distance >= 0
+        if segments is not None:
+            allowed &= (segments[:, :, None] == segments[:, None, :])[:, None]
+        logits = tf.where(allowed, logits, _EXCLUDED)
         weights = self.dropout(tf.nn.softmax(logits), training=training)
         mixed = tf.einsum("bhij,bjhd->bihd", weights, value)
         return self.out(tf.reshape(mixed, [tf.shape(inputs)[0], size, self.hidden_dim]))
@@ -92,6 +98,10 @@ class UserTower(tf.keras.layers.Layer):
     The sequence is a start token, which carries the user's features, followed by the events, oldest first. Position i
     attends to the start and the first i events and predicts event i, at the time and in the context of that event.
     Because attention is causal and padding stands at the end, padding is never attended to.
+
+    A row may hold several short histories one after the other (packing: Krell et al., 2021, arXiv:2107.02027): each then
+    begins with a start token of its own, and the last event of a history, which predicts nothing, gives way to the next
+    one's start token.
 
     Pre-norm Transformer blocks (Vaswani et al., 2017, arXiv:1706.03762; SASRec, Kang and McAuley, 2018,
     arXiv:1808.09781).
@@ -113,8 +123,9 @@ class UserTower(tf.keras.layers.Layer):
       now: int64 [B, L + 1], the moment each position predicts for, unix seconds, 0 = unknown.
       context: name -> int32 [B, L + 1] (0 = unknown, else 1 + index in the vocabulary) or float [B, L + 1]
         (standardised), for contexts that come from columns.
-      user: float [B, D], the user's features, or None.
+      user: float [B, D], the user's features, or [B, L + 1, D] where a row holds several; None: none.
       query: float [B, L + 1, D], the encoded text query of each position (zero = none), or None.
+      segments: int32 [B, L + 1], the history that each position belongs to, in one piece each; None: one a row.
       training: whether dropout is on.
 
     Returns:
@@ -198,17 +209,22 @@ class UserTower(tf.keras.layers.Layer):
         context: Mapping[str, tf.Tensor],
         user: tf.Tensor | None = None,
         query: tf.Tensor | None = None,
+        segments: tf.Tensor | None = None,
         training: bool = False,
     ) -> tf.Tensor:
-        batch = tf.shape(history_embeddings)[0]
-        start = tf.tile(self.start, [batch, 1, 1])
+        start = self.start
         if user is not None:
-            start += user[:, None]
+            start += user if user.shape.rank == 3 else user[:, None]
         events = history_embeddings
         if self.use_values:
             events += self.value_embed(history.values[..., None])
-        x = tf.concat([start, events], axis=1)
-        previous = tf.pad(history.times, [[0, 0], [1, 0]]) if self.use_time_gaps else tf.zeros_like(now)
+        begins = tf.range(tf.shape(now)[1])[None, :] == 0
+        if segments is not None:
+            begins |= segments != tf.roll(segments, 1, axis=1)
+        x = tf.where(begins[..., None], start, tf.pad(events, [[0, 0], [1, 0], [0, 0]]))
+        previous = tf.zeros_like(now)
+        if self.use_time_gaps:
+            previous = tf.where(begins, previous, tf.pad(history.times, [[0, 0], [1, 0]]))
         x += self.gap_embed(time_bucket(now, previous))
         for row, embed in zip(self.context, self.context_embed, strict=True):
             value = time_context(row.name, now) if row.source == "time" else context[row.name]
@@ -218,7 +234,7 @@ class UserTower(tf.keras.layers.Layer):
         x = self.input_dropout(x, training=training)
         gaps = time_bucket(now[:, :, None], previous[:, None, :])
         for block in self.blocks:
-            attended = block["attention"](block["norm_attention"](x), gaps, training=training)
+            attended = block["attention"](block["norm_attention"](x), gaps, segments, training=training)
             x += block["dropout"](attended, training=training)
             forward = block["out"](block["hidden"](block["norm_forward"](x)))
             x += block["dropout"](forward, training=training)

@@ -118,7 +118,8 @@ class TrainConfig(Section):
         (`--continue`); encoders then have no stage of their own.
       warm_start_epochs: largest number of epochs after a warm start, in place of `epochs`.
       fresh_items: items of a batch that are encoded with gradients in each step.
-      batch_size: windows in a step.
+      batch_size: rows in a step, each of `user.max_history` events; short histories share one.
+      shuffle_rows: rows among which the next one is drawn; as many are held in memory.
       epochs: largest number of epochs.
       patience: epochs without a better validation NDCG before training stops; the best epoch is kept.
       min_epochs: no stop before this epoch: a model learns what is popular first, and pauses there.
@@ -145,6 +146,7 @@ class TrainConfig(Section):
     warm_start_epochs: int = Field(8, ge=1)
     fresh_items: int = Field(8, ge=1)
     batch_size: int = Field(16, ge=1)
+    shuffle_rows: int = Field(65_536, ge=1)
     epochs: int = Field(30, ge=1)
     patience: int = Field(6, ge=1)
     min_epochs: int = Field(12, ge=1)

@@ -173,11 +173,12 @@ class RetrievalConfig(Section):
     """The retrieval loss, and the training of text queries.
 
     Attributes:
-      softmax: full over the whole catalogue, in_batch over the batch's items with logQ correction; auto: full up to
-        `full_limit` items.
+      softmax: full over the whole catalogue, in_batch over the batch's items and `uniform_negatives` with logQ
+        correction; auto: full up to `full_limit` items.
       full_limit: largest catalogue for which auto chooses full.
+      uniform_negatives: items drawn from the whole catalogue for each step of the in-batch softmax.
       temperature: divides the inner product of query and item embeddings.
-      label_smoothing: of the full softmax.
+      label_smoothing: share of the target mass that is spread evenly over the candidates.
       search_weight: weight of the loss of text queries beside the retrieval loss.
       query_rate: share of positions that get a text query made from the target's text in training.
       queries_per_batch: typed queries that are encoded in a training step.
@@ -186,6 +187,7 @@ class RetrievalConfig(Section):
 
     softmax: Literal["auto", "full", "in_batch"] = "auto"
     full_limit: int = Field(20_000, ge=1)
+    uniform_negatives: int = Field(1024, ge=0)
     temperature: float = Field(2.0, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     search_weight: float = Field(0.1, ge=0)

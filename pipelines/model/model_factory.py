@@ -18,7 +18,6 @@ from tfrecs.schema import VOCABULARY_FILE, FeatureSchema, History, Schema
 from towers.encoders.base import Encoder, TextQueryEncoder, build_encoder
 from towers.item import ItemTower
 from towers.ranking import RankingHead
-from towers.retrieval import RetrievalLoss
 from towers.two_tower import ItemStatistics, TwoTower
 from towers.user import UserTower
 
@@ -124,13 +123,9 @@ def make_model(
         item_tower,
         user_tower,
         ranking_head,
-        RetrievalLoss(
-            choose_softmax(config, len(train_counts)),
-            retrieval.temperature,
-            retrieval.label_smoothing,
-            negatives=schema.has_weights,
-        ),
         items,
+        temperature=retrieval.temperature,
+        label_smoothing=retrieval.label_smoothing,
         ranking_weight=ranking.weight,
         search_weight=retrieval.search_weight,
         query_rate=retrieval.query_rate,

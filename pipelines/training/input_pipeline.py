@@ -1,4 +1,4 @@
-"""tf.data of a training run: windows of events, the items that a step encodes, and the text queries.
+"""tf.data of a training run: rows of events, a step's candidates, the items that it encodes, and the text queries.
 
 Everything that a compiled step cannot do (strings, look-ups, tokenising, spectrograms) happens here; every tensor of a
 batch has a static shape.
@@ -13,8 +13,9 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.config import Config
+from pipelines.model.model_factory import choose_softmax
 from pipelines.model.prepared_items import PreparedItems, context_encoder
-from tfrecs.reading.reader import Catalogue, empty_windows, training_windows, user_features
+from tfrecs.reading.reader import Catalogue, empty_rows, training_rows, user_features
 from tfrecs.schema import Manifest
 from towers.encoders.base import Encoder, TextQueryEncoder
 
@@ -30,6 +31,11 @@ class TrainingFeed:
       user_encoders: user feature -> encoder.
       query_encoder: of the text feature, or None.
       config: sections `train`, `user` and `retrieval`, and the seed of shuffling and sampling.
+
+    Attributes:
+      rows: rows of an epoch, each of `user.max_history` events.
+      events: events in them, those that a row repeats as history included.
+      steps: batches of an epoch.
     """
 
     def __init__(
@@ -48,11 +54,21 @@ class TrainingFeed:
         self.fresh_items = min(config.train.fresh_items, len(catalogue))
         self.encode_items = config.train.encodes_in_step and bool(items.inputs)
         self.encode_context, _ = context_encoder(manifest.schema_.context)
-        self.windows = int(self._windows(0).reduce(0, lambda count, _: count + 1))
-        self.steps = max(1, -(-self.windows // self.batch_size))
+        self.in_batch = choose_softmax(config, len(catalogue)) == "in_batch"
+        self.train_counts = catalogue.counts(manifest)
+        self._kept: tf.data.Dataset | None = None
+        self.rows, self.events = self._count()
+        if manifest.schema_.ordered and self.rows <= config.train.shuffle_rows:
+            self._kept = self._rows(0).cache()  # the same in every epoch, and no more than shuffling holds anyway
+        self.steps = max(1, -(-self.rows // self.batch_size))
 
-    def _windows(self, epoch: int) -> tf.data.Dataset:
-        return training_windows(
+    @property
+    def padding(self) -> float:
+        """Share of the positions of an epoch's rows that hold no event."""
+        return 1.0 - self.events / max(1, self.rows * self.length)
+
+    def _rows(self, epoch: int) -> tf.data.Dataset:
+        return self._kept or training_rows(
             self.records,
             self.manifest,
             self.catalogue.ids,
@@ -62,8 +78,16 @@ class TrainingFeed:
             service=self.config.train.data_service,
         )
 
+    def _count(self) -> tuple[int, int]:
+        """Return the rows of an epoch and the events in them."""
+        rows = events = 0
+        for segments in self._rows(0).map(lambda row: row["segment"]).batch(1024):
+            rows += len(segments)
+            events += int(tf.math.count_nonzero(segments >= 0))
+        return rows, events
+
     def epoch(self, epoch: int, replicas: int = 1, pipelines: int = 1, pipeline: int = 0) -> tf.data.Dataset:
-        """The batches of an epoch, each of `train.batch_size / replicas` windows.
+        """The batches of an epoch, each of `train.batch_size / replicas` rows.
 
         Args:
           epoch: from 0.
@@ -74,17 +98,51 @@ class TrainingFeed:
         Returns:
           batches as `TwoTower.compute_loss` takes them.
         """
-        windows = self._windows(epoch)
+        rows = self._rows(epoch)
         total = self.steps * self.batch_size
-        # Empty windows fill the last global batch, so that no event is dropped and every shape is static.
-        windows = windows.concatenate(empty_windows(windows.element_spec, total - self.windows))
-        windows = windows.shuffle(total, seed=self.config.seed + epoch, reshuffle_each_iteration=False)
-        batches = windows.batch(self.batch_size // replicas, drop_remainder=True).enumerate()
+        # Empty rows fill the last global batch, so that no event is dropped and every shape is static.
+        rows = rows.concatenate(empty_rows(rows.element_spec, total - self.rows))
+        buffer = min(total, self.config.train.shuffle_rows)
+        rows = rows.shuffle(buffer, seed=self.config.seed + epoch, reshuffle_each_iteration=False)
+        seed = self.config.seed + 7919 * (epoch + 1)
+        batches = rows.batch(self.batch_size, drop_remainder=True).enumerate()
+        if self.in_batch:
+            batches = batches.map(
+                lambda step, batch: (step, self._with_candidates(batch, step, seed)), tf.data.AUTOTUNE
+            )
+        if replicas > 1:
+            batches = batches.flat_map(lambda step, batch: self._parts(batch, step, replicas))
         if pipelines > 1:
             batches = batches.shard(pipelines, pipeline)
-        seed = self.config.seed + 7919 * (epoch + 1)
-        return batches.map(lambda step, batch: self._complete(batch, step, seed, replicas), tf.data.AUTOTUNE).prefetch(
-            4
+        return batches.map(
+            lambda number, batch: self._complete(batch, number, seed, replicas), tf.data.AUTOTUNE
+        ).prefetch(4)
+
+    @tf.autograph.experimental.do_not_convert
+    def _with_candidates(self, batch: dict[str, Any], step: tf.Tensor, seed: int) -> dict[str, Any]:
+        """Add the candidates of a global batch: its own items and others drawn at random."""
+        uniform = self.config.retrieval.uniform_negatives
+        candidates, position, log_sampled = sample_candidates(
+            batch["item_index"],
+            batch["segment"] >= 0,
+            tf.constant(self.train_counts),
+            uniform,
+            tf.stack([tf.constant(seed, tf.int64), -1 - step]),
+        )
+        return {**batch, "item_index": position, "candidates": candidates, "log_sampled": log_sampled}
+
+    @tf.autograph.experimental.do_not_convert
+    def _parts(self, batch: dict[str, Any], step: tf.Tensor, replicas: int) -> tf.data.Dataset:
+        """A global batch as one part for each replica, numbered; all have the same candidates."""
+        size = self.batch_size // replicas
+        shared = {name: batch[name] for name in ("candidates", "log_sampled") if name in batch}
+        events = {name: value for name, value in batch.items() if name not in shared}
+        parts = tf.nest.map_structure(
+            lambda value: tf.reshape(value, tf.concat([[replicas, size], tf.shape(value)[1:]], axis=0)), events
+        )
+        numbers = step * replicas + tf.range(replicas, dtype=tf.int64)
+        return tf.data.Dataset.from_tensor_slices((numbers, parts)).map(
+            lambda number, part: (number, {**part, **shared})
         )
 
     @tf.autograph.experimental.do_not_convert
@@ -95,15 +153,20 @@ class TrainingFeed:
         batch["context"] = self.encode_context(batch["context"])
         serialized, queries = batch.pop("user"), batch.pop("query", None)
         if schema.users:
-            values, presence = user_features(schema, serialized)
-            batch["user"] = {name: encoder.preprocess(values[name]) for name, encoder in self.user_encoders.items()}
-            batch["user_presence"] = presence
+            values, presence = user_features(schema, tf.reshape(serialized, [-1]))
+            shape = serialized.shape
+            batch["user"] = {
+                name: _as_rows(encoder.preprocess(values[name]), shape) for name, encoder in self.user_encoders.items()
+            }
+            batch["user_presence"] = _as_rows(presence, shape)
         if not self.encode_items and self.query_encoder is None:
             return batch
         step_seed = tf.stack([tf.constant(seed, tf.int64), step])
         index = sample_targets(batch["item_index"], batch["target"], self.fresh_items // replicas, step_seed)
         batch["fresh_index"] = index
         rows = tf.maximum(index, 0)
+        if self.in_batch:
+            rows = tf.gather(batch["candidates"], rows)
         if self.encode_items:
             batch["fresh"] = self.items.rows(rows)
         if self.query_encoder is not None:
@@ -121,6 +184,48 @@ class TrainingFeed:
                 seed=step_seed + 2,
             )
         return batch
+
+
+def _as_rows(values: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
+    return tf.reshape(values, [*shape, *values.shape[1:]])
+
+
+def sample_candidates(
+    item_index: tf.Tensor, is_event: tf.Tensor, train_counts: tf.Tensor, uniform: int, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Make the candidates of a sampled softmax: the items of a batch, and others drawn uniformly from the catalogue.
+
+    Negatives of both kinds are what Yang et al. (2020, "Mixed negative sampling for learning two-tower neural networks in
+    recommendations") train on: those of the batch teach what is likely, and uniform ones that the rest is not.
+
+    Args:
+      item_index: int32 [B, L], positions in the catalogue.
+      is_event: bool [B, L], False = padding.
+      train_counts: int64 [N], positive training events of each item.
+      uniform: draws from the catalogue.
+      seed: int64 [2], stateless.
+
+    Returns:
+      candidates int32 [B * L + uniform], different items, the batch's first, -1 = none; `item_index` as positions in
+      that; and float32 [B * L + uniform], the log of the probability that a batch like this one has the candidate: each
+      event has an item by its share of the training events, each draw any one.
+    """
+    # In the place of padding any item of the batch, so that every candidate but the drawn ones has an event.
+    some = tf.reduce_max(tf.where(is_event, item_index, 0))
+    items = tf.reshape(tf.where(is_event, item_index, some), [-1])
+    num_items = tf.shape(train_counts)[0]
+    drawn = tf.random.stateless_uniform([uniform], seed, maxval=num_items, dtype=tf.int32)
+    unique, position = tf.unique(tf.concat([items, drawn], axis=0))
+    size = item_index.shape[0] * item_index.shape[1] + uniform
+    candidates = tf.ensure_shape(tf.pad(unique, [[0, size - tf.size(unique)]], constant_values=-1), [size])
+    counts = tf.cast(tf.gather(train_counts, tf.maximum(candidates, 0)), tf.float64)
+    share = counts / tf.cast(tf.maximum(tf.reduce_sum(train_counts), 1), tf.float64)
+    events = tf.cast(tf.math.count_nonzero(is_event), tf.float64)
+    missed = events * tf.math.log1p(-share) + uniform * tf.math.log1p(-1.0 / tf.cast(num_items, tf.float64))
+    # An item without a training event, where nothing is drawn: as if it had one.
+    missed = tf.minimum(missed, -events / tf.cast(tf.maximum(tf.reduce_sum(train_counts), 1), tf.float64))
+    log_sampled = tf.math.log(-tf.math.expm1(missed))
+    return candidates, tf.reshape(position[: tf.size(items)], tf.shape(item_index)), tf.cast(log_sampled, tf.float32)
 
 
 def sample_targets(item_index: tf.Tensor, target: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +124,10 @@ class TrainingLoop(ABC):
     def summary(self, row: Mapping[str, Any]) -> str:
         """An epoch's metrics in words, for the progress output."""
 
+    def throughput(self, seconds: float) -> dict[str, float]:
+        """Metrics of an epoch whose steps took that long."""
+        return {}
+
     def prepare(self) -> None:  # noqa: B027 - most runs need nothing
         """What precedes the first epoch."""
 
@@ -158,6 +162,7 @@ class TrainingLoop(ABC):
         best: Checkpoints,
         *,
         scale: Callable[[tf.Variable], float] = lambda variable: 1.0,
+        tables: Sequence[tf.Variable] = (),
         ema_momentum: float = 0.0,
     ) -> None:
         """Give the model its optimizer and the run its checkpoints. `stopping` and `steps` must be set.
@@ -166,7 +171,7 @@ class TrainingLoop(ABC):
           model: every variable built.
           settings: learning rate, warm-up, weight decay and clipping.
           best: saves what is kept of the best epoch.
-          scale: see `ScaledAdamW`.
+          scale, tables: see `ScaledAdamW`.
           ema_momentum: of the moving average of the weights, 0 = none.
         """
         self._model, self._best = model, best
@@ -174,6 +179,7 @@ class TrainingLoop(ABC):
             optimizer = ScaledAdamW(
                 schedule(settings.learning_rate, settings.warmup, self.steps * self.stopping.epochs),
                 scale=scale,
+                tables=tables,
                 weight_decay=settings.weight_decay,
                 # Keras puts the averages in place at the end of every epoch: what is validated and kept is less noisy.
                 use_ema=ema_momentum > 0,
@@ -210,6 +216,7 @@ class TrainingLoop(ABC):
             self.prepare()
         with self.strategy.scope():
             seed_dropout(self._model, self.config.seed, epoch)
+        begin = time.monotonic()
         with progress(f"epoch {epoch + 1}", "steps") as advance:
             history = self._model.fit(
                 self.batches(epoch),
@@ -223,6 +230,7 @@ class TrainingLoop(ABC):
         # Keras takes these from one replica alone; the losses by name are means over all of them.
         for name in ("loss", "regularization_loss", "total_loss"):
             row.pop(name, None)
+        row |= self.throughput(time.monotonic() - begin)
         row["learning_rate"] = float(self._model.optimizer.learning_rate)
         row |= self.validate()
         row["seconds"] = round(time.monotonic() - started, 2)

@@ -51,6 +51,7 @@ class Trainer(TrainingLoop):
             train,
             Checkpoints(self.run.best, max_to_keep=1, model=model),
             scale=lambda variable: scales.get(id(variable), 1.0),
+            tables=[model.item_tower.id_embeddings],
             ema_momentum=train.ema_momentum,
         )
         self._restore()
@@ -115,8 +116,13 @@ class Trainer(TrainingLoop):
             self._refresh()
         return self._measure()
 
+    def throughput(self, seconds: float) -> dict[str, float]:
+        events = self.manifest.splits["train"].events
+        return {"events_per_second": round(events / seconds, 1), "padding": round(self.feed.padding, 4)}
+
     def summary(self, row: Mapping[str, Any]) -> str:
-        return f"loss {row['retrieval_loss']:.3f}  {self._ranking(row)}"
+        speed = f"{row['events_per_second']:,.0f} events/s  padding {row['padding']:.0%}"
+        return f"loss {row['retrieval_loss']:.3f}  {self._ranking(row)}  {speed}"
 
     def finish(self) -> None:
         """Learn, beside the best epoch's weights, those of the hybrid score and of the words of queries."""
@@ -156,7 +162,7 @@ def run(job: TrainJob) -> TrainResult:
     say(
         f"Training on {manifest.splits['train'].events:,} events of {manifest.splits['train'].users:,} users, "
         f"{len(session.catalogue):,} items with {', '.join(manifest.schema_.modalities) or 'ids only'}; "
-        f"{session.model.retrieval.softmax.replace('_', '-')} softmax, "
+        f"{'in-batch' if trainer.feed.in_batch else 'full'} softmax, "
         f"{trainer.strategy.num_replicas_in_sync} replica(s), {trainer.steps} steps an epoch."
     )
     if trainer.config.train.encodes_in_step:

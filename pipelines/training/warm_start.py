@@ -48,7 +48,7 @@ def copy_weights(run: RunFolder, session: Session) -> None:
         if old.shape == new.shape:
             new.assign(old)
         else:  # One row for each item, those of the earlier run first.
-            new.assign(tf.concat([old, new[num_items:]], axis=0))
+            new.assign(tf.concat([old[:num_items], new[num_items:]], axis=0))
 
 
 def _model(session: Session, num_items: int) -> TwoTower:

@@ -14,7 +14,8 @@ import tensorflow as tf
 from tfrecs.errors import DataError
 from tfrecs.reading.data_service import served
 from tfrecs.reading.features import feature_for, parse_batch
-from tfrecs.reading.windowing import cut_windows
+from tfrecs.reading.packing import MOST
+from tfrecs.reading.windowing import packed_windows
 from tfrecs.schema import Manifest, Schema, ShardInfo
 
 _PARSE_BATCH = 256  # Examples that one op parses; one by one, the calls cost several times the parsing.
@@ -154,7 +155,7 @@ def item_lookup(ids: np.ndarray) -> tf.lookup.StaticHashTable:
     )
 
 
-def training_windows(
+def training_rows(
     records: str | Path,
     manifest: Manifest,
     ids: np.ndarray,
@@ -164,66 +165,76 @@ def training_windows(
     permutation_seed: int | None,
     service: str | None = None,
 ) -> tf.data.Dataset:
-    """Make the dataset of training windows, in record order.
+    """Make the dataset of training rows: windows of histories in record order, short ones packed several to a row.
 
     Args:
       ids: the catalogue's item ids [N].
       length: L.
       stride: see `tfrecs.reading.windowing.window_slices`.
       permutation_seed: of the shuffling of an Example's events, for data without an order; None: no shuffling.
-      service: address of a tf.data service whose workers read and cut the shards; the windows and their order are the
+      service: address of a tf.data service whose workers read and cut the shards; the rows and their order are the
         same. Its workers must see the records under the same absolute path. None: this process does it.
 
     Returns:
       A dataset of dictionaries: `item_index` int32 [L], `values` float32 [L], `times` int64 [L], `target`, `positive`
-      bool [L], `labels` float32 [L, labels], `context` name -> [L] (string or float32), `user` string [] (serialized),
-      and `query` string [L] where events have text queries. Padding at the end: index 0, target False.
+      bool [L], `segment` int32 [L] (which of the row's histories, -1 = padding), `labels` float32 [L, labels], `context`
+      name -> [L] (string or float32), `user` string [S] (serialized, "" where the row has fewer histories), and `query`
+      string [L] where events have text queries. Padding at the end: index 0, target False. An epoch with another
+      permutation has as many rows.
     """
     schema = manifest.schema_
     spec = event_spec(schema)
     lookup = item_lookup(ids)
 
-    def cut(numbers: tf.Tensor, serialized: tf.Tensor) -> tf.data.Dataset:
-        return tf.data.Dataset.from_tensor_slices(
-            cut_windows(
-                numbers, serialized, spec, schema, length=length, stride=stride, permutation_seed=permutation_seed
-            )
+    @tf.autograph.experimental.do_not_convert
+    def cut(numbers: tf.Tensor, serialized: tf.Tensor) -> dict[str, Any]:
+        return packed_windows(
+            numbers, serialized, spec, schema, length=length, stride=stride, permutation_seed=permutation_seed
         )
 
     @tf.autograph.experimental.do_not_convert
-    def complete(window: dict[str, Any]) -> dict[str, Any]:
-        window = dict(window)
-        window.pop("number")
-        item = window.pop("item")
-        index = tf.where(
-            item == "", 0, lookup.lookup(item)
-        )  # Here, because a lookup table cannot be sent to a service.
-        return _with_shapes({"item_index": index, **window}, length)
+    def complete(row: dict[str, Any]) -> dict[str, Any]:
+        row = dict(row)
+        row.pop("number")
+        item = row.pop("item")
+        # Here, because a lookup table cannot be sent to a service.
+        index = tf.where(item == "", 0, lookup.lookup(item))
+        return _with_shapes({"item_index": index, **row}, length)
 
     shards = manifest.splits["train"].shards
     paths = [os.path.abspath(path) for path in shard_paths(records, shards)]
     before = np.cumsum([0, *(shard.records for shard in shards)])[:-1]
 
     def numbered(path: tf.Tensor, first: tf.Tensor) -> tf.data.Dataset:
-        return tf.data.TFRecordDataset(path).enumerate().map(lambda number, serialized: (first + number, serialized))
+        numbers = tf.data.TFRecordDataset(path).enumerate().map(lambda number, serialized: (first + number, serialized))
+        return numbers.batch(_PARSE_BATCH)  # of one file, so that a service packs the same histories together
 
     files = tf.data.Dataset.from_tensor_slices((paths, before.astype(np.int64)))
-    windows = files.flat_map(numbered).batch(_PARSE_BATCH).flat_map(cut)
-    return (windows if service is None else served(windows, service)).map(complete)
+    rows = files.flat_map(numbered).map(cut, tf.data.AUTOTUNE).unbatch()
+    return (rows if service is None else served(rows, service)).map(complete)
 
 
-def _with_shapes(window: dict[str, Any], length: int) -> dict[str, Any]:
-    for key in ("item_index", "values", "times", "target", "positive", *(("query",) if "query" in window else ())):
-        window[key] = tf.ensure_shape(window[key], [length])
-    window["labels"] = tf.ensure_shape(window["labels"], [length, None])
-    window["context"] = {name: tf.ensure_shape(value, [length]) for name, value in window["context"].items()}
-    return window
+def _with_shapes(row: dict[str, Any], length: int) -> dict[str, Any]:
+    for key in (
+        "item_index",
+        "values",
+        "times",
+        "target",
+        "positive",
+        "segment",
+        *(["query"] if "query" in row else []),
+    ):
+        row[key] = tf.ensure_shape(row[key], [length])
+    row["labels"] = tf.ensure_shape(row["labels"], [length, None])
+    row["context"] = {name: tf.ensure_shape(value, [length]) for name, value in row["context"].items()}
+    row["user"] = tf.ensure_shape(row["user"], [MOST])
+    return row
 
 
-def empty_windows(spec: Mapping[str, Any], count: int) -> tf.data.Dataset:
-    """Return `count` windows without a target, of the given element spec, to fill a last batch to its static shape."""
+def empty_rows(spec: Mapping[str, Any], count: int) -> tf.data.Dataset:
+    """Return `count` rows without a target, of the given element spec, to fill a last batch to its static shape."""
     zero = tf.nest.map_structure(lambda part: tf.zeros(part.shape, part.dtype), spec)
-    return tf.data.Dataset.from_tensors(zero).repeat(count)
+    return tf.data.Dataset.from_tensors({**zero, "segment": zero["segment"] - 1}).repeat(count)
 
 
 def load_histories(

@@ -1,4 +1,4 @@
-"""Cuts stored training Examples into windows of static length, a batch at a time. Graph ops only."""
+"""Cuts stored training Examples into windows, and packs these into rows of static length. Graph ops only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrecs.reading.packing import pack
 from tfrecs.schema import Schema
 
 
@@ -35,7 +36,7 @@ def window_slices(counts: tf.Tensor, length: int, stride: int) -> tuple[tf.Tenso
     return sequence, k, index, fresh
 
 
-def cut_windows(
+def packed_windows(
     numbers: tf.Tensor,
     serialized: tf.Tensor,
     spec: Mapping[str, Any],
@@ -45,7 +46,7 @@ def cut_windows(
     stride: int,
     permutation_seed: int | None,
 ) -> dict[str, Any]:
-    """Parse a batch of Examples with one op and cut all their windows.
+    """Parse a batch of Examples with one op, cut all their windows, and pack the short ones several to a row.
 
     Args:
       numbers: int64 [B], position of each Example in the split.
@@ -53,11 +54,11 @@ def cut_windows(
       spec: see `tfrecs.reading.reader.event_spec`.
       schema: of the records.
       length, stride: see `window_slices`.
-      permutation_seed: see `tfrecs.reading.reader.training_windows`.
+      permutation_seed: see `tfrecs.reading.reader.training_rows`.
 
     Returns:
-      The elements of `tfrecs.reading.reader.training_windows`, batched [W, ...], but with item ids (`item`) instead of
-      indices, and `number` int64 [W, 2]: the Example's number and the window's within it.
+      The elements of `tfrecs.reading.reader.training_rows`, batched [R, ...], but with item ids (`item`) instead of
+      indices, and `number` int64 [R, 2]: the number of the first window's Example and the window's within it.
     """
     events = tf.io.parse_example(serialized, spec)
     counts = tf.cast(events["item_ids"].row_lengths(), tf.int32)
@@ -69,27 +70,36 @@ def cut_windows(
     if permutation_seed is not None:
         position = first + tf.gather(_orders(counts, numbers, permutation_seed), position)
 
-    def window(key: str, padding: Any) -> tf.Tensor:
-        return tf.where(inside, tf.gather(events[key].flat_values, position), padding)
+    def window(key: str) -> tf.Tensor:
+        return tf.gather(events[key].flat_values, position)
 
-    labels = [window(f"labels/{label.name}", np.nan) for label in schema.labels]
-    return {
+    labels = [window(f"labels/{label.name}") for label in schema.labels]
+    columns = [context for context in schema.context if context.source == "column"]
+    windows = {
         "number": tf.stack([tf.gather(numbers, sequence), tf.cast(k, tf.int64)], 1),
-        "item": window("item_ids", ""),
-        "values": window("values", 0.0),
-        "times": window("times", tf.constant(0, tf.int64)),
-        "target": inside & fresh & (window("is_target", tf.constant(0, tf.int64)) > 0),
-        "positive": window("is_positive", tf.constant(0, tf.int64)) > 0,
+        "length": tf.reduce_sum(tf.cast(inside, tf.int32), axis=1),
+        "item": window("item_ids"),
+        "values": window("values"),
+        "times": window("times"),
+        "target": fresh & (window("is_target") > 0),
+        "positive": window("is_positive") > 0,
         "labels": tf.stack(labels, axis=-1) if labels else tf.zeros([tf.size(sequence), length, 0]),
-        "context": {
-            context.name: window(f"context/{context.name}", "" if context.kind == "categories" else np.nan)
-            for context in schema.context
-            if context.source == "column"
-        },
-        **({"query": window("queries", "")} if schema.has_queries else {}),
+        "context": {context.name: window(f"context/{context.name}") for context in columns},
+        **({"query": window("queries")} if schema.has_queries else {}),
         # The Example itself carries the user's features; without any it would only fill the shuffle buffer.
         "user": tf.gather(serialized, sequence) if schema.users else tf.fill([tf.size(sequence)], ""),
     }
+    padding = {
+        "item": "",
+        "values": 0.0,
+        "times": 0,
+        "target": False,
+        "positive": False,
+        "labels": np.nan,
+        "context": {context.name: "" if context.kind == "categories" else np.nan for context in columns},
+        "query": "",
+    }
+    return pack(windows, padding, length)
 
 
 def _orders(counts: tf.Tensor, numbers: tf.Tensor, seed: int) -> tf.Tensor:
