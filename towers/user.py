@@ -212,7 +212,7 @@ class UserTower(tf.keras.layers.Layer):
         segments: tf.Tensor | None = None,
         training: bool = False,
     ) -> tf.Tensor:
-        start = self.start
+        start = tf.convert_to_tensor(self.start)
         if user is not None:
             start += user if user.shape.rank == 3 else user[:, None]
         events = history_embeddings

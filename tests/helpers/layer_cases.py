@@ -21,7 +21,6 @@ from towers.encoders.vector import VectorEncoder
 from towers.fusion import AttentionFusion, ConcatFusion, GatedFusion, TransformerFusion
 from towers.item import ItemTower
 from towers.ranking import RankingHead
-from towers.retrieval import RetrievalLoss
 from towers.user import CausalAttention, UserTower
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", *(f"##{letter}" for letter in "abcdefgh")]
@@ -211,5 +210,5 @@ CASES: dict[str, LayerCase] = {
     ),
 }
 
-# Layers without a configuration that anybody would restore: a loss, and noise that has no weights.
-NO_CASE = {RetrievalLoss, UniformNoise}
+# A layer without a configuration that anybody would restore: noise that has no weights.
+NO_CASE = {UniformNoise}

@@ -10,6 +10,7 @@ from layer_cases import VOCABULARY
 
 from pipelines.config import Config, validate
 from pipelines.model.model_factory import make_encoders, make_model
+from pipelines.training.input_pipeline import sample_candidates
 from tfrecs.schema import ContextSchema, FeatureSchema, LabelSchema, Schema
 from towers.two_tower import TwoTower
 
@@ -89,16 +90,17 @@ def batch(size: int, fresh: int, seed: int = 0) -> dict[str, Any]:
     labels[rng.random((size, LENGTH)) < 0.3] = np.nan
     tokens = rng.integers(5, len(VOCABULARY), (fresh, 8)).astype(np.int32)
     tokens[:, 0], tokens[:, -1] = 2, 3
-    value = {
+    value: dict[str, Any] = {
         "item_index": index,
         "values": np.where(inside, rng.integers(1, 6, (size, LENGTH)), 0).astype(np.float32),
         "times": np.where(inside, np.cumsum(rng.integers(1, 9999, (size, LENGTH)), axis=1), 0).astype(np.int64),
         "target": inside,
+        "segment": np.where(inside, 0, -1).astype(np.int32),
         "positive": rng.random((size, LENGTH)) < 0.8,
         "labels": labels,
         "context": {"device": rng.integers(0, 3, (size, LENGTH)).astype(np.int32)},
-        "user": {"age": rng.normal(size=(size, 1)).astype(np.float32)},
-        "user_presence": rng.random((size, 1)) < 0.5,
+        "user": {"age": rng.normal(size=(size, 1, 1)).astype(np.float32)},
+        "user_presence": rng.random((size, 1, 1)) < 0.5,
         "fresh_index": np.concatenate([rng.permutation(ITEMS)[: fresh - 1], [-1]]).astype(np.int32),
         "fresh": {"words": tokens, "feel": rng.normal(size=(fresh, 4)).astype(np.float32)},
         "spans": tokens[:, :6],
@@ -106,9 +108,30 @@ def batch(size: int, fresh: int, seed: int = 0) -> dict[str, Any]:
     return tf.nest.map_structure(tf.constant, value)
 
 
+def with_candidates(whole: dict[str, Any], uniform: int = 4, counts: np.ndarray | None = None) -> dict[str, Any]:
+    """The batch for the in-batch softmax: its items and those drawn as positions in the candidates."""
+    fresh = whole["fresh_index"]
+    index = tf.concat([tf.reshape(whole["item_index"], [-1]), tf.maximum(fresh, 0)], axis=0)
+    is_event = tf.concat([tf.reshape(whole["segment"] >= 0, [-1]), fresh >= 0], axis=0)
+    train_counts = tf.ones([ITEMS], tf.int64) if counts is None else tf.constant(counts, tf.int64)
+    candidates, position, log_sampled = sample_candidates(
+        index[None], is_event[None], train_counts, uniform, tf.constant([1, 2], tf.int64)
+    )
+    events, fresh_position = tf.split(position[0], [tf.size(whole["item_index"]), tf.size(fresh)])
+    return {
+        **whole,
+        "item_index": tf.reshape(events, whole["item_index"].shape),
+        "fresh_index": tf.where(fresh >= 0, fresh_position, -1),
+        "candidates": candidates,
+        "log_sampled": log_sampled,
+    }
+
+
 def half(whole: dict[str, Any], part: int) -> dict[str, Any]:
     """The first or second half of every tensor: what one of two replicas gets."""
-    return tf.nest.map_structure(lambda value: tf.split(value, 2)[part], whole)
+    shared = {name: whole[name] for name in ("candidates", "log_sampled") if name in whole}
+    parts = {name: value for name, value in whole.items() if name not in shared}
+    return {**tf.nest.map_structure(lambda value: tf.split(value, 2)[part], parts), **shared}
 
 
 def weights(model: TwoTower) -> list[tuple[str, np.ndarray]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import small_model
@@ -9,16 +11,19 @@ import tensorflow as tf
 from small_model import assert_same_weights, sgd_step, weights
 
 from pipelines.model.model_factory import choose_softmax
+from towers.encoding_cache import with_fresh
 from towers.optimizer import ScaledAdamW
+from towers.two_tower import TwoTower
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("softmax", ["full", "in_batch"])
 def test_a_step_compiled_by_xla_is_the_same_step(softmax: str) -> None:
-    settings = small_model.config(retrieval={"softmax": softmax})
+    settings = small_model.config()
     plain, compiled = small_model.model(settings), small_model.model(settings)
     batch = small_model.batch(4, 6)
+    batch = small_model.with_candidates(batch) if softmax == "in_batch" else batch
     assert sgd_step(plain, batch) == pytest.approx(sgd_step(compiled, batch, jit=True), rel=1e-4)
     assert_same_weights(plain, compiled, 1e-4)
 
@@ -79,12 +84,59 @@ def test_fresh_items_replace_their_row_of_the_cache_and_no_other() -> None:
     model = small_model.model(small_model.config())
     batch = small_model.batch(4, 5)
     index = batch["fresh_index"].numpy()
-    refreshed = model._with_fresh(batch)
-    for name, cached in model.cache.items():
-        encoded = model.item_encoders[name](batch["fresh"][name]).numpy()
+    fresh = model.encode_items(batch["fresh"])
+    cache = {name: tf.convert_to_tensor(value) for name, value in model.cache.items()}
+    for name, refreshed in with_fresh(cache, fresh, batch["fresh_index"]).items():
         for row in range(small_model.ITEMS):
-            expected = encoded[index.tolist().index(row)] if row in index else cached.numpy()[row]
-            np.testing.assert_allclose(refreshed[name].numpy()[row], expected, atol=1e-5)
+            expected = fresh[name][index.tolist().index(row)] if row in index else cache[name][row]
+            np.testing.assert_allclose(refreshed[row], expected, atol=1e-5)
+
+
+def test_a_batch_whose_candidates_are_the_whole_catalogue_has_the_loss_of_the_full_softmax() -> None:
+    # So many draws that every item is a candidate for certain: nothing is left to correct.
+    model = small_model.model(small_model.config())
+    batch = small_model.batch(4, 6)
+    sampled = small_model.with_candidates(batch, uniform=1000)
+    assert sorted(candidate for candidate in sampled["candidates"].numpy() if candidate >= 0) == list(range(12))
+    expected, gradient = loss_and_gradients(model, batch)
+    loss, sampled_gradient = loss_and_gradients(model, sampled)
+    assert loss == pytest.approx(expected, rel=1e-5)
+    for a, b in zip(gradient, sampled_gradient, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def loss_and_gradients(model: TwoTower, batch: dict) -> tuple[float, list[np.ndarray]]:
+    variables = model.trainable_variables
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(batch, training=True)
+    gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return float(loss), [tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
+
+
+def test_packing_changes_no_loss_and_no_gradient() -> None:
+    # Histories of 2, 3 and 1 events, each in a row of its own, and all in one.
+    model = small_model.model(small_model.config(train={"encoders": "frozen"}))
+    rows = {name: value for name, value in small_model.batch(3, 6).items() if name not in ("fresh", "spans")}
+    inside = tf.sequence_mask([2, 3, 1], small_model.LENGTH)
+    rows |= {
+        "target": inside,
+        "segment": tf.where(inside, 0, -1),
+        "times": tf.constant([[90, 95, 0, 0, 0, 0], [10, 20, 30, 0, 0, 0], [7000, 0, 0, 0, 0, 0]], tf.int64),
+    }
+    events = {name: rows[name] for name in ("item_index", "values", "times", "target", "positive", "labels", "context")}
+    packed = tf.nest.map_structure(lambda value: tf.boolean_mask(value, inside)[None], events)
+    packed |= {
+        "segment": tf.constant([[0, 0, 1, 1, 1, 2]]),
+        "user": {"age": tf.reshape(rows["user"]["age"], [1, 3, 1])},
+        "user_presence": tf.reshape(rows["user_presence"], [1, 3, 1]),
+        "fresh_index": rows["fresh_index"],
+    }
+    expected, gradient = loss_and_gradients(model, rows)
+    loss, packed_gradient = loss_and_gradients(model, packed)
+    assert loss == pytest.approx(expected, abs=1e-5)
+    for variable, a, b in zip(model.trainable_variables, gradient, packed_gradient, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5, err_msg=variable.name)
+    assert np.abs(gradient[0]).max() > 0
 
 
 def test_a_frozen_encoder_does_not_move() -> None:
@@ -129,6 +181,106 @@ def test_scaled_adamw_takes_a_share_of_the_step() -> None:
     # The first step of Adam is the learning rate times the sign of the gradient.
     np.testing.assert_allclose(full.numpy(), [0.9, 2.1], atol=1e-5)
     np.testing.assert_allclose(tenth.numpy(), [0.99, 2.01], atol=1e-5)
+
+
+def adam_by_hand(steps: list[np.ndarray], start: np.ndarray, momentum: float) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a table after steps of lazy Adam with the learning rate 0.1, and the mean that Keras puts in place.
+
+    Args:
+      steps: gradients [N, D], NaN in rows that a step does not touch.
+    """
+    value, average = start.copy(), start.copy()
+    first, second = np.zeros_like(start), np.zeros_like(start)
+    for step, gradient in enumerate(steps, start=1):
+        touched = ~np.isnan(gradient)
+        first = np.where(touched, 0.9 * first + 0.1 * np.nan_to_num(gradient), first)
+        second = np.where(touched, 0.999 * second + 0.001 * np.nan_to_num(gradient) ** 2, second)
+        rate = 0.1 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+        value = np.where(touched, value - rate * first / (np.sqrt(second) + 1e-7), value)
+        average = momentum * average + (1 - momentum) * value
+    return value, average
+
+
+def test_rows_of_a_table_are_updated_and_averaged_alone_as_if_the_others_had_stood_still() -> None:
+    start = np.arange(8, dtype=np.float32).reshape(4, 2)
+    table = tf.Variable(start)
+    optimizer = ScaledAdamW(0.1, weight_decay=0.0, scale=lambda _: 1.0, tables=[table], use_ema=True, ema_momentum=0.8)
+    optimizer.build([table])
+    steps = []
+    for rows in ([0, 2], [2, 3], [2], [0, 3]):
+        values = np.random.default_rng(len(steps)).normal(size=(len(rows), 2)).astype(np.float32)
+        optimizer.apply_gradients([(tf.IndexedSlices(tf.constant(values), tf.constant(rows), [4, 2]), table)])
+        step = np.full([4, 2], np.nan)
+        step[rows] = values
+        steps.append(step)
+    value, average = adam_by_hand(steps, start, 0.8)
+    np.testing.assert_allclose(table.numpy(), value, atol=1e-5)
+    optimizer.finalize_variable_values([table])
+    np.testing.assert_allclose(table.numpy(), average, atol=1e-5)
+    assert (table.numpy()[1] == start[1]).all()
+
+
+def test_a_step_on_every_row_of_a_table_is_that_of_adamw() -> None:
+    start = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
+    table, plain = tf.Variable(start), tf.Variable(start)
+    settings = {"weight_decay": 0.01, "global_clipnorm": 0.5, "use_ema": True, "ema_momentum": 0.9}
+    by_rows = ScaledAdamW(0.1, scale=lambda _: 1.0, tables=[table], **settings)
+    dense = tf.keras.optimizers.AdamW(0.1, **settings)
+    for seed in range(3):
+        gradient = tf.constant(np.random.default_rng(seed).normal(size=(5, 3)), tf.float32)
+        by_rows.apply_gradients([(tf.IndexedSlices(gradient, tf.range(5), [5, 3]), table)])
+        dense.apply_gradients([(gradient, plain)])
+    np.testing.assert_allclose(table.numpy(), plain.numpy(), atol=1e-5)
+    for optimizer, variable in ((by_rows, table), (dense, plain)):
+        optimizer.finalize_variable_values([variable])
+    np.testing.assert_allclose(table.numpy(), plain.numpy(), atol=1e-5)
+
+
+def test_two_replicas_update_the_rows_of_a_table_as_one_does(two_replicas: tf.distribute.Strategy) -> None:
+    settings = small_model.config()
+    batch = small_model.with_candidates(small_model.batch(8, 8))
+
+    def trained(strategy: tf.distribute.Strategy, parts: list[dict]) -> TwoTower:
+        with strategy.scope():
+            model = small_model.model(settings)
+            optimizer = ScaledAdamW(
+                0.01,
+                weight_decay=0.0,
+                scale=lambda _: 1.0,
+                tables=[model.item_tower.id_embeddings],
+                use_ema=True,
+                ema_momentum=0.5,
+                epsilon=1e-3,  # or the sign of a gradient that is zero but for rounding would count
+            )
+            optimizer.build(model.trainable_variables)
+            model.compile(optimizer=optimizer)
+
+        def elements(_: object) -> tf.data.Dataset:
+            datasets = [tf.data.Dataset.from_tensors(part) for part in parts]
+            return functools.reduce(lambda first, second: first.concatenate(second), datasets).repeat(2)
+
+        model.fit(strategy.distribute_datasets_from_function(elements), steps_per_epoch=2, verbose=0)
+        return model
+
+    single = trained(tf.distribute.OneDeviceStrategy("/cpu:0"), [batch])
+    double = trained(two_replicas, [small_model.half(batch, 0), small_model.half(batch, 1)])
+    assert_same_weights(single, double, 1e-4)
+
+
+def test_nothing_in_an_in_batch_step_is_of_the_size_of_the_catalogue() -> None:
+    model = small_model.model(small_model.config(train={"encoders": "frozen"}))
+    batch = small_model.with_candidates(small_model.batch(1, 2), uniform=2)
+    batch.pop("fresh")
+    graph = tf.function(lambda inputs: model.compute_loss(inputs, training=True), autograph=False)
+    sizes = {
+        tensor.shape[0]
+        for operation in graph.get_concrete_function(batch).graph.get_operations()
+        for tensor in operation.outputs
+        if operation.type not in ("Placeholder", "Const") and tensor.shape.rank
+    }
+    assert batch["candidates"].shape[0] in sizes
+    assert small_model.ITEMS not in sizes
+    assert small_model.ITEMS + 1 not in sizes
 
 
 def test_the_softmax_is_exact_where_the_catalogue_is_small() -> None:

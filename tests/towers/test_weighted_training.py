@@ -30,6 +30,10 @@ def batch(size: int = 8, fresh: int = 8, seed: int = 1) -> dict[str, Any]:
     return made | {"values": tf.where(made["target"], values, 0.0), "positive": made["target"] & (values > 0)}
 
 
+def with_softmax(inputs: dict[str, Any], softmax: str) -> dict[str, Any]:
+    return small_model.with_candidates(inputs) if softmax == "in_batch" else inputs
+
+
 def retrieval_loss(model: TwoTower, inputs: dict[str, Any]) -> float:
     for metric in model.step_metrics.values():
         metric.reset_state()
@@ -50,11 +54,10 @@ def probabilities(model: TwoTower, inputs: dict[str, Any]) -> np.ndarray:
 
 @pytest.mark.parametrize("softmax", ["full", "in_batch"])
 def test_weights_of_one_are_no_weights(softmax: str) -> None:
-    retrieval = {"retrieval": {"softmax": softmax}}
-    inputs = batch()
+    inputs = with_softmax(batch(), softmax)
     inputs |= {"values": tf.cast(inputs["target"], tf.float32), "positive": inputs["target"]}
-    plain = model(SCHEMA.model_copy(update={"has_weights": False}), **retrieval)
-    assert retrieval_loss(model(**retrieval), inputs) == pytest.approx(retrieval_loss(plain, inputs), rel=1e-5)
+    plain = model(SCHEMA.model_copy(update={"has_weights": False}))
+    assert retrieval_loss(model(), inputs) == pytest.approx(retrieval_loss(plain, inputs), rel=1e-5)
 
 
 def test_the_loss_is_the_weighted_mean_over_positives_and_explicit_negatives() -> None:
@@ -71,8 +74,8 @@ def test_the_loss_is_the_weighted_mean_over_positives_and_explicit_negatives() -
 
 @pytest.mark.parametrize("softmax", ["full", "in_batch"])
 def test_only_the_proportions_of_weights_count(softmax: str) -> None:
-    sections = {"retrieval": {"softmax": softmax}, "user": {"use_values": False}}
-    inputs = batch()
+    sections = {"user": {"use_values": False}}
+    inputs = with_softmax(batch(), softmax)
     tiny = inputs | {"values": inputs["values"] * 1e-4}
     assert retrieval_loss(model(**sections), tiny) == pytest.approx(retrieval_loss(model(**sections), inputs), rel=1e-4)
 
@@ -124,9 +127,8 @@ def test_a_text_made_of_a_disliked_item_is_no_query_for_it(monkeypatch: pytest.M
 @pytest.mark.slow
 @pytest.mark.parametrize("softmax", ["full", "in_batch"])
 def test_a_weighted_step_compiled_by_xla_is_the_same_step(softmax: str) -> None:
-    sections = {"retrieval": {"softmax": softmax}}
-    plain, compiled = model(**sections), model(**sections)
-    inputs = batch(4, 6)
+    plain, compiled = model(), model()
+    inputs = with_softmax(batch(4, 6), softmax)
     assert sgd_step(plain, inputs) == pytest.approx(sgd_step(compiled, inputs, jit=True), rel=1e-4)
     assert_same_weights(plain, compiled, 1e-4)
 
