@@ -151,7 +151,7 @@ def test_the_report_has_no_part_about_content(bare: Bare) -> None:
 def test_the_embedding_of_an_item_is_its_id_embedding_and_that_of_a_new_one_the_mean(bare: Bare) -> None:
     trained = load_trained(RunFolder(bare.run))
     index = trained.item_index()
-    ids = trained.model.item_tower.id_embeddings.numpy()
+    ids = trained.model.item_tower.id_embeddings.numpy()[:-1]  # the last row is for items without one
     warm = ~trained.is_cold
     assert trained.catalogue.ids[~warm].tolist() == ["i19", "i20", "new"]
     np.testing.assert_array_equal(index.item_embeddings[warm], ids[warm])

@@ -359,14 +359,14 @@ class TwoTower(Model):
             sample_weight = tf.where(target, tf.reshape(inputs["values"], [-1]), 0.0)
         else:
             sample_weight = tf.cast(target & tf.reshape(inputs["positive"], [-1]), tf.float32)
-        first_times, trained = self.first_times, self.id_index >= 0
+        first_times, id_index = self.first_times, self.id_index
         if "candidates" in inputs:
             rows = tf.maximum(inputs["candidates"], 0)
-            first_times, trained = tf.gather(first_times, rows), tf.gather(trained, rows)
+            first_times, id_index = tf.gather(first_times, rows), tf.gather(id_index, rows)
         times = tf.reshape(inputs["times"], [-1, 1])
         # Before its first event an item could not be chosen: as a negative it would teach that new items, and content like
         # theirs, are bad ones.
-        available = (first_times <= times) | ((times == 0) & trained)
+        available = (first_times <= times) | ((times == 0) & (id_index >= 0))
         loss = self._softmax_loss(query_embeddings, candidate_embeddings, item_index, sample_weight, inputs, available)
         total = tf.reduce_sum(tf.abs(sample_weight) if self.schema.has_weights else sample_weight)
         return self._global_mean("retrieval_loss", loss, total)

@@ -21,7 +21,7 @@ from pipelines.model.prepared_items import PreparedItems
 from pipelines.training.input_pipeline import TrainingFeed
 from tfrecs.errors import DataError
 from tfrecs.reading.data_service import check_service
-from tfrecs.reading.reader import load_catalogue, training_windows
+from tfrecs.reading.reader import load_catalogue, training_rows
 from tfrecs.schema import Manifest
 
 pytestmark = pytest.mark.slow
@@ -74,14 +74,14 @@ def flat(element: object) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("permutation_seed", [None, 3])
-def test_each_window_comes_once_and_in_the_order_of_the_records(
+def test_each_row_comes_once_and_in_the_order_of_the_records(
     records: Path, service: str, permutation_seed: int | None
 ) -> None:
     manifest = Manifest.load(records)
     assert len(manifest.splits["train"].shards) > 2
     ids = load_catalogue(records, manifest).ids
     here, there = (
-        training_windows(records, manifest, ids, length=4, stride=2, permutation_seed=permutation_seed, service=address)
+        training_rows(records, manifest, ids, length=4, stride=2, permutation_seed=permutation_seed, service=address)
         for address in (None, service)
     )
     assert here.element_spec == there.element_spec

@@ -15,7 +15,7 @@ from small_folder import change_spec, digests, examples, rejected, run
 from pipelines.cli import main
 from tfrecs.build.typed_queries import clean_query
 from tfrecs.errors import DataError
-from tfrecs.reading.reader import load_catalogue, load_histories, training_windows
+from tfrecs.reading.reader import load_catalogue, load_histories, training_rows
 from tfrecs.schema import Manifest
 from tfrecs.spec.dataset_yaml import infer_spec, load_spec, spec_to_yaml
 
@@ -125,11 +125,11 @@ def test_windows_and_histories_carry_the_queries(data: Path, tmp_path: Path) -> 
     out = tmp_path / "out"
     manifest = run(data, out)
     ids = load_catalogue(out, manifest).ids
-    dataset = training_windows(out, manifest, ids, length=4, stride=2, permutation_seed=None)
+    dataset = training_rows(out, manifest, ids, length=4, stride=2, permutation_seed=None)
     assert dataset.element_spec["query"].shape.as_list() == [4]
     windows = [[text.decode() for text in one["query"]] for one in dataset.as_numpy_iterator()]
     assert windows == [["the quiet one", "25", "", ""], ["", "x" * 1000, "", ""]]  # The last place is padding.
-    shuffled = training_windows(out, manifest, ids, length=4, stride=2, permutation_seed=5)
+    shuffled = training_rows(out, manifest, ids, length=4, stride=2, permutation_seed=5)
     typed = {0: {"the quiet one", ""}, 2: {"25"}, 1: {""}, 3: {"x" * 1000}}  # User a took i0, i2, i0; b i1, i3, i1.
     for one in shuffled.as_numpy_iterator():
         for item, text, target in zip(one["item_index"], one["query"], one["target"], strict=True):

@@ -61,21 +61,24 @@ def pack(windows: Mapping[str, Any], padding: Mapping[str, Any], length: int) ->
     row, offset, segment = assign_rows(lengths, length)
     rows = tf.reduce_max(row) + 1
     inside = tf.range(length) < lengths[:, None]
-    source = tf.where(tf.reshape(inside, [-1]))[:, 0]
-    target = tf.boolean_mask((row * length + offset)[:, None] + tf.range(length), inside)
+    event = tf.cast(tf.where(tf.reshape(inside, [-1]))[:, 0], tf.int32)
+    place = tf.boolean_mask((row * length + offset)[:, None] + tf.range(length), inside)
+    # Which event stands in each place, -1 = none.
+    source = tf.scatter_nd(place[:, None], event + 1, [rows * length]) - 1
 
-    def place(value: tf.Tensor, blank: Any) -> tf.Tensor:
-        flat = tf.reshape(value, tf.concat([[-1], tf.shape(value)[2:]], axis=0))
-        blanks = tf.fill(tf.concat([[rows * length], tf.shape(flat)[1:]], axis=0), tf.cast(blank, value.dtype))
-        placed = tf.tensor_scatter_nd_update(blanks, target[:, None], tf.gather(flat, source))
-        return tf.reshape(placed, tf.concat([[rows, length], tf.shape(flat)[1:]], axis=0))
+    def moved(value: tf.Tensor, blank: Any) -> tf.Tensor:
+        inner = tf.shape(value)[2:]
+        taken = tf.gather(tf.reshape(value, tf.concat([[tf.size(inside)], inner], axis=0)), tf.maximum(source, 0))
+        is_event = tf.reshape(source >= 0, [-1] + [1] * (value.shape.rank - 2))
+        result = tf.where(is_event, taken, tf.cast(blank, value.dtype))
+        return tf.reshape(result, tf.concat([[rows, length], inner], axis=0))
 
     events = {name: value for name, value in windows.items() if name not in ("length", "number", "user")}
     first = tf.boolean_mask(tf.range(tf.size(row)), segment == 0)
     at = tf.stack([row, segment], axis=1)
     return {
-        **tf.nest.map_structure(place, events, {name: padding[name] for name in events}),
-        "segment": place(tf.tile(segment[:, None], [1, length]), -1),
+        **tf.nest.map_structure(moved, events, {name: padding[name] for name in events}),
+        "segment": moved(tf.tile(segment[:, None], [1, length]), -1),
         "number": tf.scatter_nd(tf.gather(row, first)[:, None], tf.gather(windows["number"], first), [rows, 2]),
         "user": tf.tensor_scatter_nd_update(tf.fill([rows, MOST], ""), at, windows["user"]),
     }

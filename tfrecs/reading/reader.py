@@ -210,7 +210,8 @@ def training_rows(
         return numbers.batch(_PARSE_BATCH)  # of one file, so that a service packs the same histories together
 
     files = tf.data.Dataset.from_tensor_slices((paths, before.astype(np.int64)))
-    rows = files.flat_map(numbered).map(cut, tf.data.AUTOTUNE).unbatch()
+    # Not `unbatch`, which crashes where there are no labels (TensorFlow 2.17).
+    rows = files.flat_map(numbered).map(cut, tf.data.AUTOTUNE).flat_map(tf.data.Dataset.from_tensor_slices)
     return (rows if service is None else served(rows, service)).map(complete)
 
 
