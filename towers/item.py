@@ -66,7 +66,7 @@ class ItemTower(tf.keras.layers.Layer):
             "modality_dropout": modality_dropout,
             "id_dropout": id_dropout,
         }
-        self.hidden_dim = hidden_dim
+        self.num_items, self.hidden_dim = num_items, hidden_dim
         self.projections = [tf.keras.layers.Dense(hidden_dim) for _ in range(num_modalities)]
         self.norms = [tf.keras.layers.LayerNormalization(epsilon=1e-5) for _ in range(num_modalities)]
         if not num_modalities:
@@ -83,7 +83,7 @@ class ItemTower(tf.keras.layers.Layer):
         self.id_embeddings = self.add_weight(
             "id_embeddings",
             # One row more, for items without one: no row that is learned is then gathered twice.
-            [self.options["num_items"] + 1, self.hidden_dim],
+            [self.num_items + 1, self.hidden_dim],
             initializer=tf.keras.initializers.RandomNormal(stddev=_SCALE),
         )
         super().build(input_shape)
@@ -92,7 +92,7 @@ class ItemTower(tf.keras.layers.Layer):
         self, encodings: Sequence[tf.Tensor], presence: tf.Tensor, id_index: tf.Tensor, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
         has_id = tf.cast(id_index >= 0, self.compute_dtype)[:, None]
-        identity = tf.gather(self.id_embeddings, tf.where(id_index >= 0, id_index, self.options["num_items"]))
+        identity = tf.gather(self.id_embeddings, tf.where(id_index >= 0, id_index, self.num_items))
         if not self.projections:  # a catalogue of bare ids
             return has_id * identity, tf.zeros([tf.shape(id_index)[0], 0], identity.dtype)
         if training:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-_NO_CANDIDATE = -1e9
+EXCLUDED = -1e9
+"""The logit of what a softmax does not run over."""
 _SURE = 1e-6  # smallest -log p of which 1 - p is taken, so that its logarithm is finite
 
 
@@ -44,7 +45,7 @@ def softmax_loss(
     # The positive itself is always a candidate, even where times contradict that.
     candidates = candidates | is_label
     corrected = logits if log_sampled is None else tf.where(is_label, logits, logits - log_sampled)
-    log_z = tf.reduce_logsumexp(tf.where(candidates, corrected, _NO_CANDIDATE), axis=1)
+    log_z = tf.reduce_logsumexp(tf.where(candidates, corrected, EXCLUDED), axis=1)
     surprise = loss = log_z - tf.gather(logits, labels, batch_dims=1)
     if label_smoothing:
         smoothing = tf.cast(candidates, logits.dtype)

@@ -15,6 +15,7 @@ class CooccurrenceConfig(Section):
 
     Attributes:
       epochs: number of epochs; 0 skips the stage.
+      max_steps: largest number of steps; fewer epochs, or part of one, where `epochs` would take more.
       batch_size: items in a step.
       learning_rate: largest learning rate.
       num_neighbours: items that co-occur most often with an item and are its targets.
@@ -23,6 +24,7 @@ class CooccurrenceConfig(Section):
     """
 
     epochs: int = Field(12, ge=0)
+    max_steps: int = Field(10_000, ge=1)
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(5e-4, gt=0)
     num_neighbours: int = Field(100, ge=1)

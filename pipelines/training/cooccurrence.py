@@ -11,10 +11,13 @@ import tensorflow as tf
 
 from pipelines.config import Config
 from pipelines.item_item.neighbours import interaction_matrix
+from pipelines.model.model_factory import choose_softmax
 from pipelines.model.prepared_items import PreparedItems
+from pipelines.training.input_pipeline import parts_of_replicas, sample_candidates, shares_of
 from pipelines.training.loop import StepProgress
 from tfrecs.reading.reader import TrainingEvents
 from towers.cooccurrence import CoOccurrence
+from towers.optimizer import ScaledAdamW
 from towers.two_tower import TwoTower
 
 _BLOCK = 1024  # items whose co-occurrences stand in memory as a dense block
@@ -58,7 +61,8 @@ class CoOccurrenceStage:
       model: its encoders learn; nothing else of it changes.
       items: the catalogue.
       events: of training.
-      config: section `cooccurrence`, `user.hidden_dim` (of the space in which contents and items meet) and the seed.
+      config: sections `cooccurrence` and `retrieval` (which softmax), `user.hidden_dim` (of the space in which contents
+        and items meet) and the seed.
       strategy: under whose scope the model was made.
     """
 
@@ -79,12 +83,17 @@ class CoOccurrenceStage:
         counts = np.bincount(events.items, minlength=model.num_items)
         enough = (counts >= self.settings.min_events) & (self.probabilities.sum(axis=1) > 0)
         self.training_items = np.flatnonzero(enough)
-        self.steps = -(-len(self.training_items) // self.settings.batch_size)
+        needed = -(-len(self.training_items) // self.settings.batch_size)
+        self.steps = min(needed, self.settings.max_steps)
+        self.epochs = min(self.settings.epochs, self.settings.max_steps // max(1, self.steps))
+        self.left_out = self.settings.epochs * needed - self.epochs * self.steps
+        self.in_batch = choose_softmax(config, model.num_items) == "in_batch"
+        self.uniform = config.retrieval.uniform_negatives
         weights = (self.probabilities * counts[:, None]).ravel()
-        neighbour_counts = np.bincount(self.neighbours.ravel(), weights, minlength=model.num_items)
+        self.neighbour_counts = np.bincount(self.neighbours.ravel(), weights, minlength=model.num_items)
         with strategy.scope():
             self.learner = CoOccurrence(
-                model.item_encoders, model.standardize, config.user.hidden_dim, neighbour_counts
+                model.item_encoders, model.standardize, config.user.hidden_dim, self.neighbour_counts
             )
             # Once on a row of the cache: every variable is made here, under the scope.
             self.learner.logits({name: cache[:1] for name, cache in model.cache.items()}, model.presence[:1])
@@ -98,7 +107,7 @@ class CoOccurrenceStage:
         Returns:
           the mean cross-entropy of the last epoch, in nats; NaN where there is nothing to learn from.
         """
-        total = self.steps * self.settings.epochs
+        total = self.steps * self.epochs
         if not total:
             return float("nan")
         encoders = self.model.item_encoders.values()
@@ -107,14 +116,23 @@ class CoOccurrenceStage:
             encoder.trainable = True
         with self.strategy.scope():
             schedule = tf.keras.optimizers.schedules.CosineDecay(self.settings.learning_rate, total)
-            self.learner.compile(tf.keras.optimizers.Adam(schedule, global_clipnorm=self.settings.clip_norm))
+            tables = [self.learner.item_embeddings, self.learner.bias] if self.in_batch else []
+            optimizer = ScaledAdamW(
+                schedule,
+                scale=lambda variable: 1.0,
+                tables=tables,
+                weight_decay=0.0,
+                global_clipnorm=self.settings.clip_norm,
+            )
+            optimizer.build(self.learner.trainable_variables)
+            self.learner.compile(optimizer)
         # One call over all epochs: what Keras calls an epoch here is only when it resets the mean of the loss.
         history = self.learner.fit(
             self.strategy.distribute_datasets_from_function(self._batches),
-            epochs=self.settings.epochs,
+            epochs=self.epochs,
             steps_per_epoch=self.steps,
             verbose=0,
-            callbacks=[StepProgress(advance, self.steps, self.settings.epochs)],
+            callbacks=[StepProgress(advance, self.steps, self.epochs)],
         ).history
         for encoder, trainable in zip(encoders, before, strict=True):
             encoder.trainable = trainable
@@ -123,25 +141,45 @@ class CoOccurrenceStage:
     def _batches(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
         """Every epoch in its own order, one after the other; the last batch of each is filled up with -1."""
         rng = np.random.default_rng(self.seed)
-        padding = np.full(self.steps * self.settings.batch_size - len(self.training_items), -1)
+        size = self.settings.batch_size
+        padding = np.full(-len(self.training_items) % size, -1)
         order = np.concatenate(
-            [np.concatenate([rng.permutation(self.training_items), padding]) for _ in range(self.settings.epochs)]
+            [
+                np.concatenate([rng.permutation(self.training_items), padding])[: self.steps * size]
+                for _ in range(self.epochs)
+            ]
         )
         presence = tf.constant(self.items.presence)
         neighbours, probabilities = tf.constant(self.neighbours), tf.constant(self.probabilities)
+        shares = shares_of(self.neighbour_counts)
 
         @tf.autograph.experimental.do_not_convert
-        def rows(index: tf.Tensor) -> dict[str, Any]:
+        def targets(step: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
             row = tf.maximum(index, 0)
-            return {
-                "items": self.items.rows(row),
-                "presence": tf.gather(presence, row),
+            batch = {
+                "row": row,
                 "neighbours": tf.gather(neighbours, row),
                 "probabilities": tf.gather(probabilities, row) * tf.cast(index >= 0, tf.float32)[:, None],
             }
+            if self.in_batch:
+                batch["candidates"], batch["neighbours"], batch["log_sampled"] = sample_candidates(
+                    batch["neighbours"],
+                    batch["probabilities"] > 0,
+                    shares,
+                    self.uniform,
+                    tf.stack([tf.constant(self.seed, tf.int64), step]),
+                )
+            return step, batch
 
-        size = self.settings.batch_size // self.strategy.num_replicas_in_sync
+        @tf.autograph.experimental.do_not_convert
+        def complete(_: tf.Tensor, batch: dict[str, Any]) -> dict[str, Any]:
+            batch = dict(batch)
+            row = batch.pop("row")
+            return {**batch, "items": self.items.rows(row), "presence": tf.gather(presence, row)}
+
         batches = tf.data.Dataset.from_tensor_slices(order.astype(np.int32)).batch(size, drop_remainder=True)
-        if context.num_input_pipelines > 1:
-            batches = batches.shard(context.num_input_pipelines, context.input_pipeline_id)
-        return batches.map(rows, tf.data.AUTOTUNE).prefetch(4)
+        batches = batches.enumerate().map(targets, tf.data.AUTOTUNE)
+        parts = parts_of_replicas(
+            batches, self.strategy.num_replicas_in_sync, context.num_input_pipelines, context.input_pipeline_id
+        )
+        return parts.map(complete, tf.data.AUTOTUNE).prefetch(4)

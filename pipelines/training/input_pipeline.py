@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.config import Config
@@ -55,7 +56,7 @@ class TrainingFeed:
         self.encode_items = config.train.encodes_in_step and bool(items.inputs)
         self.encode_context, _ = context_encoder(manifest.schema_.context)
         self.in_batch = choose_softmax(config, len(catalogue)) == "in_batch"
-        self.train_counts = catalogue.counts(manifest)
+        self.shares = shares_of(catalogue.counts(manifest))
         self._kept: tf.data.Dataset | None = None
         self.rows, self.events = self._count()
         if manifest.schema_.ordered and self.rows <= config.train.shuffle_rows:
@@ -110,10 +111,7 @@ class TrainingFeed:
             batches = batches.map(
                 lambda step, batch: (step, self._with_candidates(batch, step, seed)), tf.data.AUTOTUNE
             )
-        if replicas > 1:
-            batches = batches.flat_map(lambda step, batch: self._parts(batch, step, replicas))
-        if pipelines > 1:
-            batches = batches.shard(pipelines, pipeline)
+        batches = parts_of_replicas(batches, replicas, pipelines, pipeline)
         return batches.map(
             lambda number, batch: self._complete(batch, number, seed, replicas), tf.data.AUTOTUNE
         ).prefetch(4)
@@ -125,25 +123,11 @@ class TrainingFeed:
         candidates, position, log_sampled = sample_candidates(
             batch["item_index"],
             batch["segment"] >= 0,
-            tf.constant(self.train_counts),
+            self.shares,
             uniform,
             tf.stack([tf.constant(seed, tf.int64), -1 - step]),
         )
         return {**batch, "item_index": position, "candidates": candidates, "log_sampled": log_sampled}
-
-    @tf.autograph.experimental.do_not_convert
-    def _parts(self, batch: dict[str, Any], step: tf.Tensor, replicas: int) -> tf.data.Dataset:
-        """A global batch as one part for each replica, numbered; all have the same candidates."""
-        size = self.batch_size // replicas
-        shared = {name: batch[name] for name in ("candidates", "log_sampled") if name in batch}
-        events = {name: value for name, value in batch.items() if name not in shared}
-        parts = tf.nest.map_structure(
-            lambda value: tf.reshape(value, tf.concat([[replicas, size], tf.shape(value)[1:]], axis=0)), events
-        )
-        numbers = step * replicas + tf.range(replicas, dtype=tf.int64)
-        return tf.data.Dataset.from_tensor_slices((numbers, parts)).map(
-            lambda number, part: (number, {**part, **shared})
-        )
 
     @tf.autograph.experimental.do_not_convert
     def _complete(self, batch: dict[str, Any], step: tf.Tensor, seed: int, replicas: int) -> dict[str, Any]:
@@ -186,12 +170,54 @@ class TrainingFeed:
         return batch
 
 
+SHARED = ("candidates", "log_sampled")
+"""What every replica gets the whole of: the same candidates in the same order."""
+
+
+def parts_of_replicas(batches: tf.data.Dataset, replicas: int, pipelines: int, pipeline: int) -> tf.data.Dataset:
+    """Cut global batches into one part for each replica.
+
+    Args:
+      batches: (step, batch) of global batches; every tensor that is not of `SHARED` is divided by its first axis.
+      replicas: in all; consecutive parts go to the replicas of an input pipeline.
+      pipelines: number of input pipelines (workers).
+      pipeline: which of them this is.
+
+    Returns:
+      (number, part) of this pipeline; numbers count the parts of all.
+    """
+
+    @tf.autograph.experimental.do_not_convert
+    def cut(step: tf.Tensor, batch: Mapping[str, Any]) -> tf.data.Dataset:
+        shared = {name: value for name, value in batch.items() if name in SHARED}
+        own = {name: value for name, value in batch.items() if name not in SHARED}
+        parts = tf.nest.map_structure(
+            lambda value: tf.reshape(value, [replicas, value.shape[0] // replicas, *value.shape[1:]]), own
+        )
+        numbers = step * replicas + tf.range(replicas, dtype=tf.int64)
+        return tf.data.Dataset.from_tensor_slices((numbers, parts)).map(
+            lambda number, part: (number, {**part, **shared})
+        )
+
+    if replicas > 1:
+        batches = batches.flat_map(cut)
+    return batches.shard(pipelines, pipeline) if pipelines > 1 else batches
+
+
 def _as_rows(values: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
     return tf.reshape(values, [*shape, *values.shape[1:]])
 
 
+def shares_of(counts: np.ndarray) -> tf.Tensor:
+    """The share float64 [N] of each item in all events, by their counts [N].
+
+    An item without a count may be in a batch all the same, as history: as if it had one.
+    """
+    return tf.constant(np.maximum(counts, 1.0) / max(float(counts.sum()), 1.0), tf.float64)
+
+
 def sample_candidates(
-    item_index: tf.Tensor, is_event: tf.Tensor, train_counts: tf.Tensor, uniform: int, seed: tf.Tensor
+    item_index: tf.Tensor, is_event: tf.Tensor, shares: tf.Tensor, uniform: int, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Make the candidates of a sampled softmax: the items of a batch, and others drawn uniformly from the catalogue.
 
@@ -201,29 +227,26 @@ def sample_candidates(
     Args:
       item_index: int32 [B, L], positions in the catalogue.
       is_event: bool [B, L], False = padding.
-      train_counts: int64 [N], positive training events of each item.
+      shares: float64 [N], see `shares_of`.
       uniform: draws from the catalogue.
       seed: int64 [2], stateless.
 
     Returns:
       candidates int32 [B * L + uniform], different items, the batch's first, -1 = none; `item_index` as positions in
       that; and float32 [B * L + uniform], the log of the probability that a batch like this one has the candidate: each
-      event has an item by its share of the training events, each draw any one.
+      event has an item by its share, each draw any one.
     """
     # In the place of padding any item of the batch, so that every candidate but the drawn ones has an event.
     some = tf.reduce_max(tf.where(is_event, item_index, 0))
     items = tf.reshape(tf.where(is_event, item_index, some), [-1])
-    num_items = tf.shape(train_counts)[0]
+    num_items = tf.shape(shares)[0]
     drawn = tf.random.stateless_uniform([uniform], seed, maxval=num_items, dtype=tf.int32)
     unique, position = tf.unique(tf.concat([items, drawn], axis=0))
     size = item_index.shape[0] * item_index.shape[1] + uniform
     candidates = tf.ensure_shape(tf.pad(unique, [[0, size - tf.size(unique)]], constant_values=-1), [size])
-    counts = tf.cast(tf.gather(train_counts, tf.maximum(candidates, 0)), tf.float64)
-    share = counts / tf.cast(tf.maximum(tf.reduce_sum(train_counts), 1), tf.float64)
     events = tf.cast(tf.math.count_nonzero(is_event), tf.float64)
-    missed = events * tf.math.log1p(-share) + uniform * tf.math.log1p(-1.0 / tf.cast(num_items, tf.float64))
-    # An item without a training event, where nothing is drawn: as if it had one.
-    missed = tf.minimum(missed, -events / tf.cast(tf.maximum(tf.reduce_sum(train_counts), 1), tf.float64))
+    missed = events * tf.math.log1p(-tf.gather(shares, tf.maximum(candidates, 0)))
+    missed += uniform * tf.math.log1p(-1.0 / tf.cast(num_items, tf.float64))
     log_sampled = tf.math.log(-tf.math.expm1(missed))
     return candidates, tf.reshape(position[: tf.size(items)], tf.shape(item_index)), tf.cast(log_sampled, tf.float32)
 

@@ -103,8 +103,9 @@ class Trainer(TrainingLoop):
         stage = CoOccurrenceStage(self.session.model, self.session.items, self.session.events, config, self.strategy)
         with progress("encoders", "steps") as advance:
             loss = stage.run(advance)
+        cut = f" ({stage.left_out:,} more left out: cooccurrence.max_steps)" if stage.left_out else ""
         say(
-            f"  encoders: {len(stage.training_items):,} items, {config.cooccurrence.epochs} epochs, "
+            f"  encoders: {len(stage.training_items):,} items, {stage.epochs} epochs of {stage.steps:,} steps{cut}, "
             f"cross-entropy {loss:.3f}"
         )
         self._refresh()

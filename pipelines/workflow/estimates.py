@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from pipelines.config import Config
 from pipelines.model.model_factory import choose_softmax, make_encoders, query_encoder, resolve_encoders
 from tfrecs.build.build_plan import BuildPlan
 from tfrecs.check.sample import FeatureSample, WindowSample
+from tfrecs.reading.packing import MAX_HISTORIES
 from tfrecs.reading.reader import item_features
 from tfrecs.schema import Schema
 from towers.encoders.base import Encoder
@@ -138,12 +140,14 @@ def count_work(plan: BuildPlan, config: Config) -> Work:
     train = plan.events.frame["split"].to_numpy() == 0
     per_user = np.bincount(plan.events.users[train])
     length, stride = config.user.max_history, min(config.user.stride, config.user.max_history)
-    windows = (1 + np.maximum(0, -(-(per_user[per_user > 0] - length) // stride))).sum()
+    per_user = per_user[per_user > 0]
+    repeated = np.maximum(0, -(-(per_user - length) // stride)) * (length - stride)  # as history, in a next window
+    rows = max((per_user + repeated).sum() / length, len(per_user) / MAX_HISTORIES)
     counts = plan.events.train["item"].value_counts().to_numpy()
     return Work(
         items=len(plan.items.ids),
         taught=int((counts >= config.cooccurrence.min_events).sum()) if plan.items.features else 0,
-        steps=max(1, -(-int(windows) // config.train.batch_size)),
+        steps=max(1, math.ceil(rows / config.train.batch_size)),
         events={name: int((plan.events.frame["split"] == code).sum()) for code, name in enumerate(plan.windows)},
         modalities=len(plan.items.features),
     )
@@ -223,10 +227,10 @@ def _training_seconds(
     train, width = config.train, config.user.hidden_dim
     positions = train.batch_size * config.user.max_history
     full = choose_softmax(config, work.items) == "full"
-    candidates = work.items if full else positions
+    candidates = work.items if full else positions + config.retrieval.uniform_negatives
     dims = sum(cost.dim for name, cost in costs.items() if name)
     products = positions * (_tower_products(config) + candidates * width)
-    products += work.items * width * (dims + (work.modalities + 5) * width) * bool(work.modalities)
+    products += candidates * width * (dims + (work.modalities + 5) * width) * bool(work.modalities)
     step = (
         _STEP
         + _BACKWARD * products / machine.multiply_adds
@@ -262,7 +266,7 @@ def _megabytes(work: Work, config: Config, encoders: Sequence[EncoderCost], item
     """Largest resident memory of each step."""
     positions = config.train.batch_size * config.user.max_history
     full = choose_softmax(config, work.items) == "full"
-    logits = 4 * positions * (work.items if full else positions)
+    logits = 4 * positions * (work.items if full else positions + config.retrieval.uniform_negatives)
     squares = 8 * work.items**2 if work.items <= config.hybrid.linear_items else 0
     catalogue = work.items * (2 * item_bytes + sum(2 * cost.bytes + 8 * cost.dim for cost in encoders))
     table = 4 * work.items * config.user.hidden_dim

@@ -10,7 +10,7 @@ from layer_cases import VOCABULARY
 
 from pipelines.config import Config, validate
 from pipelines.model.model_factory import make_encoders, make_model
-from pipelines.training.input_pipeline import sample_candidates
+from pipelines.training.input_pipeline import sample_candidates, shares_of
 from tfrecs.schema import ContextSchema, FeatureSchema, LabelSchema, Schema
 from towers.two_tower import TwoTower
 
@@ -108,14 +108,14 @@ def batch(size: int, fresh: int, seed: int = 0) -> dict[str, Any]:
     return tf.nest.map_structure(tf.constant, value)
 
 
-def with_candidates(whole: dict[str, Any], uniform: int = 4, counts: np.ndarray | None = None) -> dict[str, Any]:
+def with_candidates(whole: dict[str, Any], uniform: int = 4) -> dict[str, Any]:
     """The batch for the in-batch softmax: its items and those drawn as positions in the candidates."""
     fresh = whole["fresh_index"]
     index = tf.concat([tf.reshape(whole["item_index"], [-1]), tf.maximum(fresh, 0)], axis=0)
     is_event = tf.concat([tf.reshape(whole["segment"] >= 0, [-1]), fresh >= 0], axis=0)
-    train_counts = tf.ones([ITEMS], tf.int64) if counts is None else tf.constant(counts, tf.int64)
+    shares = shares_of(np.ones(ITEMS))
     candidates, position, log_sampled = sample_candidates(
-        index[None], is_event[None], train_counts, uniform, tf.constant([1, 2], tf.int64)
+        index[None], is_event[None], shares, uniform, tf.constant([1, 2], tf.int64)
     )
     events, fresh_position = tf.split(position[0], [tf.size(whole["item_index"]), tf.size(fresh)])
     return {

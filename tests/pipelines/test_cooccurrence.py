@@ -51,9 +51,18 @@ def encoder_weights(model: TwoTower) -> list[np.ndarray]:
     return [variable.numpy() for encoder in model.item_encoders.values() for variable in encoder.variables]
 
 
-def stage(model: TwoTower, strategy: tf.distribute.Strategy | None = None, epochs: int = 4) -> CoOccurrenceStage:
+def stage(
+    model: TwoTower, strategy: tf.distribute.Strategy | None = None, epochs: int = 4, softmax: str = "full", **more: int
+) -> CoOccurrenceStage:
     strategy = strategy or tf.distribute.get_strategy()
-    return CoOccurrenceStage(model, camp_items(), two_camps(), settings(epochs), strategy)
+    chosen = settings(epochs)
+    chosen = chosen.model_copy(
+        update={
+            "cooccurrence": chosen.cooccurrence.model_copy(update=more),
+            "retrieval": chosen.retrieval.model_copy(update={"softmax": softmax, "uniform_negatives": 4}),
+        }
+    )
+    return CoOccurrenceStage(model, camp_items(), two_camps(), chosen, strategy)
 
 
 def test_targets_follow_the_weights_of_the_events() -> None:
@@ -89,7 +98,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_rows_that_are_there() -> None
     model = small_model.model(small_model.config())
     learner = CoOccurrence(model.item_encoders, model.standardize, 8, np.ones(small_model.ITEMS))
     learner.item_embeddings.assign(tf.zeros_like(learner.item_embeddings))
-    learner.bias.assign(np.log(np.arange(1, small_model.ITEMS + 1)))
+    learner.bias.assign(np.log(np.arange(1, small_model.ITEMS + 2)))  # the last row is for padding
     items = camp_items()
     inputs = {
         "items": items.rows(tf.constant([0, 3, 5])),
@@ -99,6 +108,15 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_rows_that_are_there() -> None
     }
     # Without a table the softmax of the bias is j / (1 + ... + 12) = j / 78; the third row is padding.
     first, second = np.log(78 / 2), 0.5 * np.log(78 / 1) + 0.5 * np.log(78 / 3)
+    assert float(learner.compute_loss(inputs)) == pytest.approx((first + second) / 2, rel=1e-5)
+    # Of a sample of items 1, 2, 0, 3 and 11, which each but the first are in with a chance of 1/2: own neighbours stand for
+    # themselves, others for two. First row: 2 + 2 (1 + 3 + 4 + 12); second: (1 + 3) + 1 * 2 + 2 (4 + 12).
+    inputs |= {
+        "candidates": tf.constant([1, 2, 0, 3, 11, -1]),
+        "log_sampled": tf.constant(np.log([1, 0.5, 0.5, 0.5, 0.5, 0.5]), tf.float32),
+        "neighbours": tf.constant([[0, 3], [2, 1], [3, 4]]),
+    }
+    first, second = np.log(42 / 2), 0.5 * np.log(38 / 1) + 0.5 * np.log(38 / 3)
     assert float(learner.compute_loss(inputs)) == pytest.approx((first + second) / 2, rel=1e-5)
 
 
@@ -115,6 +133,24 @@ def test_content_learns_to_predict_which_items_are_taken_together() -> None:
     after = [variable.numpy() for variable in model.item_tower.variables + model.user_tower.variables]
     assert all((a == b).all() for a, b in zip(towers, after, strict=True))
     assert not any(encoder.trainable for encoder in model.item_encoders.values())
+
+
+@pytest.mark.slow
+def test_so_it_does_on_a_sample_of_the_items() -> None:
+    model = small_model.model(small_model.config())
+    before = encoder_weights(model)
+    learning = stage(model, epochs=25, softmax="in_batch")
+    loss = learning.run(lambda done, total: None)
+    assert np.log(5) - 0.1 < loss < np.log(7)
+    assert any((a != b).any() for a, b in zip(before, encoder_weights(model), strict=True))
+
+
+def test_a_stage_with_more_steps_than_may_be_has_fewer_epochs_or_part_of_one() -> None:
+    model = small_model.model(small_model.config())
+    learning = stage(model, epochs=25, max_steps=10)
+    assert (learning.steps, learning.epochs, learning.left_out) == (3, 3, 66)
+    learning = stage(model, epochs=25, max_steps=2)
+    assert (learning.steps, learning.epochs, learning.left_out) == (2, 1, 73)
 
 
 @pytest.mark.slow

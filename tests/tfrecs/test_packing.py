@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrecs.reading.packing import MOST, assign_rows, pack
+from tfrecs.reading.packing import MAX_HISTORIES, assign_rows, pack
 
 
 def test_the_longest_come_first_and_each_goes_into_the_first_row_with_room() -> None:
@@ -20,9 +20,9 @@ def test_the_longest_come_first_and_each_goes_into_the_first_row_with_room() -> 
 
 
 def test_a_row_holds_at_most_so_many_histories() -> None:
-    row, _, segment = assign_rows(tf.ones([MOST + 1], tf.int32), 100)
-    assert row.numpy().tolist() == [0] * MOST + [1]
-    assert segment.numpy().tolist() == [*range(MOST), 0]
+    row, _, segment = assign_rows(tf.ones([MAX_HISTORIES + 1], tf.int32), 100)
+    assert row.numpy().tolist() == [0] * MAX_HISTORIES + [1]
+    assert segment.numpy().tolist() == [*range(MAX_HISTORIES), 0]
 
 
 @settings(deadline=None, max_examples=30)
@@ -43,7 +43,7 @@ def test_rows_hold_every_event_once_in_order_and_the_events_of_a_history_side_by
         *(rows[key].numpy() for key in ("event", "segment", "user")), rows["inner"]["pair"].numpy(), strict=True
     ):
         assert (events[segments < 0] == -7).all()
-        assert (np.diff(np.where(segments < 0, MOST, segments)) >= 0).all()
+        assert (np.diff(np.where(segments < 0, MAX_HISTORIES, segments)) >= 0).all()
         for segment in range(segments.max() + 1):
             history = events[segments == segment]
             index = history[0] // 100 - 1
@@ -52,7 +52,7 @@ def test_rows_hold_every_event_once_in_order_and_the_events_of_a_history_side_by
             assert users[segment] == f"u{index}".encode()
             assert pairs[segments == segment].tolist() == [[value, -value] for value in history]
     assert sorted(found) == list(range(count))
-    assert len(rows["event"]) <= 1 + 1.3 * sum(lengths) / capacity + count / MOST
+    assert len(rows["event"]) <= 1 + 1.3 * sum(lengths) / capacity + count / MAX_HISTORIES
     assert len({tuple(number) for number in rows["number"].numpy()}) == len(rows["event"])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.training.input_pipeline import sample_candidates
+from pipelines.training.input_pipeline import sample_candidates, shares_of
 from towers.retrieval import softmax_loss
 
 
@@ -47,13 +47,13 @@ def test_of_a_sample_each_candidate_stands_for_what_was_not_drawn_and_the_positi
 def test_the_denominator_of_the_sampled_softmax_is_that_of_the_full_one_on_average() -> None:
     rng = np.random.default_rng(5)
     scores, shares = rng.normal(size=30), rng.dirichlet(np.ones(30))
-    train_counts = tf.constant(np.round(shares * 10_000), tf.int64)
-    weights = np.asarray(train_counts) / np.asarray(train_counts).sum()
+    counts = np.round(shares * 10_000)
+    weights = counts / counts.sum()
     label, estimates = 7, []
     for draw in range(2000):
         events = rng.choice(30, (1, 12), p=weights).astype(np.int32)
         candidates, _, log_sampled = sample_candidates(
-            tf.constant(events), tf.ones([1, 12], tf.bool), train_counts, 6, tf.constant([draw, 0], tf.int64)
+            tf.constant(events), tf.ones([1, 12], tf.bool), shares_of(counts), 6, tf.constant([draw, 0], tf.int64)
         )
         kept = candidates.numpy()[candidates.numpy() >= 0]
         others = kept != label

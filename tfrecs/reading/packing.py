@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-MOST = 16  # histories in a row
+MAX_HISTORIES = 16  # histories in a row
 
 
 def assign_rows(lengths: tf.Tensor, capacity: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -31,7 +31,7 @@ def assign_rows(lengths: tf.Tensor, capacity: int) -> tuple[tf.Tensor, tf.Tensor
 
     def place(state: tuple[tf.Tensor, ...], length: tf.Tensor) -> tuple[tf.Tensor, ...]:
         used, members = state[:2]
-        row = tf.argmax((used + length <= capacity) & (members < MOST), output_type=tf.int32)
+        row = tf.argmax((used + length <= capacity) & (members < MAX_HISTORIES), output_type=tf.int32)
         here = slots == row
         placed = (row, used[row], members[row])
         return (used + length * tf.cast(here, tf.int32), members + tf.cast(here, tf.int32), *placed)
@@ -55,7 +55,7 @@ def pack(windows: Mapping[str, Any], padding: Mapping[str, Any], length: int) ->
 
     Returns:
       The same names -> [R, L, ...]; `segment` int32 [R, L], the position of each event's history in its row, -1 =
-      padding; `number` int64 [R, 2], that of the first window; `user` string [R, MOST], "" where there are fewer.
+      padding; `number` int64 [R, 2], that of the first window; `user` string [R, MAX_HISTORIES], "" where there are fewer.
     """
     lengths = windows["length"]
     row, offset, segment = assign_rows(lengths, length)
@@ -80,5 +80,5 @@ def pack(windows: Mapping[str, Any], padding: Mapping[str, Any], length: int) ->
         **tf.nest.map_structure(moved, events, {name: padding[name] for name in events}),
         "segment": moved(tf.tile(segment[:, None], [1, length]), -1),
         "number": tf.scatter_nd(tf.gather(row, first)[:, None], tf.gather(windows["number"], first), [rows, 2]),
-        "user": tf.tensor_scatter_nd_update(tf.fill([rows, MOST], ""), at, windows["user"]),
+        "user": tf.tensor_scatter_nd_update(tf.fill([rows, MAX_HISTORIES], ""), at, windows["user"]),
     }

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfrecs.errors import DataError
 from tfrecs.reading.data_service import served
 from tfrecs.reading.features import feature_for, parse_batch
-from tfrecs.reading.packing import MOST
+from tfrecs.reading.packing import MAX_HISTORIES
 from tfrecs.reading.windowing import packed_windows
 from tfrecs.schema import Manifest, Schema, ShardInfo
 
@@ -228,7 +228,7 @@ def _with_shapes(row: dict[str, Any], length: int) -> dict[str, Any]:
         row[key] = tf.ensure_shape(row[key], [length])
     row["labels"] = tf.ensure_shape(row["labels"], [length, None])
     row["context"] = {name: tf.ensure_shape(value, [length]) for name, value in row["context"].items()}
-    row["user"] = tf.ensure_shape(row["user"], [MOST])
+    row["user"] = tf.ensure_shape(row["user"], [MAX_HISTORIES])
     return row
 
 
