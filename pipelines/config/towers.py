@@ -187,7 +187,7 @@ class RetrievalConfig(Section):
 
     softmax: Literal["auto", "full", "in_batch"] = "auto"
     full_limit: int = Field(20_000, ge=1)
-    uniform_negatives: int = Field(1024, ge=0)
+    uniform_negatives: int = Field(256, ge=0)
     temperature: float = Field(2.0, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     search_weight: float = Field(0.1, ge=0)

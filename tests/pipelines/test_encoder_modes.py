@@ -77,7 +77,7 @@ def variables(model: TwoTower) -> dict[str, np.ndarray]:
 def test_a_model_learns_camps_from_content_and_moves_what_its_mode_says(mode: str) -> None:
     model = small_model.model(settings(mode))
     model.presence = tf.ones_like(model.presence)
-    model.probability = tf.ones_like(model.probability) / small_model.ITEMS
+    model.id_index = tf.range(small_model.ITEMS)
     batch = camps(model)
     before = variables(model)
     model.compile(optimizer=tf.keras.optimizers.Adam(0.01))
