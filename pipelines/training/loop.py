@@ -176,15 +176,12 @@ class TrainingLoop(ABC):
         """
         self._model, self._best = model, best
         with self.strategy.scope():
-            optimizer = ScaledAdamW(
-                schedule(settings.learning_rate, settings.warmup, self.steps * self.stopping.epochs),
+            optimizer = make_optimizer(
+                settings,
+                self.steps * self.stopping.epochs,
                 scale=scale,
                 tables=tables,
-                weight_decay=settings.weight_decay,
-                # Keras puts the averages in place at the end of every epoch: what is validated and kept is less noisy.
-                use_ema=ema_momentum > 0,
                 ema_momentum=ema_momentum,
-                global_clipnorm=settings.clip_norm,
             )
             optimizer.build(model.trainable_variables)
             model.compile(optimizer=optimizer, jit_compile=self.config.train.jit_compile)
@@ -293,6 +290,34 @@ def seed_dropout(model: tf.keras.Model, seed: int, epoch: int) -> None:
     for position, layer in enumerate(layers):
         layer._random_generator._maybe_init()  # Keras makes the generator at the first call in training
         layer._random_generator._generator.reset_from_seed(1_000_003 * (epoch + 1) + 1009 * seed + position)
+
+
+def make_optimizer(
+    settings: TrainConfig | PretrainConfig,
+    steps: int,
+    *,
+    scale: Callable[[tf.Variable], float] = lambda variable: 1.0,
+    tables: Sequence[tf.Variable] = (),
+    ema_momentum: float = 0.0,
+) -> ScaledAdamW:
+    """Make the optimizer of a run.
+
+    Args:
+      settings: learning rate, warm-up, weight decay and clipping.
+      steps: of the whole run.
+      scale, tables: see `ScaledAdamW`.
+      ema_momentum: of the moving average of the weights, 0 = none.
+    """
+    return ScaledAdamW(
+        schedule(settings.learning_rate, settings.warmup, steps),
+        scale=scale,
+        tables=tables,
+        weight_decay=settings.weight_decay,
+        # Keras puts the averages in place at the end of every epoch: what is validated and kept is less noisy.
+        use_ema=ema_momentum > 0,
+        ema_momentum=ema_momentum,
+        global_clipnorm=settings.clip_norm,
+    )
 
 
 def schedule(
