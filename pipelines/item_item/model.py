@@ -12,13 +12,8 @@ import scipy.sparse as sp
 from pipelines.config import HybridConfig
 from pipelines.item_item.cold_start import ColdStart
 from pipelines.item_item.ease import EaseSettings, ease_weights
-from pipelines.item_item.neighbours import (
-    Links,
-    interaction_matrix,
-    item_similarities,
-    successor_similarities,
-    top_links,
-)
+from pipelines.item_item.neighbours import interaction_matrix, item_similarities, successor_similarities
+from pipelines.item_item.sparse_top import Links, top_links
 from tfrecs.reading.reader import TrainingEvents
 from towers.hybrid import NEIGHBOURS, RECENT, SUCCESSORS, HybridScore
 
@@ -75,6 +70,7 @@ class ItemItemModel:
                 events.weights,
                 window=settings.window,
                 shrinkage=settings.shrinkage,
+                neighbours=settings.neighbours,
             )
             links[SUCCESSORS] = top_links(successors, settings.neighbours)
             last |= {RECENT: min(settings.recent, history), SUCCESSORS: min(settings.last_successors, history)}
