@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import scipy.sparse as sp
 import tensorflow as tf
 
 from pipelines.config import HybridConfig
 from pipelines.item_item.cold_start import ColdStart, nearest_coefficients, ridge_coefficients
 from pipelines.item_item.content_similarity import content_similarity
-from pipelines.item_item.ease import EaseSettings
+from pipelines.item_item.ease import Ease, EaseSettings
 from pipelines.item_item.model import ItemItemModel, training_matrix
 from pipelines.item_item.neighbours import successor_similarities
 from pipelines.item_item.sparse_top import Links
+from tfrecs.errors import DataError
 from tfrecs.reading.reader import TrainingEvents
 from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, newest_different
 
@@ -120,6 +122,21 @@ def test_fitting_neighbours_successors_and_popularity() -> None:
     np.testing.assert_allclose(fitted.popularity, np.log([3, 3, 2, 1]), rtol=1e-6)
     assert fitted.is_cold.tolist() == [False, False, False, True]
     assert fitted.last == {NEIGHBOURS: 50, RECENT: 5, SUCCESSORS: 20}
+
+
+def test_several_settings_of_ease_share_their_counts_and_do_not_disturb_each_other() -> None:
+    train = sp.csr_matrix(np.array([[1, 1, 0], [1, 1, 1]], np.float32))
+    shared = Ease(train, np.full((3, 3), 0.5))
+    first = shared.weights(EaseSettings(1.0))
+    shared.weights(EaseSettings(3.0, 2.0))
+    np.testing.assert_array_equal(shared.weights(EaseSettings(1.0)), first)
+    # X^T X + I = [[3, 2, 1], [2, 3, 1], [1, 1, 2]]; its inverse is [[5, -3, -1], [-3, 5, -1], [-1, -1, 5]] / 8.
+    np.testing.assert_allclose(first, [[0, 0.6, 0.2], [0.6, 0, 0.2], [0.2, 0.2, 0]], rtol=1e-6)
+
+
+def test_ease_without_regularization_says_what_to_change() -> None:
+    with pytest.raises(DataError, match=r"hybrid\.regularizations"):
+        Ease(sp.csr_matrix(np.ones((1, 2), np.float32))).weights(EaseSettings(0.0))
 
 
 def test_weights_count_in_neighbours_successors_and_popularity() -> None:
