@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import tensorflow as tf
@@ -60,7 +60,9 @@ def fit_hybrid(session: Session, requests: Requests) -> HybridWeights:
     rows = _sample(len(queries), _FEW, seed)
     few = queries.take(rows)
     linear = LinearModel(training_matrix(session.events, num_items), settings, similarity)
-    links_of_settings = cache(linear.links)
+    # Below, a loss depends on the links to candidates and targets alone.
+    asked = None if linear.is_small else np.union1d(candidates, [targets[0] for targets in few.targets])
+    links_of_settings = cache(partial(linear.links, items=asked))
 
     def loss_of(ease: EaseSettings) -> float:
         links = {NEIGHBOURS: links_of_settings(ease)}
@@ -70,12 +72,11 @@ def fit_hybrid(session: Session, requests: Requests) -> HybridWeights:
         choices = softened(choices_of(model, names, few), names, {NEIGHBOURS: middle})
         return fit_weights(choices, 2, separate_cold=False).loss
 
-    ease = EaseSettings(settings.regularizations[0])
-    if linear.is_small:
-        content_weights = (0.0,) if similarity is None else settings.content_weights
-        with progress("item-item model", "settings") as advance:
-            ease = choose_ease(loss_of, settings.regularizations, content_weights, advance)
-    model = fit_item_item(session, ease, similarity, links_of_settings(ease))
+    content_weights = (0.0,) if similarity is None else settings.content_weights
+    with progress("item-item model", "settings") as advance:
+        ease = choose_ease(loss_of, settings.regularizations, content_weights, advance)
+    links = links_of_settings(ease) if asked is None else linear.links(ease)
+    model = fit_item_item(session, ease, similarity, links)
     model = model.for_catalogue(index.trained, index.cold_start, settings.cold_links)
     names = [TOWER, NEIGHBOURS, *([RECENT, SUCCESSORS] if SUCCESSORS in model.links else []), POPULARITY]
     choices = choices_of(model, names, queries)

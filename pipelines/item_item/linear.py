@@ -1,4 +1,4 @@
-"""The linear item-item model of a log: EASE, or for a large catalogue item-kNN."""
+"""The linear item-item model of a log: EASE, or for a large catalogue regressions on nearest neighbours."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import scipy.sparse as sp
 
 from pipelines.config import HybridConfig
 from pipelines.item_item.ease import Ease, EaseSettings
+from pipelines.item_item.neighbour_regression import neighbour_regression
 from pipelines.item_item.neighbours import item_similarities
 from pipelines.item_item.sparse_top import Links, top_links
 from pipelines.runs.progress import progress
@@ -24,20 +25,26 @@ class LinearModel:
     """
 
     def __init__(self, train: sp.csr_matrix, settings: HybridConfig, content_similarity: np.ndarray | None = None):
-        self.settings, self.is_small = settings, train.shape[1] <= settings.linear_items
-        self.ease = Ease(train, content_similarity) if self.is_small else None
-        self.neighbours = None if self.is_small else _neighbours(train, settings)
+        self.train, self.settings = train, settings
+        self.is_small = train.shape[1] <= settings.linear_items
+        if self.is_small:
+            self.ease = Ease(train, content_similarity)
+        else:
+            shrinkage, neighbours = settings.shrinkage, settings.neighbours
+            self.neighbours = item_similarities(train, shrinkage=shrinkage, neighbours=neighbours)
 
-    def links(self, ease: EaseSettings) -> Links:
-        """Fit, and keep the largest weights of each item; above `linear_items` items its item-kNN similarities."""
-        if self.ease is None:
-            return top_links(self.neighbours, self.settings.neighbours)
+    def links(self, ease: EaseSettings, items: np.ndarray | None = None) -> Links:
+        """Fit, and keep the largest weights of each item: of EASE, above `linear_items` items of `neighbour_regression`.
+
+        Args:
+          ease: the content weight is of no use above `linear_items` items.
+          items: int64, where it is enough to know the links to these, which may save time; None: all.
+        """
+        if not self.is_small:
+            weights = neighbour_regression(self.train, self.neighbours, ease.regularization, items)
+            return top_links(weights, self.settings.neighbours)
         with progress("linear item-item model", "steps") as advance:
             advance(0, 2)
-            weights = self.ease.weights(ease)
+            dense = self.ease.weights(ease)
             advance(1, 2)
-            return top_links(sp.csr_matrix(weights), self.settings.neighbours)
-
-
-def _neighbours(train: sp.csr_matrix, settings: HybridConfig) -> sp.csr_matrix:
-    return item_similarities(train, shrinkage=settings.shrinkage, neighbours=settings.neighbours)
+            return top_links(sp.csr_matrix(dense), self.settings.neighbours)

@@ -97,6 +97,27 @@ def test_padding_more_changes_nothing_and_the_graph_says_what_eager_says() -> No
     np.testing.assert_array_equal(tf.function(hybrid)(scores, tf.constant([[0, 1], [1, 0]]), count), short)
 
 
+def test_scores_over_linked_items_alone_are_those_over_all_items_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, items = np.random.default_rng(4), 40
+    links = {
+        name: Links(rng.integers(0, 7, (items, 3)).astype(np.int32), rng.normal(size=(items, 3)).astype(np.float32))
+        for name in (NEIGHBOURS, SUCCESSORS)  # to seven items only: most are linked to several times
+    }
+    last = {NEIGHBOURS: 4, RECENT: 2, SUCCESSORS: 3}
+    model = ItemItemModel(links, rng.random(items).astype(np.float32), rng.random(items) < 0.4, last)
+    weights = {TOWER: 1.0, NEIGHBOURS: 0.7, RECENT: 0.3, SUCCESSORS: 2.0, POPULARITY: 0.1}
+    score = model.hybrid_score(weights, {**weights, NEIGHBOURS: 0.2, BIAS: 1.0}, SOFTNESS)
+    asked = (
+        tf.constant(rng.normal(size=(3, items)).astype(np.float32)),
+        tf.constant(rng.integers(0, 40, (3, 5)), tf.int32),
+    )
+    results = []
+    for sparse_from in (0, items):
+        monkeypatch.setattr("towers.hybrid.SPARSE_FROM", sparse_from)
+        results.append(tf.function(score)(*asked, tf.constant([5, 2, 0])).numpy())
+    np.testing.assert_array_equal(*results)
+
+
 def test_rows_that_only_fill_up_change_no_score() -> None:
     weights = {TOWER: 1.0, NEIGHBOURS: 1.0, SUCCESSORS: 1.0, POPULARITY: 1.0}
     own = {**weights, NEIGHBOURS: 2.0, BIAS: 1.0}
@@ -150,11 +171,12 @@ def test_weights_count_in_neighbours_successors_and_popularity() -> None:
     np.testing.assert_allclose(dense(fitted.links[SUCCESSORS])[0], [0, 0.5 / 1.5**0.5, 0.5 / 1.5**0.5], rtol=1e-6)
 
 
-def test_a_large_catalogue_has_the_neighbours_of_item_knn() -> None:
+def test_in_a_large_catalogue_each_item_is_regressed_on_its_neighbours() -> None:
     events = TrainingEvents(np.array(["a", "a", "b"]), np.array([0, 1, 0], np.int32), np.arange(3))
     large = SETTINGS.model_copy(update={"linear_items": 1})
     fitted = ItemItemModel.fit(events, 2, large, EASE, history=50, ordered=True)
-    np.testing.assert_allclose(dense(fitted.links[NEIGHBOURS]), [[0, 2**-0.5], [2**-0.5, 0]], rtol=1e-6)
+    # One common user; item 0 has two users, item 1 has one, and the regularization is 1: 1 / (1 + 1) and 1 / (2 + 1).
+    np.testing.assert_allclose(dense(fitted.links[NEIGHBOURS]), [[0, 1 / 3], [1 / 2, 0]], rtol=1e-6)
 
 
 def test_what_comes_sooner_after_an_item_is_more_its_successor() -> None:
