@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import lapack
@@ -13,7 +11,8 @@ from tfrecs.errors import DataError
 
 __all__ = ["neighbour_regression"]
 
-_TOGETHER = 1024  # different items whose counts stand in memory at once, as a dense matrix of 8 MB
+_POPULAR = 8192  # items whose counts stand in memory as a dense matrix: 270 MB
+_ROWS = 512  # of it that are made at once
 
 
 def neighbour_regression(
@@ -40,66 +39,73 @@ def neighbour_regression(
       DataError: the regularization is too small for a solution.
     """
     num_items = train.shape[1]
-    asked = np.ones(num_items, bool) if items is None else np.isin(np.arange(num_items), items)
+    asked = np.arange(num_items) if items is None else np.unique(items)
     weights = sp.csr_matrix(neighbours, dtype=np.float32, copy=True)  # row j will be the column j of the result
     weights.data[:] = 0.0
-    by_item = train.T.tocsr().astype(np.float64)
-    local = np.zeros(num_items, np.int64)
+    counts = _Counts(train)
     with progress("item regressions", "items") as advance:
-        done, total = 0, int(asked.sum())
-        advance(0, total)
-        for block in _blocks(neighbours, asked):
-            together = np.unique(np.concatenate([block, *(_row(neighbours, item) for item in block)]))
-            local[together] = np.arange(len(together))
-            columns = by_item[together]
-            gram = (columns @ columns.T).toarray()
-            for item in block:
-                own = local[_row(neighbours, item)]
-                if len(own):
-                    kernel = gram[np.ix_(own, own)]
-                    kernel[np.diag_indices_from(kernel)] += regularization
-                    solution, failed = lapack.dposv(kernel, gram[own, local[item]], lower=1, overwrite_a=1)[1:]
-                    if failed:
-                        raise DataError(
-                            f"the regression on neighbours has no solution with the regularization {regularization:g}: "
-                            "--set hybrid.regularizations to larger numbers"
-                        )
-                    weights.data[weights.indptr[item] : weights.indptr[item + 1]] = solution
-            done += len(block)
-            advance(done, total)
+        advance(0, len(asked))
+        for done, item in enumerate(asked.tolist(), 1):
+            entries = slice(weights.indptr[item], weights.indptr[item + 1])
+            if entries.stop > entries.start:
+                gram = counts.between(np.append(weights.indices[entries], item))
+                kernel, common = gram[:-1, :-1], gram[:-1, -1]
+                kernel[np.diag_indices_from(kernel)] += regularization
+                solution, failed = lapack.dposv(kernel, common, lower=1)[1:]
+                if failed:
+                    raise DataError(
+                        f"the regression on neighbours has no solution with the regularization {regularization:g}: "
+                        "--set hybrid.regularizations to larger numbers"
+                    )
+                weights.data[entries] = solution
+            if done % 128 == 0 or done == len(asked):
+                advance(done, len(asked))
     return weights.T.tocsr()
 
 
-def _row(matrix: sp.csr_matrix, row: int) -> np.ndarray:
-    """Where a row has entries."""
-    return matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]
+class _Counts:
+    """How many users any two items have in common (X^T X), without a matrix of all of them.
 
-
-def _blocks(neighbours: sp.csr_matrix, asked: np.ndarray) -> Iterator[np.ndarray]:
-    """Cut the items that were asked for into blocks with at most `_TOGETHER` different neighbours, themselves among them.
-
-    A block is an item and such that have its nearest neighbour as a neighbour too: they have many others in common.
+    Items that many users have are neighbours of many others: among the most popular ones the counts are made once, as a
+    dense matrix. Any other item has few users, and its counts are made where they are asked for.
     """
-    seen, left, has_neighbour = np.zeros(len(asked), bool), asked.copy(), neighbours.tocsc()
-    for seed in np.flatnonzero(asked).tolist():
-        if not left[seed]:
-            continue
-        own = slice(neighbours.indptr[seed], neighbours.indptr[seed + 1])
-        near = np.zeros(0, np.int64)
-        if own.stop > own.start:
-            nearest = neighbours.indices[own][np.argmax(neighbours.data[own])]
-            near = has_neighbour.indices[has_neighbour.indptr[nearest] : has_neighbour.indptr[nearest + 1]]
-            near = near[left[near] & (near != seed)][:_TOGETHER]
-        block: list[int] = []
-        count = 0
-        for item in [seed, *near.tolist()]:
-            members = np.append(_row(neighbours, item), item)
-            new = members[~seen[members]]
-            if block and count + len(new) > _TOGETHER:
-                continue
-            seen[new] = True
-            count += len(new)
-            block.append(item)
-        left[block] = False
-        seen[:] = False
-        yield np.array(block)
+
+    def __init__(self, train: sp.csr_matrix):
+        self.by_item = train.T.tocsr().astype(np.float64)
+        num_items, num_users = self.by_item.shape
+        popular = np.argsort(-np.diff(self.by_item.indptr), kind="stable")[:_POPULAR]
+        self.place = np.full(num_items, -1)
+        self.place[popular] = np.arange(len(popular))
+        self.user_place = np.full(num_users, -1, np.int32)
+        own = self.by_item[popular]
+        by_user = own.T.tocsr()
+        self.among_popular = np.empty((len(popular), len(popular)), np.float32)
+        with progress("counts of popular items", "items") as advance:
+            for start in range(0, len(popular), _ROWS):
+                block = own[start : start + _ROWS]
+                self.among_popular[start : start + _ROWS] = (block @ by_user).toarray()
+                advance(start + block.shape[0], len(popular))
+
+    def between(self, items: np.ndarray) -> np.ndarray:
+        """Return the counts of every two of `items`, float64 [len(items), len(items)]."""
+        place = self.place[items]
+        is_popular = place >= 0
+        if is_popular.all():
+            return self.among_popular[np.ix_(place, place)].astype(np.float64)
+        rows = self.by_item[items]
+        # Users of the others, numbered: a matrix with a row for every user would take longer to make than to multiply.
+        others = np.repeat(~is_popular, np.diff(rows.indptr))
+        users = rows.indices[others]
+        self.user_place[users] = np.arange(len(users))
+        places = self.user_place[rows.indices]
+        self.user_place[users] = -1
+        kept = places >= 0
+        pointers = np.concatenate([[0], np.cumsum(kept)])[rows.indptr]
+        few = sp.csr_matrix((rows.data[kept], places[kept], pointers), shape=(len(items), len(users)))
+        result = np.zeros((len(items), len(items)))
+        chosen = np.flatnonzero(is_popular)
+        result[np.ix_(chosen, chosen)] = self.among_popular[np.ix_(place[chosen], place[chosen])]
+        of_others = (few[np.flatnonzero(~is_popular)] @ few.T).toarray()
+        result[~is_popular] = of_others
+        result[:, ~is_popular] = of_others.T
+        return result

@@ -1,4 +1,4 @@
-"""Every item regressed on its nearest neighbours: what is solved, for which items, and in which blocks."""
+"""Every item regressed on its nearest neighbours: what is solved, and for which items."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def test_a_column_is_the_ridge_regression_on_its_neighbours() -> None:
     assert not weights[:, -1].any()
 
 
-@pytest.mark.parametrize("together", [1, 9, 20])
-def test_the_weights_do_not_depend_on_the_blocks(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("popular", [0, 1, 9, 20])
+def test_the_weights_do_not_depend_on_how_many_items_are_popular(popular: int, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = neighbour_regression(TRAIN, NEAREST, 5.0).toarray()
-    monkeypatch.setattr(module, "_TOGETHER", together)
+    monkeypatch.setattr(module, "_POPULAR", popular)
     np.testing.assert_array_equal(neighbour_regression(TRAIN, NEAREST, 5.0).toarray(), whole)
 
 
