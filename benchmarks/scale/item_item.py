@@ -41,7 +41,6 @@ from towers import hybrid
 from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore
 
 SHRINKAGES = (10.0, 50.0)
-REGULARIZATIONS = (10.0, 30.0, 100.0, 300.0, 1000.0)
 LAST = (5, 20, 10_000)  # newest events of a history that count
 MEASURED = ("recall@20", "ndcg@20")
 CLUSTERS, EVENTS_OF_A_USER = 200, 50
@@ -71,9 +70,9 @@ def quality(split: BenchmarkSplit, config: Config) -> dict[str, dict[str, Any]]:
     nearest = item_similarities(train, shrinkage=settings.shrinkage, neighbours=links)
     models: dict[str, tuple[Sequence[float], Callable[[float], sp.csr_matrix]]] = {
         "item_knn": (SHRINKAGES, lambda value: item_similarities(train, shrinkage=value, neighbours=links)),
-        "ease": (REGULARIZATIONS, lambda value: kept(sp.csr_matrix(ease.weights(EaseSettings(value))), links)),
+        "ease": (settings.regularizations, lambda value: kept(sp.csr_matrix(ease.weights(EaseSettings(value))), links)),
         "neighbour_regression": (
-            REGULARIZATIONS,
+            settings.regularizations,
             lambda value: kept(neighbour_regression(train, nearest, value), links),
         ),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import lapack
+from threadpoolctl import threadpool_limits
 
 from pipelines.runs.progress import progress
 from tfrecs.errors import DataError
@@ -43,7 +44,8 @@ def neighbour_regression(
     weights = sp.csr_matrix(neighbours, dtype=np.float32, copy=True)  # row j will be the column j of the result
     weights.data[:] = 0.0
     counts = _Counts(train)
-    with progress("item regressions", "items") as advance:
+    # On one thread: handing matrices this small from thread to thread takes ten times as long as solving them.
+    with threadpool_limits(1, "blas"), progress("item regressions", "items") as advance:
         advance(0, len(asked))
         for done, item in enumerate(asked.tolist(), 1):
             entries = slice(weights.indptr[item], weights.indptr[item + 1])
