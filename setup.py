@@ -48,6 +48,7 @@ TOOLS = [
     "scipy>=1.11",
     "soundfile>=0.12",
     "starlette>=0.40",
+    "threadpoolctl>=3",
     "uvicorn>=0.30",
 ]
 
@@ -57,7 +58,6 @@ APP = [
     "prometheus-client>=0.20",
     "redis>=5",
     "swagger-ui-bundle>=1.1",
-    "threadpoolctl>=3",
 ]
 BEAM = ["apache-beam==2.77.0"]  # on the new stack in an environment of its own: it lowers protobuf and numpy
 DOCS = ["mkdocs-click>=0.8", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]

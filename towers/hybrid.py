@@ -12,6 +12,7 @@ from tfrecs.schema import History
 
 TOWER, NEIGHBOURS, RECENT, SUCCESSORS, POPULARITY = "tower", "neighbours", "recent", "successors", "popularity"
 BIAS = "bias"  # of cold items alone
+SPARSE_FROM = 2  # items for each link of a history; measured by `benchmarks.scale.item_item`
 
 
 class HybridScore(tf.Module):
@@ -74,19 +75,24 @@ class HybridScore(tf.Module):
         result.bias = self.bias + bias
         return result
 
-    def _linked(self, name: str, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        """Sum of the links from the newest items of each history to every item, float [B, N]."""
+    def _links_from(self, name: str, index: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The links from the newest items of each history: int32 item that each leads to, int64 place of the item among
+        [B * N] and float value, all [B * last * K].
+        """
         linked, value = self.links[links_of(name)]
         items, weight = newest_different(index, count, self.last[name])
         if name == SUCCESSORS:
             # The newest event says most about the next one.
             weight /= tf.maximum(tf.cumsum(weight, axis=1), 1.0)
         rows = tf.range(tf.shape(index)[0], dtype=tf.int64)[:, None, None] * self.num_items
-        segment = rows + tf.cast(tf.gather(linked, items), tf.int64)
+        leads_to = tf.gather(linked, items)
+        places = rows + tf.cast(leads_to, tf.int64)
         values = tf.gather(value, items) * weight[:, :, None]
-        total = tf.shape(index, tf.int64)[0] * self.num_items
-        summed = tf.math.unsorted_segment_sum(tf.reshape(values, [-1]), tf.reshape(segment, [-1]), total)
-        return tf.reshape(summed, [-1, self.num_items])
+        return tf.reshape(leads_to, [-1]), tf.reshape(places, [-1]), tf.reshape(values, [-1])
+
+    def _sums(self, index: tf.Tensor, places: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+        """The values of each place added up, float [B * N]."""
+        return tf.math.unsorted_segment_sum(values, places, tf.shape(index, tf.int64)[0] * self.num_items)
 
     def part(self, name: str, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         """Compute one part of the score without its weight; any part but `TOWER`.
@@ -100,7 +106,28 @@ class HybridScore(tf.Module):
         """
         if name == POPULARITY:
             return tf.convert_to_tensor(self.popularity)[None, :]
-        return soft(self._linked(name, index, count), self.softness.get(links_of(name)))
+        sums = self._sums(index, *self._links_from(name, index, count)[1:])
+        return soft(tf.reshape(sums, [-1, self.num_items]), self.softness.get(links_of(name)))
+
+    def _add_linked(
+        self, total: tf.Tensor, name: str, index: tf.Tensor, count: tf.Tensor, warm: float, cold: float
+    ) -> tf.Tensor:
+        """Add a part of links to float [B, N]; of all items it only fills and copies, what is computed is of linked ones.
+
+        Two links that lead to one item write the same number twice.
+        """
+        leads_to, places, values = self._links_from(name, index, count)
+        sums = tf.gather(self._sums(index, places, values), places)
+        weight = warm if warm == cold else warm + (cold - warm) * tf.gather(self.is_cold, leads_to)
+        flat = tf.reshape(total, [-1])
+        added = tf.gather(flat, places) + soft(sums, self.softness.get(links_of(name))) * weight
+        return tf.reshape(tf.tensor_scatter_nd_update(flat, places[:, None], added), tf.shape(total))
+
+    def _is_sparse(self, name: str) -> bool:
+        """Whether the links of a history lead to so few of the items that it is faster not to touch the others."""
+        if name in (TOWER, POPULARITY):
+            return False
+        return self.num_items > SPARSE_FROM * self.last[name] * self.links[links_of(name)][0].shape[1]
 
     def __call__(self, scores: tf.Tensor, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         """Add the parts.
@@ -115,6 +142,9 @@ class HybridScore(tf.Module):
         """
         total = tf.zeros_like(scores)
         for name, (weight, cold_weight) in self.weights.items():
+            if self._is_sparse(name):
+                total = self._add_linked(total, name, index, count, weight, cold_weight)
+                continue
             part = scores if name == TOWER else self.part(name, index, count)
             total += part * self._by_item(weight, cold_weight)
         return total + self._by_item(0.0, self.bias)

@@ -140,6 +140,36 @@ def event_weights() -> str:
     return table(head, rows)
 
 
+def item_item() -> str:
+    """Item-item models on each data set, and the share of dense EASE's gain over item-kNN that the sparse one keeps."""
+    rows = []
+    for data, models in load("item-item")["quality"].items():
+        for model, row in models.items():
+            share = row.get("share_of_gain_ndcg@20")
+            cells = [f"{row['recall@20']:.4f}", f"{row['ndcg@20']:.4f}", "" if share is None else f"{share:.2f}"]
+            rows.append([data, model.replace("_", " "), *cells, row.get("seconds", "")])
+    return table(["data", "model", "Recall@20", "NDCG@20", "share of EASE's gain, NDCG@20", "seconds of a fit"], rows)
+
+
+def item_item_cost() -> str:
+    """Time and memory of the item-item phases on a generated log, and of the hybrid score of a request."""
+    result = load("item-item")
+    cost, score = result["cost"], result["score"]
+    rows = [
+        [name, f"{row['seconds']:.1f} s", f"{row['peak_gigabytes_until_then']:.1f} GB"]
+        for name, row in cost["phases"].items()
+    ]
+    for batch in (1, 32):
+        for key, name in (
+            ("towers", "towers' product with all items"),
+            ("over_all_items", "hybrid score on top, every part over all items"),
+            ("over_linked_items", "hybrid score on top, parts over linked items"),
+        ):
+            rows.append([f"{name}, {batch} requests", f"{score[f'milliseconds_{key}_batch{batch}']:.2f} ms", ""])
+    sizes = f"{cost['items']:,} items, {cost['events']:,} events of {cost['users']:,} users"
+    return f"`{result['command']}`: {sizes}\n\n" + table(["phase", "time", "peak memory until then"], rows)
+
+
 def _pair(metrics: dict[str, float]) -> str:
     return f"{metrics['recall@20']:.3f} / {metrics['ndcg@10']:.3f}"
 
@@ -172,6 +202,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "control": control,
     "text-queries": text_queries,
     "event-weights": event_weights,
+    "item-item": item_item,
+    "item-item-cost": item_item_cost,
     "serving": lambda: limits("serving", "results"),
     "soak": lambda: limits("serving-soak", "results"),
     "input": lambda: limits("input", "ratios"),

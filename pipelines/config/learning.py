@@ -37,17 +37,17 @@ class HybridConfig(Section):
 
     Attributes:
       enabled: whether there is one; false: the towers alone.
-      regularizations: candidates for the L2 regularisation of EASE; the validation split chooses.
+      regularizations: candidates for the L2 regularisation of EASE and of the regressions; the validation split chooses.
       softness: candidates for s of asinh(x / s), through which a sum x enters the score: nearly linear where s is
         large; the validation split chooses.
       content_weights: candidates for how many common users a content similarity of 1 counts in EASE; the validation
         split chooses.
-      linear_items: largest catalogue for EASE; larger ones get item-kNN.
-      neighbours: links kept for each item.
+      linear_items: largest catalogue for EASE; in larger ones every item is regressed on its nearest neighbours alone.
+      neighbours: links kept for each item, and neighbours that each is regressed on where there are too many for EASE.
       recent: newest items of an ordered history whose links count once more.
       last_successors: newest items of an ordered history whose successors count.
       window: number of following events that are successors of an item.
-      shrinkage: added to the denominators of successors and item-kNN.
+      shrinkage: added to the denominators of successors, and of the similarity by which neighbours are nearest.
       nearest: known items that a new item borrows from where the catalogue is too large for the regression.
       cold_links: links kept from each item to items without training events.
       content_regularization: of the kernel ridge regression from content.

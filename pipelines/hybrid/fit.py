@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import tensorflow as tf
@@ -14,8 +14,10 @@ from pipelines.hybrid.likelihood import Choices, fit_weights
 from pipelines.hybrid.weights import HybridWeights
 from pipelines.item_item.content_similarity import content_similarity
 from pipelines.item_item.ease import EaseSettings
-from pipelines.item_item.model import ItemItemModel, neighbour_links, training_matrix
+from pipelines.item_item.linear import LinearModel
+from pipelines.item_item.model import ItemItemModel, training_matrix
 from pipelines.model.session import Session
+from pipelines.runs.progress import Advance, progress
 from pipelines.scoring import metrics
 from pipelines.scoring.held_out import all_validation_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
@@ -56,22 +58,25 @@ def fit_hybrid(session: Session, requests: Requests) -> HybridWeights:
         return _choices(scorer, unweighted, names, queries, candidates, session.is_cold, arrival, batch)
 
     rows = _sample(len(queries), _FEW, seed)
-    few, train = queries.take(rows), training_matrix(session.events, num_items)
+    few = queries.take(rows)
+    linear = LinearModel(training_matrix(session.events, num_items), settings, similarity)
+    # Below, a loss depends on the links to candidates and targets alone.
+    asked = None if linear.is_small else np.union1d(candidates, [targets[0] for targets in few.targets])
+    links_of_settings = cache(partial(linear.links, items=asked))
 
-    @cache
     def loss_of(ease: EaseSettings) -> float:
-        links = {NEIGHBOURS: neighbour_links(train, settings, ease, similarity)}
+        links = {NEIGHBOURS: links_of_settings(ease)}
         last = {NEIGHBOURS: session.config.user.max_history}
         names, middle = [TOWER, NEIGHBOURS], settings.softness[len(settings.softness) // 2]
         model = ItemItemModel(links, np.zeros(num_items, np.float32), session.is_cold, last)
         choices = softened(choices_of(model, names, few), names, {NEIGHBOURS: middle})
         return fit_weights(choices, 2, separate_cold=False).loss
 
-    ease = EaseSettings(settings.regularizations[0])
-    if num_items <= settings.linear_items:
-        content_weights = (0.0,) if similarity is None else settings.content_weights
-        ease = choose_ease(loss_of, settings.regularizations, content_weights)
-    model = fit_item_item(session, ease, similarity)
+    content_weights = (0.0,) if similarity is None else settings.content_weights
+    with progress("item-item model", "settings") as advance:
+        ease = choose_ease(loss_of, settings.regularizations, content_weights, advance)
+    links = links_of_settings(ease) if asked is None else linear.links(ease)
+    model = fit_item_item(session, ease, similarity, links)
     model = model.for_catalogue(index.trained, index.cold_start, settings.cold_links)
     names = [TOWER, NEIGHBOURS, *([RECENT, SUCCESSORS] if SUCCESSORS in model.links else []), POPULARITY]
     choices = choices_of(model, names, queries)
@@ -81,16 +86,19 @@ def fit_hybrid(session: Session, requests: Requests) -> HybridWeights:
     weights: dict[str, float] = {}
     cold_weights: dict[str, float] = {}
     stages = [(size, False) for size in range(1, len(names) + 1)] + [(len(names), True)] * bool(session.is_cold.any())
-    for size, separate_cold in stages:
-        fitted = fit_weights(choices, size, separate_cold=separate_cold)
-        weights = dict(zip(names, fitted.weights, strict=False))
-        cold_weights = dict(zip(names, fitted.cold_weights, strict=False)) | (
-            {BIAS: fitted.bias} if separate_cold else {}
-        )
-        hybrid = model.hybrid_score(weights, cold_weights, softness)
-        measured = _validation_metrics(session, scorer, hybrid, queries, arrival)
-        own = {"cold_weights": cold_weights} if separate_cold else {}
-        steps.append({"parts": names[:size], "loss": fitted.loss, "weights": weights, **own, **measured})
+    with progress("hybrid score", "stages") as advance:
+        advance(0, len(stages))
+        for done, (size, separate_cold) in enumerate(stages, 1):
+            fitted = fit_weights(choices, size, separate_cold=separate_cold)
+            weights = dict(zip(names, fitted.weights, strict=False))
+            cold_weights = dict(zip(names, fitted.cold_weights, strict=False)) | (
+                {BIAS: fitted.bias} if separate_cold else {}
+            )
+            hybrid = model.hybrid_score(weights, cold_weights, softness)
+            measured = _validation_metrics(session, scorer, hybrid, queries, arrival)
+            own = {"cold_weights": cold_weights} if separate_cold else {}
+            steps.append({"parts": names[:size], "loss": fitted.loss, "weights": weights, **own, **measured})
+            advance(done, len(stages))
     return HybridWeights(ease.regularization, weights, cold_weights, steps, ease.content_weight, softness)
 
 
@@ -111,12 +119,31 @@ def _validation_metrics(
 
 
 def choose_ease(
-    loss_of: Callable[[EaseSettings], float], regularizations: Sequence[float], content_weights: Sequence[float]
+    loss_of: Callable[[EaseSettings], float],
+    regularizations: Sequence[float],
+    content_weights: Sequence[float],
+    advance: Advance = lambda done, total: None,
 ) -> EaseSettings:
-    """Choose the pair of least loss, one after the other: the best content weight depends little on the regularization."""
-    best = min((EaseSettings(value, content_weights[0]) for value in regularizations), key=loss_of)
-    best = min((EaseSettings(best.regularization, value) for value in content_weights), key=loss_of)
-    return min((EaseSettings(value, best.content_weight) for value in regularizations), key=loss_of)
+    """Choose the pair of least loss, one after the other: the best content weight depends little on the regularization.
+
+    Args:
+      loss_of: settings -> loss; asked once for each pair.
+      regularizations, content_weights: values to choose from.
+      advance: called with the number of pairs that were asked for, and the largest number of them.
+    """
+    losses: dict[EaseSettings, float] = {}
+    total = 2 * len(regularizations) + len(content_weights) - 2
+
+    def measured(ease: EaseSettings) -> float:
+        if ease not in losses:
+            losses[ease] = loss_of(ease)
+            advance(len(losses), total)
+        return losses[ease]
+
+    advance(0, total)
+    best = min((EaseSettings(value, content_weights[0]) for value in regularizations), key=measured)
+    best = min((EaseSettings(best.regularization, value) for value in content_weights), key=measured)
+    return min((EaseSettings(value, best.content_weight) for value in regularizations), key=measured)
 
 
 def softened(choices: Choices, names: Sequence[str], softness: Mapping[str, float]) -> Choices:
@@ -199,25 +226,37 @@ def _choices(
 
     Of several targets the first stands for the request. As in training, a cold item is no negative before anybody took it.
     """
-    rows = []
+    blocks = []
+    place = np.full(len(is_cold), -1)  # of each item among the candidates
+    place[candidates] = np.arange(len(candidates))
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def parts(index: tf.Tensor, count: tf.Tensor) -> list[tf.Tensor]:
-        return [hybrid.part(name, index, count) for name in names if name != TOWER]
+    def part_of(name: str, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        return hybrid.part(name, index, count)
 
-    for start in range(0, len(queries), batch):
-        part = queries.slice(start, start + batch)
-        history = scorer.model.chosen(scorer.history(part))
-        values = [scorer.tower_scores(part), *(value.numpy() for value in parts(history.item_index, history.length))]
-        stacked = np.stack([np.broadcast_to(value, values[0].shape) for value in values], axis=-1)
-        not_arrived = _not_arrived(arrival, part.times)
-        for row, (seen, targets) in enumerate(zip(part.histories, part.targets, strict=True)):
-            target = stacked[row, targets[0]].copy()
-            stacked[row, not_arrived[row]] = np.nan
-            stacked[row, seen] = np.nan
-            stacked[row, targets] = np.nan
-            rows.append(np.concatenate([target[None], stacked[row, candidates]]))
+    with progress("parts of the hybrid score", "requests") as advance:
+        advance(0, len(queries))
+        for start in range(0, len(queries), batch):
+            part = queries.slice(start, start + batch)
+            history = scorer.model.chosen(scorer.history(part))
+            first = np.array([targets[0] for targets in part.targets])
+            block = np.empty((len(part), 1 + len(candidates), len(names)), np.float32)
+            for column, name in enumerate(names):  # one part of all items at a time
+                if name == TOWER:
+                    values = scorer.tower_scores(part).numpy()
+                else:
+                    values = part_of(name, history.item_index, history.length).numpy()
+                values = np.broadcast_to(values, (len(part), len(is_cold)))
+                block[:, 0, column] = values[np.arange(len(part)), first]
+                block[:, 1:, column] = values[:, candidates]
+            excluded = _not_arrived(arrival[candidates], part.times)
+            for row, (seen, targets) in enumerate(zip(part.histories, part.targets, strict=True)):
+                of_row = place[np.concatenate([seen, targets])]
+                excluded[row, of_row[of_row >= 0]] = True
+            block[:, 1:][excluded] = np.nan
+            blocks.append(block)
+            advance(start + len(part), len(queries))
     chosen = np.array([targets[0] for targets in queries.targets])
     cold_candidates = np.broadcast_to(is_cold[candidates], (len(chosen), len(candidates)))
     cold = np.concatenate([is_cold[chosen][:, None], cold_candidates], axis=1)
-    return Choices(np.stack(rows), cold, float(np.log(len(is_cold) / len(candidates))))
+    return Choices(np.concatenate(blocks), cold, float(np.log(len(is_cold) / len(candidates))))

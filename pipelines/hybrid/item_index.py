@@ -14,6 +14,7 @@ from pipelines.item_item.content_features import content_features
 from pipelines.item_item.content_similarity import content_similarity
 from pipelines.item_item.ease import EaseSettings
 from pipelines.item_item.model import ItemItemModel
+from pipelines.item_item.sparse_top import Links
 from pipelines.model.prepared_items import PreparedItems, prepare_items
 from pipelines.model.session import Session
 from pipelines.runs.progress import progress
@@ -60,12 +61,15 @@ def small_catalogue_content(session: Session, catalogue: Catalogue) -> dict[str,
     return content_features(session.manifest.schema_, catalogue) if small else {}
 
 
-def fit_item_item(session: Session, ease: EaseSettings, similarity: np.ndarray | None) -> ItemItemModel:
+def fit_item_item(
+    session: Session, ease: EaseSettings, similarity: np.ndarray | None, linear: Links | None = None
+) -> ItemItemModel:
     """Fit the item-item model of the session's catalogue; its cold items are not completed.
 
     Args:
       session: its training events count.
-      ease, similarity: see `pipelines.item_item.ease.ease_weights`.
+      ease, similarity: see `pipelines.item_item.linear.LinearModel`.
+      linear: links of that model where they are fitted already.
     """
     return ItemItemModel.fit(
         session.events,
@@ -75,6 +79,7 @@ def fit_item_item(session: Session, ease: EaseSettings, similarity: np.ndarray |
         similarity,
         history=session.config.user.max_history,
         ordered=session.manifest.schema_.ordered,
+        linear=linear,
     )
 
 

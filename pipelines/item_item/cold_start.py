@@ -7,10 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize
 
 from pipelines.config import HybridConfig
+from pipelines.runs.progress import progress
 
 __all__ = ["ColdStart", "nearest_coefficients", "ridge_coefficients"]
+
+_BLOCK = 4096  # cold items between two notes of progress
 
 
 @dataclass(frozen=True)
@@ -111,9 +115,15 @@ def nearest_coefficients(warm_embeddings: np.ndarray, cold_embeddings: np.ndarra
     has_content = cold_embeddings.any(axis=1)
     if not has_content.any():
         return sp.csr_matrix(shape, dtype=np.float32)
-    index = NearestNeighbors(n_neighbors=nearest, metric="cosine", algorithm="brute").fit(warm_embeddings)
-    distance, column = index.kneighbors(cold_embeddings)
-    cosine = np.maximum(1.0 - distance, 0.0) + 1e-6
+    # The nearest by cosine are those by distance on the unit sphere, which scikit-learn finds without a dense [R, S].
+    index = NearestNeighbors(n_neighbors=nearest, algorithm="brute").fit(normalize(warm_embeddings))
+    distance, column = np.empty((shape[0], nearest)), np.empty((shape[0], nearest), np.int64)
+    with progress("nearest items of cold ones", "items") as advance:
+        for start in range(0, shape[0], _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            distance[rows], column[rows] = index.kneighbors(normalize(cold_embeddings[rows]))
+            advance(min(start + _BLOCK, shape[0]), shape[0])
+    cosine = np.maximum(1.0 - distance**2 / 2, 0.0) + 1e-6
     cosine *= has_content[:, None] / cosine.sum(axis=1, keepdims=True)
     splits = np.arange(0, column.size + 1, nearest)
     return sp.csr_matrix((cosine.ravel(), column.ravel(), splits), shape=shape, dtype=np.float32)

@@ -6,8 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.linalg import lapack
 
-__all__ = ["EaseSettings", "ease_weights"]
+from tfrecs.errors import DataError
+
+__all__ = ["Ease", "EaseSettings", "ease_weights"]
 
 
 class EaseSettings(NamedTuple):
@@ -22,29 +25,57 @@ class EaseSettings(NamedTuple):
     content_weight: float = 0.0
 
 
-def ease_weights(train: sp.csr_matrix, ease: EaseSettings, content_similarity: np.ndarray | None = None) -> np.ndarray:
-    """Ridge regression of every column of `train` on all others.
-
-    With P = (X^T X + regularization I)^-1 it is B[i, j] = -P[i, j] / P[j, j] (Steck, 2019, "Embarrassingly shallow
-    autoencoders for sparse data", arXiv:1905.03375). With the content similarity added to X^T X it must predict the
-    items' content as well, as if each content term were one more user (Jeunen et al., 2020, "Closed-form models for
-    collaborative filtering with side-information", RecSys).
+class Ease:
+    """Ridge regression of every item's column on all others: what several settings share is computed once.
 
     Args:
       train: float32 [users, N] of ones.
-      ease: regularization and weight of the content.
       content_similarity: [N, N], positive semi-definite; only that of items with a training event counts. None: EASE
         without content.
-
-    Returns:
-      float32 [N, N] with a zero diagonal.
     """
-    gram = (train.T @ train).toarray().astype(np.float64)
-    if content_similarity is not None and ease.content_weight:
-        warm = np.flatnonzero(gram.diagonal())
-        gram[np.ix_(warm, warm)] += ease.content_weight * content_similarity[np.ix_(warm, warm)]
-    gram[np.diag_indices_from(gram)] += ease.regularization
-    inverse = np.linalg.inv(gram)
-    weights = (-inverse / np.diag(inverse)).astype(np.float32)
-    np.fill_diagonal(weights, 0.0)
-    return weights
+
+    def __init__(self, train: sp.csr_matrix, content_similarity: np.ndarray | None = None):
+        self.gram = (train.T @ train).toarray().astype(np.float64)
+        self.similarity = content_similarity
+
+    def weights(self, ease: EaseSettings) -> np.ndarray:
+        """Solve for one setting.
+
+        With P = (X^T X + regularization I)^-1 it is B[i, j] = -P[i, j] / P[j, j] (Steck, 2019, "Embarrassingly shallow
+        autoencoders for sparse data", arXiv:1905.03375). With the content similarity added to X^T X it must predict the
+        items' content as well, as if each content term were one more user (Jeunen et al., 2020, "Closed-form models for
+        collaborative filtering with side-information", RecSys).
+
+        Args:
+          ease: regularization and weight of the content.
+
+        Returns:
+          float32 [N, N] with a zero diagonal.
+
+        Raises:
+          DataError: the regularization is too small for a solution.
+        """
+        gram = self.gram.copy()
+        if self.similarity is not None and ease.content_weight:
+            warm = np.flatnonzero(self.gram.diagonal())
+            gram[np.ix_(warm, warm)] += ease.content_weight * self.similarity[np.ix_(warm, warm)]
+        gram[np.diag_indices_from(gram)] += ease.regularization
+        # By Cholesky, a half of the arithmetic of a general inverse. One eigendecomposition for all regularizations takes
+        # as long as seven of these, and what each regularization then still takes is as long as one of these.
+        factor, failed = lapack.dpotrf(gram.T, lower=1, overwrite_a=1, clean=0)
+        if failed:
+            raise DataError(
+                f"EASE has no solution with the regularization {ease.regularization:g}: --set hybrid.regularizations to "
+                "larger numbers"
+            )
+        # Symmetric, and half of it filled: in the order of C that is the upper half.
+        inverse = lapack.dpotri(factor, lower=1, overwrite_c=1)[0].T
+        weights = np.triu(inverse, 1)
+        weights += np.triu(inverse, 1).T
+        weights /= -inverse.diagonal()
+        return weights.astype(np.float32)
+
+
+def ease_weights(train: sp.csr_matrix, ease: EaseSettings, content_similarity: np.ndarray | None = None) -> np.ndarray:
+    """Return the weights of one setting, see `Ease`."""
+    return Ease(train, content_similarity).weights(ease)

@@ -11,18 +11,14 @@ import scipy.sparse as sp
 
 from pipelines.config import HybridConfig
 from pipelines.item_item.cold_start import ColdStart
-from pipelines.item_item.ease import EaseSettings, ease_weights
-from pipelines.item_item.neighbours import (
-    Links,
-    interaction_matrix,
-    item_similarities,
-    successor_similarities,
-    top_links,
-)
+from pipelines.item_item.ease import EaseSettings
+from pipelines.item_item.linear import LinearModel
+from pipelines.item_item.neighbours import interaction_matrix, successor_similarities
+from pipelines.item_item.sparse_top import Links, top_links
 from tfrecs.reading.reader import TrainingEvents
 from towers.hybrid import NEIGHBOURS, RECENT, SUCCESSORS, HybridScore
 
-__all__ = ["ItemItemModel", "neighbour_links", "training_matrix"]
+__all__ = ["ItemItemModel", "training_matrix"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +48,7 @@ class ItemItemModel:
         *,
         history: int,
         ordered: bool,
+        linear: Links | None = None,
     ) -> ItemItemModel:
         """Fit the model to training events.
 
@@ -59,12 +56,14 @@ class ItemItemModel:
           events: of training.
           num_items: N, of the catalogue.
           settings: section `hybrid`.
-          ease, content_similarity: see `ease_weights`.
+          ease, content_similarity: see `LinearModel`.
           history: how many events of a history the towers take.
           ordered: whether the events of a user have an order; without one there are no successors and no recent events.
+          linear: what `LinearModel.links` gave for the same events and settings; None: fit it.
         """
-        train = training_matrix(events, num_items)
-        links = {NEIGHBOURS: neighbour_links(train, settings, ease, content_similarity)}
+        if linear is None:
+            linear = LinearModel(training_matrix(events, num_items), settings, content_similarity).links(ease)
+        links = {NEIGHBOURS: linear}
         last = {NEIGHBOURS: history}
         if ordered:
             _, users = np.unique(events.users, return_inverse=True)
@@ -75,6 +74,7 @@ class ItemItemModel:
                 events.weights,
                 window=settings.window,
                 shrinkage=settings.shrinkage,
+                neighbours=settings.neighbours,
             )
             links[SUCCESSORS] = top_links(successors, settings.neighbours)
             last |= {RECENT: min(settings.recent, history), SUCCESSORS: min(settings.last_successors, history)}
@@ -145,23 +145,6 @@ def training_matrix(events: TrainingEvents, num_items: int) -> sp.csr_matrix:
     most = 1.0 if events.weights is None else events.weights.max(initial=0.0)
     np.minimum(train.data, most, out=train.data)
     return train
-
-
-def neighbour_links(
-    train: sp.csr_matrix, settings: HybridConfig, ease: EaseSettings, content_similarity: np.ndarray | None
-) -> Links:
-    """Return the largest EASE weights of each item; above `linear_items` items its item-kNN similarities.
-
-    Args:
-      train: see `training_matrix`.
-      settings: section `hybrid`.
-      ease, content_similarity: see `ease_weights`.
-    """
-    if train.shape[1] > settings.linear_items:
-        matrix = item_similarities(train, shrinkage=settings.shrinkage, neighbours=settings.neighbours)
-    else:
-        matrix = sp.csr_matrix(ease_weights(train, ease, content_similarity))
-    return top_links(matrix, settings.neighbours)
 
 
 def _links_to(columns: np.ndarray, from_warm: Any, from_cold: Any, cold_start: ColdStart, k: int) -> Links:

@@ -1,58 +1,15 @@
-"""Item-to-item similarities counted from interactions, as sparse matrices and as fixed-width arrays."""
+"""Item-to-item similarities counted from interactions, as sparse matrices."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
-from pipelines.item_item.top_k import tie_order, top_k
+from pipelines.item_item.sparse_top import Links, product_work, top_links_of_blocks
+from pipelines.item_item.top_k import tie_order
 
-__all__ = ["Links", "interaction_matrix", "item_similarities", "successor_similarities", "top_links"]
-
-_BLOCK_ELEMENTS = 1 << 24  # float32 similarities of one block of items against the catalogue: 64 MB
-
-
-class Links(NamedTuple):
-    """The largest entries of each row of an item-item matrix, as arrays of one shape.
-
-    Attributes:
-      columns: int32 [N, K], where the entries are.
-      values: float32 [N, K], the entries, of either sign; 0 where a row has fewer than K.
-    """
-
-    columns: np.ndarray
-    values: np.ndarray
-
-    def to_csr(self, num_columns: int) -> sp.csr_matrix:
-        """Return the same entries as float32 csr [N, num_columns]."""
-        row, rank = np.nonzero(self.values)
-        entries = (self.values[row, rank], (row, self.columns[row, rank]))
-        return sp.csr_matrix(entries, shape=(len(self.values), num_columns), dtype=np.float32)
-
-
-def top_links(matrix: sp.csr_matrix, k: int) -> Links:
-    """Keep the `k` entries of each row with the largest absolute value; of equal ones the first columns.
-
-    Args:
-      matrix: float32 [N, columns].
-      k: entries of a row that are kept.
-
-    Returns:
-      `Links` of shape [N, k].
-    """
-    matrix = sp.csr_matrix(matrix)
-    matrix.sort_indices()
-    num_items = matrix.shape[0]
-    links = Links(np.zeros((num_items, k), np.int32), np.zeros((num_items, k), np.float32))
-    for row in range(num_items):
-        entries = slice(matrix.indptr[row], matrix.indptr[row + 1])
-        largest = np.argsort(-np.abs(matrix.data[entries]), kind="stable")[:k]
-        links.columns[row, : len(largest)] = matrix.indices[entries][largest]
-        links.values[row, : len(largest)] = matrix.data[entries][largest]
-    return links
+__all__ = ["co_occurrences", "interaction_matrix", "item_similarities", "successor_similarities"]
 
 
 def interaction_matrix(
@@ -92,20 +49,49 @@ def item_similarities(train: sp.csr_matrix, *, shrinkage: float, neighbours: int
     num_items = train.shape[1]
     by_item = train.T.tocsr().astype(np.float64)
     norms = np.sqrt(np.asarray(by_item.multiply(by_item).sum(axis=1)).ravel())
-    ties = tie_order(num_items)
-    block = max(1, _BLOCK_ELEMENTS // max(1, num_items))
-    parts: list[sp.csr_matrix] = []
-    for start in range(0, num_items, block):
-        dots = (by_item[start : start + block] @ train).toarray()
-        rows = np.arange(len(dots))
-        denominators = norms[start : start + block, None] * norms + shrinkage
-        similarities = np.divide(dots, denominators, out=np.zeros_like(dots), where=denominators > 0).astype(np.float32)
-        similarities[rows, start + rows] = 0.0
-        nearest = top_k(np.where(similarities > 0, similarities, -np.inf), neighbours, ties)
-        row, rank = np.nonzero(nearest >= 0)
-        column = nearest[row, rank]
-        parts.append(sp.csr_matrix((similarities[row, column], (row, column)), shape=dots.shape))
-    return sp.vstack(parts, format="csr", dtype=np.float32) if parts else sp.csr_matrix((0, 0), dtype=np.float32)
+
+    def block(start: int, stop: int) -> sp.csr_matrix:
+        products = by_item[start:stop] @ train
+        row = np.repeat(np.arange(start, stop), np.diff(products.indptr))
+        denominators = norms[row] * norms[products.indices] + shrinkage
+        similarities = np.divide(products.data, denominators, out=np.zeros_like(products.data), where=denominators > 0)
+        similarities[(row == products.indices) | (similarities < 0)] = 0.0
+        products.data = similarities.astype(np.float32)
+        products.eliminate_zeros()
+        return products
+
+    links = top_links_of_blocks(
+        block,
+        product_work(by_item, train),
+        neighbours,
+        num_columns=num_items,
+        label="item similarities",
+        ties=tie_order(num_items),
+    )
+    return links.to_csr(num_items)
+
+
+def co_occurrences(train: sp.csr_matrix, neighbours: int) -> Links:
+    """Count for each item how often its users met each other item, and keep the most frequent others.
+
+    Args:
+      train: float32 [users, N], see `interaction_matrix`.
+      neighbours: K; of equally frequent others the first positions are kept.
+
+    Returns:
+      `Links` of shape [N, K], the counts, most frequent first.
+    """
+    by_item = train.T.tocsr()
+
+    def block(start: int, stop: int) -> sp.csr_matrix:
+        products = by_item[start:stop] @ train
+        row = np.repeat(np.arange(start, stop), np.diff(products.indptr))
+        products.data[row == products.indices] = 0.0
+        products.eliminate_zeros()
+        return products
+
+    work = product_work(by_item, train)
+    return top_links_of_blocks(block, work, neighbours, num_columns=train.shape[1], label="co-occurrences")
 
 
 def successor_similarities(
@@ -116,6 +102,7 @@ def successor_similarities(
     *,
     window: int,
     shrinkage: float,
+    neighbours: int,
 ) -> sp.csr_matrix:
     """Measure how often each item comes soon after each other one.
 
@@ -125,6 +112,9 @@ def successor_similarities(
     Args:
       users, items: int [E], the events of each user in order.
       weights: float [E]; None: 1 each.
+      window: largest distance.
+      shrinkage: added to the denominator.
+      neighbours: similarities of a row that are kept; of equal ones those to the first items.
 
     Returns:
       float32 csr [N, N], row: the earlier item, column: its successor.
@@ -132,16 +122,34 @@ def successor_similarities(
     order = np.argsort(users, kind="stable")
     users, items = users[order], items[order]
     weights = np.ones(len(order)) if weights is None else weights[order].astype(np.float64)
-    total = sp.csr_matrix((num_items, num_items))
+    row_sums, column_sums, work = np.zeros(num_items), np.zeros(num_items), np.zeros(num_items, np.int64)
     for distance in range(1, window + 1):
         same_user = users[distance:] == users[:-distance]
-        pairs = items[:-distance][same_user], items[distance:][same_user]
+        earlier, later = items[:-distance][same_user], items[distance:][same_user]
         values = (weights[:-distance] * weights[distance:])[same_user] / distance
-        total = total + sp.csr_matrix((values, pairs), shape=total.shape)
-    counts = total.tocoo()
-    row_sums, column_sums = np.asarray(counts.sum(axis=1)).ravel(), np.asarray(counts.sum(axis=0)).ravel()
-    values = counts.data / (np.sqrt(row_sums[counts.row] * column_sums[counts.col]) + shrinkage)
-    values[counts.row == counts.col] = 0.0
-    result = sp.csr_matrix((values.astype(np.float32), (counts.row, counts.col)), shape=counts.shape)
-    result.eliminate_zeros()
-    return result
+        row_sums += np.bincount(earlier, values, minlength=num_items)
+        column_sums += np.bincount(later, values, minlength=num_items)
+        work += np.bincount(earlier, minlength=num_items)
+    by_item = np.argsort(items, kind="stable")
+    ends = np.concatenate([[0], np.cumsum(np.bincount(items, minlength=num_items))])
+
+    def block(start: int, stop: int) -> sp.csr_matrix:
+        earlier = by_item[ends[start] : ends[stop]]
+        rows, columns, values = [], [], []
+        for distance in range(1, window + 1):
+            inside = earlier[earlier < len(items) - distance]
+            own = inside[users[inside] == users[inside + distance]]
+            rows.append(items[own] - start)
+            columns.append(items[own + distance])
+            values.append(weights[own] * weights[own + distance] / distance)
+        entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+        counts = sp.csr_matrix(entries, shape=(stop - start, num_items))
+        row = np.repeat(np.arange(start, stop), np.diff(counts.indptr))
+        counts.data /= np.sqrt(row_sums[row] * column_sums[counts.indices]) + shrinkage
+        counts.data[row == counts.indices] = 0.0
+        counts.data = counts.data.astype(np.float32)
+        counts.eliminate_zeros()
+        return counts
+
+    links = top_links_of_blocks(block, work, neighbours, num_columns=num_items, label="successors")
+    return links.to_csr(num_items)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["tie_order", "top_k"]
+__all__ = ["sort_keys", "tie_order", "top_k"]
 
 _TIE_SEED = 20170612  # any fixed number: it only has to be the same for every system that is compared
 
@@ -40,7 +40,7 @@ def top_k(scores: NDArray[np.float32], k: int, ties: NDArray[np.int64]) -> NDArr
     result = np.full((rows, k), -1, np.int32)
     if count == 0 or rows == 0:
         return result
-    keys = _sort_keys(scores, ties)
+    keys = sort_keys(scores, ties)
     # Every key of a row is distinct, so a partial sort has one possible answer and stays exact at the cut.
     best = np.argpartition(keys, count - 1, axis=1)[:, :count]
     order = np.argsort(np.take_along_axis(keys, best, axis=1), axis=1)
@@ -49,8 +49,8 @@ def top_k(scores: NDArray[np.float32], k: int, ties: NDArray[np.int64]) -> NDArr
     return result
 
 
-def _sort_keys(scores: NDArray[np.float32], ties: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return int64 keys that ascend as (score descending, tie order ascending)."""
+def sort_keys(scores: NDArray[np.float32], ties: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return int64 keys that ascend as (score descending, tie order ascending); ties are at least 0 and below 2^32."""
     # Negated, with + 0.0 so that -0.0 and 0.0 tie. The bits of an IEEE float read as an integer ascend with the float
     # where it is positive; flipping all but the sign bit of the negative ones makes that true everywhere.
     bits = (-scores.astype(np.float32) + np.float32(0.0)).view(np.int32)

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with rate and time left on a terminal, a line every 15 seconds elsewhere."""
+"""Progress of long work: a bar with rate and time left on a terminal, a line after 5 and then every 15 seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ console = Console(highlight=False, soft_wrap=True, markup=False)
 Advance = Callable[[int, int], None]
 """Called with how much is done and the total."""
 
-_LINE_EVERY = 15.0  # seconds between lines where there is no terminal
+_FIRST_LINE, _LINE_EVERY = 5.0, 15.0  # seconds before the first line and between lines where there is no terminal
+_bars = 0  # that are shown: a terminal has room for one
 
 
 def say(text: str) -> None:
@@ -34,9 +35,15 @@ def progress(label: str, unit: str, before: int = 0) -> Iterator[Advance]:
       unit: of what is counted, in the plural.
       before: how many an earlier process has done; they do not count towards the rate.
 
+    Inside of another step, lines are printed as ever; a terminal goes on to show the bar of the outer one.
+
     Yields:
       `advance(done, total)`, to be called as often as one likes.
     """
+    global _bars
+    if sys.stdout.isatty() and _bars:
+        yield lambda done, total: None
+        return
     if sys.stdout.isatty():
         columns = (
             TextColumn("  {task.description}"),
@@ -53,20 +60,24 @@ def progress(label: str, unit: str, before: int = 0) -> Iterator[Advance]:
                 rate = (done - before) / max(time.monotonic() - started, 1e-6)
                 bar.update(task, completed=done, total=total, rate=f"{rate:,.1f} {unit}/s")
 
-            yield advance
+            _bars += 1
+            try:
+                yield advance
+            finally:
+                _bars -= 1
         return
     # The clock starts at the first call, so that tracing a graph before it does not count towards the rate.
     first: tuple[float, int] | None = None
-    printed = time.monotonic()
+    due = time.monotonic() + _FIRST_LINE
 
     def advance_line(done: int, total: int) -> None:
-        nonlocal first, printed
+        nonlocal first, due
         now = time.monotonic()
         if first is None:
             first = (now, done)
-        if now - printed < _LINE_EVERY or done == first[1]:
+        if now < due or done == first[1]:
             return
-        printed = now
+        due = now + _LINE_EVERY
         rate = (done - first[1]) / (now - first[0])
         say(f"  {label}: {done:,}/{total:,}, {rate:,.1f} {unit}/s, {(total - done) / rate:.0f} s left")
 

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import tensorflow as tf
 
 from pipelines.config import Config
-from pipelines.item_item.neighbours import interaction_matrix
+from pipelines.item_item.neighbours import co_occurrences, interaction_matrix
 from pipelines.model.model_factory import choose_softmax
 from pipelines.model.prepared_items import PreparedItems
 from pipelines.training.input_pipeline import parts_of_replicas, sample_candidates, shares_of
@@ -19,8 +18,6 @@ from tfrecs.reading.reader import TrainingEvents
 from towers.cooccurrence import CoOccurrence
 from towers.optimizer import ScaledAdamW
 from towers.two_tower import TwoTower
-
-_BLOCK = 1024  # items whose co-occurrences stand in memory as a dense block
 
 
 def cooccurrence_targets(events: TrainingEvents, num_items: int, num_neighbours: int) -> tuple[np.ndarray, np.ndarray]:
@@ -38,20 +35,8 @@ def cooccurrence_targets(events: TrainingEvents, num_items: int, num_neighbours:
     """
     users, user_index = np.unique(events.users, return_inverse=True)
     matrix = interaction_matrix(user_index, events.items, events.weights, num_users=len(users), num_items=num_items)
-    by_item: sp.csr_matrix = matrix.T.tocsr()
-    kept = min(num_neighbours, num_items)
-    neighbours = np.zeros((num_items, kept), np.int32)
-    probabilities = np.zeros((num_items, kept), np.float32)
-    for start in range(0, num_items, _BLOCK):
-        counts = (by_item[start : start + _BLOCK] @ matrix).toarray()
-        row = np.arange(len(counts))
-        counts[row, start + row] = 0.0
-        # Stable, so that equal counts keep one order on every machine.
-        best = np.argsort(-counts, axis=1, kind="stable")[:, :kept]
-        most = np.take_along_axis(counts, best, axis=1)
-        neighbours[start : start + _BLOCK] = best
-        probabilities[start : start + _BLOCK] = most / np.maximum(most.sum(axis=1, keepdims=True), 1e-9)
-    return neighbours, probabilities
+    neighbours, counts = co_occurrences(matrix, min(num_neighbours, num_items))
+    return neighbours, counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-9)
 
 
 class CoOccurrenceStage:

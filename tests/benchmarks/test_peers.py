@@ -142,7 +142,7 @@ def test_ease_scores_sum_over_the_newest_events() -> None:
 
 def follows(*, window: int, shrinkage: float) -> sp.csr_matrix:
     return successor_similarities(
-        TRAINING.users, TRAINING.items, TRAINING.num_items, window=window, shrinkage=shrinkage
+        TRAINING.users, TRAINING.items, TRAINING.num_items, window=window, shrinkage=shrinkage, neighbours=4
     )
 
 

@@ -60,9 +60,7 @@ def test_items_that_nobody_met_have_no_neighbours_and_are_none() -> None:
 def test_similarities_do_not_depend_on_the_block_they_are_made_in(monkeypatch: pytest.MonkeyPatch) -> None:
     train = sp.random(30, 17, density=0.3, format="csr", dtype=np.float32, rng=np.random.default_rng(3))
     whole = item_similarities(train, shrinkage=2.0, neighbours=5).toarray()
-    monkeypatch.setattr(
-        "pipelines.item_item.neighbours._BLOCK_ELEMENTS", 17 * 4
-    )  # four items a block, the last one shorter
+    monkeypatch.setattr("pipelines.item_item.sparse_top._BLOCK_ENTRIES", 17 * 4)  # about four items a block
     np.testing.assert_array_equal(item_similarities(train, shrinkage=2.0, neighbours=5).toarray(), whole)
 
 

@@ -91,6 +91,18 @@ def test_regularization_and_content_are_chosen_one_after_the_other() -> None:
     assert choose_ease(loss, (100.0, 300.0), (0.0,)) == EaseSettings(300.0, 0.0)
 
 
+def test_no_ease_model_is_fitted_twice_and_progress_tells_how_many_are_left() -> None:
+    asked, told = [], []
+
+    def loss(ease: EaseSettings) -> float:
+        asked.append(ease)
+        return ease.regularization + ease.content_weight
+
+    choose_ease(loss, (1.0, 2.0, 3.0), (0.0, 5.0), lambda done, total: told.append((done, total)))
+    assert len(asked) == len(set(asked)) == 4
+    assert told == [(0, 6), (1, 6), (2, 6), (3, 6), (4, 6)]
+
+
 def test_weights_survive_their_file_and_a_broken_file_is_one_line(tmp_path: Path) -> None:
     weights = HybridWeights(
         100.0,

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import scipy.sparse as sp
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pipelines.config import HybridConfig
 from pipelines.item_item.cold_start import ColdStart, nearest_coefficients, ridge_coefficients
 from pipelines.item_item.content_similarity import content_similarity
-from pipelines.item_item.ease import EaseSettings
+from pipelines.item_item.ease import Ease, EaseSettings
 from pipelines.item_item.model import ItemItemModel, training_matrix
-from pipelines.item_item.neighbours import Links, successor_similarities, top_links
+from pipelines.item_item.neighbours import successor_similarities
+from pipelines.item_item.sparse_top import Links
+from tfrecs.errors import DataError
 from tfrecs.reading.reader import TrainingEvents
 from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, newest_different
 
@@ -96,6 +97,27 @@ def test_padding_more_changes_nothing_and_the_graph_says_what_eager_says() -> No
     np.testing.assert_array_equal(tf.function(hybrid)(scores, tf.constant([[0, 1], [1, 0]]), count), short)
 
 
+def test_scores_over_linked_items_alone_are_those_over_all_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, items = np.random.default_rng(4), 40
+    links = {
+        name: Links(rng.integers(0, 7, (items, 3)).astype(np.int32), rng.normal(size=(items, 3)).astype(np.float32))
+        for name in (NEIGHBOURS, SUCCESSORS)  # to seven items only: most are linked to several times
+    }
+    last = {NEIGHBOURS: 4, RECENT: 2, SUCCESSORS: 3}
+    model = ItemItemModel(links, rng.random(items).astype(np.float32), rng.random(items) < 0.4, last)
+    weights = {TOWER: 1.0, NEIGHBOURS: 0.7, RECENT: 0.3, SUCCESSORS: 2.0, POPULARITY: 0.1}
+    score = model.hybrid_score(weights, {**weights, NEIGHBOURS: 0.2, BIAS: 1.0}, SOFTNESS)
+    asked = (
+        tf.constant(rng.normal(size=(3, items)).astype(np.float32)),
+        tf.constant(rng.integers(0, 40, (3, 5)), tf.int32),
+    )
+    results = []
+    for sparse_from in (0, items):
+        monkeypatch.setattr("towers.hybrid.SPARSE_FROM", sparse_from)
+        results.append(tf.function(score)(*asked, tf.constant([5, 2, 0])).numpy())
+    np.testing.assert_allclose(*results, rtol=1e-6, atol=1e-6)
+
+
 def test_rows_that_only_fill_up_change_no_score() -> None:
     weights = {TOWER: 1.0, NEIGHBOURS: 1.0, SUCCESSORS: 1.0, POPULARITY: 1.0}
     own = {**weights, NEIGHBOURS: 2.0, BIAS: 1.0}
@@ -123,6 +145,21 @@ def test_fitting_neighbours_successors_and_popularity() -> None:
     assert fitted.last == {NEIGHBOURS: 50, RECENT: 5, SUCCESSORS: 20}
 
 
+def test_several_settings_of_ease_share_their_counts_and_do_not_disturb_each_other() -> None:
+    train = sp.csr_matrix(np.array([[1, 1, 0], [1, 1, 1]], np.float32))
+    shared = Ease(train, np.full((3, 3), 0.5))
+    first = shared.weights(EaseSettings(1.0))
+    shared.weights(EaseSettings(3.0, 2.0))
+    np.testing.assert_array_equal(shared.weights(EaseSettings(1.0)), first)
+    # X^T X + I = [[3, 2, 1], [2, 3, 1], [1, 1, 2]]; its inverse is [[5, -3, -1], [-3, 5, -1], [-1, -1, 5]] / 8.
+    np.testing.assert_allclose(first, [[0, 0.6, 0.2], [0.6, 0, 0.2], [0.2, 0.2, 0]], rtol=1e-6)
+
+
+def test_ease_without_regularization_says_what_to_change() -> None:
+    with pytest.raises(DataError, match=r"hybrid\.regularizations"):
+        Ease(sp.csr_matrix(np.ones((1, 2), np.float32))).weights(EaseSettings(0.0))
+
+
 def test_weights_count_in_neighbours_successors_and_popularity() -> None:
     users, items = np.array(["a", "a", "a", "b", "b"]), np.array([0, 0, 1, 0, 2], np.int32)
     events = TrainingEvents(users, items, np.arange(5), np.array([2.0, 1.0, 0.5, 0.5, 1.0], np.float32))
@@ -134,17 +171,20 @@ def test_weights_count_in_neighbours_successors_and_popularity() -> None:
     np.testing.assert_allclose(dense(fitted.links[SUCCESSORS])[0], [0, 0.5 / 1.5**0.5, 0.5 / 1.5**0.5], rtol=1e-6)
 
 
-def test_a_large_catalogue_has_the_neighbours_of_item_knn() -> None:
+def test_in_a_large_catalogue_each_item_is_regressed_on_its_neighbours() -> None:
     events = TrainingEvents(np.array(["a", "a", "b"]), np.array([0, 1, 0], np.int32), np.arange(3))
     large = SETTINGS.model_copy(update={"linear_items": 1})
     fitted = ItemItemModel.fit(events, 2, large, EASE, history=50, ordered=True)
-    np.testing.assert_allclose(dense(fitted.links[NEIGHBOURS]), [[0, 2**-0.5], [2**-0.5, 0]], rtol=1e-6)
+    # One common user; item 0 has two users, item 1 has one, and the regularization is 1: 1 / (1 + 1) and 1 / (2 + 1).
+    np.testing.assert_allclose(dense(fitted.links[NEIGHBOURS]), [[0, 1 / 3], [1 / 2, 0]], rtol=1e-6)
 
 
 def test_what_comes_sooner_after_an_item_is_more_its_successor() -> None:
-    near = successor_similarities(np.zeros(3, int), np.array([0, 1, 2]), 3, window=2, shrinkage=0.0).toarray()
+    near = successor_similarities(np.zeros(3, int), np.array([0, 1, 2]), 3, window=2, shrinkage=0.0, neighbours=3)
     # T[0, 1] = T[1, 2] = 1 and T[0, 2] = 1/2; out of 0 go 3/2, into 2 come 3/2.
-    np.testing.assert_allclose(near, [[0, 1 / 1.5**0.5, 0.5 / 1.5], [0, 0, 1 / 1.5**0.5], [0, 0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(
+        near.toarray(), [[0, 1 / 1.5**0.5, 0.5 / 1.5], [0, 0, 1 / 1.5**0.5], [0, 0, 0]], rtol=1e-6
+    )
 
 
 def test_without_an_order_there_is_no_successor_and_the_whole_history_counts() -> None:
@@ -156,19 +196,11 @@ def test_without_an_order_there_is_no_successor_and_the_whole_history_counts() -
 
 def test_an_item_that_comes_after_itself_is_no_successor() -> None:
     assert (
-        successor_similarities(np.array([0, 0, 0]), np.array([1, 1, 0]), 2, window=1, shrinkage=0.0)
+        successor_similarities(np.array([0, 0, 0]), np.array([1, 1, 0]), 2, window=1, shrinkage=0.0, neighbours=2)
         .toarray()
         .tolist()[1][1]
         == 0.0
     )
-
-
-@settings(deadline=None, max_examples=25)
-@given(st.integers(1, 6), st.integers(0, 2**31))
-def test_top_links_are_the_largest_values(count: int, seed: int) -> None:
-    matrix = sp.random(count, count, 0.5, random_state=seed, dtype=np.float32, format="csr")
-    np.testing.assert_array_equal(top_links(matrix, count).to_csr(count).toarray(), matrix.toarray())
-    np.testing.assert_array_equal(top_links(matrix, 1).to_csr(count).toarray().max(1), matrix.toarray().max(1))
 
 
 def test_links_and_popularity_of_a_cold_item_are_predicted_from_warm_ones() -> None:

@@ -35,7 +35,12 @@ def transitions(training: TrainingData, params: Mapping[str, Any], seed: int) ->
     Parameters: window, shrinkage. Scoring options: last.
     """
     transition_scores = successor_similarities(
-        training.users, training.items, training.num_items, window=params["window"], shrinkage=params["shrinkage"]
+        training.users,
+        training.items,
+        training.num_items,
+        window=params["window"],
+        shrinkage=params["shrinkage"],
+        neighbours=training.num_items,
     )
 
     def make_scorer(options: Mapping[str, Any]) -> Scorer:

@@ -1,0 +1,50 @@
+"""The linear item-item model of a log: EASE, or for a large catalogue regressions on nearest neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from pipelines.config import HybridConfig
+from pipelines.item_item.ease import Ease, EaseSettings
+from pipelines.item_item.neighbour_regression import neighbour_regression
+from pipelines.item_item.neighbours import item_similarities
+from pipelines.item_item.sparse_top import Links, top_links
+from pipelines.runs.progress import progress
+
+__all__ = ["LinearModel"]
+
+
+class LinearModel:
+    """What several settings of the model share is computed once.
+
+    Args:
+      train: float32 [users, N], see `pipelines.item_item.model.training_matrix`.
+      settings: section `hybrid`.
+      content_similarity: see `Ease`; of no use above `linear_items` items.
+    """
+
+    def __init__(self, train: sp.csr_matrix, settings: HybridConfig, content_similarity: np.ndarray | None = None):
+        self.train, self.settings = train, settings
+        self.is_small = train.shape[1] <= settings.linear_items
+        if self.is_small:
+            self.ease = Ease(train, content_similarity)
+        else:
+            shrinkage, neighbours = settings.shrinkage, settings.neighbours
+            self.neighbours = item_similarities(train, shrinkage=shrinkage, neighbours=neighbours)
+
+    def links(self, ease: EaseSettings, items: np.ndarray | None = None) -> Links:
+        """Fit, and keep the largest weights of each item: of EASE, above `linear_items` items of `neighbour_regression`.
+
+        Args:
+          ease: the content weight is of no use above `linear_items` items.
+          items: int64, where it is enough to know the links to these, which may save time; None: all.
+        """
+        if not self.is_small:
+            weights = neighbour_regression(self.train, self.neighbours, ease.regularization, items)
+            return top_links(weights, self.settings.neighbours)
+        with progress("linear item-item model", "steps") as advance:
+            advance(0, 2)
+            dense = self.ease.weights(ease)
+            advance(1, 2)
+            return top_links(sp.csr_matrix(dense), self.settings.neighbours)
