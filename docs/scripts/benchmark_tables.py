@@ -170,6 +170,18 @@ def item_item_cost() -> str:
     return f"`{result['command']}`: {sizes}\n\n" + table(["phase", "time", "peak memory until then"], rows)
 
 
+def scale_step() -> str:
+    """The time of a training step by the size of the catalogue and the softmax."""
+    result = load("scale-step")
+    rows = [
+        [f"{row['items']:,}", row["softmax"].replace("_", "-"), f"{row['milliseconds']:.1f} ms", f"{row['ratio']:.2f}"]
+        for row in result["rows"]
+    ]
+    events = result["events_a_step"]
+    head = ["items", "softmax", f"step of {events} events", "times the smallest in-batch one"]
+    return f"`{result['command']}`\n\n" + table(head, rows)
+
+
 def _pair(metrics: dict[str, float]) -> str:
     return f"{metrics['recall@20']:.3f} / {metrics['ndcg@10']:.3f}"
 
@@ -202,6 +214,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "control": control,
     "text-queries": text_queries,
     "event-weights": event_weights,
+    "scale-step": scale_step,
     "item-item": item_item,
     "item-item-cost": item_item_cost,
     "serving": lambda: limits("serving", "results"),
