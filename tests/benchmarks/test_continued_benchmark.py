@@ -49,6 +49,7 @@ def test_continued_and_anew_are_measured_on_the_same_grown_records(tmp_path: Pat
     assert ran.exit_code == 0, ran.output
     found = json.loads(out.read_text())
     assert found["grew"]["interactions"] == [USERS * EVENTS // 4, USERS * EVENTS]
-    assert found["grew"]["items"] == [ITEMS - LATE, ITEMS]
+    assert 0 < found["grew"]["items"][0] <= ITEMS - LATE
+    assert found["grew"]["items"][1] == ITEMS
     assert found["rows"]["continued"]["baselines"] == found["rows"]["anew"]["baselines"]
     assert [row["epochs"] for row in found["rows"].values()] == [1, 1]

@@ -53,8 +53,8 @@ interactions:
 def make_plain_folder(folder: Path) -> Path:
     """Writes the folder.
 
-    Event n of user u is at START + 1000 n + u seconds, of an item of the user's own genre or of any; the last LATE items
-    come in the second half.
+    Event n of user u is at START + 1000 n + u seconds; users take nothing twice, prefer a genre, and take the last LATE
+    items in the second half only.
     """
     folder.mkdir(parents=True)
     (folder / "dataset.yaml").write_text(SPEC)
@@ -63,13 +63,15 @@ def make_plain_folder(folder: Path) -> Path:
         {"item_id": f"i{item}", "title": f"Film {item}", "genre": GENRES[item % len(GENRES)]} for item in range(ITEMS)
     ]
     (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in items))
+    genre, late = np.arange(ITEMS) % len(GENRES), np.arange(ITEMS) >= ITEMS - LATE
     events = ["user,item,time,rating"]
-    for number in range(EVENTS):
-        there = ITEMS if number >= EVENTS // 2 else ITEMS - LATE
-        for user in range(USERS):
-            own = rng.random() < 0.7
-            item = rng.integers(there // len(GENRES)) * len(GENRES) + user % len(GENRES) if own else rng.integers(there)
-            rating = rng.integers(3, 6) if own else rng.integers(1, 5)
+    for user in range(USERS):
+        own = genre == user % len(GENRES)
+        key = rng.random(ITEMS) - 0.3 * own
+        first = np.argsort(key + late)[: EVENTS // 2]
+        then = [item for item in np.argsort(key) if item not in first]
+        for number, item in enumerate([*first, *then][:EVENTS]):
+            rating = rng.integers(3, 6) if own[item] else rng.integers(1, 6)
             events.append(f"u{user},i{item},{START + 1000 * number + user},{rating}")
     (folder / "events.csv").write_text("".join(f"{line}\n" for line in events))
     return folder
