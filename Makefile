@@ -31,15 +31,15 @@ $(STAMP): setup.py constraints.txt
 demo: $(STAMP)  ## the whole way on a generated catalogue, about 4 minutes on two cores
 	@$(BIN)/triptych demo
 
-test: $(STAMP)  ## all tests, WORKERS processes at a time
-	@$(BIN)/python -m pytest $(PARALLEL)
+test: $(STAMP)  ## all tests but those of the matrix alone, WORKERS processes at a time
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not matrix"
 
 test-fast: $(STAMP)  ## the tests of a second or less, for the inner loop
-	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not matrix"
 
-coverage: $(STAMP)  ## all tests; prints what share of lines and branches they run
+coverage: $(STAMP)  ## the same tests; prints what share of lines and branches they run
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest $(PARALLEL)
+	@$(BIN)/coverage run -m pytest $(PARALLEL) -m "not matrix"
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered
 	@for room in tfrecs towers serving pipelines; do \

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import itertools
 import os
 import pickle
@@ -30,6 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     import tensorflow as tf
 
+    # Python's default looks through the millions of objects of traced graphs again and again: a tenth of the time.
+    gc.set_threshold(50_000, 20, 50)
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
@@ -37,12 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the files of tests; a worker of pytest-xdist takes the next file whole, so that what its tests share is made once.
 
-    First come the files with slow tests (a test that uses `whole` is one), so that the quick ones at the end even out
-    what the workers have left. Files with and without `whole` take turns: while one worker makes it, the other has
-    something to do.
+    First come the files with slow tests (a test that uses `whole` or `plain` is one), so that the quick ones at the end
+    even out what the workers have left. Files with and without `whole` take turns: while one worker makes it, the other
+    has something to do.
     """
     for item in items:
-        if "whole" in getattr(item, "fixturenames", ()):
+        if {"whole", "plain"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
     slow = {item.path: False for item in items if item.get_closest_marker("slow")}
     slow |= {item.path: True for item in items if "whole" in getattr(item, "fixturenames", ())}
@@ -72,23 +76,43 @@ def two_replicas() -> Any:
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    """A small data set with everything that was made of it, one for all workers. Leave it as it is."""
-    from whole import make  # seconds to import, a minute to make: only for who asks
+    """A small data set with texts, pictures and sound, and everything that was made of it. Leave it as it is."""
+    return _made_once("whole", tmp_path_factory)
 
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """A smaller one with categories alone, for what does not depend on the features of items. Leave it as it is."""
+    return _made_once("plain", tmp_path_factory)
+
+
+def _made_once(name: str, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """What `make` of the helper of this name makes, one for all workers."""
+    helper = importlib.import_module(name)  # seconds to import, up to a minute to make: only for who asks
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
-    made = root / "whole.pickle"
-    with filelock.FileLock(root / "whole.lock"):
+    made = root / f"{name}.pickle"
+    with filelock.FileLock(root / f"{name}.lock"):
         if not made.exists():
-            made.write_bytes(pickle.dumps(make(root / "whole")))
+            made.write_bytes(pickle.dumps(helper.make(root / name)))
     whole: Whole = pickle.loads(made.read_bytes())
     return whole
 
 
 @pytest.fixture(scope="session")
 def session(whole: Whole) -> TrainedRun:
-    """Its trained model. Leave it as it is."""
+    """The trained model of `whole`. Leave it as it is."""
+    return _loaded(whole)
+
+
+@pytest.fixture(scope="session")
+def plain_run(plain: Whole) -> TrainedRun:
+    """The trained model of `plain`. Leave it as it is."""
+    return _loaded(plain)
+
+
+def _loaded(whole: Whole) -> TrainedRun:
     from pipelines.hybrid.trained_run import load_trained
     from pipelines.runs.run_folder import RunFolder
 

@@ -3,7 +3,7 @@
     python tests/matrix.py [--only 3.12,3.13] [--ends] [--no-wheel] [--work build/matrix]
 
 For each Python from 3.10 to 3.13 that is found (on PATH or under pyenv) the pinned stack is installed once, the tests
-run, and each stack's export is answered by every other stack. Then sdist and wheel are built, the wheel is installed
+run (the Colab notebook on the newest Python), and each stack's export is answered by every other stack. Then sdist and wheel are built, the wheel is installed
 without pins into an empty environment of the newest Python, and a small demo runs from it. Prints a table; exit status
 1 where something failed.
 Needs nothing but the standard library, because it runs before anything is installed.
@@ -29,6 +29,7 @@ TESTS = (
     "tests/test_end_to_end.py",
     "tests/test_stacks.py::test_an_export_is_kept_for_the_other_stacks",
     "tests/pipelines/test_checkpoints.py",
+    "tests/pipelines/test_killed_runs.py",
     "tests/serving/test_client_failures.py",
     "tests/serving/test_rest.py",
     "tests/serving/test_tensor_codec.py",
@@ -41,6 +42,7 @@ TESTS = (
     "tests/towers/test_retrieval_loss.py",
     "tests/towers/test_tokens.py",
 )
+NOTEBOOK = "tests/docs/test_colab.py"  # Colab has the newest Python
 SMALL_DEMO = ("demo.items=60", "demo.users=60", "demo.interactions=1500", "train.epochs=2", "cooccurrence.epochs=1")
 LOADS = "tests/test_stacks.py::test_exports_of_the_other_stacks_give_the_answers_that_they_gave_there"
 
@@ -139,7 +141,8 @@ def main() -> int:
         print(f"Python {version} ({python}): installing ...", flush=True)
         inside[version] = install(python, options.work / version)
         print(f"Python {version}: testing ...", flush=True)
-        line, passed = run_tests(inside[version], version, exports, options.work / f"{version}.log", TESTS)
+        tests = (*TESTS, NOTEBOOK) if version == [*pythons][-1] else TESTS
+        line, passed = run_tests(inside[version], version, exports, options.work / f"{version}.log", tests)
         results[version] = f"{line} ({time.monotonic() - started:.0f} s with installing)"
         good &= passed
     wheel = ""

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from toy_server import server_options, silent
-from whole import SMALL, Whole
+from whole import Whole
 
-from pipelines.config import load_config
 from pipelines.evaluation import evaluator as evaluate
 from pipelines.exporting.sample_requests import recommend_inputs
+from pipelines.hybrid.trained_run import load_trained
 from pipelines.model.session import Session
+from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring.held_out import held_out_requests
-from pipelines.training import trainer as train
 from serving.client.client import Client
 from serving.export_check.gate import TEXT_OPS, ask_fresh_process, ops_in, unknown_ops
 from serving.graph import contract
@@ -26,7 +26,6 @@ from serving.server.server import Server
 from serving.server.sources import folder_source
 from serving.wire import layout
 from serving.wire.errors import InvalidRequestError
-from tfrecs.errors import DataError
 from tfrecs.schema import Manifest
 
 
@@ -77,75 +76,27 @@ def test_slices_are_parts_of_the_test_split(whole: Whole) -> None:
 
 
 @pytest.mark.slow
-def test_evaluating_again_gives_the_same_numbers(whole: Whole, tmp_path: Path) -> None:
-    first = dict(whole.evaluation.report.model)
-    run = Path(shutil.copytree(whole.run, tmp_path / "run"))
-    second = evaluate.run(evaluate.EvaluateJob(run)).report.model
-    assert second == pytest.approx(first, abs=1e-9)
+def test_evaluating_again_gives_the_same_numbers(plain: Whole) -> None:
+    again = evaluate.evaluate(load_trained(RunFolder(plain.run)), commands={}, curve=[])
+    assert again.model == pytest.approx(dict(plain.evaluation.report.model), abs=1e-9)
 
 
-@pytest.mark.slow
-def test_a_run_continued_after_a_kill_ends_at_the_same_weights(whole: Whole, tmp_path: Path) -> None:
-    job = train.TrainJob(whole.records, tmp_path / "run", whole.config)
-    first = train.Trainer(job)
-    epoch = first._epoch
-    first._epoch = lambda number: epoch(number) if number < 2 else (_ for _ in ()).throw(KeyboardInterrupt)
-    with pytest.raises(KeyboardInterrupt):
-        first.train()
-    second = train.Trainer(job)
-    assert len(second.rows) == 2
-    second.train()
-    before, straight, resumed = (
-        _weights(run / "checkpoints" / f"epoch-{number}")
-        for run, number in ((whole.run, 2), (whole.run, 3), (tmp_path / "run", 3))
-    )
-    assert len(straight) > 40
-    # Not bit for bit: threads add floats in any order. With other batches, dropout masks or moments in the optimizer
-    # the last epoch would end somewhere else altogether, about as far off as it moved.
-    moved = np.sqrt(sum(np.square(straight[name] - before[name]).sum() for name in straight))
-    apart = np.sqrt(sum(np.square(straight[name] - resumed[name]).sum() for name in straight))
-    assert moved > 0.1
-    assert apart < 0.05 * moved
+@dataclass(frozen=True)
+class Asked:
+    """Requests by signature, and the answers of a process that never imports us. Row 0 has the longest history."""
+
+    inputs: dict[str, dict[str, np.ndarray]]
+    outputs: dict[str, dict[str, np.ndarray]]
 
 
-@pytest.mark.slow
-def test_a_run_killed_after_the_encoders_does_not_train_them_again(whole: Whole, tmp_path: Path) -> None:
-    job = train.TrainJob(whole.records, tmp_path / "run", whole.config)
-    first = train.Trainer(job)
-    first.prepare()
-    second = train.Trainer(job)
-    fresh = {name: cache.numpy() for name, cache in second.session.model.cache.items()}
-    second.prepare = lambda: pytest.fail("the encoders' stage ran again")
-    second._epoch(0)
-    for name, cache in first.session.model.cache.items():
-        np.testing.assert_array_equal(second.session.model.cache[name].numpy(), cache.numpy())
-        assert (fresh[name] != cache.numpy()).any()
-
-
-def _weights(checkpoint: Path) -> dict[str, np.ndarray]:
-    reader = tf.train.load_checkpoint(str(checkpoint))
-    names = [name for name in reader.get_variable_to_shape_map() if name.startswith("model/")]
-    return {
-        name: reader.get_tensor(name)
-        for name in names
-        if name.endswith("VARIABLE_VALUE") and reader.get_tensor(name).dtype == np.float32
-    }
-
-
-def test_a_run_folder_is_not_continued_with_another_configuration(whole: Whole) -> None:
-    other = load_config(None, (*SMALL, "train.epochs=9"))
-    with pytest.raises(DataError, match="another configuration"):
-        train.run(train.TrainJob(whole.records, whole.run, other))
-
-
-@pytest.mark.slow
-def test_every_signature_answers_in_a_process_that_never_imports_us(whole: Whole, session: Session) -> None:
+@pytest.fixture(scope="module")
+def asked(whole: Whole, session: Session) -> Asked:
     requests = held_out_requests(session)
-    rows = np.arange(6)
+    rows = np.array([int(np.argmax([len(history) for history in requests.queries.histories])), *range(5)])
     inputs = recommend_inputs(session.manifest.schema_, session.catalogue.ids, requests, rows, 20)
     ids = session.catalogue.ids.astype(object)
     row = _complete_items(whole.data)[0]
-    asked = {
+    signatures = {
         contract.RECOMMEND: {**inputs, "k": np.array(7, np.int32)},
         contract.RANK: {
             **{k: v for k, v in inputs.items() if k != "k"},
@@ -160,8 +111,16 @@ def test_every_signature_answers_in_a_process_that_never_imports_us(whole: Whole
             "mood": np.array([[row["mood"]], [""]], object),
         },
     }
-    answers = ask_fresh_process(whole.export.path, asked)
-    outputs = answers.outputs
+    # The gate asks by an absolute path.
+    answers = ask_fresh_process(Path(os.path.relpath(whole.export.path)), signatures)
+    return Asked(signatures, answers.outputs)
+
+
+@pytest.mark.slow
+def test_every_signature_answers_in_a_process_that_never_imports_us(
+    whole: Whole, session: Session, asked: Asked
+) -> None:
+    inputs, outputs, ids = asked.inputs[contract.RECOMMEND], asked.outputs, session.catalogue.ids.astype(object)
     count = len(ids)
     assert outputs["recommend"]["ids"].shape == (6, 7)
     assert outputs["recommend"]["modality_weights"].shape == (6, 7, 4)
@@ -226,22 +185,17 @@ def test_a_broken_picture_or_clip_is_refused_and_a_missing_one_is_missing(whole:
 
 
 @pytest.mark.slow
-def test_the_client_gets_what_python_computes(whole: Whole, session: Session, client: Client) -> None:
-    requests = held_out_requests(session)
-    row = int(np.argmax([len(history) for history in requests.queries.histories]))
-    inputs = recommend_inputs(session.manifest.schema_, session.catalogue.ids, requests, np.array([row]), 20)
+def test_the_client_gets_what_a_fresh_process_computes(asked: Asked, client: Client) -> None:
+    inputs, outputs = asked.inputs[contract.RECOMMEND], asked.outputs[contract.RECOMMEND]
     found = client.recommend(
         history_ids=inputs["history_ids"][0].tolist(),
         history_values=inputs["history_values"][0].tolist(),
         history_times=inputs["history_times"][0].tolist(),
         now=int(inputs["now"][0]),
-        k=5,
+        k=7,
     )
-    direct = ask_fresh_process(
-        Path(os.path.relpath(whole.export.path)), {"recommend": {**inputs, "k": np.array(5, np.int32)}}
-    ).outputs
-    assert [item.id for item in found] == [name.decode() for name in direct["recommend"]["ids"][0]]
-    np.testing.assert_allclose([item.score for item in found], direct["recommend"]["scores"][0], rtol=1e-4)
+    assert [item.id for item in found] == [name.decode() for name in outputs["ids"][0]]
+    np.testing.assert_allclose([item.score for item in found], outputs["scores"][0], rtol=1e-4)
 
 
 NOON = 1_700_000_000  # unix seconds

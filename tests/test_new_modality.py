@@ -21,21 +21,17 @@ from tfrecs import modalities
 from tfrecs.spec.infer import infer_spec
 
 SMALL = (
-    # The second text model goes through the export gate here, where a whole way is taken anyway.
-    "text.backbone=distil_bert",
-    "text.num_layers=1",
-    "text.num_heads=2",
-    "text.hidden_dim=8",
-    "text.intermediate_dim=16",
-    "text.max_tokens=8",
-    "build.vocabulary_size=200",
     "vector.hidden_dim=8",
     "user.hidden_dim=8",
     "user.num_layers=1",
     "user.num_heads=1",
     "user.max_history=6",
     "user.stride=3",
+    "cooccurrence.epochs=1",
     "train.epochs=1",
+    "hybrid.regularizations=[100]",
+    "hybrid.softness=[1]",
+    "hybrid.content_weights=[30]",
     "train.batch_size=16",
     "export.parity_requests=4",
     "export.warmup_requests=1",
@@ -44,7 +40,7 @@ SMALL = (
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder without dataset.yaml, whose items have a title, a swatch and a vector."""
+    """A folder without dataset.yaml, whose items have a swatch and a vector."""
     monkeypatch.setattr(modalities, "MODALITIES", (*modalities.MODALITIES, toy_modality.ROW))
     folder = tmp_path / "data"
     folder.mkdir()
@@ -55,7 +51,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         timbre = ", ".join(f"{value:.3f}" for value in rng.normal(size=3))
         swatch = "null" if number == 4 else f'"{number}.png"'
         item = '"фильм"' if number == 0 else number
-        rows.append(f'{{"item_id": {item}, "title": "Film {number}", "swatch": {swatch}, "timbre": [{timbre}]}}\n')
+        rows.append(f'{{"item_id": {item}, "swatch": {swatch}, "timbre": [{timbre}]}}\n')
     (folder / "items.jsonl").write_text("".join(rows), encoding="utf-8")
     write_events(folder, event_rows())
     return folder
@@ -64,7 +60,6 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_modality_from_outside_goes_the_whole_way(data: Path, tmp_path: Path) -> None:
     spec, config = infer_spec(data), load_config(None, SMALL)
     assert {name: feature.kind for name, feature in spec.items.features.items()} == {
-        "text": "text",
         "swatch": "swatch",
         "timbre": "vector",
     }
@@ -81,13 +76,12 @@ def test_a_modality_from_outside_goes_the_whole_way(data: Path, tmp_path: Path) 
     exported = exporter.run(exporter.ExportJob(run, tmp_path / "models" / "toy"))
     embed = tf.saved_model.load(str(exported.path)).signatures["embed_items"]
     inputs = {
-        "text": tf.constant(["Film 1", ""]),
         "swatch": tf.constant([[0.1, 0.4, 0.8], [np.nan] * 3]),
         "timbre": tf.zeros([2, 3]),
     }
     weights = embed(**inputs)["modality_weights"].numpy()
     assert (weights[0] > 0).all()
-    assert (weights[1] > 0).tolist() == [False, False, True]
+    assert (weights[1] > 0).tolist() == [False, True]
 
     assert media_features(spec) == {"swatch": "image"}
     rows = read_rows(data, spec)

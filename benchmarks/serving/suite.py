@@ -208,12 +208,12 @@ def _check_batched_answers(running: RunningServer, model: LoadedModel, clients: 
         raise SystemExit(wrong[0])
 
 
-def measure_swap(folder: Path, clients: int, seconds: float) -> dict[str, Any]:
+def measure_swap(folder: Path, clients: int, seconds: float, items: int = SWAP_ITEMS) -> dict[str, Any]:
     """Swap two versions under load; their embeddings differ, so that an answer shows which version made it."""
     name, bodies = "swap", []
     expected: dict[int, list[list[bytes]]] = {}
     for number, version in ((1, folder / name / "1"), (2, folder / "2")):
-        write_export(version, random_embeddings(SWAP_ITEMS, DIM, seed=number), seed=number, name=name)
+        write_export(version, random_embeddings(items, DIM, seed=number), seed=number, name=name)
         requests = [make_request(name, [str(31 * turn + step) for step in range(9)], 10) for turn in range(16)]
         bodies = [request.SerializeToString() for request in requests]
         servable = load(version, name, number)

@@ -92,19 +92,20 @@ def run(job: TuneJob) -> TuneResult:
     space = make_space(read_space(job.space) if job.space is not None else job.config.tune.space, base, source)
     with _lock(job.out):
         study = _open_study(optuna, job, base, space)
+        result = None
         try:
             while (unfinished := _unfinished(optuna, study)) or _num_started(study) < job.config.tune.trials:
                 trial = _next_trial(optuna, study, unfinished, job, base, space)
                 _run_trial(optuna, study, trial, job, base, space)
                 _tidy(optuna, study, job.out)
-                _report(
-                    optuna, study, job, base, space
-                )  # so that a search that is killed leaves the report of its finished trials
+                # Here too, so that a search that is killed leaves the report of its finished trials.
+                result = _report(optuna, study, job, base, space)
         except KeyboardInterrupt:
             say(f"Stopped; the same command continues the search in {job.out}.")
             raise
-        _tidy(optuna, study, job.out)
-        result = _report(optuna, study, job, base, space)
+        if result is None:  # nothing was left to do
+            _tidy(optuna, study, job.out)
+            result = _report(optuna, study, job, base, space)
     if result is None:
         raise DataError(f"{job.out}: no trial finished; narrow the space (or raise --trials) and see their failures")
     say(

@@ -78,9 +78,12 @@ def run(job: AppJob) -> None:
     """Serve until SIGTERM or SIGINT. Raises TriptychError."""
     settings = job.config.app
     host = job.host or settings.host
-    listening = listening_socket(host, settings.port if job.port is None else job.port, "--port")
     # The arrays are small: more BLAS threads would only take cores from the model server.
-    with threadpool_limits(1, user_api="blas"), _model_server(job) as target:
+    with (
+        listening_socket(host, settings.port if job.port is None else job.port, "--port") as listening,
+        threadpool_limits(1, user_api="blas"),
+        _model_server(job) as target,
+    ):
         application = create_app(make_components(job, target), make_options(job, host))
         url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         say(f"Triptych is open: {url}/   (API: {url}/docs, profiles and events: {job.state}; Ctrl-C ends it)")

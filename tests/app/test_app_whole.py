@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from fastapi.testclient import TestClient
 from toy_server import server_options, silent
 from whole import Whole
 
 from pipelines.building import builder as build
+from pipelines.cli import main
 from pipelines.webapp.wiring import AppJob, make_components, make_options
 from serving.app.http.service import create_app
 from serving.server.server import Server
@@ -37,6 +39,12 @@ REPO = Path(__file__).resolve().parents[2]
 def target(whole: Whole) -> Iterator[str]:
     server = Server(folder_source(whole.models), server_options(), silent)
     with server:
+        yield f"127.0.0.1:{server.port}"
+
+
+@pytest.fixture(scope="module")
+def plain_target(plain: Whole) -> Iterator[str]:
+    with Server(folder_source(plain.models), server_options(), silent) as server:
         yield f"127.0.0.1:{server.port}"
 
 
@@ -139,9 +147,9 @@ def ask(port: int, path: str, body: Any = None) -> Any:
 
 
 @contextmanager
-def started(whole: Whole, state: Path, port: int, *more: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "pipelines.cli", "app", "--model", "demo", "--data", str(whole.data)]
-    command += ["--models", str(whole.models), "--state", str(state), "--port", str(port), *more]
+def started(plain: Whole, state: Path, port: int, *more: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "pipelines.cli", "app", "--model", "plain", "--data", str(plain.data)]
+    command += ["--models", str(plain.models), "--state", str(state), "--port", str(port), *more]
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=REPO
@@ -164,12 +172,12 @@ def started(whole: Whole, state: Path, port: int, *more: str) -> Iterator[subpro
             process.stdout.close()
 
 
-def test_acknowledged_events_survive_a_killed_app(whole: Whole, target: str, tmp_path: Path) -> None:
+def test_acknowledged_events_survive_a_killed_app(plain: Whole, plain_target: str, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    item = next(iter(layout.titles(whole.models / "demo" / "1")))
-    with started(whole, tmp_path, port, "--target", target) as process:
+    item = next(iter(layout.titles(plain.models / "plain" / "1")))
+    with started(plain, tmp_path, port, "--target", plain_target) as process:
         ids = ask(port, "/events", {"user": "ann", "events": [{"kind": "like", "item": item}]})["ids"]
         process.send_signal(signal.SIGKILL)
         process.wait(30)
@@ -177,58 +185,49 @@ def test_acknowledged_events_survive_a_killed_app(whole: Whole, target: str, tmp
         json.loads(line) for path in (tmp_path / "events").glob("*.jsonl") for line in path.read_text().splitlines()
     ]
     assert [line["_id"] for line in lines] == ids
-    with started(whole, tmp_path, port, "--target", target):
+    with started(plain, tmp_path, port, "--target", plain_target):
         assert [event["id"] for event in ask(port, "/users/ann")["recent"]] == ids
 
 
 @pytest.mark.slow
-def test_the_embedded_server_is_started_if_missing_and_ends_with_the_app(whole: Whole, tmp_path: Path) -> None:
+def test_the_embedded_server_is_started_if_missing_and_ends_with_the_app(plain: Whole, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with started(whole, tmp_path, port, "--set", "serve.port=1", "--set", "app.timeout=20"):
+    with started(plain, tmp_path, port, "--set", "serve.port=1", "--set", "app.timeout=20"):
         assert len(ask(port, "/recommend?k=3")["items"]) == 3
-        servers = _servers(whole)
+        servers = _servers(plain)
         assert len(servers) == 1
-    assert _servers(whole) == []
+    assert _servers(plain) == []
 
 
-def _servers(whole: Whole) -> list[str]:
+def _servers(plain: Whole) -> list[str]:
     found = []
     for folder_of in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder_of / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue  # it has ended meanwhile
-        if b"serve" in words and str(whole.models / "demo").encode() in words:
+        if b"serve" in words and str(plain.models / "plain").encode() in words:
             found.append(folder_of.name)
     return found
 
 
-def test_user_mistakes_give_one_line(whole: Whole, tmp_path: Path) -> None:
+def test_user_mistakes_give_one_line(plain: Whole, tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text("rules: [{name: x, action: block, items: [nothing]}]")
     for more, told in (
         (["--model", "none"], "no exported model there; export one"),
-        (["--model", "demo", "--rules", str(tmp_path / "rules.yaml")], "rule 'x': the catalogue has no item 'nothing'"),
-        (["--model", "demo", "--set", "app.rate=often"], "app.rate: 'often' is no rate"),
-        (["--model", "demo", "--set", "app.store=mysql://x"], "names no store"),
-        (["--model", "demo", "--data", str(tmp_path / "nowhere")], "no such folder"),
+        (
+            ["--model", "plain", "--rules", str(tmp_path / "rules.yaml")],
+            "rule 'x': the catalogue has no item 'nothing'",
+        ),
+        (["--model", "plain", "--set", "app.rate=often"], "app.rate: 'often' is no rate"),
+        (["--model", "plain", "--set", "app.store=mysql://x"], "names no store"),
+        (["--model", "plain", "--data", str(tmp_path / "nowhere")], "no such folder"),
     ):
-        command = [
-            sys.executable,
-            "-m",
-            "pipelines.cli",
-            "app",
-            "--data",
-            str(whole.data),
-            "--models",
-            str(whole.models),
-        ]
-        done = subprocess.run(
-            [*command, "--state", str(tmp_path / "s"), "--target", "127.0.0.1:1", "--port", "0", *more],
-            capture_output=True, text=True, cwd=REPO, env={**os.environ, "PYTHONPATH": str(REPO)}, check=False,
-        )  # fmt: skip
-        assert done.returncode == 2, done.stderr
+        options = ["--data", str(plain.data), "--models", str(plain.models), "--state", str(tmp_path / "s")]
+        done = CliRunner().invoke(main, ["app", *options, "--target", "127.0.0.1:1", "--port", "0", *more])
+        assert done.exit_code == 2, done.output
         assert told in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from small_folder import SMALL, SMALL_OPTIONS, make_folder
+from plain import SMALL, SMALL_OPTIONS, make_plain_folder
 
 from benchmarks.ablation import ROWS, main
 from pipelines.config import load_config
@@ -21,8 +21,9 @@ def test_every_row_is_a_configuration_that_differs_from_the_first(name: str) -> 
 
 @pytest.mark.slow
 def test_each_row_is_trained_and_measured_and_kept(tmp_path: Path) -> None:
-    data, out = make_folder(tmp_path / "data"), tmp_path / "ablation.json"
+    data, out = make_plain_folder(tmp_path / "data"), tmp_path / "ablation.json"
     arguments = ["--data", str(data), "--work", str(tmp_path / "work"), "--out", str(out), *SMALL_OPTIONS]
+    arguments += ["--set", "train.epochs=1"]
     ran = CliRunner().invoke(main, [*arguments, "--only", "as it is,no event values"])
     assert ran.exit_code == 0, ran.output
     rows = json.loads(out.read_text())["rows"]
@@ -31,7 +32,7 @@ def test_each_row_is_trained_and_measured_and_kept(tmp_path: Path) -> None:
         assert 0 <= found["hybrid"]["ndcg@20"] <= found["hybrid"]["recall@20"] <= 1
         assert found["epochs"] == 1
         assert set(found["valid_ndcg@20"]) == {"towers", "hybrid"}
-    assert rows["no event values"]["set"] == [*SMALL, "user.use_values=false"]
+    assert rows["no event values"]["set"] == [*SMALL, "train.epochs=1", "user.use_values=false"]
     runs = list((tmp_path / "work").rglob("metrics.jsonl"))
     assert len(runs) == 2
     before = {path: path.read_bytes() for path in runs}
@@ -41,6 +42,6 @@ def test_each_row_is_trained_and_measured_and_kept(tmp_path: Path) -> None:
 
 
 def test_an_unknown_row_is_named(tmp_path: Path) -> None:
-    ran = CliRunner().invoke(main, ["--data", str(make_folder(tmp_path / "data")), "--only", "all"])
+    ran = CliRunner().invoke(main, ["--data", str(make_plain_folder(tmp_path / "data")), "--only", "all"])
     assert ran.exit_code == 2
     assert "--only all: there are as it is, no event values" in ran.output

@@ -10,6 +10,8 @@ from pathlib import Path
 import nbclient
 import nbformat
 import pytest
+from plain import SMALL as PLAIN
+from plain import make_plain_folder
 from whole import SMALL
 
 REPO = Path(__file__).resolve().parents[2]
@@ -41,15 +43,16 @@ def test_the_notebook_has_no_outputs() -> None:
     assert not [cell.source for cell in notebook().cells if cell.cell_type == "code" and cell.outputs]
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_every_other_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = [
+        *PLAIN,
         *SMALL,
         "demo.items=60",
         "demo.users=60",
         "demo.interactions=1500",
         "train.epochs=1",
-        "cooccurrence.epochs=1",
     ]
     book = notebook()
     book.cells = [cell for cell in book.cells if "colab" not in tags(cell)]
@@ -59,7 +62,8 @@ def test_every_other_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         first.bind(("127.0.0.1", 0))
         second.bind(("127.0.0.1", 0))
         ports = first.getsockname()[1], second.getsockname()[1]
-    parameters.source = f'WORK = "work"\nGRPC, REST = {ports}\nSMALLER = "{changes}"'
+    own = make_plain_folder(tmp_path / "own")  # in place of a folder on Drive
+    parameters.source = f'WORK = "work"\nGRPC, REST = {ports}\nSMALLER = "{changes}"\nDATA = "{own}"'
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(REPO))
     nbclient.NotebookClient(

@@ -1,4 +1,6 @@
-"""The whole way once for all tests: a small generated catalogue, built, trained, evaluated, exported. See conftest.py."""
+"""The whole way once for all tests: a small catalogue with texts, pictures and sound, built, trained, evaluated, exported.
+
+See conftest.py."""
 
 from __future__ import annotations
 
@@ -43,11 +45,15 @@ class Whole:
     trained: train.TrainResult
 
 
-def make(root: Path) -> Whole:
-    config = load_config(None, SMALL)
-    data = generate(root / "data", seed=4, items=80, users=60, interactions=2400)
+def take_whole_way(data: Path, root: Path, name: str, config: Config) -> Whole:
+    """Builds, trains, evaluates and exports a data folder, into folders of `root`; `name` is that of the model."""
     records = build.run(build.BuildJob(data, root / "records", config)).out
     trained = train.run(train.TrainJob(records, root / "run", config))
     evaluation = evaluate.run(evaluate.EvaluateJob(root / "run"))
-    exported = export.run(export.ExportJob(root / "run", root / "models" / "demo"))
+    exported = export.run(export.ExportJob(root / "run", root / "models" / name))
     return Whole(data, records, root / "run", root / "models", config, evaluation, exported, trained)
+
+
+def make(root: Path) -> Whole:
+    data = generate(root / "data", seed=4, items=80, users=60, interactions=2400)
+    return take_whole_way(data, root, "demo", load_config(None, SMALL))

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import small_model
 import tensorflow as tf
 from layer_cases import TEXT_OPTIONS, TEXT_SCHEMA, VOCABULARY
-from small_bert import hugging_face
-from text_folders import shop
 
-from pipelines.building import builder as build
 from pipelines.config import Config, load_config
-from pipelines.exporting import exporter as export
-from pipelines.hybrid.trained_run import load_trained
 from pipelines.model.encoder_weights import encoder_scales
-from pipelines.runs.run_folder import RunFolder
-from pipelines.training import trainer as train
-from towers.encoders.bert_checkpoint import open_checkpoint
 from towers.encoders.lora import LowRankDense
 from towers.encoders.text import TextEncoder
-from towers.encoders.text_backbones import transformer_layers
 from towers.two_tower import TwoTower
 
 MODES = ("frozen", "finetune", "lora")
@@ -174,24 +163,3 @@ def test_adapters_learn_at_the_share_of_their_layer() -> None:
     scales = encoder_scales([layer], 0.1, 0.5)
     found = [round(scales[id(variable)], 6) for variable in layer.trainable_variables]
     assert found == [0.05] * 4 + [0.1] * 4
-
-
-@pytest.mark.slow
-def test_a_run_with_adapters_on_a_checkpoint_is_exported_with_the_answers_of_python(tmp_path: Path) -> None:
-    checkpoint = hugging_face(tmp_path / "bert")
-    changes = [f"text.checkpoint={checkpoint}", "text.max_tokens=10", "text.query_tokens=6", "train.encoders=lora"]
-    config = load_config(
-        None, [*changes, "train.epochs=1", "user.hidden_dim=8", "user.num_layers=1", "export.parity_requests=4"]
-    )
-    records = build.run(build.BuildJob(shop(tmp_path / "shop"), tmp_path / "records", config)).out
-    train.run(train.TrainJob(records, tmp_path / "run", config))
-    adapted = load_trained(RunFolder(tmp_path / "run")).model.item_encoders["text"]
-    grown = [variable.numpy() for variable in adapted.variables if variable.name.endswith("lora_b:0")]
-    assert len(grown) == 2
-    assert all(np.abs(value).max() > 0 for value in grown)
-    original = open_checkpoint(str(checkpoint)).weights()
-    attention = transformer_layers(adapted.backbone)[0]._self_attention_layer
-    np.testing.assert_array_equal(attention._query_dense.base.kernel, original["0/query/kernel"])
-    # Raises where the served answers differ, or where an op is not one that stock servers have.
-    exported = export.run(export.ExportJob(tmp_path / "run", tmp_path / "models" / "shop"))
-    assert exported.gate.requests == 4

@@ -80,16 +80,16 @@ def test_calibration_was_fitted_on_the_validation_split_and_kept_with_the_best_e
 
 
 @pytest.mark.slow
-def test_the_served_like_is_the_calibrated_one(whole: Whole, session: TrainedRun) -> None:
-    head = session.model.ranking_head
+def test_the_served_like_is_the_calibrated_one(plain: Whole, plain_run: TrainedRun) -> None:
+    head = plain_run.model.ranking_head
     assert head is not None
-    requests = held_out_requests(session)
+    requests = held_out_requests(plain_run)
     rows = np.arange(5)
-    inputs = recommend_inputs(session.manifest.schema_, session.catalogue.ids, requests, rows, 20)
-    ids = session.catalogue.ids[:4].astype(object)
+    inputs = recommend_inputs(plain_run.manifest.schema_, plain_run.catalogue.ids, requests, rows, 20)
+    ids = plain_run.catalogue.ids[:4].astype(object)
     asked = {**{name: value for name, value in inputs.items() if name != "k"}, "candidate_ids": np.tile(ids, [5, 1])}
-    served = ask_fresh_process(whole.export.path, {contract.RANK: asked}).outputs[contract.RANK]["like"]
-    scorer = ModelScorer(ModelGraphs(session.model), requests, tf.constant(session.item_index().item_embeddings))
+    served = ask_fresh_process(plain.export.path, {contract.RANK: asked}).outputs[contract.RANK]["like"]
+    scorer = ModelScorer(ModelGraphs(plain_run.model), requests, tf.constant(plain_run.item_index().item_embeddings))
     query_embeddings = scorer.query_embeddings(requests.queries.take(rows)).numpy()
     raw = scorer.logits(query_embeddings, np.tile(np.arange(4), [5, 1]), 64)["like"]
     expected = 1 / (1 + np.exp(-(float(head.slope[0]) * raw + float(head.offset[0]))))

@@ -9,9 +9,11 @@ from grouped_folder import grouped
 
 from pipelines.building import builder as build
 from pipelines.config import load_config
-from pipelines.evaluation import evaluator as evaluate
+from pipelines.evaluation.evaluator import evaluate
 from pipelines.evaluation.missing_modalities import ALL, SHUFFLED
+from pipelines.hybrid.trained_run import load_trained
 from pipelines.reporting.report_data import Report
+from pipelines.runs.run_folder import RunFolder
 from pipelines.training import trainer as train
 
 pytestmark = pytest.mark.slow
@@ -36,7 +38,7 @@ def reported(root: Path, *, shuffled: bool) -> Report:
     data = grouped(root / "data", shuffled=shuffled)
     records = build.run(build.BuildJob(data, root / "records", config)).out
     train.run(train.TrainJob(records, root / "run", config))
-    return evaluate.run(evaluate.EvaluateJob(root / "run")).report
+    return evaluate(load_trained(RunFolder(root / "run")), commands={}, curve=[])
 
 
 @pytest.fixture(scope="module")

@@ -82,6 +82,9 @@ def test_own_queries_are_drawn_tokenised_and_placed() -> None:
     assert drawn(2, 0.5, 7)["query_position"].tolist() == few[7]["query_position"].tolist()
 
 
+WEIGHTED = small_model.SCHEMA.model_copy(update={"has_weights": True, "value_mean": 0.5})
+
+
 def with_own(batch: dict[str, Any], positions: list[int]) -> dict[str, Any]:
     """The batch of `small_model`, where the events at these positions have a query."""
     rng = np.random.default_rng(2)
@@ -101,25 +104,31 @@ def with_own(batch: dict[str, Any], positions: list[int]) -> dict[str, Any]:
     return {**batch, **tf.nest.map_structure(tf.constant, own)}
 
 
+def weighted(batch: dict[str, Any]) -> dict[str, Any]:
+    """The batch of `small_model`, its event values weights, explicit negatives among them."""
+    values = np.random.default_rng(1).choice(np.float32([-1, 0, 0.2, 3]), batch["values"].shape)
+    return batch | {"values": tf.where(batch["target"], values, 0.0), "positive": batch["target"] & (values > 0)}
+
+
 @pytest.mark.slow
-def test_a_step_with_queries_compiled_by_xla_is_the_same_step() -> None:
-    settings = small_model.config()
-    plain, compiled = small_model.model(settings), small_model.model(settings)
-    batch = with_own(small_model.batch(4, 6), [0, 7, 13, -1])
+def test_a_weighted_step_with_queries_compiled_by_xla_is_the_same_step() -> None:
+    settings = small_model.config(retrieval={"softmax": "full"})
+    plain, compiled = small_model.model(settings, schema=WEIGHTED), small_model.model(settings, schema=WEIGHTED)
+    batch = with_own(weighted(small_model.batch(4, 6)), [0, 7, 13, -1])
     assert sgd_step(plain, batch) == pytest.approx(sgd_step(compiled, batch, jit=True), rel=1e-4)
     assert_same_weights(plain, compiled, 1e-4)
 
 
 @pytest.mark.slow
-def test_replica_losses_with_queries_sum_to_the_loss_of_the_global_batch(
+def test_weighted_losses_of_replicas_with_queries_sum_to_the_loss_of_the_global_batch(
     two_replicas: tf.distribute.Strategy,
 ) -> None:
     settings = small_model.config()
     # Rows 0 to 3, positions 0 to 23, are the first half; to the second its own begin at 0.
-    batch = with_own(small_model.batch(8, 8), [0, 7, 24, 31])
-    expected = float(small_model.model(settings).compute_loss(batch, training=True))
+    batch = with_own(weighted(small_model.batch(8, 8)), [0, 7, 24, 31])
+    expected = float(small_model.model(settings, schema=WEIGHTED).compute_loss(batch, training=True))
     with two_replicas.scope():
-        model = small_model.model(settings)
+        model = small_model.model(settings, schema=WEIGHTED)
     halves = [small_model.half(batch, part) for part in (0, 1)]
     halves[1]["query_position"] -= 24
     values = two_replicas.experimental_distribute_values_from_function(

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
-from grouped_folder import grouped
+from plain import SMALL as PLAIN
+from plain import make_plain_folder
 
 from pipelines.building import builder as build
 from pipelines.cli import main
@@ -25,15 +26,7 @@ from pipelines.tuning.tune_space import Dimension, changed, current, make_space
 from tfrecs.errors import DataError, DivergedError, SpecError
 
 REPO = Path(__file__).resolve().parents[2]
-SMALL = (
-    "user.hidden_dim=16",
-    "user.num_layers=1",
-    "user.max_history=20",
-    "user.stride=20",
-    "train.encoders=frozen",
-    "train.epochs=2",
-    "tune.trials=3",
-)
+SMALL = (*PLAIN, "train.encoders=frozen", "tune.trials=3")
 SPACE = {
     "train.learning_rate": {"low": 1e-3, "high": 3e-2, "log": True},
     "user.dropout": {"low": 0.0, "high": 0.4, "step": 0.1},
@@ -65,7 +58,7 @@ tune.run(tune.TuneJob(Path(sys.argv[1]), Path(sys.argv[2]), load_config(None, sy
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tune")
-    made = build.run(build.BuildJob(grouped(root / "data", shuffled=False), root / "records", Config())).out
+    made = build.run(build.BuildJob(make_plain_folder(root / "data"), root / "records", Config())).out
     for shard in made.glob("test-*"):
         shard.unlink()  # whoever reads the test split fails
     return made
@@ -184,6 +177,7 @@ class FakeTrainer:
 def fake(monkeypatch: pytest.MonkeyPatch, curves: tuple[Any, ...]) -> None:
     monkeypatch.setattr(FakeTrainer, "curves", curves)
     monkeypatch.setattr(tune, "Trainer", FakeTrainer)
+    monkeypatch.setattr("pipelines.reporting.tune_report.write_plots", lambda folder, figures: [])  # seconds a search
 
 
 def searched(records: Path, out: Path, space: Path, trials: int) -> tune.TuneResult:

@@ -17,7 +17,7 @@ from whole import Whole
 from pipelines.exporting import exporter as export
 from pipelines.exporting.exporter import ExportJob, make_module
 from pipelines.exporting.parity import _close
-from pipelines.model.session import Session
+from pipelines.hybrid.trained_run import TrainedRun
 from pipelines.runs.locks import lock_folder
 from serving.export_check.gate import STOCK_OPS, TEXT_OPS, ask_fresh_process, unknown_ops
 from serving.graph.signatures import ServingModule
@@ -78,8 +78,8 @@ def one_that_fails(module: ServingModule) -> None:
     ],
 )
 def test_a_failed_gate_says_why_and_leaves_the_old_versions_alone(
-    whole: Whole,
-    session: Session,
+    plain: Whole,
+    plain_run: TrainedRun,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     spoil: Callable[[ServingModule], None],
@@ -96,9 +96,9 @@ def test_a_failed_gate_says_why_and_leaves_the_old_versions_alone(
         return module
 
     monkeypatch.setattr(export, "make_module", spoilt)
-    monkeypatch.setattr(export, "load_trained", lambda folder: session)
+    monkeypatch.setattr(export, "load_trained", lambda folder: plain_run)
     with pytest.raises(ExportError, match=reason) as caught:
-        export.run(ExportJob(whole.run, tmp_path / "demo"))
+        export.run(ExportJob(plain.run, tmp_path / "demo"))
     assert "\n" not in str(caught.value)
     assert "nothing was written" in str(caught.value)
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
@@ -109,41 +109,41 @@ def test_a_failed_gate_says_why_and_leaves_the_old_versions_alone(
 
 
 def test_two_exports_do_not_write_into_one_folder_at_a_time(
-    whole: Whole, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plain: Whole, plain_run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "load_trained", lambda folder: session)
+    monkeypatch.setattr(export, "load_trained", lambda folder: plain_run)
     with (
         lock_folder(tmp_path / "demo", AssertionError("nobody else writes there")),
         pytest.raises(ExportError, match="another export is writing there"),
     ):
-        export.run(ExportJob(whole.run, tmp_path / "demo"))
+        export.run(ExportJob(plain.run, tmp_path / "demo"))
 
 
-def test_what_the_gate_measured_is_kept_with_the_version(whole: Whole) -> None:
-    kept = json.loads((whole.export.path / "assets.extra" / "gate.json").read_text())
-    gate = whole.export.gate
+def test_what_the_gate_measured_is_kept_with_the_version(plain: Whole) -> None:
+    kept = json.loads((plain.export.path / "assets.extra" / "gate.json").read_text())
+    gate = plain.export.gate
     assert kept == {name: getattr(gate, name) for name in kept}
     assert set(kept) == {
         *("requests", "worst_difference", "op_kinds", "megabytes", "load_seconds", "p50_ms", "p99_ms"),
     }
-    assert kept["requests"] == 40
+    assert kept["requests"] == 10
     assert 0 <= kept["worst_difference"] < 1e-4
-    on_disk = sum(path.stat().st_size for path in whole.export.path.rglob("*") if path.is_file()) / 1e6
+    on_disk = sum(path.stat().st_size for path in plain.export.path.rglob("*") if path.is_file()) / 1e6
     assert kept["megabytes"] == pytest.approx(on_disk, abs=0.01)
 
 
-def test_warm_up_requests_are_real_histories_and_touch_every_signature(whole: Whole, session: Session) -> None:
-    path = whole.export.path / "assets.extra" / "tf_serving_warmup_requests"
+def test_warm_up_requests_are_real_histories_and_touch_every_signature(plain: Whole, plain_run: TrainedRun) -> None:
+    path = plain.export.path / "assets.extra" / "tf_serving_warmup_requests"
     logs = [
         prediction_log_pb2.PredictionLog.FromString(record)
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
     ]
     requests = [log.predict_log.request for log in logs]
     asked = [request.model_spec.signature_name for request in requests]
-    assert asked.count("recommend") == whole.config.export.warmup_requests
+    assert asked.count("recommend") == plain.config.export.warmup_requests
     assert set(asked) == {"recommend", "rank", "similar", "search", "embed_items"}
-    known = set(session.catalogue.ids.tolist())
-    for request in requests[: whole.config.export.warmup_requests]:
+    known = set(plain_run.catalogue.ids.tolist())
+    for request in requests[: plain.config.export.warmup_requests]:
         history = {item.decode() for item in tf.make_ndarray(request.inputs["history_ids"])[0]} - {""}
         assert history
         assert history <= known

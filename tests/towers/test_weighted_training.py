@@ -1,4 +1,5 @@
-"""A training step on weighted events with explicit negatives: what it costs, what it moves, on two replicas and under XLA."""
+"""A training step on weighted events with explicit negatives: what it costs and what it moves. On two replicas and under XLA: see
+tests/pipelines/test_text_queries.py."""
 
 from __future__ import annotations
 
@@ -8,7 +9,6 @@ import numpy as np
 import pytest
 import small_model
 import tensorflow as tf
-from small_model import assert_same_weights, sgd_step
 
 from tfrecs.schema import History
 from towers.hybrid import chosen_events
@@ -122,29 +122,6 @@ def test_a_text_made_of_a_disliked_item_is_no_query_for_it(monkeypatch: pytest.M
     has_query = np.abs(given[0]).sum(axis=2) > 0
     expected = (inputs["target"] & (inputs["item_index"] < 8) & (inputs["values"] >= 0)).numpy()
     np.testing.assert_array_equal(has_query, expected)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("softmax", ["full", "in_batch"])
-def test_a_weighted_step_compiled_by_xla_is_the_same_step(softmax: str) -> None:
-    plain, compiled = model(), model()
-    inputs = with_softmax(batch(4, 6), softmax)
-    assert sgd_step(plain, inputs) == pytest.approx(sgd_step(compiled, inputs, jit=True), rel=1e-4)
-    assert_same_weights(plain, compiled, 1e-4)
-
-
-@pytest.mark.slow
-def test_weighted_losses_of_replicas_sum_to_that_of_the_global_batch(two_replicas: tf.distribute.Strategy) -> None:
-    inputs = batch()
-    expected = float(model().compute_loss(inputs, training=True))
-    with two_replicas.scope():
-        shared = model()
-    values = two_replicas.experimental_distribute_values_from_function(
-        lambda context: small_model.half(inputs, context.replica_id_in_sync_group)
-    )
-    run = tf.function(lambda part: two_replicas.run(lambda part: shared.compute_loss(part, training=True), (part,)))
-    losses = two_replicas.reduce(tf.distribute.ReduceOp.SUM, run(values), axis=None)
-    assert float(losses) == pytest.approx(expected, abs=1e-4)
 
 
 def test_only_events_with_a_weight_above_0_speak_for_their_items() -> None:
