@@ -76,7 +76,7 @@ def _listen(cluster: Cluster, listener: socket.socket, mine: Greeting, met: dict
         now = time.monotonic()
         if now - started > limit:
             raise WorkersError(
-                f"worker {cluster.index}: {_missing(cluster, met)} did not answer within {limit:.0f} s; start every "
+                f"worker {cluster.index}: {_missing(cluster, met)} did not answer within {limit:g} s; start every "
                 "worker, and check the addresses in TF_CONFIG and the network between them (train.worker_timeout is "
                 "the limit)"
             )

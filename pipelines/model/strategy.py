@@ -21,6 +21,18 @@ _GOOGLE = "0x1ae0"
 _TPUS = {"0x0027", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076"}
 
 
+_ONE_MACHINE = SpecError(
+    "--strategy multiworker: only triptych train and triptych pretrain run on several workers; run the other steps on one "
+    "machine, with TF_CONFIG unset"
+)
+
+
+def check_one_machine(name: str) -> None:
+    """Check, before a step that runs on one machine, that a strategy does too. Raises SpecError."""
+    if cluster_of(name) is not None:
+        raise _ONE_MACHINE
+
+
 def make_strategy(name: str, workers: Workers | None = None) -> tf.distribute.Strategy:
     """Make the strategy of a name.
 
@@ -47,10 +59,7 @@ def make_strategy(name: str, workers: Workers | None = None) -> tf.distribute.St
         return tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices(kind)])
     if name == "multiworker":
         if workers is None or workers.cluster is None:
-            raise SpecError(
-                "--strategy multiworker: only triptych train and triptych pretrain run on several workers; run the other "
-                "steps on one machine, with TF_CONFIG unset"
-            )
+            raise _ONE_MACHINE
         return workers.start()
     if name == "tpu":
         return _tpu()

@@ -79,46 +79,55 @@ class TrainingFeed:
         # Empty windows fill the last global batch, so that no event is dropped and every shape is static.
         windows = windows.concatenate(empty_windows(windows.element_spec, total - self.windows))
         windows = windows.shuffle(total, seed=self.config.seed + epoch, reshuffle_each_iteration=False)
-        batches = windows.batch(self.batch_size // replicas, drop_remainder=True).enumerate()
+        batches = windows.batch(self.batch_size, drop_remainder=True).enumerate()
+        seed = self.config.seed + 7919 * (epoch + 1)
+        batches = batches.map(lambda step, batch: self._draw(batch, step, seed, replicas), tf.data.AUTOTUNE).unbatch()
         if pipelines > 1:
             batches = batches.shard(pipelines, pipeline)
-        seed = self.config.seed + 7919 * (epoch + 1)
-        return batches.map(lambda step, batch: self._complete(batch, step, seed, replicas), tf.data.AUTOTUNE).prefetch(
-            4
-        )
+        return batches.map(lambda batch: self._complete(batch, replicas), tf.data.AUTOTUNE).prefetch(4)
 
     @tf.autograph.experimental.do_not_convert
-    def _complete(self, batch: dict[str, Any], step: tf.Tensor, seed: int, replicas: int) -> dict[str, Any]:
+    def _draw(self, batch: dict[str, Any], step: tf.Tensor, seed: int, replicas: int) -> dict[str, Any]:
+        """Draw the items of a GLOBAL batch and divide it: [replicas, ...]. Any number of replicas takes the same step."""
+        batch = dict(batch)
+        step_seed = tf.stack([tf.constant(seed, tf.int64), step])
+        if self.encode_items or self.query_encoder is not None:
+            count = -(-self.fresh_items // replicas) * replicas
+            index = sample_targets(batch["item_index"], batch["target"], count, step_seed)
+            batch["fresh_index"] = index
+        if self.query_encoder is not None:
+            text = self.query_encoder.schema.name
+            batch["spans"] = self.query_encoder.spans(
+                tf.gather(self.items.inputs[text], tf.maximum(index, 0)), step_seed + 1
+            )
+            if "query" in batch:
+                batch |= made_queries(batch["query"], batch["item_index"], batch["target"], index)
+        parts = tf.range(replicas, dtype=tf.int64)
+        batch = tf.nest.map_structure(lambda value: tf.stack(tf.split(value, replicas)), batch)
+        return {**batch, "seed": tf.stack([tf.fill([replicas], step_seed[0]), step * replicas + parts], axis=1)}
+
+    @tf.autograph.experimental.do_not_convert
+    def _complete(self, batch: dict[str, Any], replicas: int) -> dict[str, Any]:
+        """Preprocess the part of one replica."""
         schema = self.manifest.schema_
         batch = dict(batch)
         batch["labels"] = tf.ensure_shape(batch["labels"], [None, self.length, len(schema.labels)])
         batch["context"] = self.encode_context(batch["context"])
-        serialized, queries = batch.pop("user"), batch.pop("query", None)
+        serialized, queries, seed = batch.pop("user"), batch.pop("query", None), batch.pop("seed")
         if schema.users:
             values, presence = user_features(schema, serialized)
             batch["user"] = {name: encoder.preprocess(values[name]) for name, encoder in self.user_encoders.items()}
             batch["user_presence"] = presence
-        if not self.encode_items and self.query_encoder is None:
-            return batch
-        step_seed = tf.stack([tf.constant(seed, tf.int64), step])
-        index = sample_targets(batch["item_index"], batch["target"], self.fresh_items // replicas, step_seed)
-        batch["fresh_index"] = index
-        rows = tf.maximum(index, 0)
         if self.encode_items:
-            batch["fresh"] = self.items.rows(rows)
-        if self.query_encoder is not None:
-            text = self.query_encoder.schema.name
-            batch["spans"] = self.query_encoder.spans(tf.gather(self.items.inputs[text], rows), step_seed + 1)
+            batch["fresh"] = self.items.rows(tf.maximum(batch["fresh_index"], 0))
         if self.query_encoder is not None and queries is not None:
             batch |= typed_queries(
                 queries,
-                batch["item_index"],
-                batch["target"],
-                index,
+                batch["has_query"],
                 self.query_encoder,
                 count=self.config.retrieval.queries_per_batch // replicas,
                 rate=self.config.retrieval.own_query_rate,
-                seed=step_seed + 2,
+                seed=seed + 2,
             )
         return batch
 
@@ -140,11 +149,29 @@ def sample_targets(item_index: tf.Tensor, target: tf.Tensor, count: int, seed: t
     return tf.ensure_shape(tf.pad(unique, [[0, count - tf.size(unique)]], constant_values=-1), [count])
 
 
+def made_queries(
+    texts: tf.Tensor, item_index: tf.Tensor, target: tf.Tensor, fresh_index: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Which queries are made of items' texts, where events have text queries of their own.
+
+    Args:
+      texts: string [B, L], "" = none.
+      item_index: int32 [B, L].
+      target: bool [B, L].
+      fresh_index: int32 [R], the items that queries are made for, -1 = padding.
+
+    Returns:
+      `has_query` bool [B, L] and `span_index` int32 [R], see `towers.text_queries`.
+    """
+    has_query = target & (texts != "")
+    without_query = tf.boolean_mask(item_index, target & ~has_query)
+    keep_made = tf.reduce_any(fresh_index[:, None] == without_query[None, :], axis=1)
+    return {"has_query": has_query, "span_index": tf.where(keep_made, fresh_index, -1)}
+
+
 def typed_queries(
     texts: tf.Tensor,
-    item_index: tf.Tensor,
-    target: tf.Tensor,
-    fresh_index: tf.Tensor,
+    has_query: tf.Tensor,
     encoder: TextQueryEncoder,
     *,
     count: int,
@@ -154,10 +181,8 @@ def typed_queries(
     """Draw and tokenise text queries that events of a batch have of their own.
 
     Args:
-      texts: string [B, L], "" = none.
-      item_index: int32 [B, L].
-      target: bool [B, L].
-      fresh_index: int32 [R], the items that queries are made for, -1 = padding.
+      texts: string [B, L].
+      has_query: bool [B, L], the events that have one.
       encoder: takes the queries.
       count: Q; of more events with a query, these are drawn at random.
       rate: share of the drawn ones that the user tower gets. Not all: most requests have no text.
@@ -166,18 +191,13 @@ def typed_queries(
     Returns:
       the part of a batch that `towers.text_queries` describes.
     """
-    has_query = target & (texts != "")
     flat = tf.reshape(texts, [-1])
     position = tf.cast(tf.where(tf.reshape(has_query, [-1]))[:, 0], tf.int32)
     drawn = tf.random.experimental.stateless_shuffle(position, seed=seed)[:count]
     drawn = tf.ensure_shape(tf.pad(drawn, [[0, count - tf.size(drawn)]], constant_values=-1), [count])
     queries = tf.where(drawn >= 0, tf.gather(flat, tf.maximum(drawn, 0)), "")
-    without_query = tf.boolean_mask(item_index, target & ~has_query)
-    keep_made = tf.reduce_any(fresh_index[:, None] == without_query[None, :], axis=1)
     return {
         "queries": tf.ensure_shape(encoder.preprocess_query(queries), [count, encoder.query_tokens]),
         "query_position": drawn,
         "query_given": (tf.random.stateless_uniform([count], seed + 1) < rate) & (drawn >= 0),
-        "has_query": has_query,
-        "span_index": tf.where(keep_made, fresh_index, -1),
     }
