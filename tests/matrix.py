@@ -30,6 +30,7 @@ TESTS = (
     "tests/test_stacks.py::test_an_export_is_kept_for_the_other_stacks",
     "tests/pipelines/test_checkpoints.py",
     "tests/pipelines/test_killed_runs.py",
+    "tests/pipelines/test_workers.py",
     "tests/serving/test_client_failures.py",
     "tests/serving/test_rest.py",
     "tests/serving/test_tensor_codec.py",

@@ -29,6 +29,7 @@ ALLOWED = {
 LAYERS = (
     ("config",),
     ("runs",),
+    ("cluster",),
     ("building", "serving", "webapp"),
     ("inspection", "monitoring"),
     ("search", "item_item"),

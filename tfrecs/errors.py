@@ -1,7 +1,7 @@
 """The exceptions for mistakes that a user can correct.
 
-Every message is one line that names the thing and the remedy. The command line prints it and exits with 2;
-any other exception that reaches the command line is a bug and keeps its traceback.
+Every message is one line that names the thing and the remedy. The command line prints it and exits with
+the error's status; any other exception that reaches the command line is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ _LONGEST = 60
 
 
 class TriptychError(Exception):
-    """Base of all errors about the user's input."""
+    """Base of all errors about the user's input.
+
+    Attributes:
+      exit_status: with which the command line ends.
+    """
+
+    exit_status = 2
 
 
 class SpecError(TriptychError):
@@ -50,6 +56,12 @@ class TooManyRejectsError(DataError):
 
 class DivergedError(TriptychError):
     """The loss of training became NaN or infinite."""
+
+
+class WorkersError(TriptychError):
+    """Other workers of a cluster did not come, or one was lost: nobody's input is wrong, and starting all again helps."""
+
+    exit_status = 75  # EX_TEMPFAIL of sysexits.h, so that what restarts workers can tell it from a mistake
 
 
 class ExportError(TriptychError):

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from towers.replicas import of_all_replicas
+
 Variables = dict[str, tf.Variable]
 
 
@@ -76,14 +78,13 @@ def with_fresh(
     Returns:
       name -> float [U, d_m].
     """
-    replica = tf.distribute.get_replica_context()
     # Each replica encodes its share, every replica sees them all.
-    index = replica.all_gather(index, axis=0)
+    index = of_all_replicas(index)
     result = {}
     for name, encoding in fresh.items():
         rows = encodings[name].shape[0]
         # Negative indices (padding) belong to no segment and drop out.
         count = tf.math.unsorted_segment_sum(tf.ones_like(index, tf.float32), index, rows)[:, None]
-        total = tf.math.unsorted_segment_sum(replica.all_gather(encoding, axis=0), index, rows)
+        total = tf.math.unsorted_segment_sum(of_all_replicas(encoding), index, rows)
         result[name] = tf.where(count > 0, tf.math.divide_no_nan(total, count), encodings[name])
     return result

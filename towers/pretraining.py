@@ -16,7 +16,7 @@ with contextlib.redirect_stdout(io.StringIO()):  # a dependency prints the backe
 
 from towers.encoders.base import Encoder, TextQueryEncoder
 from towers.model import Model
-from towers.replicas import part_of_mean
+from towers.replicas import of_all_replicas, part_of_mean
 
 _MOST_SCALE = float(np.log(100.0))  # CLIP's bound on the inverse temperature
 
@@ -124,12 +124,10 @@ class SelfSupervised(Model):
         names, loss, count = list(self.encoders), tf.constant(0.0), tf.constant(0.0)
         for first, second in self.pairs:
             both = presence[:, names.index(first)] & presence[:, names.index(second)]
-            valid = replica.all_gather(tf.cast(both, tf.float32), axis=0)
+            valid = of_all_replicas(tf.cast(both, tf.float32))
             weight = tf.cast(both, tf.float32)
             for query, answer in ((first, second), (second, first)):
-                logits = scale * tf.matmul(
-                    embeddings[query], replica.all_gather(embeddings[answer], axis=0), transpose_b=True
-                )
+                logits = scale * tf.matmul(embeddings[query], of_all_replicas(embeddings[answer]), transpose_b=True)
                 logits += (valid - 1.0) * 1e9
                 loss += tf.reduce_sum(weight * tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
                 count += tf.reduce_sum(weight)

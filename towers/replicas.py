@@ -1,4 +1,4 @@
-"""Means over the global batch of a training step on several replicas."""
+"""What the replicas of a training step do together: means over the global batch, and tensors of all replicas."""
 
 from __future__ import annotations
 
@@ -17,3 +17,9 @@ def part_of_mean(loss: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     """
     replica = tf.distribute.get_replica_context()
     return tf.math.divide_no_nan(loss, replica.all_reduce(tf.distribute.ReduceOp.SUM, count))
+
+
+def of_all_replicas(value: tf.Tensor) -> tf.Tensor:
+    """The values of all replicas, [R, ...] each, one after the other: [replicas * R, ...]. Gradients flow to each."""
+    # What comes from the input pipeline as it is has no device, and a strategy of several workers needs to know one.
+    return tf.distribute.get_replica_context().all_gather(tf.identity(value), axis=0)

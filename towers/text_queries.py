@@ -16,6 +16,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from towers.replicas import of_all_replicas
+
 
 def query_tokens(inputs: Mapping[str, Any]) -> tf.Tensor:
     """Tokens of all queries of a batch, int32 [R, Tq] or [R + Q, Tq]: those made of texts before the typed ones."""
@@ -81,9 +83,7 @@ def _spans_at(
       target: bool [B, L], whether they are targets.
       keep: float [B, L], 1 where the query is to be given, 0 elsewhere.
     """
-    replica = tf.distribute.get_replica_context()
-    fresh = replica.all_gather(fresh_index, axis=0)
-    spans = replica.all_gather(spans, axis=0)
+    fresh, spans = of_all_replicas(fresh_index), of_all_replicas(spans)
     match = tf.cast(index[:, :, None] == fresh[None, None, :], tf.float32)
     match *= tf.cast(target, tf.float32)[:, :, None]
     return tf.einsum("blr,rd->bld", match * keep[:, :, None], spans)

@@ -17,7 +17,7 @@ PATH = click.Path(path_type=Path)
 
 
 class OneLineErrors(click.Command):
-    """A command that prints a TriptychError as one line and exits with status 2."""
+    """A command that prints a TriptychError as one line and exits with its status, 2 for mistakes of the user."""
 
     def invoke(self, context: click.Context) -> Any:
         # Keras warns of layers without weights each time a model is saved; users can do nothing about it.
@@ -26,7 +26,7 @@ class OneLineErrors(click.Command):
             return super().invoke(context)
         except TriptychError as error:
             click.echo(f"triptych: {error}", err=True)
-            context.exit(2)
+            context.exit(error.exit_status)
         except KeyboardInterrupt:
             context.exit(130)
 

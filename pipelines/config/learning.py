@@ -137,6 +137,7 @@ class TrainConfig(Section):
       ema_momentum: momentum of the moving average of the weights; 0: none.
       jit_compile: whether the step is compiled by XLA.
       data_service: host:port of a tf.data service that reads the training windows; null: this process.
+      worker_timeout: seconds that a worker of a cluster waits for the others before training starts.
       validation_queries: largest number of held-out requests that are ranked after each epoch.
       encode_batch_size: items that are encoded at a time when the cache is filled.
     """
@@ -163,6 +164,7 @@ class TrainConfig(Section):
     ema_momentum: float = Field(0.95, ge=0, lt=1)
     jit_compile: bool = False
     data_service: str | None = None
+    worker_timeout: float = Field(600.0, gt=0)
     validation_queries: int = Field(2000, ge=1)
     encode_batch_size: int = Field(128, ge=1)
 

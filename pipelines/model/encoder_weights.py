@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from pipelines.cluster.workers import Workers
 from pipelines.config import Config
 from pipelines.model.checkpoints import Checkpoints, restore_best
 from pipelines.runs.run_folder import PRETRAIN, RunFolder, write_text
@@ -46,10 +47,12 @@ def trained_share(encoders: Iterable[Encoder]) -> str:
     return f"{trained:,} of the encoders' {total:,} weights are trained in every step ({trained / max(total, 1):.1%})"
 
 
-def save_encoders_as(run: RunFolder, encoders: Mapping[str, Encoder]) -> Checkpoints:
-    """Write the options of the encoders of a run of `triptych pretrain`; their weights go into the checkpoints."""
-    write_text(run.path / ENCODERS_FILE, json.dumps(_options(encoders), indent=1) + "\n")
-    return Checkpoints(run.best, max_to_keep=1, encoders=dict(encoders))
+def save_encoders_as(run: RunFolder, encoders: Mapping[str, Encoder], workers: Workers) -> Checkpoints:
+    """Write, on the chief, the options of the encoders of a run of `triptych pretrain`; their weights go into the
+    checkpoints."""
+    if workers.is_chief:
+        write_text(run.path / ENCODERS_FILE, json.dumps(_options(encoders), indent=1) + "\n")
+    return Checkpoints(run.best, max_to_keep=1, workers=workers, encoders=dict(encoders))
 
 
 def load_encoders(run: RunFolder, encoders: Mapping[str, Encoder]) -> None:

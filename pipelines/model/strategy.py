@@ -8,6 +8,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from pipelines.cluster.tf_config import cluster_of
+from pipelines.cluster.workers import Workers
 from pipelines.runs.progress import say
 from tfrecs.errors import SpecError
 
@@ -19,7 +21,19 @@ _GOOGLE = "0x1ae0"
 _TPUS = {"0x0027", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076"}
 
 
-def make_strategy(name: str) -> tf.distribute.Strategy:
+_ONE_MACHINE = SpecError(
+    "--strategy multiworker: only triptych train and triptych pretrain run on several workers; run the other steps on one "
+    "machine, with TF_CONFIG unset"
+)
+
+
+def check_one_machine(name: str) -> None:
+    """Check, before a step that runs on one machine, that a strategy does too. Raises SpecError."""
+    if cluster_of(name) is not None:
+        raise _ONE_MACHINE
+
+
+def make_strategy(name: str, workers: Workers | None = None) -> tf.distribute.Strategy:
     """Make the strategy of a name.
 
     - `cpu`: one replica on the CPU, whatever else there is.
@@ -27,10 +41,14 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     - `multiworker`: synchronous over the workers of the TF_CONFIG environment variable.
     - `tpu`: the TPU that TPU_NAME names, or the local one (Colab, a TPU VM).
     - `auto`: a TPU where TPU_NAME is set or one is plugged in (and tensorflow-tpu installed), several workers where
-      TF_CONFIG is set, all GPUs where there are any, else the CPU.
+      TF_CONFIG names some, all GPUs where there are any, else the CPU.
+
+    Args:
+      name: of the strategy.
+      workers: that this process has joined; None where the step runs on one machine only.
 
     Raises:
-      SpecError: an unknown name, or hardware that is not there.
+      SpecError: an unknown name, hardware that is not there, or several workers for a step that knows of none.
     """
     if name == "auto":
         name = _detect()
@@ -40,9 +58,9 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
         return tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices(kind)])
     if name == "multiworker":
-        if "TF_CONFIG" not in os.environ:
-            raise SpecError("--strategy multiworker: set TF_CONFIG to the cluster's workers and this worker's index")
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        if workers is None or workers.cluster is None:
+            raise _ONE_MACHINE
+        return workers.start()
     if name == "tpu":
         return _tpu()
     raise SpecError(f"--strategy {name}: there are {', '.join(NAMES)}")
@@ -51,7 +69,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 def _detect() -> str:
     if "TPU_NAME" in os.environ:
         return "tpu"
-    if "TF_CONFIG" in os.environ:
+    if cluster_of("auto") is not None:
         return "multiworker"
     if local_tpus():
         if find_spec("libtpu"):

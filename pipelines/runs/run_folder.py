@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import Config, load_config
+from pipelines.config import Config, TrainConfig, load_config
 from tfrecs.errors import DataError
 from tfrecs.schema import Manifest
 
@@ -53,7 +53,14 @@ class RunFolder:
         """What `evaluate` writes."""
         return self.path / "reports"
 
-    def create(self, records: Path, config: Config, records_id: str, step: str = TRAIN) -> bool:
+    @property
+    def exists(self) -> bool:
+        """Whether there is a run in the folder."""
+        return (self.path / RUN_FILE).is_file()
+
+    def create(
+        self, records: Path, config: Config, records_id: str, step: str = TRAIN, replicas: int = 1
+    ) -> int | None:
         """Make the folder, or open it where it exists.
 
         Args:
@@ -61,9 +68,10 @@ class RunFolder:
           config: of the run.
           records_id: a hash of the records.
           step: that writes the run, `train` or `pretrain`.
+          replicas: that train from now on.
 
         Returns:
-          Whether there is something to continue.
+          the replicas that trained it so far; None where the folder is new.
 
         Raises:
           DataError: the folder holds a run of another step, other records or another configuration.
@@ -76,26 +84,27 @@ class RunFolder:
             "items": manifest.items,
             "item_shards": [shard.sha256 for shard in manifest.item_shards],
             "schema": schema_id(manifest),
+            "replicas": replicas,
         }
-        if (self.path / RUN_FILE).is_file():
+        if self.exists:
             existing = self.described()
             if existing.get("step", TRAIN) != step:
                 raise DataError(f"{self.path}: a run of triptych {existing['step']}; give --out a new folder")
             if existing["records_id"] != records_id:
                 raise DataError(f"{self.path}: a run on other records ({existing['records']}); give --out a new folder")
             # Compared by value: an older run has the defaults of options that were added since.
-            if load_config(self.config_file) != config:
+            if _what_is_learned(load_config(self.config_file)) != _what_is_learned(config):
                 raise DataError(
                     f"{self.path}: a run with another configuration; give --out a new folder or delete this one"
                 )
             write_text(self.path / RUN_FILE, json.dumps(description, indent=1) + "\n")
-            return (self.path / METRICS_FILE).is_file()
+            return existing.get("replicas", 1)
         if self.path.exists() and any(self.path.iterdir()):
             raise DataError(f"{self.path}: not empty and not a run of ours; give --out a new folder")
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.config_file, config.to_yaml())
         write_text(self.path / RUN_FILE, json.dumps(description, indent=1) + "\n")
-        return False
+        return None
 
     def described(self) -> dict[str, Any]:
         """Read `run.json`: the step, and `items`, `item_shards` (checksums) and `schema` of its records."""
@@ -107,7 +116,7 @@ class RunFolder:
         Raises:
           DataError: it has no finished epoch of that step, or its records no longer exist.
         """
-        if not (self.path / RUN_FILE).is_file():
+        if not self.exists:
             raise DataError(f"{self.path}: no run there; {step} first (triptych {step} --out {self.path})")
         written_by = self.described().get("step", TRAIN)
         if written_by != step:
@@ -127,6 +136,12 @@ class RunFolder:
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Replace `metrics.jsonl` as a whole, so that it never has an incomplete line."""
         write_text(self.path / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _what_is_learned(config: Config) -> Config:
+    """A configuration without what says only where and how the same is computed; a run may go on elsewhere."""
+    places = {name: TrainConfig.model_fields[name].default for name in ("strategy", "data_service", "worker_timeout")}
+    return config.model_copy(update={"train": config.train.model_copy(update=places)})
 
 
 def schema_id(manifest: Manifest) -> str:

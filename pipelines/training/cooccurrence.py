@@ -12,7 +12,7 @@ from pipelines.config import Config
 from pipelines.item_item.neighbours import co_occurrences, interaction_matrix
 from pipelines.model.model_factory import choose_softmax
 from pipelines.model.prepared_items import PreparedItems
-from pipelines.training.input_pipeline import parts_of_replicas, sample_candidates, shares_of
+from pipelines.training.input_pipeline import divided, parts_of_replicas, sample_candidates, shares_of
 from pipelines.training.loop import StepProgress
 from tfrecs.reading.reader import TrainingEvents
 from towers.cooccurrence import CoOccurrence
@@ -136,10 +136,10 @@ class CoOccurrenceStage:
         )
         presence = tf.constant(self.items.presence)
         neighbours, probabilities = tf.constant(self.neighbours), tf.constant(self.probabilities)
-        shares = shares_of(self.neighbour_counts)
+        shares, replicas = shares_of(self.neighbour_counts), self.strategy.num_replicas_in_sync
 
         @tf.autograph.experimental.do_not_convert
-        def targets(step: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
+        def targets(step: tf.Tensor, index: tf.Tensor) -> dict[str, Any]:
             row = tf.maximum(index, 0)
             batch = {
                 "row": row,
@@ -154,17 +154,15 @@ class CoOccurrenceStage:
                     self.uniform,
                     tf.stack([tf.constant(self.seed, tf.int64), step]),
                 )
-            return step, batch
+            return divided(batch, replicas)
 
         @tf.autograph.experimental.do_not_convert
-        def complete(_: tf.Tensor, batch: dict[str, Any]) -> dict[str, Any]:
+        def complete(batch: dict[str, Any]) -> dict[str, Any]:
             batch = dict(batch)
             row = batch.pop("row")
             return {**batch, "items": self.items.rows(row), "presence": tf.gather(presence, row)}
 
         batches = tf.data.Dataset.from_tensor_slices(order.astype(np.int32)).batch(size, drop_remainder=True)
         batches = batches.enumerate().map(targets, tf.data.AUTOTUNE)
-        parts = parts_of_replicas(
-            batches, self.strategy.num_replicas_in_sync, context.num_input_pipelines, context.input_pipeline_id
-        )
+        parts = parts_of_replicas(batches, context.num_input_pipelines, context.input_pipeline_id)
         return parts.map(complete, tf.data.AUTOTUNE).prefetch(4)

@@ -105,37 +105,49 @@ class TrainingFeed:
         rows = rows.concatenate(empty_rows(rows.element_spec, total - self.rows))
         buffer = min(total, self.config.train.shuffle_rows)
         rows = rows.shuffle(buffer, seed=self.config.seed + epoch, reshuffle_each_iteration=False)
-        seed = self.config.seed + 7919 * (epoch + 1)
         batches = rows.batch(self.batch_size, drop_remainder=True).enumerate()
+        seed = self.config.seed + 7919 * (epoch + 1)
+        batches = batches.map(lambda step, batch: self._draw(batch, step, seed, replicas), tf.data.AUTOTUNE)
+        parts = parts_of_replicas(batches, pipelines, pipeline)
+        return parts.map(lambda batch: self._complete(batch, replicas), tf.data.AUTOTUNE).prefetch(4)
+
+    @tf.autograph.experimental.do_not_convert
+    def _draw(self, batch: dict[str, Any], step: tf.Tensor, seed: int, replicas: int) -> dict[str, Any]:
+        """Draw the items of a GLOBAL batch and divide it: [replicas, ...]. Any number of replicas takes the same step."""
+        batch = dict(batch)
+        step_seed = tf.stack([tf.constant(seed, tf.int64), step])
         if self.in_batch:
-            batches = batches.map(
-                lambda step, batch: (step, self._with_candidates(batch, step, seed)), tf.data.AUTOTUNE
+            batch["candidates"], batch["item_index"], batch["log_sampled"] = sample_candidates(
+                batch["item_index"],
+                batch["segment"] >= 0,
+                self.shares,
+                self.config.retrieval.uniform_negatives,
+                tf.stack([tf.constant(seed, tf.int64), -1 - step]),
             )
-        batches = parts_of_replicas(batches, replicas, pipelines, pipeline)
-        return batches.map(
-            lambda number, batch: self._complete(batch, number, seed, replicas), tf.data.AUTOTUNE
-        ).prefetch(4)
+        if self.encode_items or self.query_encoder is not None:
+            count = -(-self.fresh_items // replicas) * replicas
+            index = sample_targets(batch["item_index"], batch["target"], count, step_seed)
+            batch["fresh_index"] = index
+        if self.query_encoder is not None:
+            text = self.query_encoder.schema.name
+            rows = _catalogue_rows(batch)
+            batch["spans"] = self.query_encoder.spans(tf.gather(self.items.inputs[text], rows), step_seed + 1)
+            if "query" in batch:
+                batch |= made_queries(batch["query"], batch["item_index"], batch["target"], index)
+        parts = tf.range(replicas, dtype=tf.int64)
+        return {
+            **divided(batch, replicas),
+            "seed": tf.stack([tf.fill([replicas], step_seed[0]), step * replicas + parts], axis=1),
+        }
 
     @tf.autograph.experimental.do_not_convert
-    def _with_candidates(self, batch: dict[str, Any], step: tf.Tensor, seed: int) -> dict[str, Any]:
-        """Add the candidates of a global batch: its own items and others drawn at random."""
-        uniform = self.config.retrieval.uniform_negatives
-        candidates, position, log_sampled = sample_candidates(
-            batch["item_index"],
-            batch["segment"] >= 0,
-            self.shares,
-            uniform,
-            tf.stack([tf.constant(seed, tf.int64), -1 - step]),
-        )
-        return {**batch, "item_index": position, "candidates": candidates, "log_sampled": log_sampled}
-
-    @tf.autograph.experimental.do_not_convert
-    def _complete(self, batch: dict[str, Any], step: tf.Tensor, seed: int, replicas: int) -> dict[str, Any]:
+    def _complete(self, batch: dict[str, Any], replicas: int) -> dict[str, Any]:
+        """Preprocess the part of one replica."""
         schema = self.manifest.schema_
         batch = dict(batch)
         batch["labels"] = tf.ensure_shape(batch["labels"], [None, self.length, len(schema.labels)])
         batch["context"] = self.encode_context(batch["context"])
-        serialized, queries = batch.pop("user"), batch.pop("query", None)
+        serialized, queries, seed = batch.pop("user"), batch.pop("query", None), batch.pop("seed")
         if schema.users:
             values, presence = user_features(schema, tf.reshape(serialized, [-1]))
             shape = serialized.shape
@@ -143,65 +155,41 @@ class TrainingFeed:
                 name: _as_rows(encoder.preprocess(values[name]), shape) for name, encoder in self.user_encoders.items()
             }
             batch["user_presence"] = _as_rows(presence, shape)
-        if not self.encode_items and self.query_encoder is None:
-            return batch
-        step_seed = tf.stack([tf.constant(seed, tf.int64), step])
-        index = sample_targets(batch["item_index"], batch["target"], self.fresh_items // replicas, step_seed)
-        batch["fresh_index"] = index
-        rows = tf.maximum(index, 0)
-        if self.in_batch:
-            rows = tf.gather(batch["candidates"], rows)
         if self.encode_items:
-            batch["fresh"] = self.items.rows(rows)
-        if self.query_encoder is not None:
-            text = self.query_encoder.schema.name
-            batch["spans"] = self.query_encoder.spans(tf.gather(self.items.inputs[text], rows), step_seed + 1)
+            batch["fresh"] = self.items.rows(_catalogue_rows(batch))
         if self.query_encoder is not None and queries is not None:
             batch |= typed_queries(
                 queries,
-                batch["item_index"],
-                batch["target"],
-                index,
+                batch["has_query"],
                 self.query_encoder,
                 count=self.config.retrieval.queries_per_batch // replicas,
                 rate=self.config.retrieval.own_query_rate,
-                seed=step_seed + 2,
+                seed=seed + 2,
             )
         return batch
 
 
-SHARED = ("candidates", "log_sampled")
-"""What every replica gets the whole of: the same candidates in the same order."""
+def _catalogue_rows(batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """The positions int32 [R] of a batch's fresh items in the catalogue; any one for padding."""
+    rows = tf.maximum(batch["fresh_index"], 0)
+    return tf.gather(batch["candidates"], rows) if "candidates" in batch else rows
 
 
-def parts_of_replicas(batches: tf.data.Dataset, replicas: int, pipelines: int, pipeline: int) -> tf.data.Dataset:
-    """Cut global batches into one part for each replica.
+def divided(batch: Mapping[str, Any], replicas: int) -> dict[str, Any]:
+    """Divide a global batch: [B, ...] -> [replicas, B / replicas, ...]; all replicas get the same candidates."""
+    return {
+        name: tf.stack([value] * replicas)
+        if name in ("candidates", "log_sampled")
+        else tf.nest.map_structure(lambda part: tf.stack(tf.split(part, replicas)), value)
+        for name, value in batch.items()
+    }
 
-    Args:
-      batches: (step, batch) of global batches; every tensor that is not of `SHARED` is divided by its first axis.
-      replicas: in all; consecutive parts go to the replicas of an input pipeline.
-      pipelines: number of input pipelines (workers).
-      pipeline: which of them this is.
 
-    Returns:
-      (number, part) of this pipeline; numbers count the parts of all.
-    """
-
-    @tf.autograph.experimental.do_not_convert
-    def cut(step: tf.Tensor, batch: Mapping[str, Any]) -> tf.data.Dataset:
-        shared = {name: value for name, value in batch.items() if name in SHARED}
-        own = {name: value for name, value in batch.items() if name not in SHARED}
-        parts = tf.nest.map_structure(
-            lambda value: tf.reshape(value, [replicas, value.shape[0] // replicas, *value.shape[1:]]), own
-        )
-        numbers = step * replicas + tf.range(replicas, dtype=tf.int64)
-        return tf.data.Dataset.from_tensor_slices((numbers, parts)).map(
-            lambda number, part: (number, {**part, **shared})
-        )
-
-    if replicas > 1:
-        batches = batches.flat_map(cut)
-    return batches.shard(pipelines, pipeline) if pipelines > 1 else batches
+def parts_of_replicas(batches: tf.data.Dataset, pipelines: int, pipeline: int) -> tf.data.Dataset:
+    """The parts of divided batches, one by one: those of one of several input pipelines (workers)."""
+    # Not `unbatch`, which crashes where there are no labels (TensorFlow 2.17).
+    parts = batches.flat_map(tf.data.Dataset.from_tensor_slices)
+    return parts.shard(pipelines, pipeline) if pipelines > 1 else parts
 
 
 def _as_rows(values: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
@@ -268,11 +256,29 @@ def sample_targets(item_index: tf.Tensor, target: tf.Tensor, count: int, seed: t
     return tf.ensure_shape(tf.pad(unique, [[0, count - tf.size(unique)]], constant_values=-1), [count])
 
 
+def made_queries(
+    texts: tf.Tensor, item_index: tf.Tensor, target: tf.Tensor, fresh_index: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Which queries are made of items' texts, where events have text queries of their own.
+
+    Args:
+      texts: string [B, L], "" = none.
+      item_index: int32 [B, L].
+      target: bool [B, L].
+      fresh_index: int32 [R], the items that queries are made for, -1 = padding.
+
+    Returns:
+      `has_query` bool [B, L] and `span_index` int32 [R], see `towers.text_queries`.
+    """
+    has_query = target & (texts != "")
+    without_query = tf.boolean_mask(item_index, target & ~has_query)
+    keep_made = tf.reduce_any(fresh_index[:, None] == without_query[None, :], axis=1)
+    return {"has_query": has_query, "span_index": tf.where(keep_made, fresh_index, -1)}
+
+
 def typed_queries(
     texts: tf.Tensor,
-    item_index: tf.Tensor,
-    target: tf.Tensor,
-    fresh_index: tf.Tensor,
+    has_query: tf.Tensor,
     encoder: TextQueryEncoder,
     *,
     count: int,
@@ -282,10 +288,8 @@ def typed_queries(
     """Draw and tokenise text queries that events of a batch have of their own.
 
     Args:
-      texts: string [B, L], "" = none.
-      item_index: int32 [B, L].
-      target: bool [B, L].
-      fresh_index: int32 [R], the items that queries are made for, -1 = padding.
+      texts: string [B, L].
+      has_query: bool [B, L], the events that have one.
       encoder: takes the queries.
       count: Q; of more events with a query, these are drawn at random.
       rate: share of the drawn ones that the user tower gets. Not all: most requests have no text.
@@ -294,18 +298,13 @@ def typed_queries(
     Returns:
       the part of a batch that `towers.text_queries` describes.
     """
-    has_query = target & (texts != "")
     flat = tf.reshape(texts, [-1])
     position = tf.cast(tf.where(tf.reshape(has_query, [-1]))[:, 0], tf.int32)
     drawn = tf.random.experimental.stateless_shuffle(position, seed=seed)[:count]
     drawn = tf.ensure_shape(tf.pad(drawn, [[0, count - tf.size(drawn)]], constant_values=-1), [count])
     queries = tf.where(drawn >= 0, tf.gather(flat, tf.maximum(drawn, 0)), "")
-    without_query = tf.boolean_mask(item_index, target & ~has_query)
-    keep_made = tf.reduce_any(fresh_index[:, None] == without_query[None, :], axis=1)
     return {
         "queries": tf.ensure_shape(encoder.preprocess_query(queries), [count, encoder.query_tokens]),
         "query_position": drawn,
         "query_given": (tf.random.stateless_uniform([count], seed + 1) < rate) & (drawn >= 0),
-        "has_query": has_query,
-        "span_index": tf.where(keep_made, fresh_index, -1),
     }

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
+from pipelines.cluster.workers import Workers, joined
 from pipelines.config import Config, PretrainConfig, TrainConfig
 from pipelines.model.checkpoints import Checkpoints
 from pipelines.model.model_factory import resolve_encoders
@@ -21,6 +22,7 @@ from pipelines.runs.progress import progress, say
 from pipelines.runs.run_folder import TRAIN, RunFolder
 from tfrecs.errors import DataError
 from tfrecs.schema import Manifest
+from tfrecs.version import VERSION
 from towers.optimizer import ScaledAdamW
 
 _CURVES = ("train", "valid")
@@ -91,8 +93,12 @@ class TrainingLoop(ABC):
     A subclass makes its model in the constructor, calls `_compile` and `_restore`, and defines an epoch's batches
     (`batches`), what is measured after it (`validate`, `summary`) and what comes before the first one (`prepare`).
 
+    Every worker of a cluster runs the loop and computes the same; the chief alone writes, and what decides how it goes
+    on (where to continue, an epoch's metrics) is the chief's.
+
     Args:
       job: records, run folder and configuration.
+      workers: that this process has joined; None: a run of this machine alone.
       step: the command, `train` or `pretrain`.
 
     Raises:
@@ -101,16 +107,37 @@ class TrainingLoop(ABC):
 
     stopping: EarlyStopping
     steps: int
+    batch_options: tuple[str, ...]
+    """Options that replicas divide among them."""
 
-    def __init__(self, job: TrainJob, step: str = TRAIN):
-        self.step = step
+    def __init__(self, job: TrainJob, workers: Workers | None = None, step: str = TRAIN):
+        self.step, self.workers = step, Workers() if workers is None else workers
         self.records, self.manifest = job.records, Manifest.load(job.records)
         if step == TRAIN and self.manifest.splits["train"].events == 0:
             raise DataError(f"{job.records}: no training interactions; see rejected.jsonl and `split` in dataset.yaml")
         self.config, self.run = resolve_encoders(job.config, self.manifest.schema_), RunFolder(job.out)
-        continued = self.run.create(job.records, self.config, records_id(job.records), step)
-        self.rows: list[dict[str, Any]] = self.run.read_metrics() if continued else []
-        self.strategy = make_strategy(self.config.train.strategy)
+        self.strategy = make_strategy(self.config.train.strategy, workers)
+        self.replicas = self.strategy.num_replicas_in_sync
+        check_divisible(self.config, self.batch_options, self.replicas)
+        self.rows: list[dict[str, Any]] = self.workers.from_chief(self._open_run)
+        if not self.run.exists:
+            say(
+                f"warning: worker {self.workers.index} does not see {job.out}, which worker 0 writes; to go on after a "
+                "stop, all workers need it"
+            )
+
+    def _open_run(self) -> list[dict[str, Any]]:
+        """Make the run folder, or open it: the lines of its finished epochs."""
+        earlier = self.run.create(self.records, self.config, records_id(self.records), self.step, self.replicas)
+        if earlier is None:
+            return []
+        rows = self.run.read_metrics()
+        if rows and earlier != self.replicas:
+            say(
+                f"The run was trained on {earlier} replica(s) so far and goes on with {self.replicas}: the same batches, "
+                "but other random numbers of dropout."
+            )
+        return rows
 
     @abstractmethod
     def batches(self, epoch: int) -> Any:
@@ -139,7 +166,12 @@ class TrainingLoop(ABC):
             there, to be continued.
         """
         started = time.monotonic()
-        curves = {part: tf.summary.create_file_writer(str(self.run.logs / part)) for part in _CURVES}
+        curves = {
+            part: tf.summary.create_file_writer(str(self.run.logs / part))
+            if self.workers.is_chief
+            else tf.summary.create_noop_writer()
+            for part in _CURVES
+        }
         while not self.stopping.finished(self.rows):
             row = self._epoch(len(self.rows))
             self.rows.append(row)
@@ -186,7 +218,12 @@ class TrainingLoop(ABC):
             optimizer.build(model.trainable_variables)
             model.compile(optimizer=optimizer, jit_compile=self.config.train.jit_compile)
         self._checkpoints = Checkpoints(
-            self.run.checkpoints, max_to_keep=2, name="epoch", model=model, optimizer=optimizer
+            self.run.checkpoints,
+            max_to_keep=2,
+            name="epoch",
+            workers=self.workers,
+            model=model,
+            optimizer=optimizer,
         )
 
     def _restore(self) -> None:
@@ -201,8 +238,13 @@ class TrainingLoop(ABC):
 
     def _restored(self, epoch: int) -> bool:
         """Whether there was a checkpoint of that epoch (0: of `prepare`) to go on from."""
-        if not self._checkpoints.restore(epoch, f"{self.step} into another folder"):
+        if not self.workers.from_chief(lambda: self._checkpoints.has(epoch)):
             return False
+        if not self._checkpoints.restore(epoch, f"{self.step} into another folder"):
+            raise DataError(
+                f"worker {self.workers.index}: {self.run.checkpoints} has no checkpoint of epoch {epoch}, which worker 0 "
+                "has; put --out on a file system that all workers share, or copy the folder from there"
+            )
         say(f"Continuing after epoch {epoch}." if epoch else "Continuing after the encoders.")
         return True
 
@@ -228,17 +270,65 @@ class TrainingLoop(ABC):
         for name in ("loss", "regularization_loss", "total_loss"):
             row.pop(name, None)
         row |= self.throughput(time.monotonic() - begin)
-        row["learning_rate"] = float(self._model.optimizer.learning_rate)
+        row["learning_rate"] = float(tf.convert_to_tensor(self._model.optimizer.learning_rate))
         row |= self.validate()
         row["seconds"] = round(time.monotonic() - started, 2)
-        return row
+        return self.workers.from_chief(lambda: row)
 
     def _save(self, row: dict[str, Any]) -> None:
         """Write the checkpoint first, then its line in `metrics.jsonl`: a kill between them repeats an epoch, loses none."""
         self._checkpoints.save(row["epoch"])
         if self.stopping.best(self.rows) is row:
             self._best.save(row["epoch"])
-        self.run.write_metrics(self.rows)
+        if self.workers.is_chief:
+            self.run.write_metrics(self.rows)
+
+
+@contextmanager
+def joined_by(job: TrainJob, step: str = TRAIN) -> Iterator[Workers]:
+    """Join the workers of a training, all of which must have the same records, configuration and versions.
+
+    Raises:
+      TriptychError: see `joined`.
+    """
+
+    def details() -> dict[str, Any]:
+        options = job.config.model_dump(mode="json")
+        sections = {
+            f"{name}.{key}": value
+            for name, section in options.items()
+            if isinstance(section, dict)
+            for key, value in section.items()
+        }
+        versions = {"the version of Triptych": VERSION, "the version of TensorFlow": tf.__version__}
+        return {
+            "the command": step,
+            "the records": records_id(job.records),
+            "seed": job.config.seed,
+            **versions,
+            **sections,
+        }
+
+    with joined(job.config.train.strategy, details, job.config.train.worker_timeout) as workers:
+        yield workers
+
+
+def check_divisible(config: Config, options: Sequence[str], replicas: int) -> None:
+    """Check that the replicas can divide a step among them.
+
+    Args:
+      config: of the run.
+      options: `section.key` of numbers that are divided.
+      replicas: how many.
+
+    Raises:
+      DataError: one is not a multiple of the replicas; all of those are named, with the next multiple.
+    """
+    sizes = {option: getattr(getattr(config, option.partition(".")[0]), option.partition(".")[2]) for option in options}
+    wrong = {option: -(-size // replicas) * replicas for option, size in sizes.items() if size % replicas}
+    if wrong:
+        remedy = " ".join(f"--set {option}={size}" for option, size in wrong.items())
+        raise DataError(f"{', '.join(wrong)}: not divisible by {replicas} replicas; {remedy}")
 
 
 class StepProgress(tf.keras.callbacks.Callback):

@@ -9,12 +9,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipelines.cluster.workers import Workers
 from pipelines.model.encoder_weights import save_encoders_as, zero_input
 from pipelines.model.model_factory import make_encoders, records_vocabulary
 from pipelines.model.prepared_items import prepare_items
 from pipelines.runs.progress import progress, say
 from pipelines.runs.run_folder import PRETRAIN
-from pipelines.training.loop import EarlyStopping, TrainingLoop, TrainJob, TrainResult, keyboard_interrupt_hint
+from pipelines.training.loop import (
+    EarlyStopping,
+    TrainingLoop,
+    TrainJob,
+    TrainResult,
+    joined_by,
+    keyboard_interrupt_hint,
+)
 from tfrecs.errors import DataError
 from tfrecs.reading.reader import load_catalogue
 from towers.pretraining import SelfSupervised
@@ -27,14 +35,13 @@ Masked = dict[str, dict[str, tf.Tensor]]
 class Pretrainer(TrainingLoop):
     """A self-supervised run of the item encoders. See `TrainingLoop`."""
 
-    def __init__(self, job: TrainJob):
-        super().__init__(job, PRETRAIN)
+    batch_options = ("pretrain.batch_size",)
+
+    def __init__(self, job: TrainJob, workers: Workers | None = None):
+        super().__init__(job, workers, PRETRAIN)
         settings, schema = self.config.pretrain, self.manifest.schema_
         tf.keras.backend.experimental.enable_tf_random_generator()
         tf.keras.utils.set_random_seed(self.config.seed)
-        self.replicas = self.strategy.num_replicas_in_sync
-        if settings.batch_size % self.replicas:
-            raise DataError(f"pretrain.batch_size must be divisible by {self.replicas} replicas; --set it so")
         if not schema.items:
             raise DataError(
                 f"{job.records}: items have no features, so nothing to learn from items alone; train without pretraining"
@@ -62,7 +69,7 @@ class Pretrainer(TrainingLoop):
             # Every layer once on a row of zeros: makes the variables, so that checkpoints restore at once.
             inputs = {name: zero_input(encoder) for name, encoder in encoders.items()}
             self.learner.encode(inputs, self.learner.mask(inputs))
-        self._compile(self.learner, settings, save_encoders_as(self.run, encoders))
+        self._compile(self.learner, settings, save_encoders_as(self.run, encoders, self.workers))
         self.held_out_masked = self.masked(self.held_out, -1)
         self._encode = tf.function(self.learner.encode, autograph=False)
         self._restore()
@@ -237,13 +244,15 @@ def run(job: TrainJob) -> TrainResult:
     Raises:
       TriptychError: records, configuration or run folder are not what they must be.
     """
-    trainer = Pretrainer(job)
-    say(
-        f"Pretraining {', '.join(trainer.learner.encoders)} on {len(trainer.training_items):,} items, "
-        f"{len(trainer.held_out):,} held out; {trainer.replicas} replica(s), {trainer.steps} steps an epoch."
-    )
-    with keyboard_interrupt_hint(job.out):
-        result = trainer.train()
+    with joined_by(job, PRETRAIN) as workers:
+        trainer = Pretrainer(job, workers)
+        say(
+            f"Pretraining {', '.join(trainer.learner.encoders)} on {len(trainer.training_items):,} items, "
+            f"{len(trainer.held_out):,} held out; {trainer.replicas} replica(s), {trainer.steps} steps an epoch."
+        )
+        with keyboard_interrupt_hint(job.out):
+            result = trainer.train()
+        workers.wait()
     say(
         f"Best epoch {result.best_epoch} of {result.epochs} ({result.seconds:.0f} s): "
         f"{trainer.summary(result.metrics)}. Train from it with --set train.pretrained={job.out}."

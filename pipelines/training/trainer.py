@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from pipelines.cluster.workers import Workers
 from pipelines.hybrid.fit import fit_hybrid
 from pipelines.model.checkpoints import Checkpoints, restore_best
 from pipelines.model.encoder_weights import encoder_scales, trained_share
@@ -19,10 +20,16 @@ from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.search.lexical_fit import load_or_fit_lexical
 from pipelines.training.cooccurrence import CoOccurrenceStage
 from pipelines.training.input_pipeline import TrainingFeed
-from pipelines.training.loop import EarlyStopping, TrainingLoop, TrainJob, TrainResult, keyboard_interrupt_hint
+from pipelines.training.loop import (
+    EarlyStopping,
+    TrainingLoop,
+    TrainJob,
+    TrainResult,
+    joined_by,
+    keyboard_interrupt_hint,
+)
 from pipelines.training.validation import validate
 from pipelines.training.warm_start import copy_weights, earlier_run
-from tfrecs.errors import DataError
 
 BEST_BY = "ndcg@10"
 
@@ -30,8 +37,15 @@ BEST_BY = "ndcg@10"
 class Trainer(TrainingLoop):
     """A training run of the two towers. See `TrainingLoop`."""
 
-    def __init__(self, job: TrainJob):
-        super().__init__(job)
+    batch_options = (
+        "train.batch_size",
+        "train.fresh_items",
+        "cooccurrence.batch_size",
+        "retrieval.queries_per_batch",
+    )
+
+    def __init__(self, job: TrainJob, workers: Workers | None = None):
+        super().__init__(job, workers)
         config, train = self.config, self.config.train
         earlier = None if train.warm_start is None else earlier_run(Path(train.warm_start), self.manifest)
         self.session = open_session(job.records, config, self.strategy, pretrained=earlier is None)
@@ -49,7 +63,7 @@ class Trainer(TrainingLoop):
         self._compile(
             model,
             train,
-            Checkpoints(self.run.best, max_to_keep=1, model=model),
+            Checkpoints(self.run.best, max_to_keep=1, workers=workers, model=model),
             scale=lambda variable: scales.get(id(variable), 1.0),
             tables=[model.item_tower.id_embeddings],
             ema_momentum=train.ema_momentum,
@@ -58,18 +72,6 @@ class Trainer(TrainingLoop):
 
     def _feed(self) -> TrainingFeed:
         session, config = self.session, self.config
-        replicas = self.strategy.num_replicas_in_sync
-        batch_sizes = (
-            config.train.batch_size,
-            config.train.fresh_items,
-            config.cooccurrence.batch_size,
-            config.retrieval.queries_per_batch,
-        )
-        if any(size % replicas for size in batch_sizes):
-            raise DataError(
-                "train.batch_size, train.fresh_items, cooccurrence.batch_size and retrieval.queries_per_batch must be "
-                f"divisible by {replicas} replicas; --set them so"
-            )
         return TrainingFeed(
             session.records,
             session.manifest,
@@ -81,10 +83,9 @@ class Trainer(TrainingLoop):
         )
 
     def batches(self, epoch: int) -> Any:
-        replicas = self.strategy.num_replicas_in_sync
 
         def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            return self.feed.epoch(epoch, replicas, context.num_input_pipelines, context.input_pipeline_id)
+            return self.feed.epoch(epoch, self.replicas, context.num_input_pipelines, context.input_pipeline_id)
 
         return self.strategy.distribute_datasets_from_function(make)
 
@@ -126,7 +127,7 @@ class Trainer(TrainingLoop):
         return f"loss {row['retrieval_loss']:.3f}  {self._ranking(row)}  {speed}"
 
     def finish(self) -> None:
-        """Learn, beside the best epoch's weights, those of the hybrid score and of the words of queries."""
+        """Learn, beside the best epoch's weights, those of the hybrid score and of the words of queries: on the chief."""
         session = self.session
         restore_best(self.run, "train into another folder", model=session.model)
         if self.config.hybrid.enabled:
@@ -158,18 +159,21 @@ def run(job: TrainJob) -> TrainResult:
     Raises:
       TriptychError: records, configuration or run folder are not what they must be.
     """
-    trainer = Trainer(job)
-    manifest, session = trainer.manifest, trainer.session
-    say(
-        f"Training on {manifest.splits['train'].events:,} events of {manifest.splits['train'].users:,} users, "
-        f"{len(session.catalogue):,} items with {', '.join(manifest.schema_.modalities) or 'ids only'}; "
-        f"{'in-batch' if trainer.feed.in_batch else 'full'} softmax, "
-        f"{trainer.strategy.num_replicas_in_sync} replica(s), {trainer.steps} steps an epoch."
-    )
-    if trainer.config.train.encodes_in_step:
-        say(f"{trained_share(session.model.item_encoders.values())}.")
-    with keyboard_interrupt_hint(job.out):
-        result = trainer.train()
-        trainer.finish()
+    with joined_by(job) as workers:
+        trainer = Trainer(job, workers)
+        manifest, session = trainer.manifest, trainer.session
+        say(
+            f"Training on {manifest.splits['train'].events:,} events of {manifest.splits['train'].users:,} users, "
+            f"{len(session.catalogue):,} items with {', '.join(manifest.schema_.modalities) or 'ids only'}; "
+            f"{'in-batch' if trainer.feed.in_batch else 'full'} softmax, "
+            f"{trainer.replicas} replica(s), {trainer.steps} steps an epoch."
+        )
+        if trainer.config.train.encodes_in_step:
+            say(f"{trained_share(session.model.item_encoders.values())}.")
+        with keyboard_interrupt_hint(job.out):
+            result = trainer.train()
+            if workers.is_chief:
+                trainer.finish()
+        workers.wait()
     say(f"Best epoch {result.best_epoch} of {result.epochs} ({result.seconds:.0f} s); run in {job.out}.")
     return result

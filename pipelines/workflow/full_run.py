@@ -10,6 +10,7 @@ from pipelines.building import builder as build
 from pipelines.config import Config
 from pipelines.evaluation import evaluator as evaluate
 from pipelines.exporting import exporter as export
+from pipelines.model.strategy import check_one_machine
 from pipelines.runs.progress import say
 from pipelines.training import trainer as train
 from pipelines.workflow import check
@@ -53,6 +54,7 @@ def run(job: RunJob) -> RunResult:
     Raises:
       TriptychError: the check found what stops a build, or a step failed; the results of the steps before it stay.
     """
+    check_one_machine(job.config.train.strategy)
     folder = job.work / job.name
     seconds: dict[str, float] = {}
 

@@ -16,7 +16,7 @@ from small_model import assert_same_weights, sgd_step
 from pipelines.evaluation.text_slices import bm25
 from pipelines.scoring.requests import make_requests
 from pipelines.search.lexical_index import LexicalModel
-from pipelines.training.input_pipeline import typed_queries
+from pipelines.training.input_pipeline import made_queries, typed_queries
 from towers.encoders.text import TextEncoder
 from towers.text_queries import answers, at_positions, query_tokens
 
@@ -61,8 +61,9 @@ def test_own_queries_are_drawn_tokenised_and_placed() -> None:
     index, fresh = tf.constant([[4, 5, 6], [6, 7, 8]]), tf.constant([4, 6, 5, -1])
 
     def drawn(count: int, rate: float, seed: int = 1) -> dict[str, np.ndarray]:
-        of = typed_queries(
-            text, index, target, fresh, encoder, count=count, rate=rate, seed=tf.constant([seed, 5], tf.int64)
+        of = made_queries(text, index, target, fresh)
+        of |= typed_queries(
+            text, of["has_query"], encoder, count=count, rate=rate, seed=tf.constant([seed, 5], tf.int64)
         )
         return {name: value.numpy() for name, value in of.items()}
 
