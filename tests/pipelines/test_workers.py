@@ -219,7 +219,7 @@ def run_together(count: int, whole: Whole, folder: Path, *changes: str) -> Path:
     workers = processes.start(count, arguments(whole, folder / "run", *changes), folder)
     statuses = [worker.end() for worker in workers]
     assert statuses == [0] * count, [worker.lines[-5:] for worker in workers]
-    epochs = [[line for line in worker.lines if line.startswith("  epoch")] for worker in workers]
+    epochs = [[line for line in worker.lines if "  loss " in line] for worker in workers]
     assert all(lines == epochs[0] for lines in epochs)
     assert len(epochs[0]) == EPOCHS
     return folder / "run"
