@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with rate and time left on a terminal, a line every 15 seconds elsewhere."""
+"""Progress of long work: a bar with rate and time left on a terminal; elsewhere a line after 5 seconds and every 15."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ console = Console(highlight=False, soft_wrap=True, markup=False)
 Advance = Callable[[int, int], None]
 """Called with how much is done and the total."""
 
-_LINE_EVERY = 15.0  # seconds between lines where there is no terminal
+# Seconds to the first line, and between further ones, where there is no terminal.
+_FIRST_LINE, _LINE_EVERY = 5.0, 15.0
 
 
 def say(text: str) -> None:
@@ -57,16 +58,16 @@ def progress(label: str, unit: str, before: int = 0) -> Iterator[Advance]:
         return
     # The clock starts at the first call, so that tracing a graph before it does not count towards the rate.
     first: tuple[float, int] | None = None
-    printed = time.monotonic()
+    due = time.monotonic() + _FIRST_LINE
 
     def advance_line(done: int, total: int) -> None:
-        nonlocal first, printed
+        nonlocal first, due
         now = time.monotonic()
         if first is None:
             first = (now, done)
-        if now - printed < _LINE_EVERY or done == first[1]:
+        if now < due or done == first[1]:
             return
-        printed = now
+        due = now + _LINE_EVERY
         rate = (done - first[1]) / (now - first[0])
         say(f"  {label}: {done:,}/{total:,}, {rate:,.1f} {unit}/s, {(total - done) / rate:.0f} s left")
 

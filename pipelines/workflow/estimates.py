@@ -135,16 +135,15 @@ def _vocabulary(config: Config) -> list[str]:
 
 def count_work(plan: BuildPlan, config: Config) -> Work:
     """Count what a run on a planned build would do."""
-    train = plan.events.frame["split"].to_numpy() == 0
-    per_user = np.bincount(plan.events.users[train])
+    facts = plan.events.facts
+    per_user, counts = facts.user_events[0], facts.train_events
     length, stride = config.user.max_history, min(config.user.stride, config.user.max_history)
     windows = (1 + np.maximum(0, -(-(per_user[per_user > 0] - length) // stride))).sum()
-    counts = plan.events.train["item"].value_counts().to_numpy()
     return Work(
         items=len(plan.items.ids),
         taught=int((counts >= config.cooccurrence.min_events).sum()) if plan.items.features else 0,
         steps=max(1, -(-int(windows) // config.train.batch_size)),
-        events={name: int((plan.events.frame["split"] == code).sum()) for code, name in enumerate(plan.windows)},
+        events={name: split.events for name, split in facts.splits.items()},
         modalities=len(plan.items.features),
     )
 
