@@ -21,6 +21,11 @@ class Model(tfrs.Model):
     train_step = tf.autograph.experimental.do_not_convert(tfrs.Model.train_step)
     test_step = tf.autograph.experimental.do_not_convert(tfrs.Model.test_step)
 
+    @property
+    def distribute_reduction_method(self) -> str:
+        """How Keras makes one number of what the replicas' steps return: metrics are of all replicas on each of them."""
+        return "first"
+
     def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> dict[str, Any]:
         children: dict[str, Any] = super()._trackable_children(save_type, **kwargs)
         if save_type == "checkpoint":

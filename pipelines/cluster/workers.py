@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
+import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -23,8 +26,10 @@ _LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
-    tf.errors.FailedPreconditionError,
 )
+
+
+_CONNECT = 120  # seconds
 
 
 class Workers:
@@ -58,7 +63,15 @@ class Workers:
     def start(self) -> tf.distribute.Strategy:
         """Start TensorFlow's server of this worker and connect it to the others: the strategy of all of them."""
         handler = signal.getsignal(signal.SIGTERM)
-        self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        if self.several:
+            say(f"Connecting the workers; this one ends if that takes {_CONNECT} s, and all are to be started again.")
+        # Of a worker that dies just now TensorFlow would wait for an hour, and out of reach of Python's own timers.
+        with open(os.devnull, "w") as nowhere:
+            faulthandler.dump_traceback_later(_CONNECT, exit=True, file=nowhere)
+            try:
+                self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
+            finally:
+                faulthandler.cancel_dump_traceback_later()
         if threading.current_thread() is threading.main_thread():
             # TensorFlow catches SIGTERM to announce a preemption, which nothing here waits for: it would not end us.
             signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
@@ -133,8 +146,8 @@ def joined(strategy: str, details: Callable[[], Mapping[str, Any]], limit: float
     try:
         yield workers
     except _LOST as error:
-        reason = str(error).replace("\n", " ")
+        reason = re.sub(r"^{{.*?}}", "", str(error).splitlines()[0]).strip()  # what failed, not in which operation
         raise WorkersError(
-            f"worker {workers.index}: lost another worker ({reason[:160]}); start all {count} workers again with the "
+            f"worker {workers.index}: lost another worker ({reason[:100]}); start all {count} workers again with the "
             "same command, the run goes on from its last finished epoch"
         ) from error
