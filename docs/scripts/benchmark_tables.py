@@ -192,7 +192,7 @@ def scale_build() -> str:
                     f"{row[key]:,}" for key in ("events_per_second", "peak_megabytes", "seconds", "catalogue_seconds")
                 ]
                 rows.append([f"{row['events']:,}", build["format"], name, *figures])
-    head = ["events", "format", "version", "events/s", "peak, MB", "whole build, s", "of it the catalogue, s"]
+    head = ["events", "format", "version", "processor time, s", "events per processor second", "peak memory, MB"]
     return table(head, rows)
 
 

@@ -22,7 +22,7 @@ def frame_of(
     columns = joined(list(batches))
     count = row_count(columns)
     if not columns:
-        columns = {"user": np.zeros(0, np.int64), "item": np.zeros(0, np.int64)}
+        columns, texts = {"user": np.zeros(0, np.int64), "item": np.zeros(0, np.int64)}, {}
     usual: Columns = {
         "user": np.array(user_ids, object)[columns.pop("user")],
         "item": np.array(item_ids, object)[columns.pop("item")],

@@ -19,7 +19,7 @@ from tfrecs.errors import DataError
 Report = Callable[[int, int], None]
 """Called with the bytes of the files that are read, and their total."""
 
-BLOCK = 1 << 25  # Bytes of text parsed at a time; as columns they take some three times as much.
+BLOCK = 1 << 23  # Bytes of text parsed at a time; as columns they take some three times as much.
 
 _GZIP = b"\x1f\x8b"
 _BOMS = {
