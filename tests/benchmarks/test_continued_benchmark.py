@@ -31,7 +31,10 @@ def test_the_early_folder_holds_the_oldest_events_and_their_items(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_continued_and_anew_are_measured_on_the_same_grown_records(tmp_path: Path) -> None:
+def test_continued_and_anew_are_measured_on_the_same_grown_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.reporting.report.save", lambda figure, path: None)  # seconds a report
     data, out = make_plain_folder(tmp_path / "data"), tmp_path / "continued.json"
     arguments = [
         "--data",

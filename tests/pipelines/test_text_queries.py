@@ -135,7 +135,10 @@ def test_weighted_losses_of_replicas_with_queries_sum_to_the_loss_of_the_global_
     values = two_replicas.experimental_distribute_values_from_function(
         lambda context: halves[context.replica_id_in_sync_group]
     )
-    run = tf.function(lambda part: two_replicas.run(lambda inputs: model.compute_loss(inputs, training=True), (part,)))
+    run = tf.function(
+        lambda part: two_replicas.run(lambda inputs: model.compute_loss(inputs, training=True), (part,)),
+        autograph=False,
+    )
     losses = two_replicas.reduce(tf.distribute.ReduceOp.SUM, run(values), axis=None)
     assert float(losses) == pytest.approx(expected, abs=1e-4)
 

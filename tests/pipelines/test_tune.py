@@ -177,7 +177,7 @@ class FakeTrainer:
 def fake(monkeypatch: pytest.MonkeyPatch, curves: tuple[Any, ...]) -> None:
     monkeypatch.setattr(FakeTrainer, "curves", curves)
     monkeypatch.setattr(tune, "Trainer", FakeTrainer)
-    monkeypatch.setattr("pipelines.reporting.tune_report.write_plots", lambda folder, figures: [])  # seconds a search
+    monkeypatch.setattr("pipelines.reporting.report.save", lambda figure, path: None)  # seconds a search
 
 
 def searched(records: Path, out: Path, space: Path, trials: int) -> tune.TuneResult:

@@ -16,7 +16,7 @@ from grouped_folder import EVENTS, ITEMS, grouped
 from pipelines.building import builder as build
 from pipelines.cli import main
 from pipelines.config import Config, load_config
-from pipelines.evaluation import evaluator as evaluate
+from pipelines.evaluation.evaluator import evaluate
 from pipelines.exporting import exporter as export
 from pipelines.hybrid.trained_run import load_trained
 from pipelines.model.session import open_session
@@ -139,7 +139,7 @@ def test_a_continued_run_begins_ahead_of_a_new_one_and_goes_the_whole_way(
     assert len(continued) == 3
     assert continued[0]["retrieval_loss"] < first_epoch["retrieval_loss"] - 0.05
 
-    report = evaluate.run(evaluate.EvaluateJob(run)).report
+    report = evaluate(load_trained(RunFolder(run)), commands={}, curve=[])
     assert value_of(report.model, "recall@20") > 2 * value_of(report.baselines["random"], "recall@20")
     assert export.run(export.ExportJob(run, tmp_path / "models" / "grown")).gate.requests == 20
 

@@ -1,4 +1,7 @@
-"""Every public layer goes through the same checks; a layer without a row in the table fails the last one."""
+"""Every public layer goes through the same checks; a layer without a row in the table fails the last one.
+
+Graphs are traced without AutoGraph, as those of training and serving.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,7 @@ def test_eager_and_graph_agree(case: LayerCase) -> None:
     inputs = case.inputs(np.random.default_rng(1))
     layer = make(case)
     eager = flat(layer(**inputs))
-    graph = flat(tf.function(lambda arguments: layer(**arguments))(inputs))
+    graph = flat(tf.function(lambda arguments: layer(**arguments), autograph=False)(inputs))
     for a, b in zip(eager, graph, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -71,7 +74,7 @@ def test_compiles_under_xla(case: LayerCase) -> None:
     inputs = case.inputs(np.random.default_rng(1))
     layer = make(case)
     eager = flat(layer(**inputs))
-    compiled = flat(tf.function(lambda arguments: layer(**arguments), jit_compile=True)(inputs))
+    compiled = flat(tf.function(lambda arguments: layer(**arguments), autograph=False, jit_compile=True)(inputs))
     for a, b in zip(eager, compiled, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-4)
 
@@ -90,7 +93,7 @@ def test_an_encoder_preprocesses_to_its_static_spec_and_encodes_to_its_dimension
     layer = make(row)
     assert isinstance(layer, Encoder)
     values = row.values()
-    prepared = tf.function(layer.preprocess)(values)
+    prepared = tf.function(layer.preprocess, autograph=False)(values)
     assert prepared.dtype == layer.input_spec_static.dtype
     assert tuple(prepared.shape) == (len(values), *layer.input_spec_static.shape)
     encoded = layer(prepared)
