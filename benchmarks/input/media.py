@@ -20,6 +20,7 @@ from PIL import Image
 from benchmarks.measurement import Measurement, speedup
 from pipelines.config import Config
 from tfrecs.build.builder import build
+from tfrecs.events.spool import Scratch
 from tfrecs.kinds.image import ImageFeature
 from tfrecs.reading.features import feature_for
 from tfrecs.reading.reader import load_catalogue
@@ -69,6 +70,7 @@ def build_images(folder: Path, out: Path, size: int) -> Manifest:
         vocabulary_file=None,
         workers=NUM_WORKERS,
         processes_from=settings.processes_from,
+        scratch=Scratch(out.parent, settings.events_in_memory),
         progress=None,
     )
 

@@ -182,6 +182,20 @@ def scale_step() -> str:
     return f"`{result['command']}`\n\n" + table(head, rows)
 
 
+def scale_build() -> str:
+    """Time and memory of builds of generated logs, and of the same builds by an earlier version."""
+    rows = []
+    for build in load("scale-build")["builds"]:
+        for name, row in (("", build), ("before", build.get("baseline"))):
+            if row is not None:
+                figures = [
+                    f"{row[key]:,}" for key in ("events_per_second", "peak_megabytes", "seconds", "catalogue_seconds")
+                ]
+                rows.append([f"{row['events']:,}", build["format"], name, *figures])
+    head = ["events", "format", "version", "events/s", "peak, MB", "whole build, s", "of it the catalogue, s"]
+    return table(head, rows)
+
+
 def _pair(metrics: dict[str, float]) -> str:
     return f"{metrics['recall@20']:.3f} / {metrics['ndcg@10']:.3f}"
 
@@ -220,5 +234,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "serving": lambda: limits("serving", "results"),
     "soak": lambda: limits("serving-soak", "results"),
     "input": lambda: limits("input", "ratios"),
+    "scale-build": scale_build,
     "encoders": lambda: limits("encoders", "rows"),
 }

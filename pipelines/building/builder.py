@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,12 +18,23 @@ from tfrecs.append.appender import Appended, append
 from tfrecs.build import builder
 from tfrecs.build.beam import make_with_beam
 from tfrecs.build.build_plan import BuildPlan, plan_build
-from tfrecs.errors import SpecError
+from tfrecs.errors import DataError, SpecError
+from tfrecs.events.spool import Scratch
 from tfrecs.schema import REJECTED_FILE, Manifest
 from tfrecs.spec.dataset_yaml import SPEC_FILE, load_spec, spec_to_yaml
 from tfrecs.spec.infer import infer_spec
 from tfrecs.spec.models import DatasetSpec
 from tfrecs.unix_time import UNIT_NAMES
+
+# What is counted in the stages of a build, and how much of it is one; in all others records.
+_UNITS = {
+    "items of the log": ("MB", 10**6),
+    "read": ("MB", 10**6),
+    "distribute": ("events", 1),
+    "sort": ("events", 1),
+    "count": ("events", 1),
+    "vocabulary": ("texts", 1),
+}
 
 IDS_ALONE = (
     "Items have no features: what content gives (new items told apart, search by meaning, embed_items) is left out; "
@@ -79,12 +92,41 @@ def read_spec(data: Path, file: Path | None) -> DatasetSpec:
     return load_spec(data, file)
 
 
-def read_plan(data: Path, spec: DatasetSpec, config: Config) -> BuildPlan:
-    """Read the tables and plan the records that `run` would write. Raises TriptychError."""
+def read_plan(data: Path, spec: DatasetSpec, config: Config, out: Path | None, *, quiet: bool = False) -> BuildPlan:
+    """Read the tables and plan the records that `run` would write.
+
+    Args:
+      data: the data folder.
+      spec: of the data set.
+      config: its section `build`, and `seed`, are read.
+      out: folder of the records, where that is known.
+      quiet: whether to show no progress.
+
+    Raises:
+      TriptychError: the tables cannot be read, or cannot be built from.
+    """
     settings = config.build
-    return plan_build(
-        spec, data, seed=config.seed, window=settings.window, overlap=settings.overlap, kind_options=settings.kinds
-    )
+    with ExitStack() as stack:
+        return plan_build(
+            spec,
+            data,
+            seed=config.seed,
+            window=settings.window,
+            overlap=settings.overlap,
+            kind_options=settings.kinds,
+            scratch=_scratch(settings, out),
+            report=(lambda stage, done, total: None) if quiet else _stages(stack, settings, out),
+        )
+
+
+def _scratch(settings: BuildConfig, out: Path | None) -> Scratch:
+    """Return where and when events leave the memory: by default beside the records, else in the system's folder for such."""
+    folder = Path(settings.scratch or tempfile.gettempdir())
+    if settings.scratch is None and out is not None:
+        folder = next(path for path in (Path(os.path.abspath(out)) / "_").parents if path.is_dir())
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; name another one as build.scratch")
+    return Scratch(folder, settings.events_in_memory)
 
 
 def run(job: BuildJob, plan: BuildPlan | None = None) -> BuildResult:
@@ -127,7 +169,8 @@ def _build(job: BuildJob, spec: DatasetSpec, plan: BuildPlan | None) -> BuildRes
             train_vocabulary=train_vocabulary,
             vocabulary_key=f"wordpiece {settings.vocabulary_size}",
             vocabulary_file=_vocabulary(job),
-            progress=_stages(stack),
+            progress=_stages(stack, settings, job.out),
+            scratch=_scratch(settings, job.out),
             plan=plan,
             elsewhere=partial(make_with_beam, runner=job.runner, options=job.runner_options) if job.runner else None,
             **_settings(settings),
@@ -158,7 +201,8 @@ def _append(job: BuildJob, spec: DatasetSpec) -> BuildResult:
             job.data,
             job.out,
             now=now,
-            progress=_stages(stack),
+            progress=_stages(stack, job.config.build, job.out),
+            scratch=_scratch(job.config.build, job.out),
             resplit=job.resplit,
             **_settings(job.config.build),
         )
@@ -213,16 +257,22 @@ def append_summary(appended: Appended, out: Path) -> str:
     return "\n".join(lines)
 
 
-def _stages(stack: ExitStack) -> Callable[[str, int, int], None]:
+def _stages(stack: ExitStack, settings: BuildConfig, out: Path | None) -> Callable[[str, int, int], None]:
     """Return a callback that shows one progress bar after another, as the builder goes from stage to stage."""
     current: dict[str, Advance] = {}
 
     def report(stage: str, done: int, total: int) -> None:
+        unit, size = _UNITS.get(stage, ("records", 1))
         if stage not in current:
             stack.close()
             current.clear()
-            current[stage] = stack.enter_context(progress(stage, "records", done))
-        current[stage](done, total)
+            if stage == "distribute":
+                say(
+                    f"  {total:,} events are more than build.events_in_memory ({settings.events_in_memory:,}); they are sorted "
+                    f"through files without names in {_scratch(settings, out).folder}"
+                )
+            current[stage] = stack.enter_context(progress(stage, unit, done // size))
+        current[stage](done // size, total // size)
 
     return report
 

@@ -22,6 +22,9 @@ class BuildConfig(Section):
       processes_from: items from which on workers are processes; a process takes seconds to start, but threads decode
         sounds one after the other.
       vocabulary_size: tokens of the WordPiece vocabulary.
+      events_in_memory: events sorted at a time, at some 200 bytes each; a longer log is sorted through files that have no
+        name and are gone when the build ends. All events of a user are sorted together.
+      scratch: folder of these files; null: that of the records.
       check_sample: values of each feature that `--check` encodes.
       kinds: options of each feature kind where `dataset.yaml` gives none.
     """
@@ -34,6 +37,8 @@ class BuildConfig(Section):
     workers: int = Field(2, ge=1)
     processes_from: int = Field(20_000, ge=0)
     vocabulary_size: int = Field(6000, ge=100)
+    events_in_memory: int = Field(4_000_000, ge=1)
+    scratch: str | None = None
     check_sample: int = Field(50, ge=1)
     kinds: dict[str, dict[str, Any]] = Field(
         {

@@ -80,7 +80,7 @@ def find_warnings(records: Path, manifest: Manifest, sample: Sample, settings: I
         first = ", ".join(f"{sample.ids[i]} and {sample.ids[j]}" for i, j in pairs[:3])
         warnings.append(f"items: near-duplicates, {len(pairs):,} in pairs ({first}); the same item twice?")
     events = stored_events(records, manifest)
-    warnings += record_checks.heavy_users(Counter(events["user"]), settings.heavy)
+    warnings += record_checks.heavy_users(Counter(events["user"]), settings.heavy, len(events))
     warnings += record_checks.ids_off_by_one(sample.ids, list(events["item"].unique()), _unknown_items(records))
     if manifest.schema_.has_time:
         warnings += record_checks.odd_times(events["time"].to_numpy(), int(time.time()))

@@ -6,12 +6,12 @@ import json
 import os
 import shutil
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from pipelines.building.builder import read_plan, read_spec, summary
@@ -111,7 +111,7 @@ def check(job: CheckJob) -> CheckResult:
     # JSON holds the spec, an inferred one too; printed it would stand in its way.
     spec = load_spec(job.data, job.spec) if job.as_json else read_spec(job.data, job.spec)
     started = time.monotonic()
-    plan = read_plan(job.data, spec, job.config)
+    plan = read_plan(job.data, spec, job.config, job.out, quiet=job.as_json)
     read_seconds = time.monotonic() - started
     of_items = sample_features(plan.items, settings.check_sample)
     of_users = sample_features(plan.users, settings.check_sample) if plan.users else []
@@ -154,14 +154,20 @@ def _shortages(result: CheckResult, out: Path | None) -> list[str]:
 
 def _oddities(plan: BuildPlan, manifest: Manifest, config: Config) -> list[str]:
     """What `triptych inspect` would warn of in the records, as far as the tables show it."""
-    events = plan.events.frame
+    events, facts = plan.events, plan.events.facts
     lines = [line for line in record_checks.from_manifest(manifest) if not line.startswith("split ")]
-    lines += record_checks.heavy_users(Counter(events["user"]), config.inspect.heavy)
+    counts = facts.events_of_user
+    busy = {events.user_ids[user]: int(counts[user]) for user in np.flatnonzero(counts > config.inspect.heavy)}
+    lines += record_checks.heavy_users(busy, config.inspect.heavy, facts.events)
     unknown = [record_checks.unknown_item(reject.reason, reject.detail) for reject in plan.rejects]
     named = [item for item in unknown if item is not None]
-    lines += record_checks.ids_off_by_one(plan.items.ids, list(events["item"].unique()), named)
+    seen = [events.item_ids[item] for item in np.flatnonzero(facts.all_events)]
+    lines += record_checks.ids_off_by_one(plan.items.ids, seen, named)
     if plan.schema.has_time:
-        lines += record_checks.odd_times(events["time"].to_numpy(), int(time.time()))
+        oddities = record_checks.TimeOddities(int(time.time()))
+        for columns in events.buckets():
+            oddities.add(columns["time"])
+        lines += oddities.warnings()
     return lines
 
 
@@ -170,9 +176,9 @@ def label_facts(plan: BuildPlan) -> dict[str, dict[str, Any]]:
     facts: dict[str, dict[str, Any]] = {}
     for label in plan.schema.labels:
         facts[label.name] = {"task": label.task}
-        for code, split in enumerate(SPLITS):
-            values = plan.events.frame.loc[plan.events.frame["split"] == code, f"labels/{label.name}"].dropna()
-            facts[label.name][split] = {"events": len(values), "mean": float(values.mean()) if len(values) else None}
+        for split in SPLITS:
+            values = plan.events.facts.splits[split].labels[label.name]
+            facts[label.name][split] = {"events": values.count, "mean": values.mean if values.count else None}
     return facts
 
 
@@ -215,7 +221,7 @@ def to_json(result: CheckResult) -> dict[str, Any]:
 
 
 def _users_with_one_event(plan: BuildPlan) -> int:
-    return sum(count == 1 for count in Counter(plan.events.users.tolist()).values())
+    return int((plan.events.facts.events_of_user == 1).sum())
 
 
 def _owned(result: CheckResult) -> list[tuple[str, FeatureSample]]:

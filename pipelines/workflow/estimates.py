@@ -137,18 +137,17 @@ def _vocabulary(config: Config) -> list[str]:
 
 def count_work(plan: BuildPlan, config: Config) -> Work:
     """Count what a run on a planned build would do."""
-    train = plan.events.frame["split"].to_numpy() == 0
-    per_user = np.bincount(plan.events.users[train])
+    facts = plan.events.facts
+    per_user, counts = facts.user_events[0], facts.train_events
     length, stride = config.user.max_history, min(config.user.stride, config.user.max_history)
     per_user = per_user[per_user > 0]
     repeated = np.maximum(0, -(-(per_user - length) // stride)) * (length - stride)  # as history, in a next window
     rows = max((per_user + repeated).sum() / length, len(per_user) / MAX_HISTORIES)
-    counts = plan.events.train["item"].value_counts().to_numpy()
     return Work(
         items=len(plan.items.ids),
         taught=int((counts >= config.cooccurrence.min_events).sum()) if plan.items.features else 0,
         steps=max(1, math.ceil(rows / config.train.batch_size)),
-        events={name: int((plan.events.frame["split"] == code).sum()) for code, name in enumerate(plan.windows)},
+        events={name: split.events for name, split in facts.splits.items()},
         modalities=len(plan.items.features),
     )
 

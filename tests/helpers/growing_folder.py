@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from small_folder import OPTIONS, event_rows, examples, item_rows, make_folder, run, write_events, write_items
+from small_folder import OPTIONS, SCRATCH, event_rows, examples, item_rows, make_folder, run, write_events, write_items
 
 from tfrecs.append.appender import Appended, append
 from tfrecs.schema import Manifest
@@ -42,6 +42,7 @@ def add(data: Path, out: Path, **changed: Any) -> Appended:
     settings: dict[str, Any] = {
         "max_bad": 0.2, "window": 6, "overlap": 2, "items_per_shard": 8, "examples_per_shard": 10,
         "kind_options": OPTIONS, "workers": 1, "processes_from": 10**9, "now": NOW, "progress": None,
+        "scratch": SCRATCH,
     }  # fmt: skip
     return append(load_spec(data, None), data, out, **(settings | changed))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ import tensorflow as tf
 from PIL import Image
 
 from tfrecs.build.builder import build
+from tfrecs.events.spool import Scratch
 from tfrecs.schema import Manifest
 from tfrecs.spec.dataset_yaml import load_spec
 
 ITEMS, USERS, EVENTS = 30, 12, 20
+SCRATCH = Scratch(Path(tempfile.gettempdir()), 10**6)
 OPTIONS: dict[str, dict[str, Any]] = {"image": {"size": 16}}
 
 # Settings of a model for it, and the same as options of a command.
@@ -113,7 +116,7 @@ def run(data: Path, out: Path, **changed: Any) -> Manifest:
     settings: dict[str, Any] = {
         "seed": 1, "max_bad": 0.2, "window": 6, "overlap": 2, "items_per_shard": 8, "examples_per_shard": 10,
         "kind_options": OPTIONS, "train_vocabulary": words, "vocabulary_key": "words", "vocabulary_file": None, "workers": 2,
-        "processes_from": 10**9, "progress": None,
+        "processes_from": 10**9, "progress": None, "scratch": SCRATCH,
     }  # fmt: skip
     return build(load_spec(data, None), data, out, **(settings | changed))
 

@@ -18,7 +18,7 @@ CONFIG = ("build.kinds={image: {size: 16}}", "build.vocabulary_size=100", "user.
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> BuildPlan:
     data = make_folder(tmp_path_factory.mktemp("data") / "small")
-    return read_plan(data, load_spec(data, None), load_config(None, CONFIG))
+    return read_plan(data, load_spec(data, None), load_config(None, CONFIG), None)
 
 
 def test_steps_are_the_windows_of_all_users_over_the_batch(plan: BuildPlan) -> None:
@@ -32,7 +32,7 @@ def test_work_counts_items_events_and_the_items_that_are_taught(plan: BuildPlan)
     work = count_work(plan, load_config(None, [*CONFIG, "cooccurrence.min_events=8"]))
     assert (work.items, work.modalities) == (ITEMS, 4)
     assert work.events == {"train": 192, "valid": 24, "test": 24}
-    assert work.taught == sum(plan.events.train["item"].value_counts() >= 8)
+    assert work.taught == sum(plan.events.facts.train_events >= 8)
 
 
 def test_machines_are_measured_in_positive_speeds() -> None:

@@ -76,8 +76,8 @@ def test_odd_times_and_heavy_users_are_named() -> None:
     assert "in the future" in record_checks.odd_times(seconds + 10**9, NOW)[0]
     assert "midnight" in record_checks.odd_times(86_400 * np.arange(10_000, 10_030), NOW)[0]
     assert "second 0" in record_checks.odd_times(np.append(seconds, 0), NOW)[0]
-    assert "'b' has 3,000" in record_checks.heavy_users({"a": 10, "b": 3000}, 2000)[0]
-    assert record_checks.heavy_users({"a": 10}, 2000) == []
+    assert "'b' has 3,000" in record_checks.heavy_users({"a": 10, "b": 3000}, 2000, 3010)[0]
+    assert record_checks.heavy_users({"a": 10}, 2000, 10) == []
 
 
 def test_sounds_of_different_pitch_differ_and_a_louder_copy_does_not() -> None:

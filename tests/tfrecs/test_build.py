@@ -213,7 +213,7 @@ def test_halves_of_surrogate_pairs_in_json_do_not_stop_the_build(data: Path, tmp
 def test_progress_goes_from_nothing_to_all_in_every_stage(data: Path, tmp_path: Path) -> None:
     told: dict[str, tuple[int, int]] = {}
     run(data, tmp_path / "out", progress=lambda stage, done, total: told.__setitem__(stage, (done, total)))
-    assert set(told) == {"read", "vocabulary", "items", "train", "valid", "test"}
+    assert set(told) == {"read", "sort", "count", "vocabulary", "items", "train", "valid", "test"}
     assert all(done == total > 0 for done, total in told.values())
 
 

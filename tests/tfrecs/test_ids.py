@@ -16,7 +16,7 @@ from table_files import WRITERS
 
 from tfrecs.reading.stored_records import stored_events, stored_item_ids
 from tfrecs.rejects import Rejects
-from tfrecs.tables.ids import logged_ids, own_ids, referred_ids
+from tfrecs.tables.ids import IdColumn, KnownIds, own_ids
 from tfrecs.tables.table import Table, as_ids, read_table
 
 NFC, NFD = (unicodedata.normalize(form, "Café") for form in ("NFC", "NFD"))
@@ -27,6 +27,20 @@ def table(values: Sequence[Any]) -> Table:
     column = pd.Series(values, dtype=pd.StringDtype("pyarrow") if texts else object)
     files = np.full(len(values), "t.csv", object)
     return Table("t.csv", pd.DataFrame({"id": column}), files, np.arange(2, len(values) + 2))
+
+
+def referred(
+    values: Sequence[Any], known: Sequence[str], rejects: Rejects | None = None, *, others: bool = True
+) -> list[str]:
+    """The ids that refer to those of another table; without `others` none but the known ones, or as they stand."""
+    column, ids = IdColumn("id"), KnownIds(known)
+    codes = [code for value in values for code in column.codes(table([value])).tolist()]  # In parts of a row each.
+    names = ids.one_form(column.texts)
+    if not others:
+        found = {text: ids.find(text) for text in column.texts}
+        names = {text: known[at] for text, at in found.items() if at >= 0}
+    column.note("t.csv", Rejects() if rejects is None else rejects, names)
+    return [names.get(column.texts[code], column.texts[code]) for code in codes]
 
 
 @pytest.mark.parametrize("others", [False, True])
@@ -55,21 +69,21 @@ def table(values: Sequence[Any]) -> Table:
 def test_an_id_is_taken_for_that_of_the_catalogue_from_which_it_differs_in_form_only(
     catalogue: list[str], given: list[Any], taken: list[str], others: bool
 ) -> None:
-    assert referred_ids(table(given), "id", Rejects(), catalogue, others=others).tolist() == taken
+    assert referred(given, catalogue, others=others) == taken
 
 
 def test_what_is_taken_for_another_form_is_told_once_with_count_and_example() -> None:
     rejects = Rejects()
-    referred_ids(table(["12.0", "7", " 7", "12.0"]), "id", rejects, ["12", "7"], others=False)
+    referred(["12.0", "7", " 7", "12.0"], ["12", "7"], rejects)
     assert rejects.notes == [
         "t.csv: 1 ids in id have blanks around them (such as ' 7'); read without",
         "t.csv: 2 ids in id are taken for the same ids in another form (such as '12.0' for '12')",
     ]
     rejects = Rejects()
-    referred_ids(table([NFD]), "id", rejects, [NFC], others=False)
+    referred([NFD], [NFC], rejects)
     assert rejects.notes[0].endswith("(such as 'Cafe\\u0301' for 'Caf\\xe9')")
     rejects = Rejects()
-    referred_ids(table(["12", "7"]), "id", rejects, ["12", "7"], others=False)
+    referred(["12", "7"], ["12", "7"], rejects)
     assert rejects.notes == []
 
 
@@ -84,8 +98,7 @@ def test_what_is_taken_for_another_form_is_told_once_with_count_and_example() ->
     ],
 )
 def test_users_without_a_table_get_one_form_among_themselves(given: list[str], taken: list[str]) -> None:
-    assert referred_ids(table(given), "id", Rejects(), (), others=True).tolist() == taken
-    assert logged_ids(table(given).frame["id"]).tolist() == taken
+    assert referred(given, ()) == taken
 
 
 @pytest.mark.parametrize(

@@ -11,21 +11,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from parsed_text import parsed
 
 from tfrecs.errors import DataError
 from tfrecs.rejects import Rejects
 from tfrecs.spec.models import InteractionsSpec
-from tfrecs.tables.delimited import Malformed, read_delimited
-from tfrecs.tables.quoting import Quoting, check_lines
+from tfrecs.tables import quoting
+from tfrecs.tables.delimited import Malformed
+from tfrecs.tables.quoting import Quoting
+from tfrecs.tables.records import check_lines, count_lines
 from tfrecs.tables.table import Table, read_table
 
 Read = tuple[list[list[str]], list[int], list[Malformed], list[str]]
 
 
 def read(text: str, separator: str = "\t", quoting: Quoting = "auto") -> Read:
-    bad: list[Malformed] = []
     notes: list[str] = []
-    frame, lines = read_delimited(text.encode(), separator, bad.append, quoting, notes.append)
+    frame, lines, bad = parsed(text, separator, quoting, notes.append)
     return frame.fillna("").to_numpy().tolist(), lines.tolist(), bad, notes
 
 
@@ -154,6 +156,22 @@ def test_where_words_and_rows_cannot_be_told_apart_each_line_is_rejected_until_t
     assert read(text + 'a4,"x, y"\n', ",")[0][1] == ["a2", "Hello\nworld,bye"]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("block", [1, 40, 700])
+def test_a_file_read_in_blocks_is_the_file_read_whole(end: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    quoted = log({row: "a, b" if row in (55, 90, 91) else f"w{row}" for row in range(1, 121)}, rows=120)
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator=end).writerows([*quoted[:70], ["too", "short"], [], *quoted[70:]])
+    stray = unquoted(log({55: '"quiet'}, rows=120), ",", end)
+    for text in (buffer.getvalue(), stray, stray.replace('"', ""), f"{end}{stray[:50]}"):
+        whole, lines, bad = parsed(text, ",")
+        with monkeypatch.context() as patch:
+            patch.setattr(quoting, "PIECE", 64)
+            parts, own_lines, own_bad = parsed(text, ",", block=block)
+        pd.testing.assert_frame_equal(parts, whole)
+        assert (own_lines.tolist(), own_bad) == (lines.tolist(), bad)
+
+
 def test_the_spec_has_the_last_word() -> None:
     rows = log({3: '"Heroes"', 5: '"ab"'})
     assert read(unquoted(rows), quoting="none")[0] == rows[1:]
@@ -180,9 +198,9 @@ def test_a_header_that_begins_with_a_mark_is_that_of_an_unquoted_table(tmp_path:
 
 
 def test_lines_that_are_neither_used_nor_rejected_are_an_error_of_ours() -> None:
-    check_lines(b"a\nb\r\nc\rd", 4)
+    check_lines(count_lines(b"a\nb\r\nc\rd"), 4)
     with pytest.raises(RuntimeError, match="internal error: 4 lines in a table, 3"):
-        check_lines(b"a\nb\r\nc\rd", 3)
+        check_lines(count_lines(b"a\nb\r\nc\rd"), 3)
     table = Table("t.csv", pd.DataFrame({"a": [1, 2]}), np.array(["t.csv"] * 2), np.array([2, 3]))
     with pytest.raises(RuntimeError, match="has 2 rows, 1 used, 0 rejected"):
         table.check_rows(1, 0)

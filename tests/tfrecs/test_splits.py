@@ -18,7 +18,7 @@ from tfrecs.build.splits import (
     split_by_time,
     split_leave_last,
 )
-from tfrecs.build.windows import Window, plan_windows
+from tfrecs.build.windows import Window, count_windows, plan_windows
 
 times = hnp.arrays(np.int64, st.integers(1, 40), elements=st.integers(0, 12))
 users = hnp.arrays(np.int64, st.integers(0, 40), elements=st.integers(0, 5)).map(np.sort)
@@ -97,6 +97,7 @@ def test_every_event_is_a_target_once_and_windows_stay_inside_a_user_and_a_split
     for split, name in enumerate(("train", "valid", "test")):
         targets = [row for window in planned[name] for row in range(window.targets, window.stop)]
         assert targets == np.flatnonzero(splits == split).tolist()
+        assert count_windows(codes, splits, split, window=size, overlap=overlap) == len(planned[name])
         for window in planned[name]:
             assert window.start <= window.targets < window.stop
             assert set(codes[window.start : window.stop]) == {window.user}

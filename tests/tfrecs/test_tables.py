@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parsed_text import parsed
 
 from tfrecs.errors import DataError, TooManyRejectsError
 from tfrecs.rejects import Reject, Rejects
-from tfrecs.tables.delimited import Malformed, read_delimited
 from tfrecs.tables.table import Table, as_ids, as_numbers, is_null, read_table
 
 
@@ -80,8 +80,7 @@ field = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 def test_whatever_a_csv_writer_writes_is_read_back(rows: list[tuple[str, str]], separator: str) -> None:
     rows = [(f"{number}{left}", right) for number, (left, right) in enumerate(rows)]  # No row reads as a blank line.
     written = pd.DataFrame(rows, columns=["a", "b"]).to_csv(index=False, sep=separator, lineterminator="\n", quoting=1)
-    bad: list[Malformed] = []
-    frame, lines = read_delimited(written.encode(), separator, bad.append)
+    frame, lines, bad = parsed(written, separator)
     assert bad == []
     assert [tuple("" if is_blank(cell) else cell for cell in row) for row in frame.itertuples(index=False)] == rows
     assert lines[0] == 2
@@ -99,10 +98,11 @@ plain = st.text(st.characters(codec="utf-8", exclude_characters='\0\r\n\t,"'), m
 def test_the_fast_and_the_careful_way_agree(rows: list[tuple[str, str]]) -> None:
     regular = "a,b\n" + "".join(f"{left},{right}\n" for left, right in rows)
     irregular = regular + "\n"  # An empty line at the end is enough for the careful way.
-    fast, fast_lines = read_delimited(regular.encode(), ",", pytest.fail)
-    careful, careful_lines = read_delimited(irregular.encode(), ",", pytest.fail)
+    fast, fast_lines, bad = parsed(regular, ",")
+    careful, careful_lines, also_bad = parsed(irregular, ",")
     pd.testing.assert_frame_equal(fast, careful)
     assert fast_lines.tolist() == careful_lines.tolist()
+    assert not bad + also_bad
 
 
 def test_several_files_by_pattern_keep_their_own_lines(tmp_path: Path) -> None:

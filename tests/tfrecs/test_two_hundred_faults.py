@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from media_files import PCM16, encoded, tone, wav_bytes
 from PIL import Image
-from small_folder import examples, rejected
+from small_folder import SCRATCH, examples, rejected
 
 from tfrecs.build.builder import build
 from tfrecs.schema import Manifest
@@ -191,6 +191,7 @@ class Folder:
             load_spec(self.path, None), self.path, out, seed=0, max_bad=1.0, window=64, overlap=8, items_per_shard=100,
             examples_per_shard=100, kind_options={"image": {"size": 16}, "audio": {"seconds": 0.5, "rate": 8000}},
             train_vocabulary=None, vocabulary_key="", vocabulary_file=None, processes_from=10**9, workers=2, progress=None,
+            scratch=SCRATCH,
         )  # fmt: skip
 
 

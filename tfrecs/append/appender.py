@@ -12,10 +12,12 @@ import pandas as pd
 
 from tfrecs.append.manifest_update import KindOptions, check_spec, updated_manifest
 from tfrecs.append.new_rows import count_late, merge, new_events, new_items, refuse_repeats, split_anew, with_splits
-from tfrecs.build.events import example_columns
+from tfrecs.build.events import ToExamples
 from tfrecs.build.feature_table import Entities, read_entities
 from tfrecs.build.shard_writer import Progress, UserPayloads, item_shards, make_items, make_windows, window_shards
 from tfrecs.build.work_folder import FinishedShard, replace_file, work_folder
+from tfrecs.events.frames import coded
+from tfrecs.events.spool import Scratch
 from tfrecs.reading.features import features_for
 from tfrecs.reading.reader import shard_paths
 from tfrecs.reading.stored_records import stored_events, stored_item_ids, stored_user_payloads
@@ -58,6 +60,7 @@ def append(
     kind_options: KindOptions,
     workers: int,
     processes_from: int,
+    scratch: Scratch,
     now: str,
     progress: Progress | None,
     resplit: bool = False,
@@ -103,7 +106,7 @@ def append(
         old_users = old["user"].unique().tolist()
         users = _users(spec, data, manifest, kind_options, rejects, old_users)
         user_ids = [*dict.fromkeys((*old_users, *(users.ids if users else ())))]
-        new = new_events(spec, data, manifest, old, ids, rejects, known, user_ids)
+        new = new_events(spec, data, manifest, old, ids, rejects, known, user_ids, scratch)
         refuse_repeats(new, old, spec, resplit=resplit)
         report("read", 1, 1)
         counted = (known_items, known.total() - known_items, count_late(old, new))
@@ -112,7 +115,10 @@ def append(
             fresh = _unlisted(rejects, set(listed), known)
             fresh.enforce(max_bad)
             return Appended(manifest, None, *counted, _notes(rejects, fresh))
-        merged = split_anew(old, new, spec, ids) if resplit else merge(old, with_splits(new, spec, manifest))
+        if resplit:
+            merged = split_anew(old, new, spec, ids, window, overlap, scratch)
+        else:
+            merged = merge(old, with_splits(new, spec, manifest))
         action: Action = "resplit" if resplit else "append"
         prefix = f"{action}{1 + sum(entry.action == action for entry in manifest.history):03d}"
         finished: list[FinishedShard] = []
@@ -121,11 +127,18 @@ def append(
             finished = make_items(work, shards, workers, len(items.ids) >= processes_from, rejects, report)
         payloads = UserPayloads(features_for(manifest.schema_.users), users, workers, rejects)
         payloads.add(stored_user_payloads(out, manifest, {user for user in merged.user_ids if user not in payloads}))
-        columns = example_columns(merged.frame, manifest.schema_)
+        columns, texts = coded(merged.frame)
+        to_examples = ToExamples(manifest.schema_, texts.pop("item"), texts)
         made: dict[str, list[ShardInfo]] = {}
         for split, windows in merged.windows(window, overlap).items():
             pending = window_shards(
-                f"{split}-{prefix}", windows, merged.user_ids, columns, payloads, examples_per_shard, merged.new
+                f"{split}-{prefix}",
+                len(windows),
+                [(iter(windows), columns, merged.new)],
+                merged.user_ids,
+                to_examples,
+                payloads,
+                examples_per_shard,
             )
             made[split] = make_windows(work, split, pending, len(windows), report) if windows else []
         fresh = _unlisted(rejects, set(listed), known)

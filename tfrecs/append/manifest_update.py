@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from tfrecs.build.event_weights import count_negatives
-from tfrecs.build.events import count_queries, protocol_of, train_counts
+from tfrecs.build.events import count_queries, protocol, train_counts
 from tfrecs.build.interactions import label_schemas
 from tfrecs.build.shards import versions
 from tfrecs.build.splits import TRAIN
@@ -56,7 +56,7 @@ def check_spec(spec: DatasetSpec, manifest: Manifest, kind_options: KindOptions)
     refuse("text queries", schema.has_queries, spec.interactions.query is not None)
     if spec.effective_split.cold_items:
         raise DataError("append: the records have items made cold (split.cold_items), which is fixed; build anew")
-    refuse("split and positives", manifest.protocol, protocol_of(spec))
+    refuse("split and positives", manifest.protocol, protocol(spec))
 
 
 def _check_options(feature: FeatureSchema, spec: FeatureSpec, kind_options: KindOptions, refuse: Any) -> None:

@@ -11,16 +11,19 @@ import numpy as np
 import pandas as pd
 
 from tfrecs.build.event_weights import PAIR, merge_repeated
-from tfrecs.build.events import arrange, group_users
+from tfrecs.build.events import group_users
 from tfrecs.build.feature_table import Entities, logged_items, read_entities
-from tfrecs.build.interactions import interaction_columns, usable_events
 from tfrecs.build.splits import TEST, TRAIN, VALID
 from tfrecs.build.windows import Window, plan_windows
 from tfrecs.errors import DataError
+from tfrecs.events.arranged import arrange
+from tfrecs.events.frames import frame_of, log_of
+from tfrecs.events.log import read_log
+from tfrecs.events.spool import Scratch
 from tfrecs.rejects import Rejects
 from tfrecs.schema import SPLITS, Manifest
 from tfrecs.spec.models import ColumnSplit, DatasetSpec, LeaveLastSplit
-from tfrecs.tables.table import is_there, read_table
+from tfrecs.tables.table import is_there
 
 
 def new_items(
@@ -46,9 +49,7 @@ def new_items(
     if not any(is_there(data, file) for file in tables):
         raise DataError(f"{data}: no {' and no '.join(tables)} there; name a data folder")
     if source is None:
-        # Malformed lines are collected where the events are read.
-        table = read_table(data, log.file, [log.item], Rejects(), log.encoding, log.quoting)
-        entities = logged_items(table, log.item, old_ids)
+        entities = logged_items(data, log, old_ids)
     elif is_there(data, source.file):
         entities = read_entities(data, "item", source, source.title, {}, rejects, manifest.schema_.items, old_ids)
         known.update(str(file) for file, item in zip(entities.table.files, entities.ids, strict=True) if item in old)
@@ -67,23 +68,25 @@ def new_events(
     rejects: Rejects,
     known: Counter[str],
     user_ids: Collection[str],
+    scratch: Scratch,
 ) -> pd.DataFrame:
     """Return the events that the records do not hold, oldest first; with their split where the table gives it.
 
     Arguments as of `new_items`; `old`: events of the records, `ids`: all item ids, old and new, `user_ids`: of users that
-    have features.
+    have features, `scratch`: where events go while they are read.
 
     Raises:
       DataError: the events have no times.
     """
     if not is_there(data, spec.interactions.file):
         return old.iloc[:0]
-    log = spec.interactions
-    table = read_table(data, log.file, interaction_columns(spec), rejects, log.encoding, log.quoting)
     kinds = {context.name: context.kind for context in manifest.schema_.context if context.source == "column"}
-    frame = usable_events(table, spec, ids, rejects, kinds, user_ids)
+    log = read_log(data, spec, ids, user_ids, rejects, scratch, kinds=kinds, with_files=True, may_be_empty=True)
+    frame = frame_of(log.batches(), log.user_ids, ids, log.texts)
+    log.spool.close()
     is_known = _contained(frame, old) | _merged_away(frame, old, spec.interactions.keep)
-    known.update(str(file) for file in table.files[frame.index[is_known].to_numpy()])
+    if len(frame):
+        known.update(log.files[code] for code in frame.pop("file")[is_known])
     frame = frame[~is_known]
     if not len(frame):
         return old.iloc[:0]
@@ -194,7 +197,15 @@ class Merged:
         return result
 
 
-def split_anew(old: pd.DataFrame, new: pd.DataFrame, spec: DatasetSpec, ids: Sequence[str]) -> Merged:
+def split_anew(
+    old: pd.DataFrame,
+    new: pd.DataFrame,
+    spec: DatasetSpec,
+    ids: Sequence[str],
+    window: int,
+    overlap: int,
+    scratch: Scratch,
+) -> Merged:
     """Split all events as a build of all of them would; every event counts as new.
 
     Raises:
@@ -208,8 +219,11 @@ def split_anew(old: pd.DataFrame, new: pd.DataFrame, spec: DatasetSpec, ids: Seq
     later = new.assign(fraction=np.int64(0), order=len(old) + np.arange(len(new), dtype=np.float64))
     frame = pd.concat([old, later], ignore_index=True) if len(new) else old
     # Without a seed: it chooses cold items, and records that have some are not appended to.
-    events = arrange(frame.drop(columns="split"), spec, ids, seed=0)
-    return Merged(events.frame, events.user_ids, events.users, np.ones(len(events.frame), bool))
+    log = log_of(frame.drop(columns="split"), ids, scratch)
+    events = arrange(log, spec, scratch, seed=0, window=window, overlap=overlap)
+    sorted_frame = frame_of(events.buckets(), events.user_ids, ids, events.texts)
+    users = group_users(sorted_frame["user"])[1]
+    return Merged(sorted_frame, tuple(events.user_ids), users, np.ones(len(sorted_frame), bool))
 
 
 def merge(old: pd.DataFrame, new: pd.DataFrame) -> Merged:

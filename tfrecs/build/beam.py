@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,7 @@ _REMEDY = "pip install 'apache-beam' as README says, or leave --runner away to b
 
 
 def make_with_beam(
-    work: WorkFolder, shards: Sequence[ItemShard | WindowShard], *, runner: str, options: Sequence[str]
+    work: WorkFolder, shards: Iterable[ItemShard | WindowShard], *, runner: str, options: Sequence[str]
 ) -> None:
     """Write the shards that are not complete yet.
 
@@ -42,21 +42,23 @@ def make_with_beam(
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise SpecError(f"--runner {runner} needs Apache Beam, which is not installed ({error}); {_REMEDY}") from error
-    keys = {shard.name: shard.key() for shard in shards}
-    pending = [shard for shard in shards if work.finished(shard.name, keys[shard.name]) is None]
-    if not pending:
-        return
     tasks = work.folder / "tasks"
     shutil.rmtree(tasks, ignore_errors=True)
     tasks.mkdir()
-    for shard in pending:
-        (tasks / shard.name).write_bytes(pickle.dumps((shard, keys[shard.name])))
+    keys: dict[str, str] = {}
+    for shard in shards:  # One at a time: together they are the whole log.
+        key = shard.key()
+        if work.finished(shard.name, key) is None:
+            keys[shard.name] = key
+            (tasks / shard.name).write_bytes(pickle.dumps((shard, key)))
+    if not keys:
+        return
     try:
         created = beam.runners.create_runner(runner)
     except (ValueError, ImportError, AttributeError) as error:
         raise SpecError(f"--runner {runner}: {str(error).splitlines()[0]}") from error
     with beam.Pipeline(runner=created, options=PipelineOptions(list(options))) as pipeline:
-        names = pipeline | "Shards" >> beam.Create([shard.name for shard in pending])
+        names = pipeline | "Shards" >> beam.Create([*keys])
         spread = names | "Spread" >> beam.Reshuffle()
         _ = spread | "Make" >> beam.Map(partial(make_task, str(work.folder)))
     missing = [name for name, key in keys.items() if work.finished(name, key) is None]

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfrecs.build.events import SplitEvents, arrange, example_columns
+from tfrecs.build.events import ToExamples
 from tfrecs.build.feature_table import Entities, logged_items, media_path, read_entities
-from tfrecs.build.interactions import clean_events, context_schemas, interaction_columns, label_schemas, mean_and_std
-from tfrecs.build.windows import Window, plan_windows
+from tfrecs.build.interactions import label_schemas
+from tfrecs.build.windows import Window, split_windows
+from tfrecs.events.arranged import ArrangedEvents, arrange
+from tfrecs.events.log import read_log
+from tfrecs.events.spool import Scratch
 from tfrecs.rejects import Rejects
-from tfrecs.schema import Schema
+from tfrecs.schema import SPLITS, Schema
 from tfrecs.spec.models import DatasetSpec
-from tfrecs.tables.table import read_table
+
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,8 @@ class BuildPlan:
       items: in the order of their table.
       users: those that have features, None where the data set has none.
       events: clean, sorted and split.
-      windows: split -> its user windows.
       schema: of the records.
+      window, overlap: of the windows.
       oracle: the true preferences of generated data, or None.
       rejects: rows and values of the tables that cannot be used; encoding adds to them.
     """
@@ -38,9 +42,10 @@ class BuildPlan:
     spec: DatasetSpec
     items: Entities
     users: Entities | None
-    events: SplitEvents
-    windows: Mapping[str, Sequence[Window]]
+    events: ArrangedEvents
     schema: Schema
+    window: int
+    overlap: int
     oracle: Path | None
     rejects: Rejects
 
@@ -49,10 +54,21 @@ class BuildPlan:
         """Items, and users where they have features."""
         return [part for part in (self.items, self.users) if part is not None]
 
-    @cached_property
-    def columns(self) -> dict[str, np.ndarray]:
-        """Example key -> array over all events."""
-        return example_columns(self.events.frame, self.schema)
+    def examples(self, split: str) -> int:
+        """Return the number of windows of a split."""
+        return self.events.facts.splits[split].examples
+
+    def windows(self, split: str) -> Iterator[tuple[Iterator[Window], Mapping[str, np.ndarray], None]]:
+        """Yield the windows of a split, with the sorted events that they count in, users in the order of their ids."""
+        for columns in self.events.buckets():
+            planned = split_windows(
+                columns["user"], columns["split"], SPLITS.index(split), window=self.window, overlap=self.overlap
+            )
+            yield planned, columns, None
+
+    def to_examples(self) -> ToExamples:
+        """Return what turns the columns of events into those of Examples."""
+        return ToExamples(self.schema, self.events.item_ids, self.events.texts)
 
 
 def plan_build(
@@ -63,29 +79,31 @@ def plan_build(
     window: int,
     overlap: int,
     kind_options: Mapping[str, Mapping[str, Any]],
+    scratch: Scratch,
+    report: Progress = lambda stage, done, total: None,
 ) -> BuildPlan:
     """Read the tables and plan the records. Arguments and errors as of `tfrecs.build.builder.build`."""
     rejects = Rejects()
     oracle = media_path(data, spec.oracle) if spec.oracle else None
     items = read_entities(data, "item", spec.items, spec.items.title, kind_options, rejects) if spec.items else None
     users = read_entities(data, "user", spec.users, None, kind_options, rejects) if spec.users else None
-    log = spec.interactions
-    table = read_table(data, log.file, interaction_columns(spec), rejects, log.encoding, log.quoting)
+
     if items is None:
-        items = logged_items(table, log.item)
-    events = arrange(clean_events(table, spec, items.ids, rejects, users.ids if users else ()), spec, items.ids, seed)
-    planned = plan_windows(events.users, events.frame["split"].to_numpy(), window=window, overlap=overlap)
-    return BuildPlan(spec, items, users, events, planned, _schema(spec, items, users, events), oracle, rejects)
+        items = logged_items(data, spec.interactions, report=partial(report, "items of the log"))
+    known_users = users.ids if users else ()
+    log = read_log(data, spec, items.ids, known_users, rejects, scratch, report=partial(report, "read"))
+    events = arrange(log, spec, scratch, seed=seed, window=window, overlap=overlap, report=report)
+    return BuildPlan(spec, items, users, events, _schema(spec, items, users, events), window, overlap, oracle, rejects)
 
 
-def _schema(spec: DatasetSpec, items: Entities, users: Entities | None, events: SplitEvents) -> Schema:
+def _schema(spec: DatasetSpec, items: Entities, users: Entities | None, events: ArrangedEvents) -> Schema:
     source = spec.interactions
-    mean, std = mean_and_std(events.train["value"].to_numpy())
+    mean, std = events.facts.values.scale()
     return Schema(
         items=items.schemas,
         users=users.schemas if users else (),
         labels=label_schemas(source),
-        context=context_schemas(events.train, source),
+        context=events.facts.context_schemas(events.texts),
         value_mean=mean,
         value_std=std,
         has_time=source.time is not None,

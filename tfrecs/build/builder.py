@@ -6,12 +6,12 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tfrecs.build.build_plan import BuildPlan, plan_build
-from tfrecs.build.events import protocol, split_facts, train_counts
+from tfrecs.build.events import protocol
 from tfrecs.build.shard_writer import (
     Progress,
     UserPayloads,
@@ -25,9 +25,11 @@ from tfrecs.build.shards import ItemShard, WindowShard, versions
 from tfrecs.build.work_folder import FinishedShard, WorkFolder, replace_folder, work_folder
 from tfrecs.check.problems import find_problems, refuse
 from tfrecs.errors import DataError
+from tfrecs.events.spool import Scratch
 from tfrecs.rejects import listed_beside
 from tfrecs.schema import (
     MANIFEST_FILE,
+    SPLITS,
     Addition,
     Manifest,
     ShardInfo,
@@ -36,7 +38,7 @@ from tfrecs.schema import (
 )
 from tfrecs.spec.models import DatasetSpec
 
-Elsewhere = Callable[[WorkFolder, Sequence[ItemShard | WindowShard]], None]
+Elsewhere = Callable[[WorkFolder, Iterable[ItemShard | WindowShard]], None]
 
 
 def build(
@@ -56,6 +58,7 @@ def build(
     vocabulary_file: Path | None,
     workers: int,
     processes_from: int,
+    scratch: Scratch,
     progress: Progress | None,
     elsewhere: Elsewhere | None = None,
     plan: BuildPlan | None = None,
@@ -85,6 +88,7 @@ def build(
       vocabulary_file: a vocabulary to copy instead of training one.
       workers: number of processes or threads that encode.
       processes_from: number of items from which on workers are processes, which take seconds to start.
+      scratch: where and when events leave the memory.
       progress: called with (stage, done, total); the first `done` of a stage counts what an earlier build has completed.
       elsewhere: writes shards on other machines (see `tfrecs.build.beam`); None: all are written here.
       plan: of the same arguments; None: the tables are read here.
@@ -98,12 +102,19 @@ def build(
     report = progress or (lambda stage, done, total: None)
     out = Path(os.path.abspath(out))
     check_out(out)
-    report("read", 0, 1)
     check_vocabulary(vocabulary_file)
     with listed_beside(out):
         if plan is None:
-            plan = plan_build(spec, data, seed=seed, window=window, overlap=overlap, kind_options=kind_options)
-        report("read", 1, 1)
+            plan = plan_build(
+                spec,
+                data,
+                seed=seed,
+                window=window,
+                overlap=overlap,
+                kind_options=kind_options,
+                scratch=scratch,
+                report=report,
+            )
         refuse(find_problems(plan, max_bad))
         rejects = plan.rejects
         with work_folder(out) as work:
@@ -114,18 +125,18 @@ def build(
                 elsewhere(work, shards)
             items = make_items(work, shards, workers, processes, rejects, report)
             payloads = UserPayloads(plan.users.features if plan.users else (), plan.users, workers, rejects)
-            pending = {
-                split: window_shards(split, several, plan.events.user_ids, plan.columns, payloads, examples_per_shard)
-                for split, several in plan.windows.items()
-            }
-            if elsewhere is not None:
-                listed = {split: list(several) for split, several in pending.items()}
-                elsewhere(work, [shard for several in listed.values() for shard in several])
-                pending = {split: iter(several) for split, several in listed.items()}
-            splits = {
-                split: make_windows(work, split, several, len(plan.windows[split]), report)
-                for split, several in pending.items()
-            }
+            to_examples = plan.to_examples()
+            splits = {}
+            for split in SPLITS:
+                total = plan.examples(split)
+
+                def pending(split: str = split, total: int = total) -> Iterator[WindowShard]:
+                    batches, ids = plan.windows(split), plan.events.user_ids
+                    return window_shards(split, total, batches, ids, to_examples, payloads, examples_per_shard)
+
+                if elsewhere is not None:
+                    elsewhere(work, pending())
+                splits[split] = make_windows(work, split, pending(), total, report)
             manifest = complete(work.records, plan, items, splits, seed=seed, max_bad=max_bad)
             work.keep_only(files_of(manifest))
             replace_folder(out, work.records)
@@ -197,13 +208,9 @@ def plan_manifest(
       items: shards of items; none before they are written.
       splits: split -> its shards; None before they are written.
     """
-    events, total = plan.events, len(plan.items.ids)
+    events, facts, total = plan.events, plan.events.facts, len(plan.items.ids)
     infos = {
-        split: SplitInfo(
-            shards=tuple(splits[split]) if splits else (),
-            **split_facts(events, split, windows, plan.schema),
-        )
-        for split, windows in plan.windows.items()
+        split: SplitInfo(shards=tuple(splits[split]) if splits else (), **facts.split_info(split)) for split in SPLITS
     }
     return Manifest(
         name=plan.spec.name,
@@ -211,24 +218,24 @@ def plan_manifest(
         schema_=plan.schema,
         item_shards=tuple(items),
         items=total,
-        users=len(events.user_ids),
-        interactions=len(events.frame),
+        users=facts.users,
+        interactions=facts.events,
         coverage={feature.name: present[feature.name] / total for feature in plan.items.features},
         splits=infos,
-        train_counts=train_counts(events.train),
-        cold_items=len(set(plan.items.ids) - set(events.train["item"])),
+        train_counts=facts.train_counts(events.item_ids),
+        cold_items=int((facts.train_events == 0).sum()),
         merged=events.merged,
         rejected=plan.rejects.counts(),
         used_in_part=plan.rejects.kept_counts(),
         notes=tuple(plan.rejects.notes),
         versions=versions(),
-        protocol=protocol(events, plan.spec),
+        protocol=protocol(plan.spec, events.cold_items, events.dropped),
         oracle=plan.oracle.name if plan.oracle else None,
         history=(
             Addition(
                 action="build",
                 items=total,
-                users=len(events.user_ids),
+                users=facts.users,
                 events={split: info.events for split, info in infos.items()},
                 versions=versions(),
             ),

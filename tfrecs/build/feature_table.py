@@ -17,9 +17,10 @@ from tfrecs.modalities import resolve, row
 from tfrecs.reading.features import feature_for
 from tfrecs.rejects import Rejects
 from tfrecs.schema import FeatureSchema
-from tfrecs.spec.models import FeatureSpec, ItemsSpec, UsersSpec
-from tfrecs.tables.ids import logged_ids, own_ids
-from tfrecs.tables.table import Table, as_ids, as_numbers, is_null, read_table
+from tfrecs.spec.models import FeatureSpec, InteractionsSpec, ItemsSpec, UsersSpec
+from tfrecs.tables.ids import IdColumn, KnownIds, own_ids
+from tfrecs.tables.streams import Report
+from tfrecs.tables.table import Table, as_ids, as_numbers, is_null, read_parts, read_table
 
 
 @dataclass(frozen=True)
@@ -119,17 +120,46 @@ def read_entities(
     return Entities(table, ids, titles, tuple(features), values)
 
 
-def logged_items(events: Table, item: str, known: Collection[str] = ()) -> Entities:
-    """Return the items that a table of events names, in the order of their first event: ids alone, without features.
+def logged_items(
+    data: Path,
+    source: InteractionsSpec,
+    known: Collection[str] = (),
+    report: Report = lambda done, total: None,
+) -> Entities:
+    """Return the items that the log names, in the order of their first event: ids alone, without features.
 
     Args:
-      events: the table.
-      item: its column of the item ids.
+      data: the data folder.
+      source: of the events.
       known: ids of existing records, which ids that differ in form only are taken for.
+      report: called with the bytes read so far, and those of all files.
+
+    Raises:
+      DataError: the table or the column does not exist, or the table is empty.
     """
-    ids = logged_ids(events.column(item), known)
-    first = np.flatnonzero((ids.notna() & ~ids.duplicated()).to_numpy(bool))
-    return Entities(events.take(first), ids.iloc[first].tolist(), [""] * len(first), (), {})
+    column = IdColumn(source.item)
+    files: list[str] = []
+    lines: list[int] = []
+    # Malformed lines are collected where the events are read.
+    for table in read_parts(
+        data, source.file, [source.item], Rejects(), source.encoding, source.quoting, report=report
+    ):
+        codes, before = column.codes(table), len(lines)
+        first = np.zeros(len(column.texts) - before, np.int64)
+        fresh = np.flatnonzero(codes >= before)[::-1]
+        first[codes[fresh] - before] = (
+            fresh  # Of several rows the last one written stays, which is the first in the table.
+        )
+        files += table.files[first].tolist()
+        lines += table.lines[first].tolist()
+    names = KnownIds(known).one_form(column.texts)
+    codes_of: dict[str, int] = {}
+    for code, text in enumerate(column.texts):
+        codes_of.setdefault(names.get(text, text), code)
+    firsts = [*codes_of.values()]
+    empty = pd.DataFrame(index=pd.RangeIndex(len(firsts)))
+    table = Table(source.file, empty, np.array(files, object)[firsts], np.array(lines, np.int64)[firsts])
+    return Entities(table, [*codes_of], [""] * len(firsts), (), {})
 
 
 def _with_unique_ids(

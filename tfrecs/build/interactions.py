@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,16 +13,16 @@ from tfrecs.build.event_weights import event_weights, is_positive, named_numbers
 from tfrecs.build.splits import split_by_column
 from tfrecs.build.typed_queries import query_texts
 from tfrecs.errors import shorten
+from tfrecs.events.spool import Columns, taken
 from tfrecs.rejects import Rejects
-from tfrecs.schema import ContextSchema, LabelSchema
+from tfrecs.schema import LabelSchema
 from tfrecs.spec.models import ColumnSplit, DatasetSpec, InteractionsSpec
-from tfrecs.tables.ids import look, referred_ids
-from tfrecs.tables.table import Table, as_ids, as_numbers, is_null
+from tfrecs.tables.ids import IdColumn, KnownIds
+from tfrecs.tables.table import Table, as_numbers, is_null
 from tfrecs.tables.times import advice, read_times
 from tfrecs.unix_time import IMPLAUSIBLE
 
-_UNKNOWN_ITEM = "interaction with an unknown item"
-_TIME_VOCABULARY = {"hour": tuple(map(str, range(24))), "weekday": tuple(map(str, range(7)))}
+UNKNOWN_ITEM = "interaction with an unknown item"
 
 
 def interaction_columns(spec: DatasetSpec) -> list[str]:
@@ -37,93 +36,128 @@ def interaction_columns(spec: DatasetSpec) -> list[str]:
     return list(dict.fromkeys(name for name in names if name is not None))
 
 
-def clean_events(
-    table: Table, spec: DatasetSpec, item_ids: Collection[str], rejects: Rejects, user_ids: Collection[str] = ()
-) -> pd.DataFrame:
-    """Return the usable events in the order of the file; the others go to `rejects`, each with its first fault.
+class NotNumbersError(Exception):
+    """A column of the context has a value that is no number, or not one that is; it is a column of categories."""
+
+    def __init__(self, column: str):
+        super().__init__(column)
+        self.column = column
+
+
+class EventCleaner:
+    """Turns the interaction table, part by part, into clean events.
+
+    Columns of the clean events: `user` (int32, code of the text), `item` (int32, position in the catalogue), where the spec names
+    their columns `time` (int64 unix seconds) and `fraction` (int32, nanoseconds beyond it, which count for the order
+    alone), `order` (float64), `value` (float64, the weight where the spec has weights, NaN where this event has none),
+    `positive` (bool), `labels/<name>` (float64, NaN = unknown), `context/<name>` (float64, or int32 code of the text, -1
+    for none), `query` (string, "" = none), and where the table gives the split `split` (int8).
 
     Args:
-      table: the interactions.
       spec: of the data set.
-      item_ids: the catalogue; ids that differ in form only are taken for these.
-      rejects: takes events that cannot be used.
-      user_ids: of users that have features; other users are users too.
-
-    Returns:
-      Columns `user`, `item` (strings), `time` (int64 unix seconds, 0 = unknown), `fraction` (int64, nanoseconds beyond
-      `time`, which count for the order alone), `order` (float64), `value` (float64, the weight where the spec has
-      weights, 1.0 where it names none, NaN where this event has none), `positive` (bool), `labels/<name>` (float64,
-      NaN = unknown), `context/<name>` (float64 or string) and, where the spec names its column, `query` (string, "" =
-      none), where the table gives the split, `split` (int8).
-
-    Raises:
-      TooManyRejectsError: not one usable event.
-    """
-    frame = usable_events(table, spec, item_ids, rejects, {}, user_ids)
-    if not len(frame):
-        named = referred_ids(table, spec.interactions.item, rejects, item_ids, others=False).dropna()
-        problem = "no usable interaction"
-        if len(named) and not named.isin(set(item_ids)).any():
-            problem = (
-                f"no event names an item of the catalogue (column {spec.interactions.item} has {shorten(named.iloc[0])}, "
-                f"the items are ids such as {shorten(next(iter(item_ids)))})"
-            )
-        raise rejects.none_usable(table.files, f"{table.name}: {problem}")
-    return frame.reset_index(drop=True)
-
-
-def usable_events(
-    table: Table,
-    spec: DatasetSpec,
-    item_ids: Collection[str],
-    rejects: Rejects,
-    kinds: Mapping[str, str],
-    user_ids: Collection[str],
-) -> pd.DataFrame:
-    """Return the events as `clean_events` does, possibly none, with the position in `table` as index.
-
-    Args:
-      table, spec, item_ids, rejects, user_ids: as of `clean_events`.
+      catalogue: the items.
       kinds: context column -> "number" or "categories", where existing records decide it; otherwise the values do.
+
+    Attributes:
+      users, items: ids of the log.
+      categories: context column -> its texts.
+      faults, queries: rejected events, and queries that cannot be used.
+      usable: number of clean events so far.
     """
-    source = spec.interactions
-    users = referred_ids(table, source.user, rejects, user_ids, others=True)
-    items = referred_ids(table, source.item, rejects, item_ids, others=False)
-    columns: dict[str, Any] = {
-        "user": users,
-        "item": items,
-        "time": np.zeros(len(table), np.int64),
-        "fraction": np.zeros(len(table), np.int64),
-        "order": np.zeros(len(table)),
-    }
-    faults = _Faults(table)
-    faults.flag(users.isna(), "interaction without a user id", source.user)
-    faults.flag(items.isna(), "interaction without an item id", source.item)
-    faults.flag(~items.isin(set(item_ids)), _UNKNOWN_ITEM, source.item)
-    rejects.explain(_UNKNOWN_ITEM, lambda: look(item_ids))
-    if source.time:
-        notation = source.time_notation
-        times = read_times(table.column(source.time), notation)
-        columns |= {"time": times.seconds, "fraction": times.fraction}
-        hint = partial(advice, notation=notation)
-        faults.flag(times.unreadable, notation.mismatch, source.time, hint)
-        faults.flag(times.implausible, IMPLAUSIBLE, source.time, hint)
-    if source.order:
-        columns["order"], bad = as_numbers(table.column(source.order))
-        faults.flag(bad | np.isnan(columns["order"]), "order is not a number", source.order)
-    columns |= _outcomes(table, source, faults)
-    for name in source.context:
-        if not source.from_time(name):
-            columns[f"context/{name}"] = _context_column(table.column(name), name, kinds.get(name), faults)
-    if isinstance(spec.effective_split, ColumnSplit):
-        columns["split"] = split_by_column(table.column(spec.effective_split.column))
-        faults.flag(columns["split"] < 0, "split is none of train, valid, test", spec.effective_split.column)
-    before = len(rejects)
-    usable = faults.report(rejects)
-    table.check_rows(len(usable), len(rejects) - before)
-    if source.query:
-        columns["query"] = query_texts(table, source.query, usable, rejects)
-    return pd.DataFrame(columns).take(usable)
+
+    def __init__(self, spec: DatasetSpec, catalogue: KnownIds, kinds: Mapping[str, str]):
+        self._spec, self._catalogue, self._kinds = spec, catalogue, kinds
+        source = spec.interactions
+        self.users, self.items = IdColumn(source.user), IdColumn(source.item)
+        self._positions = np.zeros(0, np.int32)  # Code of an item's text -> position in the catalogue.
+        names = [name for name in source.context if not source.from_time(name)]
+        self.categories = {name: IdColumn(name) for name in names if kinds.get(name) == "categories"}
+        self._unseen = {name for name in names if name not in kinds}  # Columns without a number so far.
+        self.faults, self.queries = Rejects(), Rejects()
+        self.usable = 0
+
+    def clean(self, table: Table) -> Columns:
+        """Return the usable events in the order of the file; the others go to `faults`, each with its first fault.
+
+        Raises:
+          NotNumbersError: a column that seemed to be of numbers is not; begin again with it among the categories.
+        """
+        source, split = self._spec.interactions, self._spec.effective_split
+        users, texts = self.users.codes(table), self.items.codes(table)
+        more = [self._catalogue.find(text) for text in self.items.texts[len(self._positions) :]]
+        self._positions = np.append(self._positions, np.array(more, np.int32))
+        items = np.where(texts < 0, -1, np.append(self._positions, np.int32(-1))[texts])
+        columns: Columns = {"user": users, "item": items}
+        faults = _Faults(table)
+        faults.flag(users < 0, "interaction without a user id", source.user)
+        faults.flag(texts < 0, "interaction without an item id", source.item)
+        faults.flag(items < 0, UNKNOWN_ITEM, source.item)
+        if source.time:
+            notation = source.time_notation
+            times = read_times(table.column(source.time), notation)
+            columns |= {"time": times.seconds, "fraction": times.fraction.astype(np.int32)}
+            hint = partial(advice, notation=notation)
+            faults.flag(times.unreadable, notation.mismatch, source.time, hint)
+            faults.flag(times.implausible, IMPLAUSIBLE, source.time, hint)
+        if source.order:
+            columns["order"], bad = as_numbers(table.column(source.order))
+            faults.flag(bad | np.isnan(columns["order"]), "order is not a number", source.order)
+        columns |= _outcomes(table, source, faults)
+        for name in source.context:
+            if not source.from_time(name):
+                columns[f"context/{name}"] = self._context(table, name, faults)
+        if isinstance(split, ColumnSplit):
+            columns["split"] = split_by_column(table.column(split.column))
+            faults.flag(columns["split"] < 0, "split is none of train, valid, test", split.column)
+        before = len(self.faults)
+        usable = faults.report(self.faults)
+        table.check_rows(len(usable), len(self.faults) - before)
+        if source.query:
+            columns["query"] = query_texts(table, source.query, usable, self.queries)
+        self.usable += len(usable)
+        return taken(columns, usable) if len(usable) < len(table) else columns
+
+    def _context(self, table: Table, name: str, faults: _Faults) -> np.ndarray:
+        if name in self.categories:
+            return self.categories[name].codes(table)
+        numbers, bad = as_numbers(table.column(name))
+        if self._kinds.get(name) == "number":
+            faults.flag(bad, f"context {name} is not a number, as it is in the records", name)
+        elif bad.any():
+            raise NotNumbersError(name)
+        elif not np.isnan(numbers).all():
+            self._unseen.discard(name)
+        return numbers
+
+    def finish(self, table: str, known_users: KnownIds, rejects: Rejects) -> dict[str, str]:
+        """Note which ids were read in another way than they stand, and return user text -> user id.
+
+        Args:
+          table: name of the interactions.
+          known_users: users that have features; other users are users too.
+          rejects: takes the notes.
+
+        Raises:
+          NotNumbersError: as `clean`.
+        """
+        if self._unseen:
+            raise NotNumbersError(min(self._unseen))
+        names = known_users.one_form(self.users.texts)
+        self.users.note(table, rejects, names)
+        ids = self._catalogue.ids
+        found = {text: ids[at] for text, at in zip(self.items.texts, self._positions.tolist(), strict=True) if at >= 0}
+        self.items.note(table, rejects, found)
+        return names
+
+    def nothing_usable(self) -> str:
+        """Say why no event is usable."""
+        ids, texts = self._catalogue.ids, self.items.texts
+        if texts and (self._positions < 0).all():
+            return (
+                f"no event names an item of the catalogue (column {self.items.name} has {shorten(texts[0])}, the items are "
+                f"ids such as {shorten(ids[0])})"
+            )
+        return "no usable interaction"
 
 
 class _Faults:
@@ -153,8 +187,8 @@ class _Faults:
         return np.flatnonzero(self._code < 0)
 
 
-def _outcomes(table: Table, source: InteractionsSpec, faults: _Faults) -> dict[str, np.ndarray]:
-    columns: dict[str, np.ndarray] = {"value": np.ones(len(table)), "positive": np.ones(len(table), bool)}
+def _outcomes(table: Table, source: InteractionsSpec, faults: _Faults) -> Columns:
+    columns: Columns = {}
     if source.weight:
         columns["value"] = event_weights(table, source, faults.flag)
         columns["positive"] = is_positive(columns["value"], source)
@@ -180,45 +214,9 @@ def _outcomes(table: Table, source: InteractionsSpec, faults: _Faults) -> dict[s
     return columns
 
 
-def _context_column(column: pd.Series, name: str, kind: str | None, faults: _Faults) -> pd.Series | np.ndarray:
-    numbers, bad = as_numbers(column)
-    if kind == "number":
-        faults.flag(bad, f"context {name} is not a number, as it is in the records", name)
-        return numbers
-    if kind == "categories" or bad.any() or np.isnan(numbers).all():
-        return as_ids(column).fillna("")
-    return numbers
-
-
 def label_schemas(source: InteractionsSpec) -> tuple[LabelSchema, ...]:
     """Return the tasks of the ranking head, in the order of the spec."""
     return tuple(
         LabelSchema(name=name, task="regression" if label.range else "binary", range=label.range)
         for name, label in source.labels.items()
     )
-
-
-def context_schemas(events: pd.DataFrame, source: InteractionsSpec) -> tuple[ContextSchema, ...]:
-    """Return the context of a request, with vocabularies and scales from `events`, which must be training events only."""
-    return tuple(_context_schema(name, events, source) for name in source.context)
-
-
-def _context_schema(name: str, events: pd.DataFrame, source: InteractionsSpec) -> ContextSchema:
-    if source.from_time(name):
-        return ContextSchema(name=name, kind="categories", source="time", vocabulary=_TIME_VOCABULARY[name])
-    column = events[f"context/{name}"]
-    if pd.api.types.is_float_dtype(column.dtype):
-        mean, std = mean_and_std(column.to_numpy())
-        return ContextSchema(name=name, kind="number", source="column", mean=mean, std=std)
-    counts = Counter(value for value in column if value)
-    ordered = sorted(counts, key=lambda value: (-counts[value], value))
-    return ContextSchema(name=name, kind="categories", source="column", vocabulary=tuple(ordered))
-
-
-def mean_and_std(values: np.ndarray) -> tuple[float, float]:
-    """Return mean and standard deviation of the values that are not NaN; (0, 1) if there are none, and 1 for a constant."""
-    known = values[~np.isnan(values)]
-    if not len(known):
-        return 0.0, 1.0
-    std = float(known.std())
-    return float(known.mean()), std if std > 0 else 1.0

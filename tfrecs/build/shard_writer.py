@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 from tfrecs.build.encoding import encoder
 from tfrecs.build.feature_table import Entities
-from tfrecs.build.shards import ItemShard, WindowShard, versions, window_shard
+from tfrecs.build.shards import ItemShard, WindowPart, WindowShard, cut, versions, window_shard
 from tfrecs.build.windows import Window
 from tfrecs.build.work_folder import FinishedShard, WorkFolder
 from tfrecs.errors import DataError
@@ -53,8 +54,12 @@ def write_vocabulary(
     learn = train
 
     def trained() -> str:
-        report("vocabulary", 0, len(texts))
-        return "".join(f"{token}\n" for token in learn(texts))
+        def counted() -> Iterator[str]:
+            for number, text in enumerate(texts):
+                report("vocabulary", number, len(texts))
+                yield text
+
+        return "".join(f"{token}\n" for token in learn(counted()))
 
     key = hashlib.sha256(repr((train_key, sorted(versions().items()), texts)).encode()).hexdigest()
     work.text_file(VOCABULARY_FILE, key, trained)
@@ -140,20 +145,45 @@ class UserPayloads:
         return user_id in self._known
 
 
+WindowBatch = tuple[Iterator[Window], Mapping[str, np.ndarray], np.ndarray | None]
+"""Windows, the columns of sorted events that they count in, and which of these are new (None: all)."""
+
+
 def window_shards(
     prefix: str,
-    windows: Sequence[Window],
+    total: int,
+    batches: Iterable[WindowBatch],
     user_ids: Sequence[str],
-    columns: Mapping[str, np.ndarray],
+    to_examples: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]],
     payloads: UserPayloads,
     per_shard: int,
-    new: np.ndarray | None = None,
 ) -> Iterator[WindowShard]:
-    """Yield the shards of one split, in order. Arguments as of `tfrecs.build.shards.window_shard`."""
-    for name, rows in shard_ranges(prefix, len(windows), per_shard):
-        several = windows[rows.start : rows.stop]
-        users = [payloads[user_ids[window.user]] for window in several]
-        yield window_shard(name, several, user_ids, columns, users, new)
+    """Yield the shards of one split, in order, with no more in memory than one of them and a batch.
+
+    Args:
+      prefix: of the names of the files.
+      total: number of windows in all batches.
+      batches: in the order of the users.
+      user_ids: user code -> id.
+      to_examples: turns events into arrays by Example key.
+      payloads: user features.
+      per_shard: windows in one file.
+    """
+    ranges = iter(shard_ranges(prefix, total, per_shard))
+    name, rows = next(ranges)
+    parts: list[WindowPart] = []
+    left = len(rows)
+    for windows, columns, new in batches:
+        while several := list(islice(windows, left)):
+            parts.append(cut(several, columns, to_examples, new))
+            left -= len(several)
+            if not left:
+                yield window_shard(name, parts, user_ids, payloads.__getitem__)
+                name, rows = next(ranges, ("", range(0)))
+                parts, left = [], len(rows)
+        if not total:
+            yield window_shard(name, [cut([], columns, to_examples, new)], user_ids, payloads.__getitem__)
+            return
 
 
 def make_windows(

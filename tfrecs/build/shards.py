@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,10 +89,14 @@ class WindowShard:
     def key(self) -> str:
         """Return a digest of the content."""
         digest = _digest()
-        digest.update(repr((list(self.user_ids), list(self.windows))).encode())
+        _add_texts(digest, [user.encode() for user in self.user_ids])
+        _add(digest, np.array([window[1:] for window in self.windows], np.int64))
         for name, values in self.columns.items():
             digest.update(name.encode())
-            _add(digest, values.tolist() if values.dtype.kind == "O" else values)
+            if values.dtype.kind == "O":
+                _add_texts(digest, values.tolist())
+            else:
+                _add(digest, values)
         _add(digest, self.new)
         for payloads in self.payloads:
             for name, payload in payloads.items():
@@ -106,34 +110,58 @@ class WindowShard:
         return FinishedShard(key=key, info=write_shard(folder / self.name, examples))
 
 
-def window_shard(
-    name: str,
+@dataclass(frozen=True)
+class WindowPart:
+    """Consecutive windows of a shard with no more than the events that they reach; attributes as of `WindowShard`."""
+
+    windows: Sequence[Window]
+    columns: Mapping[str, np.ndarray]
+    new: np.ndarray | None = None
+
+
+def cut(
     windows: Sequence[Window],
-    user_ids: Sequence[str],
     columns: Mapping[str, np.ndarray],
-    payloads: Sequence[Payloads],
+    to_examples: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]],
     new: np.ndarray | None = None,
-) -> WindowShard:
-    """Make the shard of some windows, with no more than the events that these windows cover.
+) -> WindowPart:
+    """Cut the events out that some windows reach.
 
     Args:
-      name: of the file.
       windows: in the order of the users, so that what they reach lies close together.
-      user_ids: user code -> id.
-      columns: Example key -> array over all events.
-      payloads: user features of each window.
+      columns: of sorted events.
+      to_examples: turns events into arrays by Example key.
       new: bool over all events, or None.
     """
     first = min((window.start for window in windows), default=0)
     last = max((window.stop for window in windows), default=0)
-    return WindowShard(
-        name,
-        [user_ids[window.user] for window in windows],
+    return WindowPart(
         [Window(w.user, w.start - first, w.targets - first, w.stop - first) for w in windows],
-        {key: values[first:last] for key, values in columns.items()},
-        payloads,
+        to_examples({name: values[first:last] for name, values in columns.items()}),
         None if new is None else new[first:last],
     )
+
+
+def window_shard(
+    name: str, parts: Sequence[WindowPart], user_ids: Sequence[str], payloads_of: Callable[[str], Payloads]
+) -> WindowShard:
+    """Join parts to a shard.
+
+    Args:
+      name: of the file.
+      parts: in order, one at least.
+      user_ids: user code -> id.
+      payloads_of: user id -> user features.
+    """
+    windows: list[Window] = []
+    before = 0
+    for part in parts:
+        windows += [Window(w.user, w.start + before, w.targets + before, w.stop + before) for w in part.windows]
+        before += len(next(iter(part.columns.values())))
+    users = [user_ids[window.user] for window in windows]
+    columns = {key: np.concatenate([part.columns[key] for part in parts]) for key in parts[0].columns}
+    new = None if parts[0].new is None else np.concatenate([part.new for part in parts if part.new is not None])
+    return WindowShard(name, users, windows, columns, [payloads_of(user) for user in users], new)
 
 
 def _digest() -> Any:
@@ -151,6 +179,10 @@ def _add(digest: Any, value: Any) -> None:
         _add_each(digest, value)
     else:
         digest.update(repr(value).encode() + b";")
+
+
+def _add_texts(digest: Any, texts: Sequence[bytes]) -> None:
+    digest.update(np.fromiter(map(len, texts), np.int64, len(texts)).tobytes() + b"".join(texts))
 
 
 def _add_each(digest: Any, values: Iterable[Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,21 @@ def chronological(users: np.ndarray, *keys: np.ndarray) -> np.ndarray:
     return np.lexsort((*reversed(keys), users))
 
 
+def split_ranks(count: int, fractions: Sequence[float]) -> list[tuple[int, int]]:
+    """Return of valid and test the code and the rank in time, from 0, of the first event; below `count` where it has one."""
+    shares = ((VALID, fractions[0]), (TEST, fractions[0] + fractions[1]))
+    # 0.8 + 0.1 is slightly below 0.9.
+    return [(split, first) for split, share in shares if (first := int(np.floor(share * count + 1e-9))) < count]
+
+
+def split_at(times: np.ndarray, first: Mapping[int, int]) -> np.ndarray:
+    """Return splits, int8 [n], of events whose split begins at the times `first`: code -> unix seconds."""
+    splits = np.full(len(times), TRAIN, np.int8)
+    for split in sorted(first):
+        splits[times >= first[split]] = split
+    return splits
+
+
 def split_by_time(times: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
     """Split globally in time: train events are earlier than all valid events, and these than all test events.
 
@@ -35,13 +50,8 @@ def split_by_time(times: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
     Returns:
       Splits, int8 [n].
     """
-    splits = np.full(len(times), TRAIN, np.int8)
     ordered = np.sort(times)
-    for split, share in ((VALID, fractions[0]), (TEST, fractions[0] + fractions[1])):
-        first = int(np.floor(share * len(times) + 1e-9))  # 0.8 + 0.1 is slightly below 0.9.
-        if first < len(times):
-            splits[times >= ordered[first]] = split
-    return splits
+    return split_at(times, {split: int(ordered[rank]) for split, rank in split_ranks(len(times), fractions)})
 
 
 def split_leave_last(users: np.ndarray) -> np.ndarray:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from tfrecs.build.build_plan import BuildPlan
 from tfrecs.check.sample import FeatureSample
 from tfrecs.errors import DataError, TooManyRejectsError
+from tfrecs.events.facts import Moments
 from tfrecs.rejects import MIN_WHOLE, Rejects
 from tfrecs.schema import SPLITS, LabelSchema
 from tfrecs.spec.models import ColumnSplit
@@ -80,24 +80,19 @@ def sample_problems(samples: Sequence[FeatureSample], plan: BuildPlan, max_bad: 
 
 def _splits(plan: BuildPlan) -> Iterator[Problem]:
     file, split = plan.spec.interactions.file, plan.spec.effective_split
-    for code, name in enumerate(SPLITS):
-        events = plan.events.frame[plan.events.frame["split"] == code]
+    for name in SPLITS:
+        facts = plan.events.facts.splits[name]
         use = {"train": "trained", "valid": "chosen while training", "test": "measured or exported"}[name]
-        if not len(events):
+        if not facts.events:
             remedy = "change `split` in the spec, for instance to {by: leave_last}"
             if isinstance(split, ColumnSplit):
                 remedy = f"no value of its column {split.column} says {name}; add some, or change `split` in the spec"
             yield Problem(f"{file}: the {name} split is empty, so nothing can be {use}", remedy)
-        elif not _targets(plan, events, name).any():
+        elif not facts.targets:
             rule, remedy = _rule(plan, name)
             yield Problem(
                 f"{file}: no event of the {name} split is a positive ({rule}), so nothing can be {use}", remedy
             )
-
-
-def _targets(plan: BuildPlan, events: pd.DataFrame, split: str) -> pd.Series:
-    weighted = plan.schema.has_weights and split != SPLITS[0]
-    return events["positive"] & (events["value"] >= plan.schema.held_out_at_least) if weighted else events["positive"]
 
 
 def _rule(plan: BuildPlan, split: str) -> tuple[str, str]:
@@ -112,26 +107,28 @@ def _rule(plan: BuildPlan, split: str) -> tuple[str, str]:
 
 def _labels(plan: BuildPlan) -> Iterator[Problem]:
     for label in plan.schema.labels:
-        for code, name in enumerate(SPLITS):
-            values = plan.events.frame.loc[plan.events.frame["split"] == code, f"labels/{label.name}"]
-            problem = _one_valued(plan, label, name, values.dropna()) if len(values) else None
+        for name in SPLITS:
+            facts = plan.events.facts.splits[name]
+            problem = _one_valued(plan, label, name, facts.labels[label.name]) if facts.events else None
             if problem is not None:
                 yield problem
                 break  # Of one class in training, it is so in the others for the same reason.
 
 
-def _one_valued(plan: BuildPlan, label: LabelSchema, split: str, values: pd.Series) -> Problem | None:
-    if values.nunique() > 1:
+def _one_valued(plan: BuildPlan, label: LabelSchema, split: str, values: Moments) -> Problem | None:
+    if values.low < values.high:
         return None
     source = plan.spec.interactions.labels[label.name]
     where = f"{plan.spec.interactions.file}: label {label.name}: "
-    if not len(values):
+    if not values.count:
         what = f"{where}no event of the {split} split has a value in column {source.column}"
     elif label.task == "binary":
-        sign = ">=" if values.iloc[0] else "<"
-        what = f"{where}all {len(values):,} events of the {split} split have {source.column} {sign} {source.at_least:g}"
+        sign = ">=" if values.low else "<"
+        what = (
+            f"{where}all {values.count:,} events of the {split} split have {source.column} {sign} {source.at_least:g}"
+        )
     else:
-        what = f"{where}all {len(values):,} events of the {split} split have {source.column} {values.iloc[0]:g}"
+        what = f"{where}all {values.count:,} events of the {split} split have {source.column} {values.low:g}"
     if split == "train":
         return Problem(f"{what}, so nothing can be learned from it", "change the label, or leave it out of the spec")
     return Problem(what, "its metrics say nothing there; change the label or the split", fatal=False)
@@ -155,27 +152,29 @@ def _rejects(plan: BuildPlan, max_bad: float) -> Iterator[Problem]:
 
 
 def _users(plan: BuildPlan) -> Iterator[Problem]:
-    counts = np.bincount(plan.events.users)
+    facts = plan.events.facts
+    counts = facts.events_of_user
     once = int((counts == 1).sum())
-    if once > _MOSTLY * len(counts):
+    if once > _MOSTLY * facts.users:
         yield Problem(
-            f"{plan.spec.interactions.file}: {once:,} of {len(counts):,} users have one event",
+            f"{plan.spec.interactions.file}: {once:,} of {facts.users:,} users have one event",
             "a history cannot predict anything for them; is `interactions.user` the user, and not the session or order?",
             fatal=False,
         )
-    if plan.users is not None and not set(plan.users.ids) & set(plan.events.user_ids):
+    present = [plan.events.user_ids[user] for user in np.flatnonzero(counts)] if plan.users is not None else []
+    if plan.users is not None and not set(plan.users.ids) & set(present):
         yield Problem(
             f"{plan.users.table.name}: no user of the log is in it (it has {plan.users.ids[0]!r}, the log "
-            f"{plan.events.user_ids[0]!r})",
+            f"{present[0]!r})",
             "name the columns of the same ids in the spec, or leave `users` out",
             fatal=False,
         )
-    held_out = {name: {window.user for window in plan.windows[name]} for name in SPLITS}
-    for name in SPLITS[1:]:
-        unseen = len(held_out[name] - held_out["train"])
-        if unseen > _MOSTLY * max(len(held_out[name]), 1):
+    train, *held_out = facts.user_events > 0
+    for name, users in zip(SPLITS[1:], held_out, strict=True):
+        unseen = int((users & ~train).sum())
+        if unseen > _MOSTLY * max(users.sum(), 1):
             yield Problem(
-                f"{plan.spec.interactions.file}: {unseen:,} of {len(held_out[name]):,} users of the {name} split have no "
+                f"{plan.spec.interactions.file}: {unseen:,} of {users.sum():,} users of the {name} split have no "
                 "training event",
                 "the model knows nothing of them before; a split {by: leave_last} measures known users",
                 fatal=False,
@@ -183,7 +182,7 @@ def _users(plan: BuildPlan) -> Iterator[Problem]:
 
 
 def _items(plan: BuildPlan) -> Iterator[Problem]:
-    total, trained = len(plan.items.ids), plan.events.train["item"].nunique()
+    total, trained = len(plan.items.ids), int((plan.events.facts.train_events > 0).sum())
     if total - trained > _MOSTLY * total:
         yield Problem(
             f"{plan.items.table.name}: {total - trained:,} of {total:,} items have no training event",

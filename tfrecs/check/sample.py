@@ -11,8 +11,9 @@ import tensorflow as tf
 from tfrecs.build.build_plan import BuildPlan
 from tfrecs.build.encoding import encode_rows
 from tfrecs.build.feature_table import Entities
-from tfrecs.build.shards import window_shard
+from tfrecs.build.shards import cut
 from tfrecs.records import item_example, window_example
+from tfrecs.schema import SPLITS
 
 
 @dataclass(frozen=True)
@@ -111,17 +112,25 @@ def sample_windows(plan: BuildPlan, count: int, user_bytes: float) -> WindowSamp
       user_bytes: size of the encoded features of a user.
     """
     size = seconds = 0.0
-    for windows in plan.windows.values():
-        rows = _spread(len(windows), count)
-        started = time.perf_counter()
-        sizes = []
-        for row in rows.tolist():
-            # One at a time: a shard cuts out the events that its windows reach, and these lie far apart.
-            shard = window_shard("sample", [windows[row]], plan.events.user_ids, plan.columns, [{}])
-            sizes.append(window_example(shard.user_ids[0], shard.windows[0], shard.columns, {}).ByteSize())
-        share = len(windows) / max(len(rows), 1)
-        seconds += (time.perf_counter() - started) * share
-        size += sum(sizes) * share + user_bytes * len(windows)
+    to_examples = plan.to_examples()
+    for split in SPLITS:
+        total = plan.examples(split)
+        rows = _spread(total, count)
+        sizes: list[int] = []
+        spent = 0.0
+        first = 0
+        for windows, columns, _ in plan.windows(split):
+            several = list(windows)
+            for row in rows[(rows >= first) & (rows < first + len(several))].tolist():
+                started = time.perf_counter()
+                # One at a time: a shard cuts out the events that its windows reach, and these lie far apart.
+                part = cut([several[row - first]], columns, to_examples)
+                sizes.append(window_example("", part.windows[0], part.columns, {}).ByteSize())
+                spent += time.perf_counter() - started
+            first += len(several)
+        share = total / max(len(rows), 1)
+        seconds += spent * share
+        size += sum(sizes) * share + user_bytes * total
     return WindowSample(size, seconds)
 
 

@@ -135,38 +135,65 @@ def unknown_item(reason: str, detail: str | None) -> str | None:
     return match[1] if match else ""
 
 
-def odd_times(times: np.ndarray, now: int) -> list[str]:
-    """Warn of times that cannot be unix seconds of events: too early, in the future, or dates only.
+class TimeOddities:
+    """Times that cannot be unix seconds of events: too early, in the future, or dates only.
 
     Args:
-      times: int64 [E], unix seconds; 0 = unknown.
       now: unix seconds.
     """
-    known = times[times != 0]
-    warnings = []
-    if 0 < len(known) < len(times):
-        warnings.append(f"times: {len(times) - len(known):,} of {len(times):,} events are at second 0; unknown times?")
-    if not len(known):
-        return warnings
-    early, future = int((known < _EARLIEST).sum()), int((known > now + _DAY).sum())
-    if early:
-        warnings.append(f"times: {early:,} of {len(times):,} events are before 1990; are they seconds since 1970?")
-    if future:
-        warnings.append(f"times: {future:,} of {len(times):,} events are in the future; milliseconds, or another zone?")
-    if len(known) >= 20 and not (known % _DAY).any():
-        warnings.append("times: all are at midnight UTC; dates without a time of day make the hour meaningless")
-    if len(known) >= 20 and not (known % 1000).any():
-        warnings.append("times: all are multiples of 1000 seconds; were they divided or rounded?")
-    return warnings
+
+    def __init__(self, now: int):
+        self._now = now
+        self._total = self._known = self._early = self._future = 0
+        self._midnight = self._thousands = True
+
+    def add(self, times: np.ndarray) -> None:
+        """Take times, int64 [E], unix seconds; 0 = unknown."""
+        known = times[times != 0]
+        self._total += len(times)
+        self._known += len(known)
+        self._early += int((known < _EARLIEST).sum())
+        self._future += int((known > self._now + _DAY).sum())
+        self._midnight &= not (known % _DAY).any()
+        self._thousands &= not (known % 1000).any()
+
+    def warnings(self) -> list[str]:
+        """Return a line for each oddity."""
+        total, known, early, future = self._total, self._known, self._early, self._future
+        lines = []
+        if 0 < known < total:
+            lines.append(f"times: {total - known:,} of {total:,} events are at second 0; unknown times?")
+        if early:
+            lines.append(f"times: {early:,} of {total:,} events are before 1990; are they seconds since 1970?")
+        if future:
+            lines.append(f"times: {future:,} of {total:,} events are in the future; milliseconds, or another zone?")
+        if known >= 20 and self._midnight:
+            lines.append("times: all are at midnight UTC; dates without a time of day make the hour meaningless")
+        if known >= 20 and self._thousands:
+            lines.append("times: all are multiples of 1000 seconds; were they divided or rounded?")
+        return lines
 
 
-def heavy_users(events: Mapping[str, int], most: int) -> list[str]:
-    """Warn of users with more than `most` events: crawlers, test accounts, shared logins."""
+def odd_times(times: np.ndarray, now: int) -> list[str]:
+    """Warn of times as `TimeOddities` does, of all events at once."""
+    oddities = TimeOddities(now)
+    oddities.add(times)
+    return oddities.warnings()
+
+
+def heavy_users(events: Mapping[str, int], most: int, total: int) -> list[str]:
+    """Warn of users with more than `most` events: crawlers, test accounts, shared logins.
+
+    Args:
+      events: user -> number of events; users with fewer may be left out.
+      most: number of events that people have at most.
+      total: number of all events.
+    """
     heavy = {user: count for user, count in events.items() if count > most}
     if not heavy:
         return []
     first = max(heavy, key=lambda user: heavy[user])
-    share = sum(heavy.values()) / sum(events.values())
+    share = sum(heavy.values()) / total
     return [
         f"users: {len(heavy):,} have more than {most:,} events ({share:.1%} of all; {first!r} has {heavy[first]:,}); "
         "people, or machines?"

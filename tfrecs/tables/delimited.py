@@ -1,23 +1,24 @@
 """Reads delimited text (csv, tsv, RecBole's atomic files) into columns of strings, with the line of every row.
 
-A regular file (nothing quoted, the same number of fields in every line, UTF-8) is read by pandas' C parser. Any other is
-read record by record with the csv module, because pandas cannot tell on which line a record begins or why it is malformed.
+Text is read in blocks of lines. A regular block (nothing quoted, the same number of fields in every line, UTF-8) is parsed by
+Arrow. Any other is read record by record with the csv module, because a fast parser cannot tell on which line a record
+begins or why it is malformed.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import itertools
-import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
 
-from tfrecs.tables.quoting import DEFAULT_QUOTING, QuotedRecords, Quoting, Record, check_lines, plain_records
+from tfrecs.tables.quoting import DEFAULT_QUOTING, PIECE, OpenText, QuotedRecords, Quoting
+from tfrecs.tables.records import Record, check_lines, count_lines, from_line, plain_records
+from tfrecs.tables.streams import BLOCK, blocks
 
 # One string type for pandas 2 and 3, whose own defaults differ; nulls are pandas.NA.
 STRINGS = pd.StringDtype("pyarrow")
@@ -34,108 +35,148 @@ class Malformed:
     detail: str
 
 
-_BOMS = {
-    # UTF-32's little-endian mark begins with that of UTF-16.
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
+@dataclass(frozen=True)
+class Part:
+    """Some consecutive rows of a file.
 
-
-def as_utf8(data: bytes, encoding: str | None) -> bytes:
-    """Convert the bytes of a file to UTF-8.
-
-    Args:
-      data: content of the file.
-      encoding: None: as its byte order mark says, else UTF-8. Undefined bytes of a single-byte encoding are kept, so that
-        their line is reported later.
-
-    Raises:
-      ValueError: `data` is not in that encoding.
+    Attributes:
+      frame: the rows; of delimited text every column is `STRINGS` with empty fields as nulls.
+      lines: the line on which each row begins, from 1, int64 [rows].
+      bad: records among them that are no rows, which `frame` leaves out.
     """
-    encoding = encoding or next((name for mark, name in _BOMS.items() if data.startswith(mark)), "utf-8-sig")
-    if encoding == "utf-8-sig":
-        return data.removeprefix(codecs.BOM_UTF8)
-    try:
-        return data.decode(encoding, "surrogateescape").encode("utf-8", "surrogateescape")
-    except UnicodeError as error:
-        raise ValueError(f"not {encoding} ({error}); correct `encoding` in the spec, or save it as UTF-8") from error
+
+    frame: pd.DataFrame
+    lines: np.ndarray
+    bad: Sequence[Malformed] = ()
 
 
-def separator_of(data: bytes, usual: str) -> str:
-    """Return the separator of a delimited UTF-8 file: `usual`, unless the header lacks it and has another one.
+Select = Callable[[Sequence[str]], "Sequence[int] | None"]
+"""Called once with the names in the header; returns the positions of the columns to read, None for all."""
 
-    csv files of countries with a decimal comma have semicolons, exports of databases tabs or bars.
-    """
-    header = data.lstrip(b"\r\n").partition(b"\n")[0].decode("utf-8", "replace")
-    bare = re.sub(r'"[^"]*"', "", header)
-    return usual if usual in bare else max(f"{usual};\t,|", key=bare.count)
+
+@dataclass
+class _Header:
+    select: Select
+    names: list[str] | None = None
+    chosen: Sequence[int] = field(default_factory=list)
+
+    def take(self, names: list[str]) -> None:
+        """Set the header of the file."""
+        chosen = self.select(names)
+        self.names, self.chosen = names, range(len(names)) if chosen is None else chosen
+
+    def frame(self, columns: Sequence[pd.Series]) -> pd.DataFrame:
+        """Join the chosen columns."""
+        frame = pd.concat(columns, axis=1) if columns else pd.DataFrame()
+        names = self.names or []
+        frame.columns = pd.Index([names[at] for at in self.chosen], dtype="object")
+        return frame
+
+    def strings(self, rows: Sequence[Sequence[str]]) -> pd.DataFrame:
+        """Turn rows of fields into columns, empty fields into nulls."""
+        return self.frame([pd.Series([row[at] or None for row in rows], dtype=STRINGS) for at in self.chosen])
 
 
 def read_delimited(
-    data: bytes,
+    open_text: OpenText,
     separator: str,
-    on_bad: Callable[[Malformed], None],
     quoting: Quoting = DEFAULT_QUOTING,
     note: Callable[[str], None] = lambda line: None,
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Parse a whole file with a header line.
+    *,
+    select: Select = lambda names: None,
+    block: int = BLOCK,
+) -> Iterator[Part]:
+    """Parse a file with a header line, part by part.
+
+    Malformed records (wrong number of fields, a quote that is not closed properly, not UTF-8) are left out and listed.
 
     Args:
-      data: the file's bytes; UTF-8, with or without a byte order mark.
+      open_text: opens the file's UTF-8 text at its beginning.
       separator: one character.
-      on_bad: called for every malformed record (wrong number of fields, a quote that is not closed properly, not UTF-8);
-        such records are left out.
       quoting: whether a quotation mark at the beginning of a field quotes it, see `tfrecs.tables.quoting`.
       note: called with one line where "auto" has found that the table is not quoted.
+      select: which columns to read.
+      block: bytes parsed at a time.
 
-    Returns:
-      The rows, every column `STRINGS` with empty fields as nulls, and the line [rows] on which each row begins, from 1.
+    Yields:
+      At least one part, which has the header.
 
     Raises:
       ValueError: the header line cannot be read.
     """
-    if quoting == "none" or b'"' not in data:
-        return _read_unquoted(data, separator, on_bad)
-    records = QuotedRecords(data, separator, guess=quoting == "auto", refuse_doubtful=False)
-    frame, lines, bad = _collect(records)
+    header, line = _Header(select), 1
+    with open_text() as content:
+        for data in blocks(content, block):
+            if quoting != "none" and b'"' in data:
+                quoted = _quoted(open_text, separator, quoting, note)
+                if quoted is not None:
+                    yield from _of_records(from_line(quoted, line), separator, header)
+                    break
+                quoting = "none"
+            yield from _read_unquoted(data, separator, header, line)
+            line += count_lines(data)
+    if header.names is None:
+        yield Part(pd.DataFrame(), np.zeros([0], np.int64))
+
+
+def _quoted(
+    open_text: OpenText, separator: str, quoting: Quoting, note: Callable[[str], None]
+) -> Iterable[Record] | None:
+    """Return the records of a table with quotation marks, None if it looks unquoted."""
+    records = QuotedRecords(open_text, separator, guess=quoting == "auto", refuse_doubtful=False)
+    kept: list[Record] = []
+    lines = 0
+    for record in records:
+        lines += record.span
+        if lines <= _CHUNK:
+            kept.append(record)
     if records.looks_unquoted:
         note(
             f"quotation marks open fields that they do not close, first on line {records.first_mark}; the table is read as "
             "not quoted, marks as they stand (`quoting` in the spec)"
         )
-        return _read_unquoted(data, separator, on_bad)
+        return None
     if records.doubtful and not records.quotes_needed:
-        frame, lines, bad = _collect(QuotedRecords(data, separator, guess=True, refuse_doubtful=True))
-    elif records.doubtful:
+        return QuotedRecords(open_text, separator, guess=True, refuse_doubtful=True)
+    if records.doubtful:
         note(
             f"lines that look like rows are inside quoted fields, first on line {records.doubtful[0]}; they are read as part of "
             "the field (`quoting` in the spec)"
         )
-    for problem in bad:
-        on_bad(problem)
-    return frame, lines
+    if lines <= _CHUNK:  # A small table need not be read again.
+        return kept
+    return QuotedRecords(open_text, separator, guess=quoting == "auto", refuse_doubtful=False)
 
 
-def _read_unquoted(data: bytes, separator: str, on_bad: Callable[[Malformed], None]) -> tuple[pd.DataFrame, np.ndarray]:
+def _of_records(records: Iterable[Record], separator: str, header: _Header) -> Iterator[Part]:
+    """Put the records of a quoted table into columns; stretches without a mark need no careful reading."""
+    for is_plain, several in itertools.groupby(records, lambda record: record.plain is not None):
+        if not is_plain:
+            yield from _collect(several, header)
+            continue
+        while pieces := list(itertools.islice(several, 1 + BLOCK // PIECE)):
+            yield from _read_unquoted(
+                b"".join(piece.plain or b"" for piece in pieces), separator, header, pieces[0].line
+            )
+
+
+def _read_unquoted(data: bytes, separator: str, header: _Header, line: int) -> Iterator[Part]:
     """Every line is a row, and a quotation mark is a character like any other."""
-    if _is_regular(data, separator):
+    if _is_regular(data, separator, header):
         try:
-            frame, lines = _read_regular(data, separator)
-        except UnicodeDecodeError:
-            pass  # The careful way below names the lines.
-        else:
-            check_lines(data, len(frame) + 1)
-            return frame, lines
-    frame, lines, bad = _collect(plain_records(data, separator))
-    for problem in bad:
-        on_bad(problem)
-    return frame, lines
+            if header.names is None:
+                start = data.find(b"\n") + 1 or len(data)
+                header.take(data[:start].decode("utf-8").rstrip("\r\n").split(separator))
+                data, line = data[start:], line + 1
+            yield _read_regular(data, separator, header, line)
+            return
+        except (UnicodeDecodeError, pa.ArrowInvalid):
+            pass  # Not UTF-8: the careful way below names the lines.
+    width = len(header.names) if header.names is not None else None
+    yield from _collect(plain_records(data, separator, width, line), header)
 
 
-def _is_regular(data: bytes, separator: str) -> bool:
+def _is_regular(data: bytes, separator: str, header: _Header) -> bool:
     if not data.strip() or b"\0" in data or data.count(b"\r") != data.count(b"\r\n"):
         return False
     octets = np.frombuffer(data, dtype=np.uint8)
@@ -144,31 +185,35 @@ def _is_regular(data: bytes, separator: str) -> bool:
         ends = np.append(ends, len(octets))
     before = np.searchsorted(np.flatnonzero(octets == ord(separator)), ends)
     fields = np.diff(before, prepend=0)
+    if header.names is not None and fields[0] != len(header.names) - 1:
+        return False
     # A line without a separator may be an empty one, and one column is where the two cannot be told apart.
     return bool(fields[0] > 0 and (fields == fields[0]).all())
 
 
-def _read_regular(data: bytes, separator: str) -> tuple[pd.DataFrame, np.ndarray]:
-    frame = pd.read_csv(
-        io.BytesIO(data),
-        sep=separator,
-        dtype=STRINGS,
-        encoding="utf-8-sig",
-        keep_default_na=False,
-        na_values=[""],
-        quoting=csv.QUOTE_NONE,
-        index_col=False,
-        header=None,
-        skip_blank_lines=False,
+def _read_regular(data: bytes, separator: str, header: _Header, line: int) -> Part:
+    if not data:
+        return Part(header.strings([]), np.zeros([0], np.int64))
+    assert header.names is not None
+    names = [str(at) for at in range(len(header.names))]
+    table = pa.csv.read_csv(
+        pa.BufferReader(data),
+        pa.csv.ReadOptions(column_names=names),
+        pa.csv.ParseOptions(delimiter=separator, quote_char=False, escape_char=False, ignore_empty_lines=False),
+        pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.large_string()),
+            null_values=[""],
+            strings_can_be_null=True,
+            include_columns=[names[at] for at in header.chosen],
+        ),
     )
-    header = frame.iloc[0].fillna("")
-    frame = frame.iloc[1:].reset_index(drop=True)
-    frame.columns = pd.Index(list(header), dtype="object")
-    return frame, np.arange(2, len(frame) + 2, dtype=np.int64)
+    check_lines(count_lines(data), len(table))
+    frame = table.to_pandas(types_mapper=lambda kind: STRINGS)
+    return Part(header.frame([frame[name] for name in frame.columns]), line + np.arange(len(table), dtype=np.int64))
 
 
-def _collect(records: Iterable[Record]) -> tuple[pd.DataFrame, np.ndarray, list[Malformed]]:
-    """Put records, of which the first good one is the header, into columns."""
+def _collect(records: Iterable[Record], header: _Header) -> Iterator[Part]:
+    """Put records, of which the first good one is the header if there was none, into columns."""
     bad: list[Malformed] = []
 
     def good() -> Iterator[Record]:
@@ -179,19 +224,37 @@ def _collect(records: Iterable[Record]) -> tuple[pd.DataFrame, np.ndarray, list[
                 yield record
 
     rows = good()
-    first = next(rows, None)
-    header = first.fields if first else []
-    frames, lines = [_strings([], header)], []
+    if header.names is None:
+        first = next(rows, None)
+        if first is None:
+            yield Part(pd.DataFrame(), np.zeros([0], np.int64), bad)
+            return
+        header.take(first.fields)
     while chunk := list(itertools.islice(rows, _CHUNK)):
-        frames.append(_strings([record.fields for record in chunk], header))
-        lines.append(np.array([record.line for record in chunk], np.int64))
-    frame = pd.concat(frames, ignore_index=True)
-    return frame, np.concatenate(lines) if lines else np.zeros([0], np.int64), bad
+        lines = np.array([record.line for record in chunk], np.int64)
+        yield Part(header.strings([record.fields for record in chunk]), lines, bad)
+        bad = []
+    yield Part(header.strings([]), np.zeros([0], np.int64), bad)
 
 
-def _strings(rows: list[list[str]], header: list[str]) -> pd.DataFrame:
-    columns = zip(*rows, strict=True) if rows else [()] * len(header)
-    series = [pd.Series([field or None for field in column], dtype=STRINGS) for column in columns]
-    frame = pd.concat(series, axis=1) if series else pd.DataFrame()
-    frame.columns = pd.Index(header, dtype="object")
-    return frame
+def joined(parts: Iterable[Part], rows: int) -> Iterator[Part]:
+    """Join consecutive parts to ones of at least so many rows, but for the last."""
+    waiting: list[Part] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(len(one.frame) for one in waiting) >= rows:
+            yield _join(waiting)
+            waiting = []
+    if waiting:
+        yield _join(waiting)
+
+
+def _join(parts: Sequence[Part]) -> Part:
+    if len(parts) == 1:
+        return parts[0]
+    frames = [part.frame for part in parts if len(part.frame)] or [parts[-1].frame]
+    return Part(
+        frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True),
+        np.concatenate([part.lines for part in parts]),
+        [problem for part in parts for problem in part.bad],
+    )

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -100,30 +101,107 @@ def own_ids(table: Table, column: str, rejects: Rejects, known: Collection[str] 
     if _are_whole(different) and _without_point in _Disregarded.by(different).forms:
         ids = _renamed(ids, {text: _without_point(text) for text in different}, table, column, rejects)
         different = ids.dropna().unique()
-    return _renamed(ids, _other_forms(different, known, different=True), table, column, rejects)
+    return _renamed(ids, _other_forms(different, KnownIds(known), different=True), table, column, rejects)
 
 
-def referred_ids(table: Table, column: str, rejects: Rejects, known: Collection[str], *, others: bool) -> pd.Series:
-    """Return the ids [rows] in a table that refers to those of another.
+class KnownIds:
+    """The ids of a catalogue, or of the users, and which of them a text in another form stands for."""
 
-    Args:
-      table: the table.
-      column: of its ids.
-      rejects: takes notes.
-      known: ids of the other table; an id that differs from one of them in form only is taken for it.
-      others: whether there are ids beside `known`, such as users without a row of their own; these get one form among
-        themselves.
+    def __init__(self, ids: Collection[str]):
+        self.ids = list(ids)
+        self._position = {text: at for at, text in enumerate(ids)}
+
+    def __contains__(self, text: object) -> bool:
+        return text in self._position
+
+    def find(self, text: str) -> int:
+        """Return the position of the id that a text is, or from which it differs in form only; -1 for none."""
+        if text not in self._position:
+            text = self.by_plain.get(_plain(text, self.forms), text)
+        return self._position.get(text, -1)
+
+    @cached_property
+    def forms(self) -> tuple[Form, ...]:
+        """Forms in which no two of the ids are equal."""
+        return _Disregarded.by(self._position).forms
+
+    @cached_property
+    def by_plain(self) -> dict[str, str]:
+        """Form in which the forms are disregarded -> id."""
+        return {_plain(text, self.forms): text for text in self._position}
+
+    def one_form(self, texts: Collection[str]) -> dict[str, str]:
+        """Map texts to the ids that they stand for, and those that are none of them to one form among themselves."""
+        names = _other_forms(texts, self, different=False)
+        rest = [text for text in texts if text not in self and text not in names]
+        forms = _Disregarded.by(self._position, _ALWAYS).forms if rest else ()
+        changed = {text: plain for text in rest if (plain := _plain(text, forms)) != text}
+        if changed and not _are_whole(
+            rest
+        ):  # Then a form is disregarded only where it is the one difference between ids.
+            same = Counter(changed.get(text, text) for text in rest)
+            changed = {text: plain for text, plain in changed.items() if same[plain] > 1}
+        return names | changed
+
+
+class IdColumn:
+    """The ids in a column of a long table, read part by part: as codes of the different texts, by their first rows.
+
+    Attributes:
+      texts: code -> text, without surrounding blanks.
+      rows: code -> number of rows with it, int64, as long as `texts` or longer.
     """
-    ids = _stripped(table, column, rejects)
-    different = ids.dropna().unique()
-    names = _one_form(different, known) if others else _other_forms(different, known, different=False)
-    return _renamed(ids, names, table, column, rejects)
 
+    def __init__(self, name: str):
+        self.name = name
+        self.texts: list[str] = []
+        self.rows = np.zeros(0, np.int64)
+        self._code: dict[str, int] = {}
+        self._blanks, self._blank = 0, ""
 
-def logged_ids(column: pd.Series, known: Collection[str] = ()) -> pd.Series:
-    """Return the ids [rows] as `referred_ids` does, without notes; of a column that no table but the log defines."""
-    ids = as_ids(column)
-    return _replaced(ids, _one_form(ids.dropna().unique(), known))
+    def codes(self, table: Table) -> np.ndarray:
+        """Return the code of each row, int32, -1 where there is no id."""
+        rows, texts = self._different(table.column(self.name))
+        mapping = np.fromiter((-1 if text is None else self._of(text) for text in texts), np.int32, len(texts))
+        codes = np.append(mapping, np.int32(-1))[rows]
+        counts = np.bincount(codes[codes >= 0], minlength=len(self.rows))
+        counts[: len(self.rows)] += self.rows
+        self.rows = counts
+        return codes
+
+    def _of(self, text: str) -> int:
+        code = self._code.setdefault(text, len(self.texts))
+        if code == len(self.texts):
+            self.texts.append(text)
+        return code
+
+    def _different(self, raw: pd.Series) -> tuple[np.ndarray, list[str | None]]:
+        """Return which different text each row has, -1 for none, and these texts; count the ids with blanks around."""
+        if raw.dtype == object:  # JSON: numbers, texts and truth values that compare as equal are different ids.
+            ids = as_ids(raw)
+            rows, different = ids.array.factorize()
+            # JSON may hold texts that are no Unicode, so they are compared here.
+            blank = np.array([isinstance(value, str) and value != value.strip() for value in raw], bool)
+            self._saw_blanks(raw, blank & ids.notna().to_numpy(bool), 1)
+            return rows, _texts(pd.Series(different))
+        rows, values = raw.array.factorize()
+        different = pd.Series(values)
+        ids = as_ids(different)
+        if raw.dtype == STRINGS:
+            blank = ((different != ids) & ids.notna()).fillna(False).to_numpy(bool)
+            self._saw_blanks(different, blank, np.bincount(rows[rows >= 0], minlength=len(ids)))
+        return rows, _texts(ids)
+
+    def _saw_blanks(self, values: pd.Series, blank: np.ndarray, counts: np.ndarray | int) -> None:
+        if blank.any():
+            self._blank = self._blank or shorten(values[blank].iloc[0])
+            self._blanks += int((blank * counts).sum())
+
+    def note(self, table: str, rejects: Rejects, names: Mapping[str, str]) -> None:
+        """Note how many ids were read without blanks, and how many under another name; `names`: text -> id."""
+        _note_blanks(table, self.name, self._blanks, self._blank, rejects)
+        names = {text: name for text, name in names.items() if text != name}
+        _note_names(table, self.name, sum(int(self.rows[self._code[text]]) for text in names), names, rejects)
 
 
 def look(ids: Collection[str]) -> str:
@@ -134,21 +212,7 @@ def look(ids: Collection[str]) -> str:
     return f"the catalogue's ids look like {shown}{why}"
 
 
-def _one_form(ids: Collection[str], known: Collection[str]) -> dict[str, str]:
-    """Map ids that are not known to known ones, or to each other."""
-    names = _other_forms(ids, known, different=False)
-    exact = set(known)
-    rest = [text for text in ids if text not in exact and text not in names]
-    forms = _Disregarded.by(exact, _ALWAYS).forms if rest else ()
-    groups: dict[str, list[str]] = defaultdict(list)
-    for text in rest:
-        groups[_plain(text, forms)].append(text)
-    whole = _are_whole(rest)
-    names.update({text: plain for plain, texts in groups.items() if whole or len(texts) > 1 for text in texts})
-    return names
-
-
-def _other_forms(ids: Collection[str], known: Collection[str], *, different: bool) -> dict[str, str]:
+def _other_forms(ids: Collection[str], known: KnownIds, *, different: bool) -> dict[str, str]:
     """Map ids that are not known to the known ones from which they differ in form only.
 
     Args:
@@ -156,16 +220,17 @@ def _other_forms(ids: Collection[str], known: Collection[str], *, different: boo
       known: the ids that count.
       different: whether `ids` are different from each other too.
     """
-    exact = set(known)
-    unknown = [text for text in ids if text not in exact]
-    if not unknown or not exact:
+    unknown = [text for text in ids if text not in known]
+    if not unknown or not known.ids:
         return {}
-    forms = _Disregarded.by(exact).forms
-    if different:
-        forms = _Disregarded.by(ids, forms).forms
-    by_plain = {_plain(text, forms): text for text in known}
+    forms = _Disregarded.by(ids, known.forms).forms if different else known.forms
+    by_plain = known.by_plain if forms == known.forms else {_plain(text, forms): text for text in known.ids}
     found = {text: by_plain.get(_plain(text, forms)) for text in unknown}
     return {text: name for text, name in found.items() if name is not None}
+
+
+def _texts(ids: pd.Series) -> list[str | None]:
+    return [None if text is pd.NA else text for text in ids.tolist()]
 
 
 def _are_whole(ids: Iterable[str]) -> bool:
@@ -180,24 +245,30 @@ def _stripped(table: Table, column: str, rejects: Rejects) -> pd.Series:
         blanks = np.array(
             [isinstance(value, str) and value != value.strip() for value in raw], bool
         ) & ids.notna().to_numpy(bool)
-    if count := int(blanks.sum()):
-        example = shorten(raw[blanks].iloc[0])
-        rejects.note(
-            f"{table.name}: {count:,} ids in {column} have blanks around them (such as {example}); read without"
-        )
+    count = int(blanks.sum())
+    _note_blanks(table.name, column, count, shorten(raw[blanks].iloc[0]) if count else "", rejects)
     return ids
+
+
+def _note_blanks(table: str, column: str, count: int, example: str, rejects: Rejects) -> None:
+    if count:
+        rejects.note(f"{table}: {count:,} ids in {column} have blanks around them (such as {example}); read without")
 
 
 def _renamed(ids: pd.Series, names: Mapping[str, str], table: Table, column: str, rejects: Rejects) -> pd.Series:
     """Replace ids, and note how many."""
     names = {text: name for text, name in names.items() if text != name}
+    _note_names(table.name, column, int(ids.isin(names).sum()), names, rejects)
+    return _replaced(ids, names)
+
+
+def _note_names(table: str, column: str, count: int, names: Mapping[str, str], rejects: Rejects) -> None:
     if names:
-        count, (text, name) = int(ids.isin(names).sum()), next(iter(names.items()))
+        text, name = next(iter(names.items()))
         rejects.note(
-            f"{table.name}: {count:,} ids in {column} are taken for the same ids in another form "
+            f"{table}: {count:,} ids in {column} are taken for the same ids in another form "
             f"(such as {_shown(text, name)} for {_shown(name, text)})"
         )
-    return _replaced(ids, names)
 
 
 def _shown(text: str, other: str) -> str:

@@ -1,4 +1,4 @@
-"""Cuts delimited text into records, and tells a table with quoted fields from one with stray quotation marks.
+"""Cuts quoted text into records, and tells a table with quoted fields from one with stray quotation marks.
 
 In a quoted table (RFC 4180) a field that begins with a mark ends at a mark before the next separator or end of line, and may
 hold separators, doubled marks and line ends. In an unquoted one a mark is a character like any other; read as quoted, one
@@ -12,67 +12,34 @@ import io
 import itertools
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
+from tfrecs.tables.records import (
+    Problem,
+    Record,
+    check_lines,
+    checked_header,
+    count_lines,
+    field_limit,
+    shape_problem,
+    text_lines,
+    text_problem,
+)
+from tfrecs.tables.streams import blocks
+
+OpenText = Callable[[], AbstractContextManager[BinaryIO]]
 Quoting = Literal["auto", "quoted", "none"]
 DEFAULT_QUOTING: Quoting = "auto"
 
-# Longer than any honest text field; the csv module's own limit (128 KiB) is shorter than some descriptions.
-_FIELD_LIMIT = 1 << 24
+PIECE = 1 << 16  # Bytes in which a mark is looked for.
 _SAMPLE = 1000  # Rows without a mark that show what the columns hold.
 _WIDE = 4  # Columns from which on lines of prose hardly ever have as many separators as a row.
 _CHANCE = 3  # Lines of a quoted text that may look like rows by chance.
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 _REMEDY = "say `quoting: none` in the spec if the table is not quoted, or `quoted` if it is"
-
-_Problem = tuple[str, str] | None  # Reason and detail.
-
-
-class Record(NamedTuple):
-    """A record, or a line that is none.
-
-    Attributes:
-      line: on which it begins, from 1.
-      span: number of lines that it takes.
-      fields: none for an empty line.
-      problem: reason and detail, or None.
-    """
-
-    line: int
-    span: int
-    fields: list[str]
-    problem: tuple[str, str] | None = None
-
-
-def check_lines(data: bytes, accounted: int) -> None:
-    """Raise RuntimeError, an error of ours, unless every line of a table is used, empty or rejected."""
-    returns = data.count(b"\r") - data.count(b"\r\n")
-    total = data.count(b"\n") + returns + (len(data) > 0 and not data.endswith((b"\n", b"\r")))
-    if total != accounted:
-        raise RuntimeError(f"internal error: {total:,} lines in a table, {accounted:,} of them used, empty or rejected")
-
-
-def plain_records(data: bytes, separator: str) -> Iterator[Record]:
-    """Yield each line of an unquoted table.
-
-    Raises:
-      ValueError: the header line cannot be read.
-    """
-    width, number = None, 0
-    with _field_limit():
-        for number, line in enumerate(_lines(data), start=1):
-            problem, fields = None, []
-            try:
-                fields = next(csv.reader([line], delimiter=separator, quoting=csv.QUOTE_NONE))
-            except csv.Error as error:
-                problem = ("malformed line", str(error))
-            problem = problem or _shape_problem(fields, width) or _text_problem([line])
-            width = width or _checked_header(fields, problem)
-            yield Record(number, 1, fields, problem)
-    check_lines(data, number)
 
 
 class QuotedRecords:
@@ -82,6 +49,12 @@ class QuotedRecords:
     width. Then only its first line is a problem, and the following lines are read again. So it is where the record is well
     formed, but each of its lines looks like a row of the table (`guess`).
 
+    Args:
+      open_text: opens the table's UTF-8 text at its beginning.
+      separator: of the fields.
+      guess: whether to look for tables that are not quoted.
+      refuse_doubtful: whether records that could as well be several rows are problems.
+
     Attributes (after the iteration):
       strays: lines on which a mark opens a field that is not closed properly.
       quotes_needed: whether a record has a field that must be quoted (with a separator, a line end or a doubled mark), or
@@ -89,8 +62,8 @@ class QuotedRecords:
       doubtful: first lines of records whose lines could as well be rows of their own; `quotes_needed` does not regard them.
     """
 
-    def __init__(self, data: bytes, separator: str, *, guess: bool, refuse_doubtful: bool):
-        self._data, self._separator = data, separator
+    def __init__(self, open_text: OpenText, separator: str, *, guess: bool, refuse_doubtful: bool):
+        self._open, self._separator = open_text, separator
         self._guess, self._refuse_doubtful = guess, refuse_doubtful
         self._opening = re.compile(f'(?:^|{re.escape(separator)})"')
         self._rows = self._quoted_rows = 0
@@ -114,19 +87,42 @@ class QuotedRecords:
 
     def __iter__(self) -> Iterator[Record]:
         """Yield the records. Raises ValueError where the header line cannot be read."""
-        lines = _lines(self._data)
-        again: deque[str] = deque()
-        consumed: list[str] = []
+        with self._open() as content:
+            yield from self._records(blocks(content, PIECE))
+
+    def _records(self, pieces: Iterator[bytes]) -> Iterator[Record]:
+        waiting: deque[str] = deque()  # Lines that are not read yet.
+        consumed: list[str] = []  # Lines of the record that is being read.
+        given = 0
 
         def feed() -> Iterator[str]:
-            while (line := again.popleft() if again else next(lines, None)) is not None:
-                consumed.append(line)
-                yield line
+            nonlocal given
+            while True:
+                while waiting:
+                    consumed.append(waiting.popleft())
+                    yield consumed[-1]
+                piece = next(pieces, None)
+                if piece is None:
+                    return
+                given += count_lines(piece)
+                waiting.extend(text_lines(io.BytesIO(piece)))
 
         first = 1
-        with _field_limit():
+        with field_limit():
             reader = csv.reader(feed(), delimiter=self._separator, strict=True)
             while True:
+                if not waiting and self._width is not None:  # Between records: text without a mark is what it seems.
+                    piece = next(pieces, None)
+                    if piece is None:
+                        break
+                    span = count_lines(piece)
+                    given += span
+                    if b'"' not in piece:
+                        self._rows += span
+                        yield Record(first, span, [], plain=piece)
+                        first += span
+                        continue
+                    waiting.extend(text_lines(io.BytesIO(piece)))
                 consumed.clear()
                 fields: list[str] = []
                 problem = None
@@ -142,16 +138,16 @@ class QuotedRecords:
                 taken = sum(parts)
                 if self._width is None and problem and self._guess and self.strays:
                     return  # A header that begins a field with a mark; the table is read as not quoted.
-                self._width = self._width or _checked_header(fields, problem)
+                self._width = self._width or checked_header(fields, problem)
                 if taken < len(consumed):
-                    again.extendleft(reversed(consumed[taken:]))
+                    waiting.extendleft(reversed(consumed[taken:]))
                     reader = csv.reader(feed(), delimiter=self._separator, strict=True)
                 if problem is None and fields:
                     self._learn(fields, consumed, first)
                 for span in parts:
                     yield Record(first, span, fields, problem)
                     first += span
-        check_lines(self._data, first - 1)
+        check_lines(given, first - 1)
 
     def _not_closed(self, error: str, lines: Sequence[str], first: int) -> tuple[str, str]:
         if not any(map(self._opening.search, lines)):
@@ -159,14 +155,14 @@ class QuotedRecords:
         self.strays.append(first)
         return "malformed line", f"a quote opens a field and is not closed properly ({error}); {_REMEDY}"
 
-    def _problem(self, fields: Sequence[str], lines: Sequence[str], first: int) -> tuple[_Problem, list[int]]:
+    def _problem(self, fields: Sequence[str], lines: Sequence[str], first: int) -> tuple[Problem, list[int]]:
         """Return the problem of a well-formed record, and the numbers of lines of the records that it makes.
 
         Lines that are in none of them are read again.
         """
-        shape = _shape_problem(fields, self._width)
+        shape = shape_problem(fields, self._width)
         if shape is None and len(lines) == 1:
-            return _text_problem(lines), [1]
+            return text_problem(lines), [1]
         rows = [line.rstrip("\r\n").split(self._separator) for line in lines]
         if shape:
             # A stray mark and the next one: around rows, or within this line.
@@ -174,7 +170,7 @@ class QuotedRecords:
             stray = within or any(map(self._is_row, rows[1:]))
             self.strays += [first] if stray else []
             return shape, [1 if stray else len(lines)]
-        if text := _text_problem(lines):
+        if text := text_problem(lines):
             return text, [1]
         if not self._guess or self._header_quoted or not self._are_rows(rows):
             return None, [len(lines)]
@@ -228,9 +224,10 @@ class QuotedRecords:
     @cached_property
     def _columns(self) -> list[_Column]:
         """What the columns hold, by the rows without a mark; [] where there is none."""
-        lines = (line for line in itertools.islice(_lines(self._data), 1, None) if '"' not in line)
-        rows = (line.rstrip("\r\n").split(self._separator) for line in lines)
-        sample = list(itertools.islice((row for row in rows if len(row) == self._width), _SAMPLE))
+        with self._open() as content:
+            lines = (line for line in itertools.islice(text_lines(content), 1, None) if '"' not in line)
+            rows = (line.rstrip("\r\n").split(self._separator) for line in lines)
+            sample = list(itertools.islice((row for row in rows if len(row) == self._width), _SAMPLE))
         known = [[value for value in column if value] for column in zip(*sample, strict=True)]
         return [
             _Column(
@@ -248,46 +245,3 @@ class _Column(NamedTuple):
     filled: bool
     numbers: bool
     words: bool
-
-
-@contextmanager
-def _field_limit() -> Iterator[None]:
-    before = csv.field_size_limit(_FIELD_LIMIT)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
-def _lines(data: bytes) -> Iterator[str]:
-    """Yield lines with their ends (LF, CR LF or CR); bytes that are not UTF-8 as halves of surrogate pairs."""
-    return iter(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", errors="surrogateescape", newline=""))
-
-
-def _checked_header(fields: Sequence[str], problem: _Problem) -> int | None:
-    if problem is not None:
-        raise ValueError(f"the header line cannot be read: {problem[0]} ({problem[1]})")
-    return len(fields) or None
-
-
-def _shape_problem(fields: Sequence[str], width: int | None) -> _Problem:
-    if width is None or not fields or len(fields) == width:
-        return None
-    return "malformed line", f"{len(fields)} fields where the header has {width}"
-
-
-def _text_problem(lines: Sequence[str]) -> _Problem:
-    if all(map(_is_unicode, lines)):
-        return None
-    shown = repr(lines[0].strip().encode("utf-8", "surrogateescape"))[:80]
-    return "line is not UTF-8 (name its encoding in the spec)", shown
-
-
-def _is_unicode(line: str) -> bool:
-    if line.isascii():
-        return True
-    try:
-        line.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import difflib
 import glob
-import gzip
-import io
-import json
 import re
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -17,20 +14,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tfrecs.errors import DataError, TooManyRejectsError, shorten
 from tfrecs.rejects import Reject, Rejects
-from tfrecs.tables.delimited import STRINGS, Malformed, as_utf8, read_delimited, separator_of
+from tfrecs.tables.delimited import STRINGS
+from tfrecs.tables.files import SUFFIXES, TableFile, suffix_of
 from tfrecs.tables.quoting import DEFAULT_QUOTING, Quoting
+from tfrecs.tables.streams import Report
 
-SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
-ATOMIC = (".inter", ".item", ".user")  # RecBole's: the header names a type after a colon.
-JSON_LINES = (".jsonl", ".ndjson", ".json")
-SUFFIXES = (*SEPARATORS, *JSON_LINES, ".parquet")
 NULL_WORDS = ("", "nan", "null", "none", "na")  # of number columns, in lower case
 _VALUE = re.compile(r"[+-]?\d+(\.\d+)?$|\d+[/:.-]\d+[/:.-]\d|\w+://|[\[{]")
 _LONG_NAME = 60
-_TYPED = re.compile(r".+:(token|token_seq|float|float_seq)")
 
 
 @dataclass(frozen=True)
@@ -58,11 +54,7 @@ class Table:
     def column(self, name: str) -> pd.Series:
         """Return a column. Raises DataError that names the existing columns and the nearest one."""
         if name not in self.frame.columns:
-            columns = [str(column) for column in self.frame.columns]
-            same = [column for column in columns if column.lower() == name.lower()]
-            near = same or difflib.get_close_matches(name, columns, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise DataError(f"{self.name}: no column {name!r}; {hint}there are {listed_columns(columns)}")
+            raise _missing(name, [str(column) for column in self.frame.columns], self.name)
         return self.frame[name]
 
     def rejected(self, row: int, reason: str, **more: Any) -> Reject:
@@ -90,7 +82,27 @@ def read_table(
     encoding: str | None,
     quoting: Quoting = DEFAULT_QUOTING,
 ) -> Table:
-    """Read `data/file`; `file` may be a glob pattern, whose files are read in the order of their names.
+    """Read `data/file` whole; arguments and errors as of `read_parts`."""
+    parts = list(read_parts(data, file, columns, rejects, encoding, quoting, whole=True))
+    frames = [part.frame for part in parts if len(part)] or [parts[0].frame]
+    frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+    files, lines = (np.concatenate([getattr(part, key) for part in parts]) for key in ("files", "lines"))
+    return Table(file, frame, files, lines, {column: kind for part in parts for column, kind in part.types.items()})
+
+
+def read_parts(
+    data: Path,
+    file: str,
+    columns: Iterable[str],
+    rejects: Rejects,
+    encoding: str | None,
+    quoting: Quoting = DEFAULT_QUOTING,
+    *,
+    whole: bool = False,
+    report: Report = lambda done, total: None,
+) -> Iterator[Table]:
+    """Read `data/file` as tables of consecutive rows; `file` may be a glob pattern, whose files are read in the order of
+    their names.
 
     Args:
       data: the data folder.
@@ -100,32 +112,62 @@ def read_table(
       rejects: takes malformed lines, and notes of what is read in another way than it stands.
       encoding: of delimited text; None: as its byte order mark says, else UTF-8.
       quoting: of delimited text, see `tfrecs.tables.quoting`.
+      whole: whether all columns are wanted, and the tables may be large; else only the required columns are read.
+      report: called with the bytes read so far, and those of all files.
 
     Raises:
       DataError: no such file, unknown suffix, unreadable, no rows, or a missing column.
     """
-    matching = _matching(data, file)
-    columns = list(columns)
-    parts = [_read_file(path, name, rejects, encoding, quoting) for path, name in matching]
-    for part in parts if len(parts) > 1 else ():
-        # After concatenation the column would exist, and be empty for this file. In JSON a key may be absent.
-        for column in columns if len(part) and suffix_of(part.name) not in JSON_LINES else ():
-            part.column(column)
-    frame = parts[0].frame if len(parts) == 1 else pd.concat([part.frame for part in parts], ignore_index=True)
-    files, lines = (np.concatenate([getattr(part, key) for part in parts]) for key in ("files", "lines"))
-    table = Table(file, frame, files, lines, {column: kind for part in parts for column, kind in part.types.items()})
-    doubled = [str(name) for name in frame.columns[frame.columns.duplicated()]]
-    if doubled:
-        raise DataError(f"{file}: two columns are named {doubled[0]!r}; rename one{_header_hint(doubled)}")
-    if not len(frame):
+    matching, columns = _matching(data, file), list(columns)
+    sizes = [path.stat().st_size for path, _ in matching]
+    rows, found = 0, dict[str, None]()
+    for number, (path, name) in enumerate(matching):
+        before, label = sum(sizes[:number]), name if len(matching) > 1 else file
+        source = TableFile(
+            path,
+            encoding,
+            quoting,
+            None if whole else columns,
+            note=lambda line, name=name: rejects.note(f"{name}: {line}"),  # type: ignore[misc]
+            report=lambda done, size, before=before: report(before + done, sum(sizes)),  # type: ignore[misc]
+        )
+        for part in source.parts():
+            frame = part.frame
+            found |= dict.fromkeys(map(str, frame.columns))
+            if source.names is not None and len(frame):
+                _check_names(source.names, columns, label)
+            elif source.names is None and not whole:  # In JSON a key may be absent in any row.
+                absent = pd.Series([None] * len(frame), dtype=object)
+                frame = pd.DataFrame({name: frame.get(name, absent) for name in columns})
+            rejects.seen(name, len(frame) + len(part.bad))
+            for problem in part.bad:
+                rejects.add(Reject(file=name, line=problem.line, reason=problem.reason, detail=problem.detail))
+            rows += len(frame)
+            yield Table(file, frame, np.full(len(frame), name, object), part.lines, source.types)
+    if not rows:
         first = next((reject for reject in rejects if reject.file in {name for _, name in matching}), None)
         if first is None:
             raise DataError(f"{file}: no rows to use; the table is empty")
         why = f"line {first.line}: {first.reason}, {first.detail}"
         raise TooManyRejectsError(f"{file}: no rows to use; {why}", rejects.listing())
-    for column in columns:
-        table.column(column)
-    return table
+    _check_names(list(found), columns, file)
+
+
+def _check_names(names: Sequence[str], columns: Iterable[str], table: str) -> None:
+    """Raise DataError where a name occurs twice or a required column is missing."""
+    doubled = [name for name, count in Counter(names).items() if count > 1]
+    if doubled:
+        raise DataError(f"{table}: two columns are named {doubled[0]!r}; rename one{_header_hint(doubled)}")
+    for name in columns:
+        if name not in names:
+            raise _missing(name, names, table)
+
+
+def _missing(name: str, names: Sequence[str], table: str) -> DataError:
+    same = [column for column in names if column.lower() == name.lower()]
+    near = same or difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return DataError(f"{table}: no column {name!r}; {hint}there are {listed_columns(names)}")
 
 
 def listed_columns(columns: Iterable[str]) -> str:
@@ -142,12 +184,6 @@ def _header_hint(names: Iterable[str]) -> str:
 def is_there(data: Path, file: str) -> bool:
     """Whether `data/file`, which may be a glob pattern, exists."""
     return (data / file).is_file() or (glob.has_magic(file) and bool(glob.glob(file, root_dir=data)))
-
-
-def suffix_of(file: str) -> str:
-    """`items.csv.gz` -> `.csv`; "" where the suffix is none of `SUFFIXES`."""
-    suffix = Path(file.removesuffix(".gz")).suffix.lower()
-    return suffix if suffix in SUFFIXES else ""
 
 
 def is_null(value: Any) -> bool:
@@ -201,6 +237,8 @@ def as_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         column = pd.Series(
             [None if is_null(value) else _text(value) for value in column], index=column.index, dtype=STRINGS
         )
+    if column.dtype == STRINGS and (parsed := _plain_numbers(column)) is not None:
+        return parsed, np.zeros(len(parsed), bool)
     try:
         numbers = column.to_numpy(np.float64, na_value=np.nan, copy=True)  # A quarter of the time of `to_numeric`.
     except (ValueError, TypeError):
@@ -211,6 +249,17 @@ def as_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         numbers[bad] = words.map({"true": 1.0, "false": 0.0}).to_numpy(np.float64, na_value=np.nan)
         bad[bad] = ~words.isin((*NULL_WORDS, "true", "false")).to_numpy(bool)
     return np.where(np.isfinite(numbers), numbers, np.nan), bad
+
+
+def _plain_numbers(column: pd.Series) -> np.ndarray | None:
+    """Parse a column of strings in Arrow, NaN for nulls; None where a string is not just a finite number."""
+    try:
+        numbers = pc.cast(pa.array(column), pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    parsed = numbers.to_numpy(zero_copy_only=False) if isinstance(numbers, pa.Array) else numbers.to_numpy()
+    unknown = column.isna().to_numpy(bool)
+    return np.array(parsed) if np.isfinite(parsed[~unknown]).all() else None
 
 
 def _known_kind(file: str) -> None:
@@ -236,75 +285,3 @@ def _matching(data: Path, file: str) -> Sequence[tuple[Path, str]]:
         problem = f"{file!r} {why}" if why else f"no file {file!r}"
         raise DataError(f"{data}: {problem}; tables there: {', '.join(tables) or 'none'}")
     return [(path, file)]
-
-
-def _read_file(path: Path, name: str, rejects: Rejects, encoding: str | None, quoting: Quoting) -> Table:
-    suffix = suffix_of(name)
-    try:
-        raw = path.read_bytes()
-        raw = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    bad: list[Malformed] = []
-    types: dict[str, str] = {}
-    if suffix == ".parquet":
-        frame = _read_parquet(raw, path)
-        lines = np.arange(1, len(frame) + 1, dtype=np.int64)
-    elif suffix in JSON_LINES:
-        frame, lines = _read_jsonl(raw, bad)
-    else:
-        try:
-            raw = as_utf8(raw, encoding)
-            separator = separator_of(raw, SEPARATORS[suffix])
-            frame, lines = read_delimited(
-                raw, separator, bad.append, quoting, lambda note: rejects.note(f"{name}: {note}")
-            )
-        except ValueError as error:
-            raise DataError(f"{path}: {error}") from error
-        frame.columns, types = _header(list(frame.columns), typed=suffix in ATOMIC)
-    rejects.seen(name, len(frame) + len(bad))
-    for problem in bad:
-        rejects.add(Reject(file=name, line=problem.line, reason=problem.reason, detail=problem.detail))
-    return Table(name, frame, np.full(len(frame), name, object), lines, types)
-
-
-def _header(columns: Sequence[str], *, typed: bool) -> tuple[pd.Index, dict[str, str]]:
-    """Split column names into names and RecBole types; `typed`: the format requires types."""
-    names = [column.strip() for column in columns]
-    if not typed and not all(map(_TYPED.fullmatch, names)):
-        return pd.Index(names, dtype="object"), {}
-    parts = [name.partition(":") for name in names]
-    return pd.Index([name for name, _, _ in parts], dtype="object"), {name: kind for name, _, kind in parts if kind}
-
-
-def _read_parquet(raw: bytes, path: Path) -> pd.DataFrame:
-    try:
-        frame = pd.read_parquet(io.BytesIO(raw), dtype_backend="numpy_nullable")
-        if frame.index.names != [None]:  # A named index is a column of its own.
-            frame = frame.reset_index()
-        return frame.astype({n: STRINGS for n, t in frame.dtypes.items() if isinstance(t, pd.StringDtype)})
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path}: not a parquet file ({str(error).splitlines()[0]})") from error
-
-
-def _read_jsonl(raw: bytes, bad: list[Malformed]) -> tuple[pd.DataFrame, np.ndarray]:
-    rows: list[dict[str, Any]] = []
-    lines: list[int] = []
-    for line, text in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not text.strip():
-            continue
-        try:
-            row = json.loads(text)
-        except (ValueError, RecursionError) as error:  # RecursionError: nested too deeply.
-            bad.append(Malformed(line, "malformed line", f"not JSON: {error}"))
-            continue
-        if not isinstance(row, dict):
-            bad.append(
-                Malformed(line, "malformed line", f"one JSON object a line is read; this is a {type(row).__name__}")
-            )
-            continue
-        rows.append(row)
-        lines.append(line)
-    names = list(dict.fromkeys(key for row in rows for key in row))
-    frame = pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names})
-    return frame, np.asarray(lines, np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -54,10 +55,15 @@ def train_vocabulary(texts: Iterable[str], size: int) -> list[str]:
     Raises:
       DataError: there is no text at all.
     """
-    texts = [text for text in texts if text.strip()]
-    if not texts:
+    used = (text for text in texts if text.strip())
+    batches = iter(lambda: list(itertools.islice(used, 1024)), [])
+    first = next(batches, None)
+    if first is None:
         raise DataError("no item has text to train a vocabulary on; drop the text feature from dataset.yaml")
-    dataset = tf.data.Dataset.from_tensor_slices(texts).batch(1024).map(lambda batch: normalised(batch, True))
+    # From a generator, so that whoever gives the texts sees how far they are read.
+    dataset = tf.data.Dataset.from_generator(
+        lambda: itertools.chain([first], batches), output_signature=tf.TensorSpec([None], tf.string)
+    ).map(lambda batch: normalised(batch, True))
     return keras_nlp.tokenizers.compute_word_piece_vocabulary(
         dataset, vocabulary_size=size, lowercase=False, strip_accents=True
     )
