@@ -121,8 +121,11 @@ def main(sizes: list[int], suffix: str, work: Path, baseline: Path | None, basel
     measured = {(row["format"], row["events"]) for row in rows}
     kept = [row for row in previous if (row["format"], row["events"]) not in measured]
     builds = sorted([*kept, *rows], key=lambda row: (row["format"], row["events"]))
+    size, compared = (
+        ",".join(str(row["events"]) for row in part) for part in (builds, [row for row in builds if "baseline" in row])
+    )
     command = command_line(
-        "scale.build", f"--sizes {','.join(str(row['events']) for row in builds)}", "--baseline CHECKOUT"
+        "scale.build", f"--sizes {size}", *([f"--baseline CHECKOUT --baseline-sizes {compared}"] * bool(compared))
     )
     write_result(path, {"command": command, "machine": machine(), "items": _ITEMS, "builds": builds})
 

@@ -22,7 +22,7 @@ class BuildConfig(Section):
       processes_from: items from which on workers are processes; a process takes seconds to start, but threads decode
         sounds one after the other.
       vocabulary_size: tokens of the WordPiece vocabulary.
-      events_in_memory: events sorted at a time, at some 200 bytes each; a longer log is sorted through files that have no
+      events_in_memory: events sorted at a time; a longer log is sorted through files that have no
         name and are gone when the build ends. All events of a user are sorted together.
       scratch: folder of these files; null: that of the records.
       check_sample: values of each feature that `--check` encodes.

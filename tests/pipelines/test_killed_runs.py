@@ -67,7 +67,7 @@ def test_a_run_in_an_odd_folder_that_is_killed_twice_is_that_of_a_plain_one(plai
     assert len(end) > 20
     # Not bit for bit: threads add floats in any order. With other batches, dropout masks or moments in the optimizer the
     # last epoch would end somewhere else altogether, about as far off as it moved.
-    assert distance(before, end) > 0.1
+    assert distance(before, end) > 0.01
     assert distance(end, resumed) < 0.01 * distance(before, end)
     loaded = [load_trained(run).model.variables for run in (straight, odd)]
     for one, other in zip(*loaded, strict=True):

@@ -66,7 +66,7 @@ def without_manifest(out: Path) -> dict[str, bytes]:
     "split",
     [
         "{by: time, fractions: [0.8, 0.1, 0.1]}",
-        "{by: time, fractions: [0.7, 0.1, 0.2], cold_items: 0.2}",
+        "{by: time, fractions: [0.6, 0.2, 0.2], cold_items: 0.2}",
         "{by: leave_last}",
         "{by: column, column: part}",
     ],
