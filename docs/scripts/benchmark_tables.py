@@ -188,9 +188,8 @@ def scale_build() -> str:
     for build in load("scale-build")["builds"]:
         for name, row in (("", build), ("before", build.get("baseline"))):
             if row is not None:
-                figures = [
-                    f"{row[key]:,}" for key in ("events_per_second", "peak_megabytes", "seconds", "catalogue_seconds")
-                ]
+                keys = ("processor_seconds", "events_per_processor_second", "peak_megabytes")
+                figures = [f"{row[key]:,}" for key in keys]
                 rows.append([f"{row['events']:,}", build["format"], name, *figures])
     head = ["events", "format", "version", "processor time, s", "events per processor second", "peak memory, MB"]
     return table(head, rows)
