@@ -94,7 +94,7 @@ class CoOccurrence(Model):
         else:
             # An item's own neighbours are there for certain, the others stand for those that are not.
             certain = tf.where(probabilities > 0, neighbours, -1)  # which is nowhere in a one-hot vector
-            own = tf.reduce_any(tf.one_hot(certain, candidates.shape[0], True, False, dtype=tf.bool), axis=1)
+            own = tf.reduce_any(tf.one_hot(certain, tf.shape(candidates)[0], True, False, dtype=tf.bool), axis=1)
             corrected = tf.where(own, logits, logits - inputs["log_sampled"])
             log_z = tf.reduce_logsumexp(tf.where(candidates >= 0, corrected, EXCLUDED), axis=1)
         loss = tf.reduce_sum(weight * log_z - tf.reduce_sum(probabilities * chosen, axis=1))

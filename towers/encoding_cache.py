@@ -82,7 +82,7 @@ def with_fresh(
     index = of_all_replicas(index)
     result = {}
     for name, encoding in fresh.items():
-        rows = encodings[name].shape[0]
+        rows = tf.shape(encodings[name])[0]
         # Negative indices (padding) belong to no segment and drop out.
         count = tf.math.unsorted_segment_sum(tf.ones_like(index, tf.float32), index, rows)[:, None]
         total = tf.math.unsorted_segment_sum(of_all_replicas(encoding), index, rows)

@@ -60,7 +60,8 @@ def at_positions(queries: tf.Tensor, inputs: Mapping[str, Any], keep: tf.Tensor)
     index, target = inputs["item_index"], inputs["target"]
     if "queries" not in inputs:
         return _spans_at(queries, inputs["fresh_index"], index, target, keep)
-    made, typed = tf.split(queries, [inputs["spans"].shape[0], inputs["queries"].shape[0]])
+    count = tf.shape(inputs["spans"])[0]
+    made, typed = queries[:count], queries[count:]
     given = _spans_at(made, _span_items(inputs), index, target & ~inputs["has_query"], keep)
     position = tf.where(inputs["query_given"], inputs["query_position"], -1)  # A negative segment is dropped.
     typed = tf.math.unsorted_segment_sum(typed, position, tf.size(index))

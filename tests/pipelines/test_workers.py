@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import socket
 import threading
 import time
@@ -265,7 +264,7 @@ def test_after_a_kill_the_others_end_in_one_line_and_all_go_on_to_the_same_resul
             assert time.monotonic() < deadline, [worker.lines[-5:] for worker in workers]
             time.sleep(0.02)
     finally:
-        os.kill(workers[killed].process.pid, signal.SIGKILL)
+        workers[killed].kill()
     assert workers[1 - killed].end() == 75
     line = workers[1 - killed].lines[-1]
     assert line.startswith(f"triptych: worker {1 - killed}: lost another worker (")
