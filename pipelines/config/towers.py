@@ -186,7 +186,7 @@ class RetrievalConfig(Section):
     """
 
     softmax: Literal["auto", "full", "in_batch"] = "auto"
-    full_limit: int = Field(20_000, ge=1)
+    full_limit: int = Field(5_000, ge=1)
     uniform_negatives: int = Field(256, ge=0)
     temperature: float = Field(2.0, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
