@@ -29,7 +29,7 @@ from pipelines.training.loop import make_optimizer
 from tfrecs.schema import FeatureSchema, Schema
 from towers.two_tower import TwoTower
 
-SIZES = (10_000, 100_000, 1_000_000)
+SIZES = (5_000, 10_000, 100_000, 1_000_000)
 WARM_UP, STEPS, ROUNDS = 10, 40, 5
 DIM, CATEGORIES = 64, 1000
 SETTINGS = ("train.encoders=frozen",)
