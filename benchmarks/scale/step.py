@@ -25,7 +25,7 @@ from pipelines.config import Config, load_config
 from pipelines.model.model_factory import make_encoders, make_model
 from pipelines.runs.progress import say
 from pipelines.training.input_pipeline import sample_candidates, shares_of
-from pipelines.training.loop import make_optimizer
+from pipelines.training.optimization import make_optimizer
 from tfrecs.schema import FeatureSchema, Schema
 from towers.two_tower import TwoTower
 

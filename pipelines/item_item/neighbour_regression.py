@@ -44,7 +44,7 @@ def neighbour_regression(
     weights = sp.csr_matrix(neighbours, dtype=np.float32, copy=True)  # row j will be the column j of the result
     weights.data[:] = 0.0
     counts = _Counts(train)
-    # On one thread: handing matrices this small from thread to thread takes ten times as long as solving them.
+    # On one thread: handing matrices this small from thread to thread takes longer than solving them.
     with threadpool_limits(1, "blas"), progress("item regressions", "items") as advance:
         advance(0, len(asked))
         for done, item in enumerate(asked.tolist(), 1):

@@ -16,6 +16,7 @@ import tensorflow as tf
 from pipelines.config import Config
 from pipelines.model.model_factory import choose_softmax
 from pipelines.model.prepared_items import PreparedItems, context_encoder
+from pipelines.runs.progress import progress
 from tfrecs.reading.reader import Catalogue, empty_rows, training_rows, user_features
 from tfrecs.schema import Manifest
 from towers.encoders.base import Encoder, TextQueryEncoder
@@ -81,10 +82,15 @@ class TrainingFeed:
 
     def _count(self) -> tuple[int, int]:
         """Return the rows of an epoch and the events in them."""
-        rows = events = 0
-        for segments in self._rows(0).map(lambda row: row["segment"]).batch(1024):
-            rows += len(segments)
-            events += int(tf.math.count_nonzero(segments >= 0))
+        rows = events = targets = 0
+        total = self.manifest.splits["train"].events
+        parts = self._rows(0).map(lambda row: (row["segment"], row["target"])).batch(1024)
+        with progress("counting rows", "events") as advance:
+            for segment, target in parts:
+                rows += len(segment)
+                events += int(tf.math.count_nonzero(segment >= 0))
+                targets += int(tf.math.count_nonzero(target))
+                advance(targets, total)
         return rows, events
 
     def epoch(self, epoch: int, replicas: int = 1, pipelines: int = 1, pipeline: int = 0) -> tf.data.Dataset:

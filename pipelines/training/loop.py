@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from pipelines.cluster.workers import Workers, joined
+from pipelines.cluster.workers import Workers
 from pipelines.config import Config, PretrainConfig, TrainConfig
 from pipelines.model.checkpoints import Checkpoints
 from pipelines.model.model_factory import resolve_encoders
@@ -20,10 +20,10 @@ from pipelines.model.session import records_id
 from pipelines.model.strategy import make_strategy
 from pipelines.runs.progress import progress, say
 from pipelines.runs.run_folder import TRAIN, RunFolder
+from pipelines.training.joining import check_divisible
+from pipelines.training.optimization import make_optimizer, seed_dropout
 from tfrecs.errors import DataError
 from tfrecs.schema import Manifest
-from tfrecs.version import VERSION
-from towers.optimizer import ScaledAdamW
 
 _CURVES = ("train", "valid")
 
@@ -284,53 +284,6 @@ class TrainingLoop(ABC):
             self.run.write_metrics(self.rows)
 
 
-@contextmanager
-def joined_by(job: TrainJob, step: str = TRAIN) -> Iterator[Workers]:
-    """Join the workers of a training, all of which must have the same records, configuration and versions.
-
-    Raises:
-      TriptychError: see `joined`.
-    """
-
-    def details() -> dict[str, Any]:
-        options = job.config.model_dump(mode="json")
-        sections = {
-            f"{name}.{key}": value
-            for name, section in options.items()
-            if isinstance(section, dict)
-            for key, value in section.items()
-        }
-        versions = {"the version of Triptych": VERSION, "the version of TensorFlow": tf.__version__}
-        return {
-            "the command": step,
-            "the records": records_id(job.records),
-            "seed": job.config.seed,
-            **versions,
-            **sections,
-        }
-
-    with joined(job.config.train.strategy, details, job.config.train.worker_timeout) as workers:
-        yield workers
-
-
-def check_divisible(config: Config, options: Sequence[str], replicas: int) -> None:
-    """Check that the replicas can divide a step among them.
-
-    Args:
-      config: of the run.
-      options: `section.key` of numbers that are divided.
-      replicas: how many.
-
-    Raises:
-      DataError: one is not a multiple of the replicas; all of those are named, with the next multiple.
-    """
-    sizes = {option: getattr(getattr(config, option.partition(".")[0]), option.partition(".")[2]) for option in options}
-    wrong = {option: -(-size // replicas) * replicas for option, size in sizes.items() if size % replicas}
-    if wrong:
-        remedy = " ".join(f"--set {option}={size}" for option, size in wrong.items())
-        raise DataError(f"{', '.join(wrong)}: not divisible by {replicas} replicas; {remedy}")
-
-
 class StepProgress(tf.keras.callbacks.Callback):
     """Reports the steps of all epochs of one call of `fit`.
 
@@ -369,56 +322,3 @@ def scalars_by_curve(row: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         if name != "epoch":
             curves["valid" if name.startswith("valid_") else "train"][name.removeprefix("valid_")] = value
     return curves
-
-
-def seed_dropout(model: tf.keras.Model, seed: int, epoch: int) -> None:
-    """Start every layer's random numbers anew for an epoch, so that a continued run draws what a straight one does.
-
-    The numbers depend on the order of `model.submodules`, which is that in which layers are assigned to attributes.
-    """
-    layers = [part for part in model.submodules if isinstance(part, tf.keras.__internal__.layers.BaseRandomLayer)]
-    for position, layer in enumerate(layers):
-        layer._random_generator._maybe_init()  # Keras makes the generator at the first call in training
-        layer._random_generator._generator.reset_from_seed(1_000_003 * (epoch + 1) + 1009 * seed + position)
-
-
-def make_optimizer(
-    settings: TrainConfig | PretrainConfig,
-    steps: int,
-    *,
-    scale: Callable[[tf.Variable], float] = lambda variable: 1.0,
-    tables: Sequence[tf.Variable] = (),
-    ema_momentum: float = 0.0,
-) -> ScaledAdamW:
-    """Make the optimizer of a run.
-
-    Args:
-      settings: learning rate, warm-up, weight decay and clipping.
-      steps: of the whole run.
-      scale, tables: see `ScaledAdamW`.
-      ema_momentum: of the moving average of the weights, 0 = none.
-    """
-    return ScaledAdamW(
-        schedule(settings.learning_rate, settings.warmup, steps),
-        scale=scale,
-        tables=tables,
-        weight_decay=settings.weight_decay,
-        # Keras puts the averages in place at the end of every epoch: what is validated and kept is less noisy.
-        use_ema=ema_momentum > 0,
-        ema_momentum=ema_momentum,
-        global_clipnorm=settings.clip_norm,
-    )
-
-
-def schedule(
-    learning_rate: float, warmup_share: float, steps: int
-) -> tf.keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up, then a cosine down to a hundredth (Loshchilov and Hutter, 2017, arXiv:1608.03983)."""
-    warmup = int(warmup_share * steps)
-    return tf.keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else learning_rate,
-        decay_steps=max(1, steps - warmup),
-        alpha=0.01,
-        warmup_target=learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )

@@ -15,12 +15,12 @@ from pipelines.model.model_factory import make_encoders, records_vocabulary
 from pipelines.model.prepared_items import prepare_items
 from pipelines.runs.progress import progress, say
 from pipelines.runs.run_folder import PRETRAIN
+from pipelines.training.joining import joined_by
 from pipelines.training.loop import (
     EarlyStopping,
     TrainingLoop,
     TrainJob,
     TrainResult,
-    joined_by,
     keyboard_interrupt_hint,
 )
 from tfrecs.errors import DataError
@@ -244,7 +244,7 @@ def run(job: TrainJob) -> TrainResult:
     Raises:
       TriptychError: records, configuration or run folder are not what they must be.
     """
-    with joined_by(job, PRETRAIN) as workers:
+    with joined_by(job.records, job.config, PRETRAIN) as workers:
         trainer = Pretrainer(job, workers)
         say(
             f"Pretraining {', '.join(trainer.learner.encoders)} on {len(trainer.training_items):,} items, "

@@ -20,12 +20,12 @@ from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.search.lexical_fit import load_or_fit_lexical
 from pipelines.training.cooccurrence import CoOccurrenceStage
 from pipelines.training.input_pipeline import TrainingFeed
+from pipelines.training.joining import joined_by
 from pipelines.training.loop import (
     EarlyStopping,
     TrainingLoop,
     TrainJob,
     TrainResult,
-    joined_by,
     keyboard_interrupt_hint,
 )
 from pipelines.training.validation import validate
@@ -159,7 +159,7 @@ def run(job: TrainJob) -> TrainResult:
     Raises:
       TriptychError: records, configuration or run folder are not what they must be.
     """
-    with joined_by(job) as workers:
+    with joined_by(job.records, job.config) as workers:
         trainer = Trainer(job, workers)
         manifest, session = trainer.manifest, trainer.session
         say(

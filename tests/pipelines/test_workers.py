@@ -24,7 +24,7 @@ from pipelines.config import load_config
 from pipelines.model.strategy import make_strategy
 from pipelines.runs.run_folder import RunFolder
 from pipelines.training import trainer as train
-from pipelines.training.loop import check_divisible
+from pipelines.training.joining import check_divisible
 from tfrecs.errors import DataError, SpecError, WorkersError
 
 TWO = '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}'

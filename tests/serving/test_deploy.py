@@ -12,7 +12,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from pipelines.cluster.tf_config import read_cluster
 from pipelines.config import load_config
-from pipelines.training.loop import check_divisible
+from pipelines.training.joining import check_divisible
 from pipelines.training.trainer import Trainer
 from serving.server.config_files import read_prometheus_path
 from tfrecs.errors import SpecError, WorkersError
