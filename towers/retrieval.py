@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 EXCLUDED = -1e9
@@ -39,22 +41,55 @@ def softmax_loss(
     Returns:
       float [].
     """
-    is_label = tf.one_hot(labels, tf.shape(logits)[1], on_value=True, off_value=False, dtype=tf.bool)
-    if candidates is None:
-        candidates = tf.ones([tf.shape(logits)[1]], tf.bool)
-    # The positive itself is always a candidate, even where times contradict that.
-    candidates = candidates | is_label
-    corrected = logits if log_sampled is None else tf.where(is_label, logits, logits - log_sampled)
-    log_z = tf.reduce_logsumexp(tf.where(candidates, corrected, EXCLUDED), axis=1)
-    surprise = loss = log_z - tf.gather(logits, labels, batch_dims=1)
+    surprise = loss = surprisal(logits, labels, candidates, log_sampled)
     if label_smoothing:
-        smoothing = tf.cast(candidates, logits.dtype)
-        smoothing /= tf.reduce_sum(smoothing, axis=-1, keepdims=True)
-        mean = tf.reduce_sum(logits * tf.broadcast_to(smoothing, tf.shape(logits)), axis=1)
+        # The positive itself is always a candidate, even where times contradict that.
+        smoothing = tf.cast(is_label(labels, tf.shape(logits)[1]), logits.dtype)
+        smoothing = (
+            tf.ones_like(logits) if candidates is None else tf.maximum(tf.cast(candidates, logits.dtype), smoothing)
+        )
+        mean = tf.reduce_sum(logits * smoothing, axis=1) / tf.reduce_sum(smoothing, axis=1)
+        log_z = surprise + tf.gather(logits, labels, batch_dims=1)
         loss = (1.0 - label_smoothing) * loss + label_smoothing * (log_z - mean)
     if negatives:
         return with_negatives(loss, surprise, sample_weight)
     return tf.reduce_sum(loss * sample_weight)
+
+
+def is_label(labels: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
+    """bool [P, U], whether a column is the label, int32 [P], of its row."""
+    return labels[:, None] == tf.range(size, dtype=labels.dtype)
+
+
+def surprisal(
+    logits: tf.Tensor, labels: tf.Tensor, candidates: tf.Tensor | None, log_sampled: tf.Tensor | None
+) -> tf.Tensor:
+    """-log p of the labels, float [P], arguments as of `softmax_loss`.
+
+    With the log-sum-exp of all others, p is 1 / (1 + exp(it - the label's logit)). The logits are by far the largest tensor
+    of a training step, so its gradient is written out: one pass over them, where that of the single operations takes eight.
+    """
+    others = ~is_label(labels, tf.shape(logits)[1])
+    if candidates is not None:
+        others &= candidates
+
+    @tf.custom_gradient
+    def of(logits: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        corrected = tf.where(others, logits if log_sampled is None else logits - log_sampled, EXCLUDED)
+        largest = tf.reduce_max(corrected, axis=1, keepdims=True)
+        powers = tf.exp(corrected - largest)
+        total = tf.reduce_sum(powers, axis=1)
+        ahead = largest[:, 0] + tf.math.log(total) - tf.gather(logits, labels, batch_dims=1)
+
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            of_others = upstream * tf.sigmoid(ahead)  # 1 - p of the label
+            cells = tf.stack([tf.range(tf.size(labels), dtype=labels.dtype), labels], axis=1)
+            return tf.tensor_scatter_nd_sub(powers * (of_others / total)[:, None], cells, of_others)
+
+        return tf.nn.softplus(ahead), gradient
+
+    result: tf.Tensor = of(logits)
+    return result
 
 
 def with_negatives(loss: tf.Tensor, surprise: tf.Tensor, sample_weight: tf.Tensor) -> tf.Tensor:

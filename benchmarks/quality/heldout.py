@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -40,14 +42,28 @@ class BenchmarkSplit:
     kinds: dict[str, str]
 
 
-def load_split(records: Path) -> BenchmarkSplit:
-    """Load records for a benchmark. Raises DataError if a held-out split is empty."""
+def load_split(
+    records: Path, *, limits: Mapping[str, int] = MappingProxyType({}), seed: int = 0, with_content: bool = True
+) -> BenchmarkSplit:
+    """Load records for a benchmark.
+
+    Args:
+      records: the folder.
+      limits: split -> its largest number of requests, drawn under `seed`; without an entry all of them.
+      seed: of the draw.
+      with_content: whether peers get the items' content.
+
+    Raises:
+      DataError: a held-out split is empty.
+    """
     manifest = Manifest.load(records)
     catalogue = load_catalogue(records, manifest)
     queries = {}
     for split in ("valid", "test"):
         histories = load_histories(records, manifest, split, catalogue.ids)
-        queries[split] = with_targets(make_requests(histories, manifest.schema_).queries)
+        queries[split] = with_targets(
+            make_requests(histories, manifest.schema_, limit=limits.get(split), seed=seed).queries
+        )
         if not len(queries[split]):
             raise DataError(f"{records}: the {split} split is empty; change `split` in dataset.yaml and build again")
     windows = load_histories(records, manifest, "train", catalogue.ids)
@@ -56,7 +72,7 @@ def load_split(records: Path) -> BenchmarkSplit:
     users = np.repeat(window_users, [len(items) for items in window_items]).astype(np.int32)
     by_user = np.argsort(users, kind="stable")
     items = np.concatenate(window_items)[by_user]
-    content = content_features(manifest.schema_, catalogue)
+    content = content_features(manifest.schema_, catalogue) if with_content else {}
     kinds = {feature.name: feature.kind for feature in manifest.schema_.items if feature.name in content}
     training = TrainingData(user_ids.astype(np.str_), users[by_user], items, len(catalogue), content)
     return BenchmarkSplit(manifest, training, queries, kinds)

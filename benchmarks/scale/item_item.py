@@ -28,6 +28,7 @@ from benchmarks.quality.heldout import DEPTH, TUNING_METRIC, BenchmarkSplit, loa
 from benchmarks.quality.peers.interface import history_matrix
 from benchmarks.quality.variants import Variant, build_variant, example_spec
 from benchmarks.results_file import RESULTS, command_line, machine, write_result
+from benchmarks.scale.generate import Sizes, World
 from pipelines.config import Config, load_config
 from pipelines.evaluation.baselines import popularity_scorer
 from pipelines.item_item.ease import Ease, EaseSettings
@@ -43,7 +44,7 @@ from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWE
 SHRINKAGES = (10.0, 50.0)
 LAST = (5, 20, 10_000)  # newest events of a history that count
 MEASURED = ("recall@20", "ndcg@20")
-CLUSTERS, EVENTS_OF_A_USER = 200, 50
+EVENTS_OF_A_USER = 50
 ROUNDS = 9
 
 
@@ -99,24 +100,16 @@ def quality(split: BenchmarkSplit, config: Config) -> dict[str, dict[str, Any]]:
 
 
 def generated_log(num_items: int, num_events: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a log in which users like four of 200 clusters of items; within each, popularity follows Zipf's law.
+    """Draw the log of `benchmarks.scale.generate`.
 
     Returns:
-      users and items, int64 [E], the events of each user one after the other.
+      users and items, int64 [E], the events of each user one after the other, oldest first.
     """
-    rng = np.random.default_rng(seed)
-    users = max(1, num_events // EVENTS_OF_A_USER)
-    lengths = np.maximum(2, rng.lognormal(np.log(EVENTS_OF_A_USER) - 0.5, 1.0, users).astype(np.int64))
-    user = np.repeat(np.arange(users), lengths)
-    clusters = min(CLUSTERS, num_items)
-    liked = rng.integers(0, clusters, (users, 4))
-    cluster = liked[user, rng.integers(0, 4, len(user))]
-    elsewhere = rng.random(len(user)) < 0.2
-    cluster[elsewhere] = rng.integers(0, clusters, elsewhere.sum())
-    size = num_items // clusters
-    popularity = 1.0 / np.arange(1, size + 1) ** 0.8
-    within = np.searchsorted(np.cumsum(popularity) / popularity.sum(), rng.random(len(user)))
-    return user, rng.permutation(num_items)[np.minimum(within, size - 1) * clusters + cluster]
+    world = World(Sizes(num_items, num_events, max(1, num_events // EVENTS_OF_A_USER), seed))
+    chunks = list(world.events())
+    users, items = (np.concatenate([chunk[name] for chunk in chunks]) for name in ("user_id", "item_id"))
+    by_user = np.argsort(users, kind="stable")
+    return users[by_user], items[by_user]
 
 
 def cost(num_items: int, num_events: int, config: Config) -> dict[str, Any]:

@@ -16,24 +16,64 @@ from pipelines.scoring.requests import Queries, Scorer
 _DEPTH = 100
 
 
+def dataset(users: np.ndarray, items: np.ndarray) -> Any:
+    """Return a RecTools data set of events, those of a user oldest first."""
+    import pandas as pd
+    from rectools import Columns
+    from rectools.dataset import Dataset
+
+    # Only the order of events matters: ascending seconds express it.
+    moments = pd.to_datetime(np.arange(len(users)), unit="s")
+    columns = {Columns.User: users, Columns.Item: items, Columns.Weight: 1.0, Columns.Datetime: moments}
+    return Dataset.construct(pd.DataFrame(columns))
+
+
+def make_model(params: Mapping[str, Any], *, epochs: int, callback: Any) -> Any:
+    """Return an unfitted model that trains on the CPU for some epochs.
+
+    Args:
+      params: see `fit`; also loss (the full softmax if absent) and negatives of a position (where the loss has any).
+      epochs: at most so many.
+      callback: of Lightning's trainer.
+    """
+    from pytorch_lightning import Trainer
+    from rectools.models import SASRecModel
+
+    def trainer() -> Trainer:
+        return Trainer(
+            max_epochs=epochs,
+            accelerator="cpu",
+            devices=1,
+            callbacks=[callback],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+
+    return SASRecModel(
+        n_factors=params["factors"],
+        n_blocks=params["blocks"],
+        n_heads=params["heads"],
+        session_max_len=params["length"],
+        batch_size=params["batch"],
+        lr=params["learning_rate"],
+        dropout_rate=params["dropout"],
+        loss=params.get("loss", "softmax"),
+        n_negatives=params.get("negatives", 1),
+        get_trainer_func=trainer,
+    )
+
+
 def fit(training: TrainingData, params: Mapping[str, Any], seed: int) -> ScorerFactory:
     """Fit SASRec and keep its weights after several epochs.
 
     Parameters: factors, blocks, heads, length (history events), batch, learning_rate, dropout, kept (epochs whose weights
     are kept; the last one ends training). Scoring options: epochs, one of `kept`.
     """
-    import pandas as pd
     import torch
     from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
     from rectools import Columns
-    from rectools.dataset import Dataset
-    from rectools.models import SASRecModel
-
-    def dataset(users: np.ndarray, items: np.ndarray) -> Dataset:
-        # Only the order of events matters: ascending seconds express it.
-        moments = pd.to_datetime(np.arange(len(users)), unit="s")
-        columns = {Columns.User: users, Columns.Item: items, Columns.Weight: 1.0, Columns.Datetime: moments}
-        return Dataset.construct(pd.DataFrame(columns))
 
     kept_weights: dict[int, dict[str, torch.Tensor]] = {}
 
@@ -44,31 +84,9 @@ def fit(training: TrainingData, params: Mapping[str, Any], seed: int) -> ScorerF
                 kept_weights[done] = copy.deepcopy(pl_module.torch_model.state_dict())
                 print(f"epoch {done} of {params['kept'][-1]}", flush=True)
 
-    def trainer() -> Trainer:
-        return Trainer(
-            max_epochs=params["kept"][-1],
-            accelerator="cpu",
-            devices=1,
-            callbacks=[KeepWeights()],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-
     torch.set_num_threads(1)
     seed_everything(seed, verbose=False)
-    model = SASRecModel(
-        n_factors=params["factors"],
-        n_blocks=params["blocks"],
-        n_heads=params["heads"],
-        session_max_len=params["length"],
-        batch_size=params["batch"],
-        lr=params["learning_rate"],
-        dropout_rate=params["dropout"],
-        loss="softmax",
-        get_trainer_func=trainer,
-    )
+    model = make_model(params, epochs=params["kept"][-1], callback=KeepWeights())
     model.fit(dataset(training.users, training.items))
     warm = training.warm
 
