@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -90,6 +91,37 @@ def surprisal(
 
     result: tf.Tensor = of(logits)
     return result
+
+
+def over_targets(
+    loss_of: Callable[[Callable[[tf.Tensor], tf.Tensor]], tf.Tensor], sample_weight: tf.Tensor, share: float
+) -> tf.Tensor:
+    """Sum a loss over the positions that count, and over few others: shapes stay static, and nothing is left out.
+
+    The positions are put in an order in which those with a weight come first. The first `share` of them are computed in any
+    case, the rest only in a step in which some of these have a weight too.
+
+    Args:
+      loss_of: `take` -> the summed loss float [] of some positions, where `take` takes their rows of any [P, ...].
+      sample_weight: float [P], 0 = does not count.
+      share: of the positions.
+
+    Returns:
+      float [].
+    """
+    count = sample_weight.shape[0]
+    first = None if count is None else math.ceil(share * count)
+    if first is None or first >= count:
+        return loss_of(lambda values: values)
+    counts = tf.cast(sample_weight != 0, tf.int32)
+    with_weight = tf.reduce_sum(counts)
+    place = tf.where(counts > 0, tf.cumsum(counts), with_weight + tf.cumsum(1 - counts)) - 1
+    order = tf.scatter_nd(place[:, None], tf.range(count), [count])
+
+    def of(rows: tf.Tensor) -> tf.Tensor:
+        return loss_of(lambda values: tf.gather(values, rows))
+
+    return of(order[:first]) + tf.cond(with_weight > first, lambda: of(order[first:]), lambda: 0.0)
 
 
 def with_negatives(loss: tf.Tensor, surprise: tf.Tensor, sample_weight: tf.Tensor) -> tf.Tensor:

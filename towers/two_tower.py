@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from towers.item import ItemTower
 from towers.model import Model
 from towers.ranking import RankingHead
 from towers.replicas import part_of_mean
-from towers.retrieval import softmax_loss
+from towers.retrieval import over_targets, softmax_loss
 from towers.text_queries import answers, at_positions, query_tokens
 from towers.user import UserTower
 
@@ -85,6 +85,7 @@ class TwoTower(Model):
         self.user_encoders = dict(user_encoders)
         self.item_tower, self.user_tower, self.ranking_head = item_tower, user_tower, ranking_head
         self.temperature, self.label_smoothing = temperature, label_smoothing
+        self.target_share = 1.0  # of a batch's positions, which its targets seldom exceed; see `over_targets`
         self.ranking_weight, self.search_weight = ranking_weight, search_weight
         self.num_items = len(items.train_counts)
         hidden_dim = user_tower.hidden_dim
@@ -364,10 +365,16 @@ class TwoTower(Model):
             rows = tf.maximum(inputs["candidates"], 0)
             first_times, id_index = tf.gather(first_times, rows), tf.gather(id_index, rows)
         times = tf.reshape(inputs["times"], [-1, 1])
-        # Before its first event an item could not be chosen: as a negative it would teach that new items, and content like
-        # theirs, are bad ones.
-        available = (first_times <= times) | ((times == 0) & (id_index >= 0))
-        loss = self._softmax_loss(query_embeddings, candidate_embeddings, item_index, sample_weight, inputs, available)
+
+        def loss_of(take: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+            # Before its first event an item could not be chosen: as a negative it would teach that new items, and content
+            # like theirs, are bad ones.
+            moments = take(times)
+            available = (first_times <= moments) | ((moments == 0) & (id_index >= 0))
+            queries, labels, weights = take(query_embeddings), take(item_index), take(sample_weight)
+            return self._softmax_loss(queries, candidate_embeddings, labels, weights, inputs, available)
+
+        loss = over_targets(loss_of, sample_weight, self.target_share)
         total = tf.reduce_sum(tf.abs(sample_weight) if self.schema.has_weights else sample_weight)
         return self._global_mean("retrieval_loss", loss, total)
 

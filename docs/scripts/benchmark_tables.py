@@ -10,6 +10,7 @@ from typing import Any
 
 REPO = Path(__file__).resolve().parents[2]
 RESULTS = REPO / "benchmarks" / "results"
+NOT_MEASURED = "Not measured yet."
 
 
 def load(name: str) -> dict[str, Any]:
@@ -195,6 +196,63 @@ def scale_build() -> str:
     return table(head, rows)
 
 
+def scale_throughput() -> str:
+    """Training events a second beside SASRec of RecTools."""
+    result = load("scale-throughput")
+    rows = []
+    for row in result["rows_measured"]:
+        ours, peer = row["ours"], row["sasrec"]
+        cells = [f"{side['targets_per_second']:,}" for side in (ours, peer)]
+        steps = [f"{side['milliseconds_a_step']:.1f} ms of {side['targets_a_step']}" for side in (ours, peer)]
+        reached = "yes" if row["holds"] else "**no**"
+        rows.append([row["data"], row["loss"], *cells, f"{row['ratio']:.2f}", reached, *steps])
+    shape = (
+        f"width {result['width']}, {result['layers']} layers, {result['heads']} heads, {result['length']} positions, "
+        f"{result['negatives']} uniform negatives where sampled, {result['dtype']}, {result['threads']} threads; median of "
+        f"{result['rounds']} rounds in turns"
+    )
+    head = ["data", "softmax", "Triptych", "SASRec", "ratio", f"≥ {result['target']}", "our step", "its step"]
+    return f"`{result['command']}`: {shape}\n\n" + table(head, rows)
+
+
+def scale_softmax() -> str:
+    """Quality of the sampled softmax against the full one, on each data set that was measured."""
+    rows = []
+    for path in sorted(RESULTS.glob("scale-softmax-*.json")):
+        result = load(path.stem)
+        for split in ("valid", "test"):
+            for metric, values in result[split].items():
+                cells = [f"{values[softmax]:.4f}" for softmax in ("full", "in_batch")]
+                ratio = _ratio(values["sampled_against_full"])
+                rows.append([path.stem.rpartition("-")[2], result["epochs"], split, metric, *cells, ratio])
+    return table(["data", "epochs", "split", "metric", "full", "sampled", "sampled / full (95 %)"], rows)
+
+
+def scale_full_run() -> str:
+    """Time and memory of each phase of a whole run, and the quality beside the baselines."""
+    result = load("scale-full-run")
+    phases = [
+        [name, f"{row['seconds'] / 60:.1f} min", f"{row['peak_gigabytes']:.1f} GB" if "peak_gigabytes" in row else ""]
+        for name, row in result["phases"].items()
+    ]
+    bars = result["bars"]
+    total = f"{bars['minutes']:.0f} minutes without generating and iALS; the aim is {bars['minutes_target']:.0f}."
+    order = sorted(result["quality"].items(), key=lambda pair: -pair[1]["recall@20"])
+    quality = [[name.replace("_", " "), f"{row['recall@20']:.4f}", f"{row['ndcg@20']:.4f}"] for name, row in order]
+    head = f"`{result['command']}`\n\n"
+    return (
+        head
+        + table(["phase", "time", "peak memory"], phases)
+        + f"\n\n{total}\n\n"
+        + table(["model", "Recall@20", "NDCG@20"], quality)
+    )
+
+
+def where_measured(pattern: str, make: Callable[[], str]) -> Callable[[], str]:
+    """A table whose result files need not be there yet; it then says that it was not measured."""
+    return lambda: make() if any(RESULTS.glob(pattern)) else NOT_MEASURED
+
+
 def _pair(metrics: dict[str, float]) -> str:
     return f"{metrics['recall@20']:.3f} / {metrics['ndcg@10']:.3f}"
 
@@ -228,6 +286,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "text-queries": text_queries,
     "event-weights": event_weights,
     "scale-step": scale_step,
+    "scale-throughput": where_measured("scale-throughput.json", scale_throughput),
+    "scale-softmax": where_measured("scale-softmax-*.json", scale_softmax),
+    "scale-full-run": where_measured("scale-full-run.json", scale_full_run),
     "item-item": item_item,
     "item-item-cost": item_item_cost,
     "serving": lambda: limits("serving", "results"),

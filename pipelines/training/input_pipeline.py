@@ -59,7 +59,7 @@ class TrainingFeed:
         self.in_batch = choose_softmax(config, len(catalogue)) == "in_batch"
         self.shares = shares_of(catalogue.counts(manifest))
         self._kept: tf.data.Dataset | None = None
-        self.rows, self.events = self._count()
+        self.rows, self.events, self._targets = self._count()
         if manifest.schema_.ordered and self.rows <= config.train.shuffle_rows:
             self._kept = self._rows(0).cache()  # the same in every epoch, and no more than shuffling holds anyway
         self.steps = max(1, -(-self.rows // self.batch_size))
@@ -80,18 +80,25 @@ class TrainingFeed:
             service=self.config.train.data_service,
         )
 
-    def _count(self) -> tuple[int, int]:
-        """Return the rows of an epoch and the events in them."""
-        rows = events = targets = 0
+    def target_share(self, replicas: int = 1) -> float:
+        """The share of the positions of a replica's batch that its targets seldom exceed: two standard deviations up."""
+        mean, deviation = self._targets
+        return min(1.0, (mean + 2.0 * deviation / (self.batch_size / replicas) ** 0.5) / self.length)
+
+    def _count(self) -> tuple[int, int, tuple[float, float]]:
+        """Return the rows of an epoch, the events in them, and mean and standard deviation of the targets of a row."""
+        rows = events = targets = squares = 0
         total = self.manifest.splits["train"].events
         parts = self._rows(0).map(lambda row: (row["segment"], row["target"])).batch(1024)
         with progress("counting rows", "events") as advance:
             for segment, target in parts:
                 rows += len(segment)
                 events += int(tf.math.count_nonzero(segment >= 0))
-                targets += int(tf.math.count_nonzero(target))
+                of_rows = np.count_nonzero(target, axis=1)
+                targets, squares = targets + int(of_rows.sum()), squares + int((of_rows**2).sum())
                 advance(targets, total)
-        return rows, events
+        mean = targets / max(rows, 1)
+        return rows, events, (mean, max(0.0, squares / max(rows, 1) - mean**2) ** 0.5)
 
     def epoch(self, epoch: int, replicas: int = 1, pipelines: int = 1, pipeline: int = 0) -> tf.data.Dataset:
         """The batches of an epoch, each of `train.batch_size / replicas` rows.

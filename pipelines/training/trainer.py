@@ -54,6 +54,7 @@ class Trainer(TrainingLoop):
         self.steps = self.feed.steps
         self.stopping = EarlyStopping(f"valid_{BEST_BY}", "max", train.planned_epochs, train.patience, train.min_epochs)
         model = self.session.model
+        model.target_share = self.feed.target_share(self.replicas)
         if earlier is not None and not self.rows:
             with self.strategy.scope():
                 copy_weights(earlier, self.session)

@@ -66,7 +66,8 @@ def test_every_result_file_is_readable_as_tables() -> None:
     import benchmark_tables
 
     for name, make in benchmark_tables.TABLES.items():
-        assert make().count("|") > 10, name
+        text = make()
+        assert text == benchmark_tables.NOT_MEASURED or text.count("|") > 10, name
 
 
 def test_markers_are_expanded_and_unknown_ones_refused() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from pipelines.training.input_pipeline import sample_candidates, shares_of
-from towers.retrieval import softmax_loss
+from towers.retrieval import over_targets, softmax_loss
 
 
 def test_full_softmax_by_hand() -> None:
@@ -97,3 +99,60 @@ def test_a_negative_that_is_certain_to_be_recommended_has_a_finite_loss_and_grad
     gradient = tape.gradient(loss, logits).numpy()
     assert np.isfinite(gradient).all()
     assert gradient[0, 0] >= 0
+
+
+def test_the_gradient_is_that_of_the_softmax_over_what_is_allowed() -> None:
+    # By hand for one row: of (ln 2, 0, 7, 0) the third is excluded and the last is in the sample with probability 1/2, so it
+    # counts twice: e^s of 2, 1 and 2, the label's own is 1. p = 2/5, 1/5, 2/5; the derivative is p less 1 for the label.
+    logits = tf.Variable([[np.log(2.0), 0.0, 7.0, 0.0]], dtype=tf.float32)
+    allowed, log_sampled = (
+        tf.constant([[True, False, False, True]]),
+        tf.constant([0.0, -3.0, 0.0, np.log(0.5)], tf.float32),
+    )
+    with tf.GradientTape() as tape:
+        loss = softmax_loss(logits, tf.constant([1]), tf.constant([2.0]), candidates=allowed, log_sampled=log_sampled)
+    assert float(loss) == pytest.approx(2 * np.log(5), rel=1e-5)
+    np.testing.assert_allclose(tape.gradient(loss, logits).numpy(), [[0.8, -1.6, 0.0, 0.8]], rtol=1e-5)
+
+
+def test_a_label_without_any_other_candidate_costs_nothing_and_moves_nothing() -> None:
+    logits = tf.Variable([[3.0, 100.0]])
+    with tf.GradientTape() as tape:
+        loss = softmax_loss(logits, tf.constant([0]), tf.constant([1.0]), candidates=tf.constant([True, False]))
+    assert float(loss) == 0.0
+    np.testing.assert_array_equal(tape.gradient(loss, logits).numpy(), [[0.0, 0.0]])
+
+
+@pytest.mark.parametrize("share", [1.0, 0.8, 0.5, 0.1])
+@pytest.mark.parametrize("jit", [False, True])
+def test_positions_without_a_weight_are_left_out_and_none_with_one_however_many_there_are(
+    share: float, jit: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    logits = tf.Variable(rng.normal(size=(10, 6)), dtype=tf.float32)
+    labels, weight = tf.constant(rng.integers(0, 6, 10), tf.int32), tf.constant([0, 1, 0, 0, 2, -1, 0, 1, 1, 0.0])
+
+    @tf.function(jit_compile=jit, autograph=False)
+    def of(share: float) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            loss = over_targets(
+                lambda take: softmax_loss(take(logits), take(labels), take(weight), negatives=True), weight, share
+            )
+        return loss, tf.convert_to_tensor(tape.gradient(loss, logits))
+
+    (loss, gradient), (whole, of_whole) = of(share), of(1.0)
+    assert float(loss) == pytest.approx(float(whole), rel=1e-6)
+    np.testing.assert_allclose(gradient.numpy(), of_whole.numpy(), rtol=1e-5, atol=1e-7)
+
+
+def test_only_the_share_of_the_positions_is_computed_where_it_holds_all_that_count() -> None:
+    sizes = []
+
+    def loss_of(take: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+        taken = take(tf.constant([5.0, 7.0, 11.0, 13.0]))
+        sizes.append(len(taken))
+        return tf.reduce_sum(taken)
+
+    # The ones with a weight first: 7 and 13, and of the others 5, to fill the three places.
+    assert float(over_targets(loss_of, tf.constant([0.0, 1.0, 0.0, 1.0]), 0.75)) == 25.0
+    assert sizes == [3]
