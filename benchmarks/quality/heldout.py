@@ -61,9 +61,10 @@ def load_split(
     queries = {}
     for split in ("valid", "test"):
         histories = load_histories(records, manifest, split, catalogue.ids)
-        queries[split] = with_targets(
-            make_requests(histories, manifest.schema_, limit=limits.get(split), seed=seed).queries
-        )
+        possible = make_requests(histories, manifest.schema_).queries
+        # As the evaluation draws its sample (`evaluate.max_requests`).
+        drawn = np.random.default_rng(seed).permutation(len(possible))[: limits.get(split)]
+        queries[split] = with_targets(possible.take(np.sort(drawn)))
         if not len(queries[split]):
             raise DataError(f"{records}: the {split} split is empty; change `split` in dataset.yaml and build again")
     windows = load_histories(records, manifest, "train", catalogue.ids)

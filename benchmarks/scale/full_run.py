@@ -30,6 +30,7 @@ from typing import Any
 import click
 
 from benchmarks.results_file import REPO, RESULTS, command_line, machine, write_result
+from pipelines.config import load_config
 from pipelines.runs.progress import say
 from tfrecs.errors import DataError, SpecError, TriptychError
 
@@ -94,18 +95,17 @@ class Phases:
         os.replace(temporary, self.path)
 
 
-def peers_on(records: Path, work: Path, python: Path, requests: int, threads: int) -> dict[str, Any]:
+def peers_on(records: Path, work: Path, python: Path, requests: int | None, seed: int, threads: int) -> dict[str, Any]:
     """Tune and measure iALS on the requests that the evaluation took; and popularity, by which one sees that they are those."""
     from benchmarks.quality.fit_cache import FitCache
     from benchmarks.quality.heldout import DEPTH, load_split
     from benchmarks.quality.peers.table import grid, peers_named
     from benchmarks.quality.tuning import tune_peers
-    from pipelines.config import Config
     from pipelines.evaluation.baselines import popularity_scorer
     from pipelines.scoring import metrics
 
-    started, seed = time.monotonic(), Config().seed
-    limits = {"valid": min(requests, VALIDATION), "test": requests}
+    started = time.monotonic()
+    limits = {"valid": VALIDATION} | ({} if requests is None else {"test": requests})
     split = load_split(records, limits=limits, seed=seed, with_content=False)
     queries, num_items = split.queries["test"], split.training.num_items
 
@@ -177,8 +177,6 @@ def bars(result: dict[str, Any]) -> dict[str, Any]:
 
 def check_limit(option: str, requests: int) -> tuple[str, ...]:
     """The setting that limits the evaluation's requests. Raises SpecError where this version has no such option."""
-    from pipelines.config import load_config
-
     if not option:
         return ()
     setting = f"{option}={requests}"
@@ -260,8 +258,9 @@ def measure(
     command_of("evaluate", ["--run", str(run)], reports, reports / "report.json")
     command_of("export", ["--run", str(run), "--to", str(model)], model, model)
     if python is not None:
-        count = requests if limit else events
-        phases.run("peers", None, lambda: peers_on(records, folder / "peers", python, count, threads))
+        count = requests if limit else None
+        seed = load_config(None, tuple(settings)).seed
+        phases.run("peers", None, lambda: peers_on(records, folder / "peers", python, count, seed, threads))
     peers = phases.result["phases"].get("peers")
     phases.result["quality"] = quality_of(reports / "report.json", peers)
     phases.result["bars"] = bars(phases.result)

@@ -96,7 +96,7 @@ def model_of(num_items: int, config: Config) -> TwoTower:
         config.train, 1000, tables=[model.item_tower.id_embeddings], ema_momentum=config.train.ema_momentum
     )
     optimizer.build(model.trainable_variables)
-    model.compile(optimizer=optimizer)
+    model.compile(optimizer=optimizer, steps_per_execution=config.train.steps_per_call)
     return model
 
 
@@ -111,7 +111,7 @@ def main(sizes: tuple[int, ...], changes: tuple[str, ...], out: Path) -> None:
     config = load_config(None, (*SETTINGS, *changes))
     cases = [(size, "in_batch") for size in sizes]
     cases += [(size, "full") for size in sizes if size <= config.retrieval.full_limit]
-    learners = {case: (model_of(case[0], config), iter(batches(*case, config, seed=1))) for case in cases}
+    learners = {case: (model_of(case[0], config), batches(*case, config, seed=1)) for case in cases}
     times: dict[tuple[int, str], list[float]] = {case: [] for case in cases}
     for number in range(ROUNDS + 1):
         for case, (model, source) in learners.items():

@@ -15,18 +15,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
 from pipelines.config import load_config
 from pipelines.runs.progress import say
-from pipelines.training.loop import TrainJob
+from pipelines.training.loop import StepProgress, TrainJob
 from pipelines.training.trainer import Trainer
 
 
-class Rounds(tf.keras.callbacks.Callback):
-    """Counts steps, and pauses between rounds; called where `triptych train` reports its progress.
+class Rounds:
+    """Counts steps where `triptych train` reports its progress, and pauses between rounds.
 
     Args:
       targets: of a round, at least.
@@ -34,20 +33,19 @@ class Rounds(tf.keras.callbacks.Callback):
     """
 
     def __init__(self, targets: int, targets_a_step: float):
-        super().__init__()
-        self.targets, self.targets_a_step, self.steps = targets, targets_a_step, 0
+        self.targets, self.targets_a_step, self.before = targets, targets_a_step, 0
         self.started = time.perf_counter()
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self.steps += 1
-        done = self.steps * self.targets_a_step
-        if done < self.targets:
+    def __call__(self, done: int, total: int) -> None:
+        steps = done - self.before
+        targets = steps * self.targets_a_step
+        if targets < self.targets:
             return
         seconds = time.perf_counter() - self.started
-        print(json.dumps({"targets": round(done), "steps": self.steps, "seconds": seconds}), flush=True)
+        print(json.dumps({"targets": round(targets), "steps": steps, "seconds": seconds}), flush=True)
         if not sys.stdin.readline():
             sys.exit()
-        self.steps, self.started = 0, time.perf_counter()
+        self.before, self.started = done, time.perf_counter()
 
 
 def main() -> None:
@@ -67,11 +65,9 @@ def main() -> None:
         trainer = Trainer(TrainJob(job.records, Path(folder) / "run", load_config(None, tuple(job.changes))))
         trainer.prepare()
         feed = trainer.feed
-        say(
-            f"{trainer.steps} steps an epoch, {feed.padding:.1%} padding",
-        )
+        say(f"{trainer.steps} steps an epoch, {feed.padding:.1%} padding")
         targets_a_step = trainer.manifest.splits["train"].events / trainer.steps
-        callback, epoch = Rounds(job.targets, targets_a_step), 0
+        callback, epoch = StepProgress(Rounds(job.targets, targets_a_step), trainer.steps), 0
         while True:  # until the input ends
             batches = trainer.batches(epoch)
             trainer.session.model.fit(batches, steps_per_epoch=trainer.steps, verbose=0, callbacks=[callback])

@@ -136,6 +136,8 @@ class TrainConfig(Section):
       clip_norm: largest norm of the gradient over all weights.
       ema_momentum: momentum of the moving average of the weights; 0: none.
       jit_compile: whether the step is compiled by XLA.
+      steps_per_call: steps that one call of the graph takes, which saves what Python does between two; progress and a stop
+        from the keyboard come between calls.
       data_service: host:port of a tf.data service that reads the training windows; null: this process.
       worker_timeout: seconds that a worker of a cluster waits for the others before training starts.
       validation_queries: largest number of held-out requests that are ranked after each epoch.
@@ -163,6 +165,7 @@ class TrainConfig(Section):
     clip_norm: float = Field(1.0, gt=0)
     ema_momentum: float = Field(0.95, ge=0, lt=1)
     jit_compile: bool = False
+    steps_per_call: int = Field(8, ge=1)
     data_service: str | None = None
     worker_timeout: float = Field(600.0, gt=0)
     validation_queries: int = Field(2000, ge=1)

@@ -216,7 +216,11 @@ class TrainingLoop(ABC):
                 ema_momentum=ema_momentum,
             )
             optimizer.build(model.trainable_variables)
-            model.compile(optimizer=optimizer, jit_compile=self.config.train.jit_compile)
+            model.compile(
+                optimizer=optimizer,
+                jit_compile=self.config.train.jit_compile,
+                steps_per_execution=min(self.config.train.steps_per_call, self.steps),
+            )
         self._checkpoints = Checkpoints(
             self.run.checkpoints,
             max_to_keep=2,
@@ -285,7 +289,7 @@ class TrainingLoop(ABC):
 
 
 class StepProgress(tf.keras.callbacks.Callback):
-    """Reports the steps of all epochs of one call of `fit`.
+    """Reports the steps of all epochs of one call of `fit`, of which one call of the graph may take several.
 
     Args:
       advance: called with the number of steps that are done and of all.
@@ -295,10 +299,13 @@ class StepProgress(tf.keras.callbacks.Callback):
 
     def __init__(self, advance: Callable[[int, int], None], steps: int, epochs: int = 1):
         super().__init__()
-        self.advance, self.steps, self.total, self.done = advance, steps, steps * epochs, 0
+        self.advance, self.steps, self.total, self.done, self._first = advance, steps, steps * epochs, 0, 0
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._first = batch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self.done += 1
+        self.done += batch + 1 - self._first
         self.advance(self.done, self.total)
 
 
