@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from benchmarks.quality.peers.interface import TrainingData
 from benchmarks.scale import __main__ as parts
-from benchmarks.scale import full_run, sampled_softmax, throughput
+from benchmarks.scale import full_run, sampled_softmax
 from benchmarks.scale.full_run import Phases, bars, check_limit, quality_of
 from benchmarks.scale.generate import Sizes, generate
 from benchmarks.scale.sasrec_rounds import cut_histories
@@ -113,10 +113,9 @@ def test_our_rounds_count_real_targets_and_take_turns(tmp_path: Path) -> None:
     with rounds_of(sys.executable, "triptych_rounds", arguments, tmp_path / "log") as rounds:
         rows = [next(rounds), next(rounds)]
     for row in rows:
-        assert 300 <= row["targets"] < 300 + 4 * 20
+        assert row["targets"] >= 300
         assert row["targets"] <= row["steps"] * 4 * 20  # no more than the rows have room for
         assert row["seconds"] > 0
-    assert not throughput.build_ids(data, tmp_path / "built").samefile(data)
 
 
 @pytest.mark.slow

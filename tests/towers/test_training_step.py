@@ -37,6 +37,7 @@ def compile_with_rows(model: TwoTower, **options: Any) -> None:
 def test_an_in_batch_step_compiled_by_xla_is_the_same_step() -> None:  # the full softmax: see test_text_queries.py
     plain, compiled = (small_model.model(small_model.config()) for _ in range(2))
     batch = tf.data.Dataset.from_tensors(small_model.with_candidates(small_model.batch(4, 6)))
+    compiled.target_share = 0.3  # fewer places than targets
     for model, jit in ((plain, False), (compiled, True)):
         compile_with_rows(model, jit_compile=jit)
         model.fit(batch.repeat(2), verbose=0)
@@ -63,6 +64,7 @@ def test_two_replicas_and_one_with_the_same_global_batch_end_at_the_same_weights
 
     with two_replicas.scope():
         double = small_model.model(settings)
+        double.target_share = 0.3  # fewer places than targets
         double.compile(optimizer=tf.keras.optimizers.SGD(0.1))
     halves = [small_model.half(batch, part) for part in (0, 1)]
 
@@ -81,15 +83,14 @@ def test_two_replicas_and_one_with_the_same_global_batch_end_at_the_same_weights
     assert any("token_embedding" in name for name in moved)
 
 
-@pytest.mark.parametrize("jit", [False, True])
-def test_several_steps_of_one_call_of_the_graph_are_the_same_steps(jit: bool) -> None:
+def test_several_steps_of_one_call_of_the_graph_are_the_same_steps() -> None:
     batches = [small_model.with_candidates(small_model.batch(4, 6, seed)) for seed in range(5)]
     first, *others = map(tf.data.Dataset.from_tensors, batches)
     data = functools.reduce(tf.data.Dataset.concatenate, others, first)
     singly, together = (small_model.model(small_model.config()) for _ in range(2))
     done: list[tuple[int, int]] = []
     for model, steps in ((singly, 1), (together, 3)):
-        compile_with_rows(model, jit_compile=jit, steps_per_execution=steps)
+        compile_with_rows(model, steps_per_execution=steps)
         progress = StepProgress(lambda *counts: done.append(counts), 5)
         model.fit(data, steps_per_epoch=5, verbose=0, callbacks=[progress])
     assert done == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5), (3, 5), (5, 5)]
@@ -97,24 +98,14 @@ def test_several_steps_of_one_call_of_the_graph_are_the_same_steps(jit: bool) ->
 
 
 @pytest.mark.parametrize("share", [0.2, 0.6])  # fewer places than targets, and more
-def test_a_step_over_the_targets_alone_is_the_step_over_all_positions(
-    share: float, two_replicas: tf.distribute.Strategy
-) -> None:
+def test_the_loss_over_the_targets_alone_is_the_loss_over_all_positions(share: float) -> None:
     batch = small_model.batch(8, 8)
     batch["target"] &= tf.constant(np.random.default_rng(1).random(batch["target"].shape) < 0.6)
     assert 0.2 < np.mean(batch["target"]) < 0.6
-    whole, some = (small_model.model(small_model.config()) for _ in range(2))
-    some.target_share = share
-    assert sgd_step(whole, batch) == pytest.approx(sgd_step(some, batch), abs=1e-5)
-    assert_same_weights(whole, some, 1e-5)
-    with two_replicas.scope():
-        double = small_model.model(small_model.config())
-        double.target_share = share
-        double.compile(optimizer=tf.keras.optimizers.SGD(0.1))
-    first, second = (tf.data.Dataset.from_tensors(small_model.half(batch, part)) for part in (0, 1))
-    dataset = two_replicas.distribute_datasets_from_function(lambda context: first.concatenate(second))
-    double.fit(dataset, steps_per_epoch=1, verbose=0)
-    assert_same_weights(whole, double, 1e-4)
+    model, losses = small_model.model(small_model.config()), []
+    for model.target_share in (1.0, share):
+        losses.append(float(model.compute_loss(batch, training=False)))
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
 
 
 def test_replica_losses_sum_to_the_loss_of_the_global_batch(two_replicas: tf.distribute.Strategy) -> None:
