@@ -11,7 +11,7 @@ turns, after one to warm up, and the median of the rounds counts. A target is a 
 not count, nor does what is read as history again.
 
 Without `--data` the logs are generated with the shapes of MovieLens 1M and of 9,300 users with six events each. Writes
-`benchmarks/results/scale-throughput.json`.
+`benchmarks/results/scale-throughput.json`, after each comparison.
 """
 
 from __future__ import annotations
@@ -228,7 +228,14 @@ def main(
         if loss not in LOSSES:
             raise click.BadParameter(f"{loss}: there are {', '.join(LOSSES)}", param_hint="--losses")
     shape = Shape(width, layers, heads, length, rows, negatives, threads)
-    measured = []
+    command = command_line(
+        "scale.throughput",
+        "--peers-python PEERS/bin/python",
+        *(f"--data DIR/{folder.name}" for folder in given),
+        f"--losses {losses} --rounds {rounds} --targets {targets}",
+    )
+    facts = {"machine": machine(), "peer": "RecTools SASRec", "dtype": "float32", **asdict(shape)}
+    result: dict[str, Any] = {"command": command, **facts, "rounds": rounds, "target": TARGET, "measured": []}
     for data in data_folders(given, work):
         name = data.parent.name if data.name == "data" else data.name
         records = build_ids(data, work / name)
@@ -236,15 +243,8 @@ def main(
             say(f"{name}, {loss} softmax")
             row = compare(records, loss, shape, python, work / name, rounds=rounds, targets=targets)
             say(f"  {row['ratio']:.2f} times the peer's; the target is {TARGET}")
-            measured.append({"data": name, "loss": loss, **row})
-    command = command_line(
-        "scale.throughput",
-        "--peers-python PEERS/bin/python",
-        *(f"--data DIR/{folder.name}" for folder in given),
-        f"--losses {losses}" * (losses != "full,sampled"),
-    )
-    facts = {"machine": machine(), "peer": "RecTools SASRec", "dtype": "float32", **asdict(shape)}
-    write_result(out, {"command": command, **facts, "rounds": rounds, "target": TARGET, "rows_measured": measured})
+            result["measured"].append({"data": name, "loss": loss, **row})
+            write_result(out, result)  # an interrupted run keeps what it has
 
 
 if __name__ == "__main__":

@@ -200,7 +200,7 @@ def scale_throughput() -> str:
     """Training events a second beside SASRec of RecTools."""
     result = load("scale-throughput")
     rows = []
-    for row in result["rows_measured"]:
+    for row in result["measured"]:
         ours, peer = row["ours"], row["sasrec"]
         cells = [f"{side['targets_per_second']:,}" for side in (ours, peer)]
         steps = [f"{side['milliseconds_a_step']:.1f} ms of {side['targets_a_step']}" for side in (ours, peer)]
