@@ -118,6 +118,7 @@ def test_our_rounds_count_real_targets_and_take_turns(tmp_path: Path) -> None:
         assert row["seconds"] > 0
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_the_sampled_softmax_is_set_beside_the_full_one(tmp_path: Path) -> None:
     data = generate(tmp_path / "data", SMALL, "csv")
@@ -132,6 +133,7 @@ def test_the_sampled_softmax_is_set_beside_the_full_one(tmp_path: Path) -> None:
     assert result["holds"] == (row["sampled_against_full"]["ratio"] >= 0.98)
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_a_whole_run_states_every_phase_and_goes_on_where_it_was(tmp_path: Path) -> None:
     arguments = ["--items", "120", "--events", "3000", "--requests", "50", "--limit-option", ""]
