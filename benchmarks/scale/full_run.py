@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
+import scipy.sparse as sp
 
 from benchmarks.results_file import REPO, RESULTS, command_line, machine, write_result
 from pipelines.config import load_config
@@ -113,7 +115,8 @@ def peers_on(records: Path, work: Path, python: Path, requests: int | None, seed
         values = metrics.accuracy(ranking, queries)
         return {name: values[name] for name in MEASURED}
 
-    popular = popularity_scorer(split.training.matrix)
+    counts = np.bincount(split.training.items, minlength=num_items)  # repeated events count, as in the evaluation
+    popular = popularity_scorer(sp.csr_matrix(counts))
     popularity = measured(metrics.rank(popular, queries, num_items=num_items, depth=DEPTH, batch=BATCH))
     points = grid(alpha=ALPHAS, factors=(64,), regularization=(1.0,), iterations=(15,))
     peer = replace(peers_named(["ials"])[0], grid=points)
