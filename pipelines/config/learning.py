@@ -136,6 +136,11 @@ class TrainConfig(Section):
       clip_norm: largest norm of the gradient over all weights.
       ema_momentum: momentum of the moving average of the weights; 0: none.
       jit_compile: whether the step is compiled by XLA.
+      precision: in which layers of encoders and towers compute while they are trained: bfloat16 wants hardware for it,
+        float16 has a loss scale. Weights, normalisation, softmaxes, losses and what is exported are float32 always.
+      accumulate: parts in which the rows of a step go through user tower and softmax, one after the other, with one
+        update in the end; candidates and encoded items are those of the whole step, so only dropout draws other numbers.
+      rematerialise: encoders compute their activations a second time for their gradients rather than keep them.
       data_service: host:port of a tf.data service that reads the training windows; null: this process.
       worker_timeout: seconds that a worker of a cluster waits for the others before training starts.
       validation_queries: largest number of held-out requests that are ranked after each epoch.
@@ -163,6 +168,9 @@ class TrainConfig(Section):
     clip_norm: float = Field(1.0, gt=0)
     ema_momentum: float = Field(0.95, ge=0, lt=1)
     jit_compile: bool = False
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    accumulate: int = Field(1, ge=1)
+    rematerialise: bool = False
     data_service: str | None = None
     worker_timeout: float = Field(600.0, gt=0)
     validation_queries: int = Field(2000, ge=1)

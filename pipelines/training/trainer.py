@@ -30,6 +30,7 @@ from pipelines.training.loop import (
 )
 from pipelines.training.validation import validate
 from pipelines.training.warm_start import copy_weights, earlier_run
+from towers.encoders.rematerialise import rematerialise_all
 
 BEST_BY = "ndcg@10"
 
@@ -48,7 +49,7 @@ class Trainer(TrainingLoop):
         super().__init__(job, workers)
         config, train = self.config, self.config.train
         earlier = None if train.warm_start is None else earlier_run(Path(train.warm_start), self.manifest)
-        self.session = open_session(job.records, config, self.strategy, pretrained=earlier is None)
+        self.session = open_session(job.records, config, self.strategy, earlier is None, train.precision)
         self.validation = validation_requests(self.session)
         self.feed = self._feed()
         self.steps = self.feed.steps
@@ -57,6 +58,11 @@ class Trainer(TrainingLoop):
         if earlier is not None and not self.rows:
             with self.strategy.scope():
                 copy_weights(earlier, self.session)
+        if train.rematerialise:
+            if train.encoders == "frozen" or not model.item_encoders:
+                say("train.rematerialise: no encoder is trained, so it changes nothing")
+            with self.strategy.scope():
+                rematerialise_all(model.item_encoders.values())
         self.encode = tf.function(model.encode_items, autograph=False)
         self.graphs = ModelGraphs(model)  # traced once, not at every epoch
         scales = encoder_scales(model.item_encoders.values(), train.encoder_scale, train.layer_decay)
