@@ -25,7 +25,11 @@ def part_of_mean(loss: tf.Tensor | float, count: tf.Tensor) -> tf.Tensor:
 def of_all_replicas(value: tf.Tensor) -> tf.Tensor:
     """The values of all replicas, [R, ...] each, one after the other: [replicas * R, ...]. Gradients flow to each."""
     # What comes from the input pipeline as it is has no device, and a strategy of several workers needs to know one.
-    return tf.distribute.get_replica_context().all_gather(tf.identity(value), axis=0)
+    replica = tf.distribute.get_replica_context()
+    gathered = replica.all_gather(tf.identity(value), axis=0)
+    # Which would not tell a static shape, though every replica has as many.
+    rows = None if value.shape[0] is None else value.shape[0] * replica.num_replicas_in_sync
+    return tf.ensure_shape(gathered, [rows, *value.shape[1:]])
 
 
 def gradients_by_parts(

@@ -12,7 +12,7 @@ from pipelines.config import Config, validate
 from pipelines.model.model_factory import make_encoders, make_model
 from pipelines.training.input_pipeline import sample_candidates, shares_of
 from tfrecs.schema import ContextSchema, FeatureSchema, LabelSchema, Schema
-from towers.optimizer import LossScale, ScaledAdamW
+from towers.optimizer import ScaledAdamW
 from towers.two_tower import TwoTower
 
 ITEMS, LENGTH = 12, 6
@@ -154,7 +154,7 @@ def sgd_step(model: TwoTower, batch: dict, jit: bool = False) -> float:
     return history.history["loss"][0]
 
 
-def compile_with_rows(model: TwoTower, loss_scale: LossScale | None = None, **options: Any) -> None:
+def compile_with_rows(model: TwoTower, **options: Any) -> None:
     optimizer = ScaledAdamW(
         0.01,
         weight_decay=0.0,
@@ -162,7 +162,6 @@ def compile_with_rows(model: TwoTower, loss_scale: LossScale | None = None, **op
         tables=[model.item_tower.id_embeddings],
         use_ema=True,
         ema_momentum=0.5,
-        loss_scale=loss_scale,
         epsilon=1e-3,  # or the sign of a gradient that is zero but for rounding would count
     )
     optimizer.build(model.trainable_variables)
