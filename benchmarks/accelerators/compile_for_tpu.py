@@ -84,10 +84,8 @@ def compile_step(hlo: bytes, device: Any) -> dict[str, Any]:
 
 def refused(message: str) -> str:
     """What a compiler's message says, and the operations that it names."""
-    named = sorted(
-        set(re.findall(r"'((?:mhlo|stablehlo|chlo|vhlo)\.[\w.]+)'|op_name=\"([^\"]+)\"|%([\w.-]+) =", message))
-    )
-    operations = ", ".join(part for names in named for part in names if part)
+    named = re.findall(r"'((?:mhlo|stablehlo|chlo|vhlo)\.[\w.]+)'|op_name=\"([^\"]+)\"", message)
+    operations = ", ".join(sorted({part for names in named for part in names if part}))
     return f"{operations or 'no operation named'}: {' '.join(message.split())[:500]}"
 
 
