@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,8 +115,9 @@ class TwoTower(Model):
         self.user_encoders = dict(user_encoders)
         self.item_tower, self.user_tower, self.ranking_head = item_tower, user_tower, ranking_head
         self.temperature, self.label_smoothing = temperature, label_smoothing
-        self.loss_weights = {"retrieval_loss": 1.0, "search_loss": search_weight}
-        self.loss_weights |= {f"{row.name}_loss": ranking_weight for row in schema.labels}
+        weights = {"retrieval_loss": 1.0, "search_loss": search_weight}
+        weights |= {f"{row.name}_loss": ranking_weight for row in schema.labels}
+        self.loss_weights = MappingProxyType(weights)  # no part of checkpoints, as a dictionary would be
         self.accumulate = accumulate
         self.num_items = len(items.train_counts)
         hidden_dim = user_tower.hidden_dim
