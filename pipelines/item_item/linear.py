@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -32,6 +34,14 @@ class LinearModel:
         else:
             shrinkage, neighbours = settings.shrinkage, settings.neighbours
             self.neighbours = item_similarities(train, shrinkage=shrinkage, neighbours=neighbours)
+
+    def with_content(self, content_similarity: np.ndarray | None) -> LinearModel:
+        """Return the model with other content of the same items; what it has counted in the log is shared."""
+        result = copy.copy(self)
+        if self.is_small:
+            result.ease = copy.copy(self.ease)
+            result.ease.similarity = content_similarity
+        return result
 
     def links(self, ease: EaseSettings, items: np.ndarray | None = None) -> Links:
         """Fit, and keep the largest weights of each item: of EASE, above `linear_items` items of `neighbour_regression`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -133,14 +133,23 @@ class ModelScorer:
 
     def __call__(self, queries: Queries) -> np.ndarray:
         """Final scores float32 [q, N]: towers, hybrid and words, as the signature `recommend` adds them up."""
-        scores = self.tower_scores(queries)
-        if self.hybrid is not None:
-            history = self.model.chosen(self.history(queries))
-            scores = self.hybrid(scores, history.item_index, history.length)
-        scores = scores.numpy()
-        if self.texts is None or self.lexical is None:
-            return scores
-        return scores + self.lexical(self.texts[queries.rows].tolist())
+        return next(self.blocks(queries, len(self.item_embeddings)))
+
+    def blocks(self, queries: Queries, size: int) -> Iterator[np.ndarray]:
+        """The same, `size` items after the other: float32 [q, size]; the last block may be smaller."""
+        embeddings = self.query_embeddings(queries)
+        history = None if self.hybrid is None else self.model.chosen(self.history(queries))
+        words = None if self.texts is None or self.lexical is None else self.texts[queries.rows].tolist()
+        for start in range(0, len(self.item_embeddings), size):
+            items = self.item_embeddings[start : start + size]
+            scores = self.model.scores(embeddings, items)
+            if self.hybrid is not None and history is not None:
+                hybrid = self.hybrid if len(items) == self.hybrid.num_items else self.hybrid.of_items(start, len(items))
+                scores = hybrid(scores, history.item_index, history.length)
+            block = scores.numpy()
+            if words is not None and self.lexical is not None:
+                block = block + self.lexical.of_items(start, len(items))(words)
+            yield block
 
     def search(self, queries: Queries) -> np.ndarray:
         """Scores float32 [q, N] by the requests' texts alone. Each must have a text."""
