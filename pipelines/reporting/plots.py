@@ -59,7 +59,8 @@ def accuracy_curves(
         def line(name: str, metrics: Metrics, axes: Any = axes, metric: str = metric, **style: Any) -> None:
             (drawn,) = axes.plot(cutoffs, [value_of(metrics, f"{metric}@{k}") for k in cutoffs], **style)
             bounds = [intervals.get(name, {}).get(f"{metric}@{k}", (math.nan, math.nan)) for k in cutoffs]
-            axes.fill_between(cutoffs, *zip(*bounds, strict=True), color=drawn.get_color(), alpha=0.12, linewidth=0)
+            if name in intervals:
+                axes.fill_between(cutoffs, *zip(*bounds, strict=True), color=drawn.get_color(), alpha=0.12, linewidth=0)
 
         if oracle is not None:
             line(ORACLE, oracle, label="oracle (ceiling)", color=ORACLE_COLOUR, linestyle="--", linewidth=1.5)

@@ -11,6 +11,7 @@ from pipelines.config import HybridConfig
 from pipelines.item_item.cold_start import ColdStart, nearest_coefficients, ridge_coefficients
 from pipelines.item_item.content_similarity import content_similarity
 from pipelines.item_item.ease import Ease, EaseSettings
+from pipelines.item_item.linear import LinearModel
 from pipelines.item_item.model import ItemItemModel, training_matrix
 from pipelines.item_item.neighbours import successor_similarities
 from pipelines.item_item.sparse_top import Links
@@ -268,3 +269,32 @@ def test_a_cold_item_gets_the_id_embedding_that_its_content_predicts() -> None:
     content_only = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]], np.float32)
     # What ids add: (2, 0) and (0, 4).
     np.testing.assert_allclose(cold_start.complete_embeddings(table, content_only), [[3, 0], [2, 2], [0, 5]])
+
+
+def test_a_block_of_items_has_the_scores_that_it_has_among_all() -> None:
+    model = three_items()
+    weights = {TOWER: 1.0, NEIGHBOURS: 2.0, RECENT: 0.5, SUCCESSORS: 1.0, POPULARITY: 0.3}
+    hybrid = model.hybrid_score(weights, weights | {NEIGHBOURS: 4.0, BIAS: -1.0}, SOFTNESS)
+    index, count = tf.constant([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], tf.int32), tf.constant([2, 1, 0])
+    scores = tf.constant(np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32))
+    whole = hybrid(scores, index, count).numpy()
+    for size in (1, 2):
+        blocks = [
+            hybrid.of_items(start, min(size, 3 - start))(scores[:, start : start + size], index, count).numpy()
+            for start in range(0, 3, size)
+        ]
+        np.testing.assert_allclose(np.concatenate(blocks, axis=1), whole, rtol=1e-6)
+
+
+def test_other_content_shares_what_the_log_says_and_gives_what_fitting_anew_would() -> None:
+    rng = np.random.default_rng(2)
+    train = sp.csr_matrix((rng.random((30, 6)) < 0.4).astype(np.float32))
+    contents = [content_similarity({"text": sp.csr_matrix(np.eye(6, dtype=np.float32)[rng.permutation(6)] + part)})
+                for part in (0.0, 0.2)]  # fmt: skip
+    shared, ease = LinearModel(train, SETTINGS), EaseSettings(3.0, 20.0)
+    for similarity in (*contents, None):
+        found = shared.with_content(similarity)
+        assert found.ease.gram is shared.ease.gram
+        expected = LinearModel(train, SETTINGS, similarity).links(ease)
+        np.testing.assert_array_equal(found.links(ease).columns, expected.columns)
+        np.testing.assert_array_equal(found.links(ease).values, expected.values)
