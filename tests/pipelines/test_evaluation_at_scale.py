@@ -95,7 +95,7 @@ def test_all_systems_and_slices_are_measured_on_one_sample(
     for name, (low, high) in report.intervals["systems"][MODEL].items():
         assert low <= report.model[name] <= high
     # Nothing, half and shuffled with the score as a whole, content alone for each of four; everything is the model's.
-    assert asked["ranking"] == [10, 5, 5, 5, 5, 5, 5]
+    assert asked["ranking"] == [5, 10, 5, 5, 5, 5, 5]
     again = evaluator.evaluate(run, commands={}, curve=())
     assert again.model == report.model
     assert again.intervals == report.intervals
