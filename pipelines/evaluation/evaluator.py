@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from pipelines.evaluation.beyond_accuracy import BEYOND_CUTOFF, accuracy_diversity_curve, beyond_accuracy
 from pipelines.evaluation.exposure import exposure, item_categories, modality_weights_by_group, popularity_groups
@@ -112,7 +113,7 @@ def evaluate(trained: TrainedRun, *, commands: Mapping[str, str], curve: Sequenc
     without, patterns = missing_content(trained, scorer, section, rankings[MODEL].take(some))
     clock.note("missing content")
     text_part, text_baselines = text_slices(trained, scorer, queries)
-    towers = _towers_alone(trained, scorer, section)
+    towers = _towers_alone(trained, scorer, section, item_embeddings)
     clock.note("text, towers alone")
     main_scorer = replace(scorer, requests=requests.take(np.flatnonzero(sample.main)))
     labels = _ranking_head(trained, main_scorer, rankings[MODEL], train_counts)
@@ -209,11 +210,13 @@ def _slices(ranking: Ranking, queries: Queries, parts: Mapping[str, np.ndarray])
     return {name: _accuracy(ranking.take(mask), queries.take(mask)) for name, mask in parts.items()}
 
 
-def _towers_alone(session: Session, scorer: ModelScorer, queries: Queries) -> dict[str, Metrics]:
+def _towers_alone(
+    session: Session, scorer: ModelScorer, queries: Queries, item_embeddings: np.ndarray
+) -> dict[str, Metrics]:
     """Measure the towers without the rest of the hybrid score; nothing where the run has none."""
     if scorer.hybrid is None:
         return {}
-    towers = scorer.with_items(session.model.item_embeddings()[0])
+    towers = scorer.with_items(tf.constant(item_embeddings))
     ranking = rank(
         towers, queries, len(session.catalogue), session.config.evaluate, label="ranking by the towers alone"
     )

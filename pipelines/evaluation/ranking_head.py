@@ -74,8 +74,8 @@ def predict_labels(scorer: ModelScorer, settings: EvaluateConfig, ranking: Ranki
     queries = with_targets(requests.queries)
     if ranking is None:
         ranking = rank(scorer, queries, len(scorer.item_embeddings), settings, label="ranking the validation split")
-    assert ranking.scores is not None
     ranking = ranking.first(settings.depth)
+    assert ranking.scores is not None
     # Of an empty place 0, so that sums with it are finite; `rerank` leaves it behind the items.
     scores = np.where(ranking.items >= 0, ranking.scores, 0.0).astype(np.float32)
     logits = scorer.logits(query_embeddings[queries.rows], np.maximum(ranking.items, 0), settings.batch)

@@ -85,7 +85,8 @@ class _StaleError(Exception):
 
 
 def _read(path: Path, belongs_to: str) -> ItemItemModel:
-    with np.load(path, allow_pickle=False) as file:  # a zip archive: every member has a checksum, which is compared
+    # A zip archive: every member has a checksum, which is compared.
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         if str(file["belongs_to"]) != belongs_to:
             raise _StaleError
         names = [name.removesuffix(".shape") for name in file.files if name.endswith(".shape")]
