@@ -19,7 +19,7 @@ from pipelines.hybrid.item_index import (
 )
 from pipelines.hybrid.weights import HybridWeights
 from pipelines.item_item import storage
-from pipelines.item_item.content_similarity import content_similarity
+from pipelines.item_item.content_similarity import content_factors, content_similarity
 from pipelines.item_item.linear import LinearModel
 from pipelines.item_item.model import ItemItemModel, training_matrix
 from pipelines.model.checkpoints import restore_best
@@ -115,7 +115,9 @@ class TrainedRun(Session):
         index = trained_index(self, similarity, presence, order)
         weights, other_content = self.hybrid_weights, similarity is not self.content_similarity
         if item_item is not None and weights is not None and weights.content_weight and other_content:
-            neighbours = self._linear.with_content(similarity).links(weights.ease)
+            features = self._features(presence, order)
+            factors = content_factors(features) if features else None
+            neighbours = self._linear.with_content(similarity, factors).links(weights.ease)
             item_item = replace(item_item, links={**item_item.links, NEIGHBOURS: neighbours})
         if lexical is not None and self.model.query_encoder is not None:
             column = self.manifest.schema_.modalities.index(self.model.query_encoder.schema.name)
@@ -133,11 +135,16 @@ class TrainedRun(Session):
             return None
         if order is None and np.array_equal(presence, self.items.presence):
             return self.content_similarity
+        features = self._features(presence, order)
+        return content_similarity(features) if features else None
+
+    def _features(self, presence: np.ndarray, order: np.ndarray | None) -> dict[str, sp.csr_matrix]:
+        """Plain content where items have only some of theirs."""
         features = {}
         for name, rows in self.content_features.items():
             has_feature = sp.diags(presence[:, self.manifest.schema_.modalities.index(name)].astype(np.float32))
             features[name] = has_feature @ (rows if order is None else rows[order])
-        return content_similarity(features) if features else None
+        return features
 
     def _hybrid_score(self, item_item: ItemItemModel | None, index: ItemIndex, rows: int) -> HybridScore | None:
         weights, settings = self.hybrid_weights, self.config.hybrid

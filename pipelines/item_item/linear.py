@@ -35,12 +35,15 @@ class LinearModel:
             shrinkage, neighbours = settings.shrinkage, settings.neighbours
             self.neighbours = item_similarities(train, shrinkage=shrinkage, neighbours=neighbours)
 
-    def with_content(self, content_similarity: np.ndarray | None) -> LinearModel:
-        """Return the model with other content of the same items; what it has counted in the log is shared."""
+    def with_content(self, content_similarity: np.ndarray | None, factors: sp.csr_matrix | None) -> LinearModel:
+        """Return the model with other content of the same items; what it has counted in the log is shared.
+
+        Args:
+          content_similarity, factors: see `Ease.with_content`.
+        """
         result = copy.copy(self)
         if self.is_small:
-            result.ease = copy.copy(self.ease)
-            result.ease.similarity = content_similarity
+            result.ease = self.ease.with_content(content_similarity, factors)
         return result
 
     def links(self, ease: EaseSettings, items: np.ndarray | None = None) -> Links:

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.model.request_encoder import RequestEncoder
+from pipelines.runs.progress import progress
 from pipelines.scoring.requests import Queries, Requests
 from pipelines.search.lexical_index import LexicalIndex
 from tfrecs.reading.reader import user_features
@@ -168,10 +169,11 @@ class ModelScorer:
 
     def all_query_embeddings(self, batch: int) -> np.ndarray:
         """Query embeddings float32 [Q, D] of all requests, `batch` at a time."""
-        parts = [
-            self.query_embeddings(self.requests.queries.slice(start, start + batch)).numpy()
-            for start in range(0, len(self.requests), batch)
-        ]
+        parts = []
+        with progress("query embeddings", "requests") as advance:
+            for start in range(0, len(self.requests), batch):
+                parts.append(self.query_embeddings(self.requests.queries.slice(start, start + batch)).numpy())
+                advance(start + len(parts[-1]), len(self.requests))
         return np.concatenate(parts) if parts else np.zeros([0, self.item_embeddings.shape[1]], np.float32)
 
     def logits(self, query_embeddings: np.ndarray, items: np.ndarray, batch: int) -> dict[str, np.ndarray]:
@@ -183,13 +185,15 @@ class ModelScorer:
           batch: queries at a time.
         """
         parts: dict[str, list[np.ndarray]] = {label.name: [] for label in self.model.schema.labels}
-        for start in range(0, len(items), batch) if self.model.ranking_head is not None else ():
-            part = items[start : start + batch]
-            # As rows of one matrix, so that one graph serves both forms.
-            repeated = np.repeat(query_embeddings[start : start + batch], part[0].size, axis=0)
-            embeddings = tf.gather(self.item_embeddings, tf.constant(part.reshape(-1)))
-            for name, value in self.graphs.label_logits(tf.constant(repeated), embeddings).items():
-                parts[name].append(value.numpy().reshape(part.shape))
+        with progress("ranking head", "requests") as advance:
+            for start in range(0, len(items), batch) if self.model.ranking_head is not None else ():
+                part = items[start : start + batch]
+                # As rows of one matrix, so that one graph serves both forms.
+                repeated = np.repeat(query_embeddings[start : start + batch], part[0].size, axis=0)
+                embeddings = tf.gather(self.item_embeddings, tf.constant(part.reshape(-1)))
+                for name, value in self.graphs.label_logits(tf.constant(repeated), embeddings).items():
+                    parts[name].append(value.numpy().reshape(part.shape))
+                advance(start + len(part), len(items))
         empty = np.zeros(items.shape, np.float32)
         return {name: np.concatenate(values) if values else empty for name, values in parts.items()}
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pipelines.config import HybridConfig
 from pipelines.item_item.cold_start import ColdStart, nearest_coefficients, ridge_coefficients
-from pipelines.item_item.content_similarity import content_similarity
+from pipelines.item_item.content_similarity import content_factors, content_similarity
 from pipelines.item_item.ease import Ease, EaseSettings
 from pipelines.item_item.linear import LinearModel
 from pipelines.item_item.model import ItemItemModel, training_matrix
@@ -286,15 +286,26 @@ def test_a_block_of_items_has_the_scores_that_it_has_among_all() -> None:
         np.testing.assert_allclose(np.concatenate(blocks, axis=1), whole, rtol=1e-6)
 
 
-def test_other_content_shares_what_the_log_says_and_gives_what_fitting_anew_would() -> None:
-    rng = np.random.default_rng(2)
-    train = sp.csr_matrix((rng.random((30, 6)) < 0.4).astype(np.float32))
-    contents = [content_similarity({"text": sp.csr_matrix(np.eye(6, dtype=np.float32)[rng.permutation(6)] + part)})
-                for part in (0.0, 0.2)]  # fmt: skip
+@pytest.mark.parametrize("width", [3, 40])
+def test_other_content_shares_what_the_log_says_and_gives_what_fitting_anew_would(width: int) -> None:
+    rng, num_items = np.random.default_rng(2), 24
+    train = sp.csr_matrix((rng.random((60, num_items)) < 0.2) & (np.arange(num_items) < 20), dtype=np.float32)  # 4 cold
     shared, ease = LinearModel(train, SETTINGS), EaseSettings(3.0, 20.0)
-    for similarity in (*contents, None):
-        found = shared.with_content(similarity)
+    inverses: set[int] = set()
+    for features in ({"a": width}, {"a": width, "b": 1}):
+        content = {
+            name: sp.csr_matrix(rng.normal(size=(num_items, d)).astype(np.float32)) for name, d in features.items()
+        }
+        similarity = content_similarity(content)
+        np.testing.assert_allclose(
+            (content_factors(content) @ content_factors(content).T).toarray(), similarity, atol=1e-4
+        )
+        found = shared.with_content(similarity, content_factors(content))
         assert found.ease.gram is shared.ease.gram
-        expected = LinearModel(train, SETTINGS, similarity).links(ease)
-        np.testing.assert_array_equal(found.links(ease).columns, expected.columns)
-        np.testing.assert_array_equal(found.links(ease).values, expected.values)
+        weights = found.ease.weights(ease)
+        np.testing.assert_allclose(weights, Ease(train, similarity).weights(ease), atol=1e-5)
+        inverses |= {id(inverse) for inverse in shared.ease._inverses.values()}
+    # Content of few numbers costs no inverse beside the one of the log; of many, one each.
+    assert len(inverses) == (1 if width == 3 else 0)
+    without = shared.with_content(None, None).ease.weights(ease)
+    np.testing.assert_array_equal(without, Ease(train).weights(ease))
