@@ -201,6 +201,8 @@ class EvaluateConfig(Section):
         chooses.
       patterns: largest number of subsets of the modalities that are ranked with.
       pattern_queries: largest number of requests for these.
+      pattern_items: items that are embedded again for these, all subsets together; in a large catalogue only so many
+        subsets are ranked with, but everything, nothing, each modality alone and each left out in any case.
       groups: most frequent categories whose modality weights are shown.
       diversities: values of `diversity` on the accuracy-diversity curve.
       bm25: saturation k1 and length normalisation b of the BM25 baseline.
@@ -220,6 +222,7 @@ class EvaluateConfig(Section):
     rerank_weights: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
     patterns: int = Field(32, ge=1)
     pattern_queries: int = Field(1000, ge=1)
+    pattern_items: int = Field(1_000_000, ge=1)
     groups: int = Field(12, ge=0)
     diversities: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
     bm25: tuple[float, float] = (1.2, 0.75)

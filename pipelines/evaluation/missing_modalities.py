@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipelines.config import EvaluateConfig
 from pipelines.evaluation.systems import rank
 from pipelines.hybrid.trained_run import TrainedRun
 from pipelines.runs.progress import progress
@@ -19,7 +20,16 @@ from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import Queries
 from towers.two_tower import TwoTower
 
-__all__ = ["ALL", "HALF", "NOTHING", "SHUFFLED", "choose_patterns", "missing_content", "shuffled_presence"]
+__all__ = [
+    "ALL",
+    "HALF",
+    "NOTHING",
+    "SHUFFLED",
+    "choose_patterns",
+    "missing_content",
+    "shuffled_presence",
+    "subset_limit",
+]
 
 ALL, NOTHING = "everything", "nothing"
 HALF, SHUFFLED = "everything, half of it removed", "everything, of another item"
@@ -40,6 +50,14 @@ def choose_patterns(modalities: Sequence[str], limit: int) -> list[tuple[str, ..
     subsets = itertools.chain.from_iterable(itertools.combinations(modalities, count) for count in sizes)
     chosen = list(itertools.islice(subsets, limit))
     return sorted(chosen, key=lambda names: (-len(names), [modalities.index(name) for name in names]))
+
+
+def subset_limit(modalities: int, num_items: int, settings: EvaluateConfig) -> int:
+    """Return how many subsets a catalogue of this size is ranked with: `evaluate.patterns`, if it is not too large.
+
+    Everything, nothing, each modality alone and each left out are never too many for `evaluate.pattern_items`.
+    """
+    return min(settings.patterns, max(2 * modalities + 2, settings.pattern_items // max(num_items, 1)))
 
 
 def shuffled_presence(presence: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
@@ -77,8 +95,8 @@ def missing_content(
     Items are embedded once for each part of the content, and what the trained model answers with all of it is taken over.
 
     Args:
-      run: the trained run; `evaluate.patterns` of its configuration limits the subsets, `evaluate.pattern_queries` the
-        queries of each.
+      run: the trained run; `evaluate.patterns` and `evaluate.pattern_items` of its configuration limit the subsets,
+        `evaluate.pattern_queries` the queries of each.
       scorer: of the requests.
       queries: with a target each.
       complete: the model's lists for them with all content, of at least `evaluate.depth`.
@@ -97,13 +115,14 @@ def missing_content(
     few = np.arange(len(queries))
     if len(queries) > settings.pattern_queries:
         few = np.sort(rng.choice(len(queries), settings.pattern_queries, replace=False))
-    asked, cases = queries.take(few), _cases(names, run.items.presence, settings.patterns, rng)
+    asked = queries.take(few)
+    cases = _cases(names, run.items.presence, subset_limit(len(names), count, settings), rng)
     slices, rows = {}, []
     with progress("missing content", "cases") as advance:
         advance(0, len(cases))
         for done, case in enumerate(cases, 1):
-            whole = case.title == ALL
-            items = None if whole else run.with_content(case.presence, case.donors)
+            items = None  # of the case before: in a large catalogue links take hundreds of megabytes
+            items = None if case.title == ALL else run.with_content(case.presence, case.donors)
             if case.slice is not None and items is not None:
                 ranking = rank(scorer.with_items(*items), queries, count, settings)
                 slices[case.slice] = metrics.accuracy(ranking, queries) | {"queries": float(len(queries))}

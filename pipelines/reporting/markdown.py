@@ -121,7 +121,7 @@ def _pattern_table(report: Report) -> str:
     subsets = sum(len(row["modalities"]) < len(modalities) for row in report.patterns) + 1
     note = f"{report.patterns[0]['queries']:,} queries. "
     if subsets < 2 ** len(modalities):
-        note += f"{subsets} of the {2 ** len(modalities):,} subsets of the modalities (`evaluate.patterns`). "
+        note += f"{subsets} of the {2 ** len(modalities):,} subsets of the modalities (`evaluate.patterns`, `evaluate.pattern_items`). "
     note += "Content only: without id embeddings, as if every item were new."
     complete = value_of(report.patterns[0], "recall@20")
     rows = [

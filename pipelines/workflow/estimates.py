@@ -269,7 +269,8 @@ def _evaluation_seconds(work: Work, config: Config, request: float, inverse: flo
     settings = config.evaluate
     tests = min(work.events["test"], settings.max_requests)
     again, few = min(tests, settings.section_requests), min(tests, settings.pattern_queries)
-    patterns = min(2**work.modalities, settings.patterns) + 2 if work.modalities else 0
+    subsets = max(2 * work.modalities + 2, settings.pattern_items // max(work.items, 1))
+    patterns = min(2**work.modalities, settings.patterns, subsets) + 2 if work.modalities else 0
     # The model, the baselines and the oracle; without a modality and by the towers alone; with parts of the content.
     ranked = _SYSTEMS * tests + (1 + work.modalities) * again + 2 * patterns * few
     fitted = patterns if work.items <= config.hybrid.linear_items else 0  # EASE with other content
