@@ -28,7 +28,7 @@ class Report:
       versions: package -> version.
       tradeoff: rows of `pipelines.evaluation.beyond_accuracy.accuracy_diversity_curve`, `accuracy_diversity` in JSON.
       baseline_slices: baseline -> slice -> metrics, for the slices that are parts of the test split.
-      patterns: rows of `pipelines.evaluation.missing_modalities.missing_patterns`, `missing_content` in JSON.
+      patterns: rows of `pipelines.evaluation.missing_modalities.missing_content`, `missing_content` in JSON.
       exposure: `groups` (names) and `systems`, system -> share of the first positions of each group.
       modality_weights: rows of `pipelines.evaluation.exposure.modality_weights_by_group`.
       hybrid: `pipelines.hybrid.weights.HybridWeights.steps`, what each part of the hybrid score adds on the validation split.
