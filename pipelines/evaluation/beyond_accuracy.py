@@ -15,6 +15,7 @@ from sklearn.preprocessing import normalize
 from pipelines.scoring.metrics import Ranking, per_query
 from pipelines.scoring.requests import Queries, Scorer
 from serving.graph.selection import diverse_top_k, exclude
+from serving.graph.top_k import top_k
 
 __all__ = ["BEYOND_CUTOFF", "accuracy_diversity_curve", "beyond_accuracy", "coverage", "diversity", "novelty"]
 __all__ += ["popularity_bias"]
@@ -156,7 +157,8 @@ def accuracy_diversity_curve(
         input_signature=[tf.TensorSpec([None, num_items], tf.float32), tf.TensorSpec([], tf.float32)], autograph=False
     )
     def select(scores: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-        return diverse_top_k(scores, unit, tf.fill([tf.shape(scores)[0]], level), tf.constant(k), pool)[1]
+        levels = tf.fill([tf.shape(scores)[0]], level)
+        return diverse_top_k(lambda count: top_k(scores, count), num_items, unit, levels, tf.constant(k), pool)[1]
 
     lists = {level: np.full([len(queries), k], -1, np.int32) for level in levels}
     for start in range(0, len(queries), batch):

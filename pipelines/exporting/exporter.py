@@ -90,13 +90,16 @@ def run(job: ExportJob) -> ExportResult:
         requests = held_out_requests(session)
         rows = spread(len(requests), session.config.export.parity_requests)
         samples = sample_inputs(session, index, requests, rows)
-        extra = write_extras(session, index, list(signatures), temporary, job.to.name, samples)
+        extra = write_extras(session, index, list(signatures), temporary, job.to.name, samples, module.table.dtype)
         if rejects is not None:
             rejects.write(extra)
         gate = pass_gate(_scorer(session, index, requests), index, rows, samples, temporary)
         (extra / layout.GATE_FILE).write_text(json.dumps(asdict(gate), indent=1) + "\n", encoding="utf-8")
         version = layout.latest_version(job.to) + 1
         path = temporary.rename(job.to / str(version))
+    wanted = session.config.export.index_dtype
+    if module.table.dtype != wanted:
+        say(f"export.index_dtype={wanted} was not used: {len(index):,} items are scanned as fast in float32.")
     say(
         f"Exported {path} ({gate.megabytes:.1f} MB, {len(index):,} items): {gate.op_kinds} op kinds, all of a stock "
         f"server; loaded in a fresh process in {gate.load_seconds:.1f} s; {gate.requests} requests answered as in "
@@ -144,6 +147,7 @@ def make_module(session: TrainedRun, index: ItemIndex) -> ServingModule:
         pool=session.config.export.pool,
         max_k=session.config.export.max_k,
         lexical=lexical,
+        index_dtype=session.config.export.index_dtype,
     )
 
 
