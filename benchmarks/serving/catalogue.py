@@ -83,9 +83,7 @@ def random_embeddings(items: int, dim: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((items, dim), np.float32)
 
 
-def write_export(
-    version: Path, embeddings: np.ndarray, *, seed: int, name: str, index_dtype: str = FLOAT32
-) -> Path:
+def write_export(version: Path, embeddings: np.ndarray, *, seed: int, name: str, index_dtype: str = FLOAT32) -> Path:
     """Write an export of these items with the ids "0", "1", ... and recorded requests as the SavedModel `version`."""
     rng, items = np.random.default_rng(seed), len(embeddings)
     categories = [[f"c{number}"] for number in rng.integers(0, CATEGORIES, items).tolist()]

@@ -25,6 +25,7 @@ from pipelines.scoring.held_out import held_out_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.scoring.requests import Requests
 from pipelines.search.lexical_fit import item_texts, load_or_fit_lexical
+from serving.graph.item_table import INT8, INT8_WIDTH
 from serving.graph.lexical import LexicalSearch
 from serving.graph.signatures import ServingModule
 from serving.graph.top_k import padded_embeddings
@@ -132,7 +133,15 @@ def make_module(session: TrainedRun, index: ItemIndex) -> ServingModule:
     Args:
       session: the trained run.
       index: the items to serve.
+
+    Raises:
+      ExportError: the embeddings are too wide for `export.index_dtype`.
     """
+    width, index_dtype = index.item_embeddings.shape[1], session.config.export.index_dtype
+    if index_dtype == INT8 and width > INT8_WIDTH:
+        raise ExportError(
+            f"export.index_dtype=int8 is for embeddings of up to {INT8_WIDTH:,} values, these have {width:,}; use bfloat16"
+        )
     columns = len(padded_embeddings(index.item_embeddings))
     lexical = None
     if index.lexical is not None:
@@ -147,7 +156,7 @@ def make_module(session: TrainedRun, index: ItemIndex) -> ServingModule:
         pool=session.config.export.pool,
         max_k=session.config.export.max_k,
         lexical=lexical,
-        index_dtype=session.config.export.index_dtype,
+        index_dtype=index_dtype,
     )
 
 

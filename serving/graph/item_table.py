@@ -21,6 +21,8 @@ FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
 _SUMMATION = 4e-6
 # Two rows share a float32 word, each with 12 of its bits: one counts in units, the other in units of 2^-12.
 _FIELD = 4096.0
+# Wider vectors leave a value less than a bit.
+INT8_WIDTH = 2048
 # Rounding errors of int8 add up like independent ones: a score is off by more standard deviations than these once in
 # 100,000 times or less.
 _DEVIATIONS = 4.0
@@ -104,16 +106,10 @@ class Int8Scan(tf.Module):
 def code_norm(width: int) -> float:
     """The norm that vectors of a width have before they are rounded to integers.
 
-    The product of two of them, and the margin, stay below 2^11.
-
-    Raises:
-      ValueError: too wide for integers of any use.
+    The product of two of them, and the margin, stay below 2^11. Widths are up to `INT8_WIDTH`.
     """
     longest, rounding = math.sqrt(_FIELD / 2 - 1), math.sqrt(width) / 2
-    norm = math.sqrt(longest**2 - margin(longest)) - rounding
-    if norm < 8:
-        raise ValueError(f"export.index_dtype=int8 is for embeddings of up to 4,000 values, these have {width:,}")
-    return norm
+    return math.sqrt(longest**2 - margin(longest)) - rounding
 
 
 def margin(norm: float) -> int:
@@ -138,38 +134,33 @@ class ItemTable(tf.Module):
 
     Args:
       item_embeddings: float [N, D].
-      dtype: `FLOAT32`, `BFLOAT16` or `INT8`, of the table that is scanned. A catalogue too small for blocks is scanned in
-        float32 whatever is asked for, which is as fast.
+      dtype: `FLOAT32`, `BFLOAT16` or `INT8`, of the table that is scanned; below `LEAST_ITEMS` it is float32 whatever is
+        asked for.
     """
+
+    LEAST_ITEMS = 1 << 18  # from which a smaller table is faster
 
     def __init__(self, item_embeddings: np.ndarray, dtype: str):
         super().__init__()
         padded = padded_embeddings(item_embeddings)
         self.rows = tf.Variable(padded, trainable=False, name="item_embeddings")
         self.norms = np.linalg.norm(padded, axis=1)
-        self.dtype = dtype if len(padded) >= LARGE else FLOAT32
+        self.dtype = dtype if len(item_embeddings) >= max(self.LEAST_ITEMS, LARGE) else FLOAT32
         made: dict[str, Callable[[np.ndarray], _Scan]] = {BFLOAT16: Bfloat16Scan, INT8: Int8Scan}
         self.scan = None if self.dtype == FLOAT32 else made[self.dtype](padded)
 
-    def scores(self, queries: tf.Tensor) -> tf.Tensor:
-        """Inner products with all rows as the scanned table has them: float [B, D] -> [B, N]."""
+    def scores(self, queries: tf.Tensor, k: tf.Tensor | int) -> tf.Tensor:
+        """Inner products with all rows by the table that is the best for so many queries and results: [B, D] -> [B, N]."""
         if self.scan is None:
             return self._exact(queries)
-        return tf.cond(self._is_scanned(queries), lambda: self.scan.scores(queries), lambda: self._exact(queries))
-
-    def _is_scanned(self, queries: tf.Tensor) -> tf.Tensor:
-        """Whether the smaller table is, not float32."""
-        return tf.shape(queries)[0] <= self.scan.most_queries
-
-    def _exact(self, queries: tf.Tensor) -> tf.Tensor:
-        return inner_products(queries, tf.convert_to_tensor(self.rows))
+        return tf.cond(self._is_scanned(queries, k), lambda: self.scan.scores(queries), lambda: self._exact(queries))
 
     def corrections(self, queries: tf.Tensor, scores: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
         """What some of `scores` lack to the float32 ones.
 
         Args:
           queries: float [B, D].
-          scores: float [B, N], of `scores(queries)`.
+          scores: float [B, N], of `scores`.
           index: int32 [B, P], none negative.
 
         Returns:
@@ -180,55 +171,58 @@ class ItemTable(tf.Module):
         exact = tf.einsum("bpd,bd->bp", tf.gather(self.rows, index), queries)
         return exact - tf.gather(scores, index, batch_dims=1)
 
-    def top_k(
+    def search(
         self,
         queries: tf.Tensor,
-        scores: tf.Tensor,
-        finished: tf.Tensor,
-        k: tf.Tensor,
+        most: tf.Tensor,
         finish: Callable[[tf.Tensor], tf.Tensor],
         weights: Callable[[tf.Tensor], tf.Tensor],
         reach: float,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The k best items by `finish` of the float32 scores, in the order of `serving.graph.top_k.top_k`.
+    ) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+        """Scan the table, to find the best by `finish` of the float32 scores.
 
         Args:
           queries: float [B, D].
-          scores: float [B, N], of `scores(queries)`.
-          finished: float [B, N], `finish(scores)`.
-          k: int32 [].
+          most: int32 [], the largest k that will be asked for.
           finish: float [B, N] -> [B, N], what is ranked: each score times a weight of at least 0, plus what does not depend
             on it, or -inf.
           weights: int32 [B, P], items -> float [B, P], those weights.
           reach: the largest weight times norm of an item.
 
         Returns:
-          scores float [B, k] and indices int32 [B, k]; -inf and -1 where no item is left.
+          k -> the k best scores and their indices, as `serving.graph.top_k.top_k` orders them.
         """
+        scores = self.scores(queries, most)
+        finished = finish(scores)
         if self.scan is None:
-            return top_k(finished, k)
+            return lambda k: top_k(finished, k)
         allowed = self.scan.relative_error * reach * tf.norm(queries, axis=1)
-        size = self.scan.shortlist * k + BLOCK // 2
 
-        def exact() -> tuple[tf.Tensor, tf.Tensor]:
-            return top_k(finish(self._exact(queries)), k)
-
-        def refined() -> tuple[tf.Tensor, tf.Tensor]:
-            approximate, index = top_k(finished, size)
+        def refined(k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            approximate, index = top_k(finished, self._shortlist(k))
             # In the order of the items, which decides between equal scores.
             index = tf.sort(index, axis=1)
             items = tf.maximum(index, 0)
             better = tf.gather(finished, items, batch_dims=1)
             better += weights(items) * self.corrections(queries, scores, items)
             best, position = top_k(tf.where(index >= 0, better, LOWEST), k)
-            found = tf.gather(index, tf.maximum(position, 0), batch_dims=1)
+            found = tf.where(position >= 0, tf.gather(index, tf.maximum(position, 0), batch_dims=1), -1)
             # Any other item is at most as good as the last of the shortlist could be; equal would be decided by index.
             last, worst = approximate[:, -1], best[:, -1]
             complete = (last == LOWEST) | (worst - _SUMMATION * tf.abs(worst) > last + allowed)
-            kept = best, tf.where(position >= 0, found, -1)
-            return tf.cond(tf.reduce_all(complete), lambda: kept, exact)
+            return tf.cond(
+                tf.reduce_all(complete), lambda: (best, found), lambda: top_k(finish(self._exact(queries)), k)
+            )
 
-        def scanned() -> tuple[tf.Tensor, tf.Tensor]:
-            return tf.cond(size <= finished.shape[1] // BLOCK // 2, refined, exact)
+        return lambda k: tf.cond(self._is_scanned(queries, most), lambda: refined(k), lambda: top_k(finished, k))
 
-        return tf.cond(self._is_scanned(queries), scanned, lambda: top_k(finished, k))
+    def _exact(self, queries: tf.Tensor) -> tf.Tensor:
+        return inner_products(queries, tf.convert_to_tensor(self.rows))
+
+    def _shortlist(self, k: tf.Tensor | int) -> tf.Tensor | int:
+        return self.scan.shortlist * k + BLOCK // 2
+
+    def _is_scanned(self, queries: tf.Tensor, k: tf.Tensor | int) -> tf.Tensor:
+        """Whether the smaller table is, not float32: where it is faster, as the selection of a shortlist takes time too."""
+        is_short = self._shortlist(k) <= len(self.norms) // BLOCK // 2
+        return (tf.shape(queries)[0] <= self.scan.most_queries) & is_short

@@ -70,7 +70,7 @@ class ServingModule(tf.Module):
         # Float32 rows are held once; signatures derive the rest from the rows that they read.
         self.table = ItemTable(item_embeddings, index_dtype)
         self.item_embeddings = self.table.rows
-        columns = len(self.table.norms)
+        columns, self._max_norm = len(self.table.norms), float(self.table.norms.max(initial=0.0))
         self.padding = tf.range(len(item_embeddings), columns)
         self.inverse_norms = tf.Variable(
             1 / np.maximum(self.table.norms, 1e-12), trainable=False, dtype=tf.float32, name="inverse_norms"
@@ -124,10 +124,13 @@ class ServingModule(tf.Module):
         def finish(scores: tf.Tensor) -> tf.Tensor:
             return self._exclude(self._filter(self._all_scores(scores, request), inputs["categories"]), excluded)
 
-        best_of = self._best(queries, finish, self.model.score_weights, self.model.max_score_weight)
         diversity = inputs["diversity"]
+        is_diverse = tf.reduce_any(diversity > 0)
+        most = tf.where(is_diverse, tf.minimum(k, self.num_items) * self.pool, k)
+        reach = self.model.max_score_weight * self._max_norm
+        best_of = self.table.search(queries, most, finish, self.model.score_weights, reach)
         best, index = tf.cond(
-            tf.reduce_any(diversity > 0),
+            is_diverse,
             lambda: diverse_top_k(best_of, self.num_items, self.item_embeddings, diversity, k, self.pool),
             lambda: best_of(k),
         )
@@ -146,7 +149,7 @@ class ServingModule(tf.Module):
         request = self._request(inputs)
         candidates = self.item_lookup.lookup(inputs["candidate_ids"])
         queries, known = self.model.score_queries(request.query_embeddings), tf.maximum(candidates, 0)
-        scanned = self.table.scores(queries)
+        scanned = self.table.scores(queries, 1)
         scores = tf.gather(self._all_scores(scanned, request), known, batch_dims=1)
         scores += self.model.score_weights(known) * self.table.corrections(queries, scanned, known)
         return {
@@ -169,7 +172,8 @@ class ServingModule(tf.Module):
             return self._exclude(tf.where(wanted, scores, LOWEST), None)
 
         queries = self.model.score_queries(self.model.text_embeddings(query))
-        best, index = self._best(queries, finish, lambda items: tf.fill(tf.shape(items), dense), dense)(k)
+        weights = lambda items: tf.fill(tf.shape(items), dense)  # noqa: E731
+        best, index = self.table.search(queries, k, finish, weights, dense * self._max_norm)(k)
         return {"ids": self._ids(index), "scores": best}
 
     def similar(self, item_ids: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -181,9 +185,9 @@ class ServingModule(tf.Module):
             scores = tf.where((items >= 0)[:, None], scores * self.inverse_norms, LOWEST)
             return self._exclude(scores, items[:, None])
 
-        # Weights that are inverse norms reach the cosine 1.
-        weights = lambda index: tf.gather(self.inverse_norms, index)  # noqa: E731
-        best, index = self._best(queries, finish, weights, None)(self._valid_k(k))
+        k, weights = self._valid_k(k), lambda index: tf.gather(self.inverse_norms, index)
+        # The largest inverse norm times norm is 1.
+        best, index = self.table.search(queries, k, finish, weights, 1.0)(k)
         return {"ids": self._ids(index), "scores": best}
 
     def embed_items(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -212,19 +216,6 @@ class ServingModule(tf.Module):
             tf.convert_to_tensor(self.item_embeddings), history, inputs["now"], inputs["query"], extra
         )
         return _Request(inputs, item_index, history, query_embeddings)
-
-    def _best(
-        self,
-        queries: tf.Tensor,
-        finish: Callable[[tf.Tensor], tf.Tensor],
-        weights: Callable[[tf.Tensor], tf.Tensor],
-        max_weight: float | None,
-    ) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-        """k -> the k best; see `ItemTable.top_k`. The table is scanned once, here. A weight of None: the inverse norms."""
-        scores = self.table.scores(queries)
-        reach = 1.0 if max_weight is None else max_weight * float(self.table.norms.max(initial=0.0))
-        finished = finish(scores)
-        return lambda k: self.table.top_k(queries, scores, finished, k, finish, weights, reach)
 
     def _all_scores(self, scores: tf.Tensor, request: _Request) -> tf.Tensor:
         """Scores float [B, N] of all items, from those of the towers.
