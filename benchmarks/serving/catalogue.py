@@ -83,6 +83,13 @@ def random_embeddings(items: int, dim: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((items, dim), np.float32)
 
 
+def clustered_embeddings(items: int, dim: int, seed: int) -> np.ndarray:
+    """Draw embeddings around one center for a hundred items, of half its spread; float32 [items, dim]."""
+    rng = np.random.default_rng(seed)
+    centers = rng.standard_normal((-(-items // 100), dim), np.float32)
+    return centers[rng.integers(0, len(centers), items)] + 0.5 * rng.standard_normal((items, dim), np.float32)
+
+
 def write_export(version: Path, embeddings: np.ndarray, *, seed: int, name: str, index_dtype: str = FLOAT32) -> Path:
     """Write an export of these items with the ids "0", "1", ... and recorded requests as the SavedModel `version`."""
     rng, items = np.random.default_rng(seed), len(embeddings)
