@@ -23,8 +23,8 @@ _SUMMATION = 4e-6
 _FIELD = 4096.0
 # Wider vectors leave a value less than a bit.
 INT8_WIDTH = 2048
-# Rounding errors of int8 add up like independent ones: a score is off by more standard deviations than these once in
-# 100,000 times or less.
+# Rounding errors of int8 add up like independent ones: a score is too low by more standard deviations than these less
+# than once in 10,000 times.
 _DEVIATIONS = 4.0
 
 

@@ -15,6 +15,7 @@ from serving.graph import contract
 from serving.graph.item_table import BFLOAT16, FLOAT32, INT8, ItemTable
 from serving.graph.signatures import ServingModule
 from tfrecs.schema import History
+from towers.hybrid import BIAS, POPULARITY, TOWER, HybridScore
 
 SIZE, WIDTH = 45_000, 16
 
@@ -116,6 +117,19 @@ def test_every_signature_answers_as_with_float32(dtype: str, monkeypatch: pytest
     scanned, plain = made.signatures(), module(FLOAT32).signatures()
     for what, (signature, inputs) in requests().items():
         assert_alike(ask(scanned, signature, inputs), ask(plain, signature, inputs), what)
+
+
+@pytest.mark.parametrize("cold_weight", [0.0, 0.2, 0.7])
+def test_the_hybrid_score_tells_what_the_scores_of_the_towers_count(cold_weight: float) -> None:
+    """Raising them by 2 raises the hybrid score by twice their weight, whatever else is added; 0.7 is that of warm items."""
+    is_cold = np.array([False, True, False])
+    weights = {TOWER: 0.7, POPULARITY: 0.1}
+    score = HybridScore({}, {}, np.float32([3, 2, 1]), is_cold, weights, {TOWER: cold_weight, BIAS: 1.0}, {})
+    scores, index, count = tf.constant([[1.0, 2.0, 3.0]]), tf.zeros([1, 1], tf.int32), tf.zeros([1], tf.int32)
+    raised = score(scores + 2, index, count) - score(scores, index, count)
+    told = score.tower_weights(tf.constant([[0, 1, 2]])).numpy()
+    np.testing.assert_allclose(told, [[0.7, cold_weight, 0.7]], rtol=1e-6)
+    np.testing.assert_allclose(raised, 2 * told, rtol=1e-5)
 
 
 @pytest.mark.slow
