@@ -91,7 +91,7 @@ class Int8Scan(tf.Module):
         self.words = tf.Variable(words, trainable=False, name="item_embeddings_int8")
         self.norm = code_norm(rows.shape[1])
         # What both scores are multiplied by: those of the second half count in units of 2^-12.
-        units = np.repeat(np.float32([1, _FIELD]), half) / np.float32(self.norm)
+        units = np.repeat(np.array([1, _FIELD], np.float32), half) / np.float32(self.norm)
         self.scales = tf.Variable(scales * units, trainable=False, name="item_embeddings_scale")
 
     def scores(self, queries: tf.Tensor) -> tf.Tensor:
@@ -151,9 +151,10 @@ class ItemTable(tf.Module):
 
     def scores(self, queries: tf.Tensor, k: tf.Tensor | int) -> tf.Tensor:
         """Inner products with all rows by the table that is the best for so many queries and results: [B, D] -> [B, N]."""
-        if self.scan is None:
+        scan = self.scan
+        if scan is None:
             return self._exact(queries)
-        return tf.cond(self._is_scanned(queries, k), lambda: self.scan.scores(queries), lambda: self._exact(queries))
+        return tf.cond(self._is_scanned(scan, queries, k), lambda: scan.scores(queries), lambda: self._exact(queries))
 
     def corrections(self, queries: tf.Tensor, scores: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
         """What some of `scores` lack to the float32 ones.
@@ -194,12 +195,13 @@ class ItemTable(tf.Module):
         """
         scores = self.scores(queries, most)
         finished = finish(scores)
-        if self.scan is None:
+        scan = self.scan
+        if scan is None:
             return lambda k: top_k(finished, k)
-        allowed = self.scan.relative_error * reach * tf.norm(queries, axis=1)
+        allowed = scan.relative_error * reach * tf.norm(queries, axis=1)
 
         def refined(k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            approximate, index = top_k(finished, self._shortlist(k))
+            approximate, index = top_k(finished, _shortlist(scan, k))
             # In the order of the items, which decides between equal scores.
             index = tf.sort(index, axis=1)
             items = tf.maximum(index, 0)
@@ -214,15 +216,17 @@ class ItemTable(tf.Module):
                 tf.reduce_all(complete), lambda: (best, found), lambda: top_k(finish(self._exact(queries)), k)
             )
 
-        return lambda k: tf.cond(self._is_scanned(queries, most), lambda: refined(k), lambda: top_k(finished, k))
+        return lambda k: tf.cond(self._is_scanned(scan, queries, most), lambda: refined(k), lambda: top_k(finished, k))
 
     def _exact(self, queries: tf.Tensor) -> tf.Tensor:
         return inner_products(queries, tf.convert_to_tensor(self.rows))
 
-    def _shortlist(self, k: tf.Tensor | int) -> tf.Tensor | int:
-        return self.scan.shortlist * k + BLOCK // 2
-
-    def _is_scanned(self, queries: tf.Tensor, k: tf.Tensor | int) -> tf.Tensor:
+    def _is_scanned(self, scan: _Scan, queries: tf.Tensor, k: tf.Tensor | int) -> tf.Tensor:
         """Whether the smaller table is, not float32: where it is faster, as the selection of a shortlist takes time too."""
-        is_short = self._shortlist(k) <= len(self.norms) // BLOCK // 2
-        return (tf.shape(queries)[0] <= self.scan.most_queries) & is_short
+        is_short = _shortlist(scan, k) <= len(self.norms) // BLOCK // 2
+        return (tf.shape(queries)[0] <= scan.most_queries) & is_short
+
+
+def _shortlist(scan: _Scan, k: tf.Tensor | int) -> tf.Tensor | int:
+    """Number of items that are scored again for the k best."""
+    return scan.shortlist * k + BLOCK // 2
