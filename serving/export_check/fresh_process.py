@@ -39,7 +39,8 @@ def run_rows(session, definition, inputs):  # type: ignore[no-untyped-def]
         answers.append(call(*row))
         seconds.append(time.perf_counter() - started)
     columns = zip(definition.outputs, zip(*answers, strict=True), strict=False)
-    return seconds, {name: np.concatenate(rows) for name, rows in columns}
+    # A scalar has no axis of rows.
+    return seconds, {name: np.concatenate([np.atleast_1d(row) for row in rows]) for name, rows in columns}
 
 
 def main(saved_model: str, requests_file: str, answers_file: str, timed: str) -> None:
