@@ -182,6 +182,27 @@ def scale_step() -> str:
     return f"`{result['command']}`\n\n" + table(head, rows)
 
 
+def scale_evaluation() -> str:
+    """Time and memory of ranking over large catalogues, and of the evaluation of a run."""
+    result = load("scale-evaluation")
+    rows = [
+        [
+            f"{row['items']:,} random embeddings, {row['requests']:,} requests",
+            "blocks" if row["blocks"] else "whole rows of 512 requests",
+            f"{row['seconds']:.1f} s",
+            f"{row['megabytes']:,} MB",
+            f"{row['megabytes_before']:,} MB",
+        ]
+        for row in result["rankings"]
+    ]
+    run = result["run"]
+    parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in run["parts"].items())
+    asked = f"`triptych evaluate`, {run['sample']['requests']:,} of {run['sample']['of']:,} requests"
+    rows.append([f"{asked} ({parts})", "blocks", f"{run['seconds']:.0f} s", f"{run['megabytes']:,} MB", ""])
+    head = ["what", "scores at a time", "time", "peak memory", "before ranking"]
+    return f"`{result['command']}`\n\n" + table(head, rows)
+
+
 def scale_build() -> str:
     """Time and memory of builds of generated logs, and of the same builds by an earlier version."""
     rows = []
@@ -243,6 +264,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "text-queries": text_queries,
     "event-weights": event_weights,
     "scale-step": scale_step,
+    "scale-evaluation": scale_evaluation,
     "item-item": item_item,
     "item-item-cost": item_item_cost,
     "serving": lambda: limits("serving", "results"),

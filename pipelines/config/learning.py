@@ -183,8 +183,15 @@ class EvaluateConfig(Section):
     """`triptych evaluate`.
 
     Attributes:
+      max_requests: largest number of test requests that are ranked; of more, a sample that is the same for every system
+        and slice.
+      slice_requests: of a sample, requests for items or of users without training events are filled up to so many for
+        the slices `cold_items` and `cold_users`, as far as there are some.
+      section_requests: largest number of requests that are ranked again for a part of the report: without a modality, by
+        the towers alone, by their text; a part of the same sample.
+      scores_in_memory: scores held at a time: so many requests times items are scored together.
       depth: length of the ranked lists.
-      batch: requests scored at a time.
+      batch: largest number of requests scored at a time.
       shrinkage: of item-kNN.
       neighbours: neighbours of an item in item-kNN.
       last: newest events that the second item-kNN looks at.
@@ -193,12 +200,18 @@ class EvaluateConfig(Section):
       rerank_weights: candidates for the weight of a label's logit beside the retrieval score; the validation split
         chooses.
       patterns: largest number of subsets of the modalities that are ranked with.
-      pattern_queries: requests for these.
+      pattern_queries: largest number of requests for these.
+      pattern_items: items that are embedded again for these, all subsets together; in a large catalogue only so many
+        subsets are ranked with, but everything, nothing, each modality alone and each left out in any case.
       groups: most frequent categories whose modality weights are shown.
       diversities: values of `diversity` on the accuracy-diversity curve.
       bm25: saturation k1 and length normalisation b of the BM25 baseline.
     """
 
+    max_requests: int = Field(20_000, ge=1)
+    slice_requests: int = Field(1000, ge=0)
+    section_requests: int = Field(10_000, ge=1)
+    scores_in_memory: int = Field(1 << 23, ge=1)
     depth: int = Field(50, ge=50)
     batch: int = Field(512, ge=1)
     shrinkage: float = 10.0
@@ -209,6 +222,7 @@ class EvaluateConfig(Section):
     rerank_weights: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
     patterns: int = Field(32, ge=1)
     pattern_queries: int = Field(1000, ge=1)
+    pattern_items: int = Field(1_000_000, ge=1)
     groups: int = Field(12, ge=0)
     diversities: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
     bm25: tuple[float, float] = (1.2, 0.75)

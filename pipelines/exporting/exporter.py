@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.exporting.catalogue_update import UpdateJob, update_index
@@ -89,7 +90,8 @@ def run(job: ExportJob) -> ExportResult:
         signatures = module.signatures()
         tf.saved_model.save(module, str(temporary), signatures=signatures)
         requests = held_out_requests(session)
-        rows = spread(len(requests), session.config.export.parity_requests)
+        requests = requests.take(spread(len(requests), session.config.export.parity_requests))
+        rows = np.arange(len(requests))
         samples = sample_inputs(session, index, requests, rows)
         extra = write_extras(session, index, list(signatures), temporary, job.to.name, samples, module.table.dtype)
         if rejects is not None:

@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from pipelines.cluster.workers import Workers
 from pipelines.hybrid.fit import fit_hybrid
+from pipelines.hybrid.item_index import item_item_id
+from pipelines.item_item import storage
 from pipelines.model.checkpoints import Checkpoints, restore_best
 from pipelines.model.encoder_weights import encoder_scales, trained_share
 from pipelines.model.model_factory import query_encoder, refresh
@@ -130,10 +132,13 @@ class Trainer(TrainingLoop):
         """Learn, beside the best epoch's weights, those of the hybrid score and of the words of queries: on the chief."""
         session = self.session
         restore_best(self.run, "train into another folder", model=session.model)
+        storage.forget(self.run.path)
         if self.config.hybrid.enabled:
-            weights = fit_hybrid(session, self.validation)
-            weights.save(self.run.path)
-            say(f"  {weights}")
+            fitted = fit_hybrid(session, self.validation)
+            if fitted.item_item is not None:
+                storage.save(self.run.path, fitted.item_item, item_item_id(session, fitted.weights.ease))
+            fitted.weights.save(self.run.path)
+            say(f"  {fitted.weights}")
         self.run.lexicon.unlink(missing_ok=True)  # of an earlier end of this run, beside other weights
         load_or_fit_lexical(self.run.lexicon, session.model, session.catalogue, session.config)
 
@@ -143,7 +148,7 @@ class Trainer(TrainingLoop):
     def _measure(self) -> dict[str, float]:
         model, evaluate = self.session.model, self.config.evaluate
         scorer = ModelScorer(self.graphs, self.validation, model.item_embeddings()[0])
-        validation = validate(scorer, self.validation, depth=evaluate.depth, batch=evaluate.batch)
+        validation = validate(scorer, self.validation, evaluate)
         if model.ranking_head is not None:
             model.ranking_head.calibrate(validation.calibration)
         return {f"valid_{name}": value for name, value in validation.values.items()}
