@@ -161,6 +161,11 @@ class HybridScore(tf.Module):
             total += part * self._by_item(weight, cold_weight)
         return total + self._by_item(0.0, self.bias)
 
+    def tower_weights(self, index: tf.Tensor) -> tf.Tensor:
+        """What the towers' scores of items are multiplied by: int32 [...] -> float [...]."""
+        warm, cold = self.weights.get(TOWER, (0.0, 0.0))
+        return warm + (cold - warm) * tf.gather(self.is_cold, index)
+
     def _by_item(self, warm: float, cold: float) -> tf.Tensor | float:
         """`warm` or `cold` for each item, float [N]; one number where they are the same."""
         return warm if warm == cold else warm + (cold - warm) * self.is_cold

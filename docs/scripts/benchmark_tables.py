@@ -253,6 +253,21 @@ def _pair(metrics: dict[str, float]) -> str:
     return f"{metrics['recall@20']:.3f} / {metrics['ndcg@10']:.3f}"
 
 
+def serving_index() -> str:
+    """The best 100 of a million items by each dtype of the scanned table."""
+    rows = []
+    for part in load("serving-index")["top_k"]:
+        for dtype, ratio in part["over_reading"].items():
+            again = part["searched_again_in_float32"][dtype]
+            rows.append([
+                f"{part['embeddings']}, {part['rows']}", dtype, f"{part['scanned_megabytes'][dtype]:.0f}",
+                part["ms"][dtype], f"{part['fastest_ms'][dtype]}", part["ms"]["read_the_table"], f"{ratio:.2f}",
+                f"{part['recall'][dtype]:.4f}", f"{again:.0%}",
+            ])  # fmt: skip
+    head = ["embeddings, queries", "table", "MB", "ms", "fastest", "reading float32, ms", "ratio", "recall@100"]
+    return table([*head, "searched again"], rows)
+
+
 def _ratio(row: dict[str, float | None]) -> str:
     if row["ratio"] is None:
         return "-"  # it finds nothing
@@ -286,6 +301,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "item-item": item_item,
     "item-item-cost": item_item_cost,
     "serving": lambda: limits("serving", "results"),
+    "serving-index": serving_index,
     "soak": lambda: limits("serving-soak", "results"),
     "input": lambda: limits("input", "ratios"),
     "scale-build": scale_build,
