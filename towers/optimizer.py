@@ -163,6 +163,7 @@ class ScaledAdamW(tf.keras.optimizers.AdamW):
 
     def _apply_finite(self, gradients: Sequence[Any], apply: Callable[[], Any]) -> None:
         """Call `apply` where all gradients are finite, and update the loss scale."""
+        assert self.loss_scale is not None
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(_values(gradient))) for gradient in gradients])
 
         def taken() -> None:

