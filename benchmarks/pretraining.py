@@ -17,7 +17,6 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.bootstrap import mean_interval
 from benchmarks.quality.triptych_runs import rank_queries
 from benchmarks.quality.variants import Variant, build_variant, example_spec
 from benchmarks.results_file import RESULTS, command_line, machine, write_result
@@ -26,6 +25,7 @@ from pipelines.hybrid.trained_run import load_trained
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring import metrics
+from pipelines.scoring.bootstrap import mean_interval
 from pipelines.scoring.held_out import held_out_requests
 from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import with_targets

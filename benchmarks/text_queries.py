@@ -29,7 +29,6 @@ import numpy as np
 import Stemmer
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 
-from benchmarks.bootstrap import mean_interval
 from benchmarks.results_file import RESULTS, command_line, machine, write_result
 from benchmarks.text.paraphrase import Paraphraser, changed_fraction, read_synonyms
 from pipelines.building import builder as build
@@ -37,6 +36,7 @@ from pipelines.config import load_config
 from pipelines.hybrid.trained_run import load_trained
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import RunFolder
+from pipelines.scoring.bootstrap import mean_interval
 from pipelines.search.lexical_fit import encoder_scores, item_texts, load_or_fit_lexical
 from pipelines.training import trainer as train
 from tfrecs.errors import DataError

@@ -14,14 +14,14 @@ _ABSENT = -1e9
 
 
 def masked_softmax(logits: tf.Tensor, presence: tf.Tensor) -> tf.Tensor:
-    """Softmax over the last axis among present entries; all zero where none is present."""
-    mask = tf.cast(presence, logits.dtype)
-    return tf.nn.softmax(tf.where(presence, logits, _ABSENT), axis=-1) * mask
+    """Softmax float32 over the last axis among present entries; all zero where none is present."""
+    mask = tf.cast(presence, tf.float32)
+    return tf.nn.softmax(tf.where(presence, tf.cast(logits, tf.float32), _ABSENT), axis=-1) * mask
 
 
 def _normalised(contribution: tf.Tensor, presence: tf.Tensor) -> tf.Tensor:
-    """Divide contributions [N, M] by their sum over what is present."""
-    contribution = contribution * tf.cast(presence, contribution.dtype)
+    """Divide contributions [N, M] by their sum over what is present, in float32."""
+    contribution = tf.cast(contribution, tf.float32) * tf.cast(presence, tf.float32)
     return tf.math.divide_no_nan(contribution, tf.reduce_sum(contribution, axis=-1, keepdims=True))
 
 
@@ -36,7 +36,7 @@ class Fusion(tf.keras.layers.Layer):
       presence: bool [N, M].
 
     Returns:
-      fused float [N, D] and weights float [N, M].
+      fused float [N, D] and weights float32 [N, M].
     """
 
     def __init__(self, hidden_dim: int, **kwargs: Any):
@@ -80,7 +80,7 @@ class AttentionFusion(Fusion):
         mean = tf.reduce_sum(values, axis=1) / count
         energy = self.score(tf.nn.tanh(self.key(values) + self.context(mean)[:, None]))[..., 0]
         weights = masked_softmax(energy, presence)
-        fused = tf.einsum("nm,nmd->nd", weights, self.value(values))
+        fused = tf.einsum("nm,nmd->nd", tf.cast(weights, values.dtype), self.value(values))
         return fused + self.out(self.hidden(self.norm(fused))), weights
 
 
@@ -101,7 +101,7 @@ class ConcatFusion(Fusion):
         parts = tf.einsum("nmd,mdh->nmh", values, self.kernels)
         fused = self.out(tf.nn.gelu(tf.reduce_sum(parts, axis=1) + self.bias))
         # The epsilon keeps the gradient of the norm finite at zero.
-        norms = tf.sqrt(tf.reduce_sum(tf.square(parts), axis=-1) + 1e-12)
+        norms = tf.sqrt(tf.reduce_sum(tf.square(tf.cast(parts, tf.float32)), axis=-1) + 1e-12)
         return fused, tf.stop_gradient(_normalised(norms, presence))
 
 
@@ -116,7 +116,7 @@ class GatedFusion(Fusion):
 
     def fuse(self, values: tf.Tensor, presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         weights = _normalised(self.gate(values)[..., 0], presence)
-        return self.out(tf.einsum("nm,nmd->nd", weights, self.value(values))), weights
+        return self.out(tf.einsum("nm,nmd->nd", tf.cast(weights, values.dtype), self.value(values))), weights
 
 
 class TransformerFusion(Fusion):
@@ -124,7 +124,8 @@ class TransformerFusion(Fusion):
 
     def __init__(self, hidden_dim: int, **kwargs: Any):
         super().__init__(hidden_dim, **kwargs)
-        self.attention = tf.keras.layers.MultiHeadAttention(num_heads=2, key_dim=hidden_dim // 2)
+        # Over a handful of tokens: its softmax is in float32 at no cost.
+        self.attention = tf.keras.layers.MultiHeadAttention(num_heads=2, key_dim=hidden_dim // 2, dtype="float32")
         self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-5)
         self.hidden = tf.keras.layers.Dense(2 * hidden_dim, activation="gelu")
         self.out = tf.keras.layers.Dense(hidden_dim)
@@ -138,7 +139,7 @@ class TransformerFusion(Fusion):
         attended, scores = self.attention(
             query, values, attention_mask=presence[:, None, :], return_attention_scores=True
         )
-        fused = attended[:, 0]
+        fused = tf.cast(attended[:, 0], values.dtype)
         weights = _normalised(tf.reduce_mean(scores, axis=1)[:, 0], presence)
         return fused + self.out(self.hidden(self.norm(fused))), weights
 

@@ -59,7 +59,7 @@ class HybridScore(tf.Module):
         }
         self.bias = float(cold_weights.get(BIAS, 0.0))
         self.last = dict(last)
-        self.num_items = len(popularity)
+        self.first, self.num_items = 0, len(popularity)
         self.popularity = _untrained(popularity, "item_popularity")
         self.is_cold = _untrained(is_cold.astype(np.float32), "item_is_new")
         used = {links_of(name) for name in self.weights}
@@ -75,9 +75,16 @@ class HybridScore(tf.Module):
         result.bias = self.bias + bias
         return result
 
+    def of_items(self, first: int, count: int) -> HybridScore:
+        """Return the same score of `count` items from position `first` on; histories hold items of the whole catalogue."""
+        result = copy.copy(self)
+        result.first, result.num_items = self.first + first, count
+        result.popularity, result.is_cold = (part[first : first + count] for part in (self.popularity, self.is_cold))
+        return result
+
     def _links_from(self, name: str, index: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The links from the newest items of each history: int32 item that each leads to, int64 place of the item among
-        [B * N] and float value, all [B * last * K].
+        [B * N] and float value, all of one length, at most B * last * K.
         """
         linked, value = self.links[links_of(name)]
         items, weight = newest_different(index, count, self.last[name])
@@ -86,8 +93,13 @@ class HybridScore(tf.Module):
             weight /= tf.maximum(tf.cumsum(weight, axis=1), 1.0)
         rows = tf.range(tf.shape(index)[0], dtype=tf.int64)[:, None, None] * self.num_items
         leads_to = tf.gather(linked, items)
-        places = rows + tf.cast(leads_to, tf.int64)
         values = tf.gather(value, items) * weight[:, :, None]
+        if self.num_items < linked.shape[0]:  # some of the items: links to others do not count
+            leads_to -= self.first
+            inside = (leads_to >= 0) & (leads_to < self.num_items)
+            rows = tf.boolean_mask(tf.broadcast_to(rows, tf.shape(leads_to)), inside)
+            leads_to, values = tf.boolean_mask(leads_to, inside), tf.boolean_mask(values, inside)
+        places = rows + tf.cast(leads_to, tf.int64)
         return tf.reshape(leads_to, [-1]), tf.reshape(places, [-1]), tf.reshape(values, [-1])
 
     def _sums(self, index: tf.Tensor, places: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
@@ -148,6 +160,11 @@ class HybridScore(tf.Module):
             part = scores if name == TOWER else self.part(name, index, count)
             total += part * self._by_item(weight, cold_weight)
         return total + self._by_item(0.0, self.bias)
+
+    def tower_weights(self, index: tf.Tensor) -> tf.Tensor:
+        """What the towers' scores of items are multiplied by: int32 [...] -> float [...]."""
+        warm, cold = self.weights.get(TOWER, (0.0, 0.0))
+        return warm + (cold - warm) * tf.gather(self.is_cold, index)
 
     def _by_item(self, warm: float, cold: float) -> tf.Tensor | float:
         """`warm` or `cold` for each item, float [N]; one number where they are the same."""

@@ -35,7 +35,7 @@ class ItemTower(tf.keras.layers.Layer):
       training: whether modalities and ids are hidden.
 
     Returns:
-      embeddings float [N, D], modality weights float [N, M].
+      embeddings float32 [N, D], modality weights float32 [N, M].
 
     Example:
 
@@ -74,7 +74,7 @@ class ItemTower(tf.keras.layers.Layer):
         self.fusion = FUSIONS[fusion](hidden_dim)
         # Content starts as small as the id embeddings: a louder start would drown what interactions teach.
         self.content_norm = tf.keras.layers.LayerNormalization(
-            epsilon=1e-5, gamma_initializer=tf.keras.initializers.Constant(_SCALE)
+            epsilon=1e-5, gamma_initializer=tf.keras.initializers.Constant(_SCALE), dtype="float32"
         )
         self.drop_modality = tf.keras.layers.Dropout(modality_dropout)
         self.drop_id = tf.keras.layers.Dropout(id_dropout)
@@ -85,25 +85,26 @@ class ItemTower(tf.keras.layers.Layer):
             # One row more, for items without one: no row that is learned is then gathered twice.
             [self.num_items + 1, self.hidden_dim],
             initializer=tf.keras.initializers.RandomNormal(stddev=_SCALE),
+            experimental_autocast=False,  # what is learned of an item is not rounded
         )
         super().build(input_shape)
 
     def call(
         self, encodings: Sequence[tf.Tensor], presence: tf.Tensor, id_index: tf.Tensor, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        has_id = tf.cast(id_index >= 0, self.compute_dtype)[:, None]
+        has_id = tf.cast(id_index >= 0, tf.float32)[:, None]
         identity = tf.gather(self.id_embeddings, tf.where(id_index >= 0, id_index, self.num_items))
         if not self.projections:  # a catalogue of bare ids
             return has_id * identity, tf.zeros([tf.shape(id_index)[0], 0], identity.dtype)
         if training:
             # Dropout of ones gives 0 or 1 / (1 - rate): only whether it is 0 matters here.
-            has_id = has_id * tf.sign(self.drop_id(tf.ones_like(has_id), training=True))
+            has_id = has_id * tf.cast(tf.sign(self.drop_id(tf.ones_like(has_id), training=True)), tf.float32)
             presence = self._drop_modalities(presence)
         values = tf.stack(
             [norm(project(h)) for project, norm, h in zip(self.projections, self.norms, encodings, strict=True)], axis=1
         )
         fused, weights = self.fusion(values, presence)
-        has_content = tf.cast(tf.reduce_any(presence, axis=-1, keepdims=True), fused.dtype)
+        has_content = tf.cast(tf.reduce_any(presence, axis=-1, keepdims=True), tf.float32)
         content = self.content_norm(fused) * has_content
         return content + has_id * identity, weights
 

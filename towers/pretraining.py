@@ -99,7 +99,7 @@ class SelfSupervised(Model):
             if name in masked:
                 text = self.texts[name]
                 token_embeddings = text.states(masked[name]["token_ids"], training=training)
-                logits[name] = self.heads[name](token_embeddings, masked[name]["mask_positions"])
+                logits[name] = tf.cast(self.heads[name](token_embeddings, masked[name]["mask_positions"]), tf.float32)
                 encoding = text.pool(token_embeddings, masked[name]["token_ids"])
             else:
                 encoding = encoder(inputs[name], training=training)

@@ -109,6 +109,11 @@ class RankingHead(tf.keras.layers.Layer):
             for column, row in enumerate(self.labels)
         }
 
+    def counts_of(self, labels: tf.Tensor, sample_weight: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Total weight of the known ones of each label, float []. Arguments as of `losses_of`."""
+        known = tf.cast(~tf.math.is_nan(labels), tf.float32) * sample_weight[:, None]
+        return {row.name: tf.reduce_sum(known[:, column]) for column, row in enumerate(self.labels)}
+
     def losses_of(
         self,
         query_embeddings: tf.Tensor,
@@ -116,7 +121,7 @@ class RankingHead(tf.keras.layers.Layer):
         labels: tf.Tensor,
         sample_weight: tf.Tensor,
         training: bool,
-    ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+    ) -> dict[str, tf.Tensor]:
         """Summed loss of each label.
 
         Args:
@@ -127,8 +132,7 @@ class RankingHead(tf.keras.layers.Layer):
           training: whether dropout is on.
 
         Returns:
-          label -> (loss float [], total weight of the known labels float []). Cross-entropy for a binary label; squared
-          error in units of the range for a regression label.
+          label -> float []. Cross-entropy for a binary label; squared error in units of the range for a regression label.
         """
         logits = self.logits(query_embeddings, item_embeddings, training)
         result = {}
@@ -139,10 +143,9 @@ class RankingHead(tf.keras.layers.Layer):
             prediction = logits[row.name]
             if row.task == "regression":
                 prediction, target = tf.sigmoid(prediction), _to_unit(target, row)
-            loss = self.tasks[row.name](
+            result[row.name] = self.tasks[row.name](
                 labels=target[:, None], predictions=prediction[:, None], sample_weight=known, compute_metrics=False
             )
-            result[row.name] = (loss, tf.reduce_sum(known))
         return result
 
     def get_config(self) -> dict[str, Any]:

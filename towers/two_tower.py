@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,14 +14,41 @@ from towers.encoders.base import Encoder, TextQueryEncoder
 from towers.encoding_cache import cache_variables, fill, standardize, with_fresh
 from towers.hybrid import chosen_events
 from towers.item import ItemTower
-from towers.model import Model
+from towers.model import Gradients, Model
 from towers.ranking import RankingHead
-from towers.replicas import part_of_mean
+from towers.replicas import gradients_by_parts, part_of_mean
 from towers.retrieval import over_targets, softmax_loss
 from towers.text_queries import answers, at_positions, query_tokens
 from towers.user import UserTower
 
 Batch = Mapping[str, Any]
+Sums = dict[str, tf.Tensor]
+
+ROWS = (
+    "item_index",
+    "values",
+    "times",
+    "target",
+    "positive",
+    "segment",
+    "labels",
+    "context",
+    "user",
+    "user_presence",
+)
+"""What a batch has for each of its rows."""
+
+
+class Shared(NamedTuple):
+    """What the rows of a batch have in common.
+
+    Attributes:
+      candidates: float [U, D], embeddings of the candidates.
+      queries: float [B, L, D], the text query that each position gets, zero = none; None: there are no text queries.
+    """
+
+    candidates: tf.Tensor
+    queries: tf.Tensor | None
 
 
 class ItemStatistics(NamedTuple):
@@ -61,6 +89,7 @@ class TwoTower(Model):
       ranking_weight: of the ranking loss beside the retrieval loss's 1.
       search_weight: of the text-query loss.
       query_rate: share of positions whose text query is given to the user tower in training.
+      accumulate: parts that a batch's rows are divided into, see `gradients`.
     """
 
     def __init__(
@@ -78,6 +107,7 @@ class TwoTower(Model):
         ranking_weight: float,
         search_weight: float,
         query_rate: float,
+        accumulate: int = 1,
     ):
         super().__init__()
         self.schema = schema
@@ -86,7 +116,10 @@ class TwoTower(Model):
         self.item_tower, self.user_tower, self.ranking_head = item_tower, user_tower, ranking_head
         self.temperature, self.label_smoothing = temperature, label_smoothing
         self.target_share = 1.0  # of a batch's positions, which its targets seldom exceed; see `over_targets`
-        self.ranking_weight, self.search_weight = ranking_weight, search_weight
+        weights = {"retrieval_loss": 1.0, "search_loss": search_weight}
+        weights |= {f"{row.name}_loss": ranking_weight for row in schema.labels}
+        self.loss_weights = MappingProxyType(weights)  # no part of checkpoints, as a dictionary would be
+        self.accumulate = accumulate
         self.num_items = len(items.train_counts)
         hidden_dim = user_tower.hidden_dim
         self.user_projections = {name: tf.keras.layers.Dense(hidden_dim) for name in self.user_encoders}
@@ -102,10 +135,7 @@ class TwoTower(Model):
         self.first_times = tf.constant(np.where(counts > 0, items.first_times, never), tf.int64)
         dims = {name: encoder.output_dim for name, encoder in self.item_encoders.items()}
         self.cache, self.center, self.spread = cache_variables(self.num_items, dims)
-        self.step_metrics = {
-            name: tf.keras.metrics.Mean(name=name)
-            for name in ("retrieval_loss", "search_loss", *(f"{row.name}_loss" for row in schema.labels))
-        }
+        self.step_metrics = {name: tf.keras.metrics.Mean(name=name) for name in self.loss_weights}
 
     # --- items -----------------------------------------------------------------------------------------------------
 
@@ -284,24 +314,103 @@ class TwoTower(Model):
         Returns:
           float []. Summed over replicas it is the loss of the global batch.
         """
-        candidate_embeddings = self.candidate_embeddings(inputs, training)
-        user = self._users_at_positions(inputs) if self.user_encoders else None
-        text_embeddings = self._encode_texts(inputs, training)
-        query_embeddings = self._query_embeddings(candidate_embeddings, inputs, user, text_embeddings, training)
-        item_index = tf.reshape(inputs["item_index"], [-1])
-        positive_embeddings = tf.gather(candidate_embeddings, item_index)
-        target = tf.reshape(inputs["target"], [-1])
-        total = self._retrieval_loss(query_embeddings, candidate_embeddings, item_index, target, inputs)
-        if text_embeddings is not None:
-            total += self.search_weight * self._search_loss(text_embeddings, candidate_embeddings, inputs)
-        if self.ranking_head is not None:
-            labels = tf.reshape(inputs["labels"], [-1, len(self.schema.labels)])
-            losses = self.ranking_head.losses_of(
-                query_embeddings, positive_embeddings, labels, tf.cast(target, tf.float32), training
+        shared, losses, counts = self._shared(inputs, training)
+        losses |= self._row_losses(shared, inputs, training)
+        counts |= self._row_counts(inputs)
+        return self._global_mean(losses, counts)
+
+    def gradients(self, inputs: Batch, factor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Gradients]:
+        """See `Model.gradients`. With `accumulate` the same, in less memory: the rows come part by part.
+
+        A step then has one set of candidates, of encoded items and of text queries, which are embedded once; the rows of
+        the batch go through user tower, softmax and ranking head in `accumulate` parts, one after the other. The gradient of
+        what is shared is summed over the parts and goes on from there once (Gao et al., 2021, "Scaling deep contrastive
+        learning batch size under memory limited setup"), and every mean is over the whole batch. So the step is that on the
+        batch in one piece, with the full softmax and with a sample of candidates alike, but for the numbers that dropout
+        draws in the user tower. Rows must be a multiple of `accumulate`.
+        """
+        if self.accumulate == 1:
+            return super().gradients(inputs, factor)
+        with tf.GradientTape() as tape:
+            shared, losses, counts = self._shared(inputs, training=True)
+            regularization = self.regularization()
+            counts |= self._row_counts(inputs)
+            weights = {name: factor * self.loss_weights[name] * part_of_mean(1.0, counts[name]) for name in counts}
+            direct = factor * regularization + tf.add_n(
+                [tf.constant(0.0), *(weights[name] * losses[name] for name in losses)]
             )
-            for name, (loss, count) in losses.items():
-                total += self.ranking_weight * self._global_mean(f"{name}_loss", loss, count)
-        return total
+        rows = {name: inputs[name] for name in ROWS if name in inputs}
+        others = {name: value for name, value in inputs.items() if name not in ROWS}
+        parts = [self.user_tower, *self.user_encoders.values(), *self.user_projections.values(), self.ranking_head]
+        variables = [variable for part in parts if part is not None for variable in part.trainable_variables]
+        row_losses, of_shared, of_rows = gradients_by_parts(
+            lambda candidates, queries, part: self._row_losses(
+                Shared(candidates, queries), others | part, training=True
+            ),
+            *shared,
+            rows,
+            weights={name: weight for name, weight in weights.items() if name not in losses},
+            variables=variables,
+            parts=self.accumulate,
+        )
+        targets = [
+            (direct, tf.ones([])),
+            *((value, of_shared[at]) for at, value in enumerate(shared) if value is not None),
+        ]
+        found = tape.gradient([target for target, _ in targets], self.trainable_variables, [one for _, one in targets])
+        extra = {variable.ref(): gradient for variable, gradient in zip(variables, of_rows, strict=True)}
+        total = [
+            _sum_of(gradient, extra.get(variable.ref()))
+            for variable, gradient in zip(self.trainable_variables, found, strict=True)
+        ]
+        return self._global_mean(losses | row_losses, counts), regularization, total
+
+    def _shared(self, inputs: Batch, training: bool) -> tuple[Shared, Sums, Sums]:
+        """What the rows share, and the loss that is not theirs, that of text queries: its sum and its count."""
+        candidates = self.candidate_embeddings(inputs, training)
+        if self.query_encoder is None or "spans" not in inputs:
+            return Shared(candidates, None), {}, {}
+        texts = self.encode_query(query_tokens(inputs), training=training)
+        item_index, sample_weight = answers(inputs)
+        loss = self._softmax_loss(texts, candidates, item_index, sample_weight, inputs)
+        keep = tf.sign(self.query_dropout(tf.ones(tf.shape(inputs["item_index"])), training=True))
+        if self.schema.has_weights:  # a text made of a disliked item would teach that its words do not find it
+            keep *= tf.cast(inputs["values"] >= 0, tf.float32)
+        queries = at_positions(texts, inputs, keep)
+        return Shared(candidates, queries), {"search_loss": loss}, {"search_loss": tf.reduce_sum(sample_weight)}
+
+    def _row_losses(self, shared: Shared, inputs: Batch, training: bool) -> Sums:
+        """The summed losses of the batch's rows: retrieval and labels."""
+        queries = self._query_embeddings(shared, inputs, training)
+        item_index = tf.reshape(inputs["item_index"], [-1])
+        losses = {"retrieval_loss": self._retrieval_loss(queries, shared.candidates, item_index, inputs)}
+        if self.ranking_head is not None:
+            items = tf.gather(shared.candidates, item_index)
+            labels = self.ranking_head.losses_of(queries, items, *self._labels(inputs), training)
+            losses |= {f"{name}_loss": loss for name, loss in labels.items()}
+        return losses
+
+    def _row_counts(self, inputs: Batch) -> Sums:
+        """What each loss of `_row_losses` is the sum over, or the total weight of that."""
+        sample_weight = self._sample_weight(inputs)
+        total = tf.reduce_sum(tf.abs(sample_weight) if self.schema.has_weights else sample_weight)
+        counts = {"retrieval_loss": total}
+        if self.ranking_head is not None:
+            labels = self.ranking_head.counts_of(*self._labels(inputs))
+            counts |= {f"{name}_loss": count for name, count in labels.items()}
+        return counts
+
+    def _labels(self, inputs: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """Labels float [B * L, labels], and whether their events are targets, float [B * L]."""
+        target = tf.cast(tf.reshape(inputs["target"], [-1]), tf.float32)
+        return tf.reshape(inputs["labels"], [-1, len(self.schema.labels)]), target
+
+    def _sample_weight(self, inputs: Batch) -> tf.Tensor:
+        """The weight of each event in the retrieval loss, float [B * L]."""
+        target = tf.reshape(inputs["target"], [-1])
+        if self.schema.has_weights:
+            return tf.where(target, tf.reshape(inputs["values"], [-1]), 0.0)
+        return tf.cast(target & tf.reshape(inputs["positive"], [-1]), tf.float32)
 
     def _users_at_positions(self, inputs: Batch) -> tf.Tensor:
         """Embeddings of the user features of each position's history, float [B, L, D]."""
@@ -312,77 +421,42 @@ class TwoTower(Model):
         users = tf.reshape(users, [batch, segments, self.user_tower.hidden_dim])
         return tf.gather(users, tf.maximum(inputs["segment"], 0), batch_dims=1)
 
-    def _encode_texts(self, inputs: Batch, training: bool) -> tf.Tensor | None:
-        """The batch's text queries, float [R (+ Q), D]."""
-        if self.query_encoder is None or "spans" not in inputs:
-            return None
-        return self.encode_query(query_tokens(inputs), training=training)
-
-    def _query_embeddings(
-        self,
-        candidate_embeddings: tf.Tensor,
-        inputs: Batch,
-        user: tf.Tensor | None,
-        text_embeddings: tf.Tensor | None,
-        training: bool,
-    ) -> tf.Tensor:
+    def _query_embeddings(self, shared: Shared, inputs: Batch, training: bool) -> tf.Tensor:
         """Embeddings of all positions of the batch, float [B * L, D]; each predicts its own event."""
         past, values, times = (inputs[name][:, :-1] for name in ("item_index", "values", "times"))
         # Padding stands behind every target and is never attended to, so that all positions may count as events.
         history = History(past, values, times, tf.fill([tf.shape(past)[0]], tf.shape(past)[1]))
-        query = None
-        if text_embeddings is not None:
-            keep = tf.sign(self.query_dropout(tf.ones(tf.shape(inputs["item_index"])), training=True))
-            if self.schema.has_weights:  # a text made of a disliked item would teach that its words do not find it
-                keep *= tf.cast(inputs["values"] >= 0, tf.float32)
-            query = at_positions(text_embeddings, inputs, keep)
         embeddings = self.sequence_embeddings(
-            candidate_embeddings,
+            shared.candidates,
             history,
             inputs["times"],
             inputs["context"],
-            user,
-            query,
+            self._users_at_positions(inputs) if self.user_encoders else None,
+            shared.queries,
             inputs["segment"],
             training=training,
         )
         return tf.reshape(embeddings, [-1, embeddings.shape[-1]])
 
     def _retrieval_loss(
-        self,
-        query_embeddings: tf.Tensor,
-        candidate_embeddings: tf.Tensor,
-        item_index: tf.Tensor,
-        target: tf.Tensor,
-        inputs: Batch,
+        self, query_embeddings: tf.Tensor, candidate_embeddings: tf.Tensor, item_index: tf.Tensor, inputs: Batch
     ) -> tf.Tensor:
-        if self.schema.has_weights:
-            sample_weight = tf.where(target, tf.reshape(inputs["values"], [-1]), 0.0)
-        else:
-            sample_weight = tf.cast(target & tf.reshape(inputs["positive"], [-1]), tf.float32)
         first_times, id_index = self.first_times, self.id_index
         if "candidates" in inputs:
             rows = tf.maximum(inputs["candidates"], 0)
             first_times, id_index = tf.gather(first_times, rows), tf.gather(id_index, rows)
         times = tf.reshape(inputs["times"], [-1, 1])
+        weight = self._sample_weight(inputs)
 
         def loss_of(take: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
             # Before its first event an item could not be chosen: as a negative it would teach that new items, and content
             # like theirs, are bad ones.
             moments = take(times)
             available = (first_times <= moments) | ((moments == 0) & (id_index >= 0))
-            queries, labels, weights = take(query_embeddings), take(item_index), take(sample_weight)
+            queries, labels, weights = take(query_embeddings), take(item_index), take(weight)
             return self._softmax_loss(queries, candidate_embeddings, labels, weights, inputs, available)
 
-        loss = over_targets(loss_of, sample_weight, self.target_share)
-        total = tf.reduce_sum(tf.abs(sample_weight) if self.schema.has_weights else sample_weight)
-        return self._global_mean("retrieval_loss", loss, total)
-
-    def _search_loss(self, text_embeddings: tf.Tensor, candidate_embeddings: tf.Tensor, inputs: Batch) -> tf.Tensor:
-        """A part of an item's text is a query whose answer is that item; so is what was typed before taking it."""
-        item_index, sample_weight = answers(inputs)
-        loss = self._softmax_loss(text_embeddings, candidate_embeddings, item_index, sample_weight, inputs)
-        return self._global_mean("search_loss", loss, tf.reduce_sum(sample_weight))
+        return over_targets(loss_of, weight, self.target_share)
 
     def _softmax_loss(
         self,
@@ -407,7 +481,19 @@ class TwoTower(Model):
             negatives=self.schema.has_weights,
         )
 
-    def _global_mean(self, name: str, loss: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        """This replica's part of the mean over the global batch; updates the metric of that name."""
-        self.step_metrics[name].update_state(tf.math.divide_no_nan(loss, count), sample_weight=count)
-        return part_of_mean(loss, count)
+    def _global_mean(self, losses: Sums, counts: Sums) -> tf.Tensor:
+        """This replica's part of the weighted sum of the losses' means over the global batch; updates their metrics."""
+        total = []
+        for name, weight in self.loss_weights.items():
+            if name in losses:
+                loss, count = losses[name], counts[name]
+                self.step_metrics[name].update_state(tf.math.divide_no_nan(loss, count), sample_weight=count)
+                total.append(weight * part_of_mean(loss, count))
+        return tf.add_n(total)
+
+
+def _sum_of(first: Any, second: tf.Tensor | None) -> Any:
+    """The sum of two gradients, either of which may be None."""
+    if first is None or second is None:
+        return second if first is None else first
+    return tf.convert_to_tensor(first) + second

@@ -61,8 +61,10 @@ class CausalAttention(tf.keras.layers.Layer):
         self.dropout = tf.keras.layers.Dropout(dropout)
 
     def build(self, input_shape: Any) -> None:
-        self.distance_bias = self.add_weight("distance_bias", [self.max_length, self.num_heads], initializer="zeros")
-        self.time_bias = self.add_weight("time_bias", [_TIME_BUCKETS + 1, self.num_heads], initializer="zeros")
+        # The logits are float32 in every precision, and so is what is added to them.
+        zeros = {"initializer": "zeros", "experimental_autocast": False}
+        self.distance_bias = self.add_weight("distance_bias", [self.max_length, self.num_heads], **zeros)
+        self.time_bias = self.add_weight("time_bias", [_TIME_BUCKETS + 1, self.num_heads], **zeros)
         super().build(input_shape)
 
     def call(
@@ -73,7 +75,8 @@ class CausalAttention(tf.keras.layers.Layer):
             self.qkv(inputs), [tf.shape(inputs)[0], size, 3, self.num_heads, self.hidden_dim // self.num_heads]
         )
         query, key, value = tf.unstack(heads, num=3, axis=2)
-        logits = tf.einsum("bihd,bjhd->bhij", query, key) * (self.hidden_dim // self.num_heads) ** -0.5
+        logits = tf.cast(tf.einsum("bihd,bjhd->bhij", query, key), tf.float32)
+        logits *= (self.hidden_dim // self.num_heads) ** -0.5
         steps = tf.range(size)
         distance = steps[:, None] - steps[None, :]
         logits += tf.transpose(
@@ -129,7 +132,7 @@ class UserTower(tf.keras.layers.Layer):
       training: whether dropout is on.
 
     Returns:
-      float [B, L + 1, D].
+      float32 [B, L + 1, D].
 
     Example:
 
@@ -195,7 +198,7 @@ class UserTower(tf.keras.layers.Layer):
             }
             for _ in range(num_layers)
         ]
-        self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-5)
+        self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-5, dtype="float32")
 
     def build(self, input_shape: Any) -> None:
         self.start = self.add_weight("start", [1, 1, self.hidden_dim], initializer="glorot_uniform")
@@ -214,7 +217,7 @@ class UserTower(tf.keras.layers.Layer):
     ) -> tf.Tensor:
         start = tf.convert_to_tensor(self.start)
         if user is not None:
-            start += user if user.shape.rank == 3 else user[:, None]
+            start += tf.cast(user if user.shape.rank == 3 else user[:, None], start.dtype)
         events = history_embeddings
         if self.use_values:
             events += self.value_embed(history.values[..., None])

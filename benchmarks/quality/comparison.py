@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.bootstrap import compare
 from benchmarks.quality.fit_cache import FitCache
 from benchmarks.quality.heldout import (
     COMPARED_METRICS,
@@ -24,6 +23,7 @@ from benchmarks.quality.tuning import TunedPeer, tune_peers
 from benchmarks.quality.variants import Variant, build_variant
 from benchmarks.results_file import machine
 from pipelines.config import load_config
+from pipelines.scoring.bootstrap import compare
 
 
 def measure_lists(lists: Sequence[np.ndarray], split: BenchmarkSplit, name: str) -> dict[str, np.ndarray]:

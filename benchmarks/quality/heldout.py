@@ -13,7 +13,8 @@ from benchmarks.quality.peers.interface import TrainingData
 from pipelines.item_item.content_features import content_features
 from pipelines.scoring import metrics
 from pipelines.scoring.metrics import Ranking
-from pipelines.scoring.requests import Queries, make_requests, with_targets
+from pipelines.scoring.requests import Choose, Queries, make_requests, with_targets
+from pipelines.scoring.sampling import draw_sample
 from tfrecs.errors import DataError
 from tfrecs.reading.reader import load_catalogue, load_histories
 from tfrecs.schema import Manifest
@@ -61,10 +62,8 @@ def load_split(
     queries = {}
     for split in ("valid", "test"):
         histories = load_histories(records, manifest, split, catalogue.ids)
-        possible = make_requests(histories, manifest.schema_).queries
-        # As the evaluation draws its sample (`evaluate.max_requests`).
-        drawn = np.random.default_rng(seed).permutation(len(possible))[: limits.get(split)]
-        queries[split] = with_targets(possible.take(np.sort(drawn)))
+        choose = _drawn(limits.get(split), seed)
+        queries[split] = with_targets(make_requests(histories, manifest.schema_, choose=choose).queries)
         if not len(queries[split]):
             raise DataError(f"{records}: the {split} split is empty; change `split` in dataset.yaml and build again")
     windows = load_histories(records, manifest, "train", catalogue.ids)
@@ -77,6 +76,11 @@ def load_split(
     kinds = {feature.name: feature.kind for feature in manifest.schema_.items if feature.name in content}
     training = TrainingData(user_ids.astype(np.str_), users[by_user], items, len(catalogue), content)
     return BenchmarkSplit(manifest, training, queries, kinds)
+
+
+def _drawn(limit: int | None, seed: int) -> Choose:
+    """Choose as the evaluation draws its sample (`evaluate.max_requests`)."""
+    return lambda users, targets: draw_sample(len(users), len(users) if limit is None else limit, {}, 0, seed).chosen
 
 
 def slice_queries(queries: Queries, warm: np.ndarray, name: str) -> tuple[Queries, np.ndarray]:

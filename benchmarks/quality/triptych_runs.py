@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.quality.heldout import DEPTH, SLICES, TUNING_METRIC, BenchmarkSplit, metric_values, slice_queries
 from pipelines.config import Config
+from pipelines.evaluation import systems
 from pipelines.hybrid.trained_run import TrainedRun, load_trained
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring import metrics
@@ -49,8 +50,7 @@ def train_runs(records: Path, work: Path, config: Config, seeds: Sequence[int]) 
 
 def rank_queries(session: TrainedRun, scorer: Scorer, queries: Queries) -> Ranking:
     """Rank the catalogue for each query with the session's evaluation settings."""
-    settings = session.config.evaluate
-    return metrics.rank(scorer, queries, num_items=len(session.catalogue), depth=settings.depth, batch=settings.batch)
+    return systems.rank(scorer, queries, len(session.catalogue), session.config.evaluate)
 
 
 def ranked_lists(run: Path, split: BenchmarkSplit) -> dict[str, SliceLists]:

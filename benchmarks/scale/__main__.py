@@ -55,6 +55,7 @@ class Part:
 PARTS = (
     Part("step", "a training step at 5,000, 10^4, 10^5 and 10^6 items", 4),
     Part("build", "builds of 10^6 and 10^7 events with 10^5 items", 10),
+    Part("evaluation", "ranking requests over 10^5 and 10^6 items", 6),
     Part("item_item", "item-item models: quality, time and memory", 8, data=("ml1m", "tiktok")),
     Part(
         "throughput", "training events a second beside SASRec", 10, data=("ml1m", "tiktok"), peers=True,

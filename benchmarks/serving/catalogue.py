@@ -15,8 +15,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from serving.graph import contract
+from serving.graph.item_table import FLOAT32
 from serving.graph.signatures import ServingModule
-from serving.graph.top_k import inner_products
 from serving.server.servable import WARMUP_FILE
 from serving.wire import layout
 from tfrecs.schema import History, Schema
@@ -32,6 +32,7 @@ class MeanOfHistory:
     max_history = HISTORY
     has_text = False
     trackables: Sequence[Any] = ()
+    max_score_weight = 1.0
 
     def query_embeddings(
         self,
@@ -49,11 +50,14 @@ class MeanOfHistory:
     def text_embeddings(self, texts: tf.Tensor) -> tf.Tensor:
         raise NotImplementedError("this model takes no text")
 
-    def scores(self, query_embeddings: tf.Tensor, item_embeddings: tf.Tensor) -> tf.Tensor:
-        return inner_products(query_embeddings, tf.convert_to_tensor(item_embeddings))
+    def score_queries(self, query_embeddings: tf.Tensor) -> tf.Tensor:
+        return query_embeddings
 
     def hybrid_scores(self, scores: tf.Tensor, history: History) -> tf.Tensor:
         return scores
+
+    def score_weights(self, index: tf.Tensor) -> tf.Tensor:
+        return tf.ones_like(index, tf.float32)
 
     def chosen(self, history: History) -> History:
         return history
@@ -79,19 +83,28 @@ def random_embeddings(items: int, dim: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((items, dim), np.float32)
 
 
-def write_export(version: Path, embeddings: np.ndarray, *, seed: int, name: str) -> Path:
+def clustered_embeddings(items: int, dim: int, seed: int) -> np.ndarray:
+    """Draw embeddings around one center for a hundred items, of half its spread; float32 [items, dim]."""
+    rng = np.random.default_rng(seed)
+    centers = rng.standard_normal((-(-items // 100), dim), np.float32)
+    return centers[rng.integers(0, len(centers), items)] + 0.5 * rng.standard_normal((items, dim), np.float32)
+
+
+def write_export(version: Path, embeddings: np.ndarray, *, seed: int, name: str, index_dtype: str = FLOAT32) -> Path:
     """Write an export of these items with the ids "0", "1", ... and recorded requests as the SavedModel `version`."""
     rng, items = np.random.default_rng(seed), len(embeddings)
     categories = [[f"c{number}"] for number in rng.integers(0, CATEGORIES, items).tolist()]
     ids = [str(item) for item in range(items)]
     module = ServingModule(
-        MeanOfHistory(), ids, embeddings, np.ones([items, 1], np.float32), categories, pool=5, max_k=10_000
-    )
+        MeanOfHistory(), ids, embeddings, np.ones([items, 1], np.float32), categories, pool=5, max_k=10_000,
+        index_dtype=index_dtype,
+    )  # fmt: skip
     signatures = module.signatures()
     tf.saved_model.save(module, str(version), signatures=signatures)
     description = version / layout.EXTRA_FOLDER / layout.DESCRIPTION_FILE
     description.parent.mkdir(exist_ok=True)
-    description.write_text(contract.describe(MeanOfHistory.schema, sorted(signatures), items, {}), encoding="utf-8")
+    described = contract.describe(MeanOfHistory.schema, sorted(signatures), items, {}, module.table.dtype)
+    description.write_text(described, encoding="utf-8")
     with tf.io.TFRecordWriter(str(version / WARMUP_FILE)) as writer:
         for history in rng.integers(0, items, (8, HISTORY)).astype(str):
             log = prediction_log_pb2.PredictLog(request=make_request(name, history.tolist(), 100))

@@ -19,10 +19,10 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 from benchmarks.measurement import Measurement
-from benchmarks.serving.catalogue import make_request, random_embeddings, write_export
+from benchmarks.serving import top_k as top_k_benchmark
+from benchmarks.serving.catalogue import clustered_embeddings, make_request, random_embeddings, write_export
 from benchmarks.serving.load import in_threads, swap, throughput
 from benchmarks.serving.servers import ECHO, PREDICT, RunningServer, echo, recorded_requests, server
-from benchmarks.serving.top_k import measure as measure_top_k
 from serving.server import predict_util
 from serving.server.batching import batches as batching
 from serving.server.servable import Servable, load
@@ -68,7 +68,7 @@ def measure(
     """
     small = open_model(model)
     embeddings = random_embeddings(items, DIM, seed=0)
-    top_k = {rows: measure_top_k(embeddings, seconds * 2, rows) for rows in (1, 8)}
+    top_k = {rows: top_k_benchmark.measure(embeddings, seconds * 2, rows) for rows in (1, 8)}
     large = open_model(write_export(folder / "large" / "1", embeddings, seed=1, name="large").parent)
     del embeddings
     latency = measure_latency(small, seconds * ROUNDS)
@@ -89,13 +89,28 @@ def measure(
             Measurement(f"batching gain, {name}", rate["gain"], 2.5, True, facts(rate["requests_per_second"]))
             for name, rate in rates.items()
         ),
-        Measurement("exact top-100 / reading the table", top_k[1]["over_reading"], 1.5, False, facts(top_k[1]["ms"])),
-        Measurement(
-            "BruteForce / exact top-100", top_k[1]["faster_than_brute_force"], 1.25, True, facts(top_k[1]["ms"])
-        ),
+        *top_k_benchmark.measurements(top_k[1]),
         Measurement("answers lost or mixed in a swap", _lost(swapped), 0, False, facts(swapped["answers_by_version"])),
     ]
     return {"results": [result.as_dict() for result in results], **figures}
+
+
+def measure_index(seconds: float, items: int) -> dict[str, Any]:
+    """Measure the search of the best 100 alone, by tables of each dtype, of random and of clustered embeddings.
+
+    Args:
+      seconds: of each measurement.
+      items: number of items.
+
+    Returns:
+      All figures, and under `results` a `Measurement` for each that has a limit.
+    """
+    figures = []
+    for name, made in (("random", random_embeddings), ("clustered", clustered_embeddings)):
+        embeddings = made(items, DIM, seed=0)
+        figures += [top_k_benchmark.measure(embeddings, seconds, rows, name) for rows in (1, 8)]
+    results = [limited for part in figures if part["rows"] == 1 for limited in top_k_benchmark.measurements(part)]
+    return {"results": [result.as_dict() for result in results], "top_k": figures}
 
 
 def open_model(folder: Path) -> LoadedModel:

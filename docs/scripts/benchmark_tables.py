@@ -183,6 +183,60 @@ def scale_step() -> str:
     return f"`{result['command']}`\n\n" + table(head, rows)
 
 
+def levers() -> str:
+    """Time and memory of a training step with each precision and memory lever."""
+    result = load("levers")
+    rows = [
+        [
+            row["step"],
+            f"`{row['option']}={row['value']}`",
+            f"{row['milliseconds']:.0f} ms",
+            f"{row['time_ratio']:.2f}",
+            f"{row['megabytes']:.0f} MB",
+            f"{row['memory_ratio']:.2f}",
+        ]
+        for row in result["rows"]
+    ]
+    head = ["step", "option", "time", "ratio", "memory above that before", "ratio"]
+    cpu = ", ".join(result["half_precision_of_the_cpu"]) or "none"
+    return f"`{result['command']}`; instructions for half precision: {cpu}\n\n" + table(head, rows)
+
+
+def accelerators() -> str:
+    """What the TPU's compiler says of the training steps."""
+    result = load("accelerators")
+    rows = []
+    for step in result["steps"]:
+        size = step.get("megabytes")
+        figures = [f"{size[key]:.1f}" for key in ("code", "arguments", "temporary")] if size else ["refused", "-", "-"]
+        accessed = [f"{step['gigaflop']:.2f}", f"{step['megabytes_accessed']:.0f}"] if size else ["-", "-"]
+        rows.append([step["name"], f"{step['trained_weights']:,}", str(step["loops"]), *figures, *accessed])
+    head = ["step", "trained weights", "loops", "code, MB", "arguments, MB", "temporary, MB", "Gflop", "MB accessed"]
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return f"`{result['command']}`; {result['topology']}, {versions}\n\n" + table(head, rows)
+
+
+def scale_evaluation() -> str:
+    """Time and memory of ranking over large catalogues, and of the evaluation of a run."""
+    result = load("scale-evaluation")
+    rows = [
+        [
+            f"{row['items']:,} random embeddings, {row['requests']:,} requests",
+            "blocks" if row["blocks"] else "whole rows of 512 requests",
+            f"{row['seconds']:.1f} s",
+            f"{row['megabytes']:,} MB",
+            f"{row['megabytes_before']:,} MB",
+        ]
+        for row in result["rankings"]
+    ]
+    run = result["run"]
+    parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in run["parts"].items())
+    asked = f"`triptych evaluate`, {run['sample']['requests']:,} of {run['sample']['of']:,} requests"
+    rows.append([f"{asked} ({parts})", "blocks", f"{run['seconds']:.0f} s", f"{run['megabytes']:,} MB", ""])
+    head = ["what", "scores at a time", "time", "peak memory", "before ranking"]
+    return f"`{result['command']}`\n\n" + table(head, rows)
+
+
 def scale_build() -> str:
     """Time and memory of builds of generated logs, and of the same builds by an earlier version."""
     rows = []
@@ -257,6 +311,21 @@ def _pair(metrics: dict[str, float]) -> str:
     return f"{metrics['recall@20']:.3f} / {metrics['ndcg@10']:.3f}"
 
 
+def serving_index() -> str:
+    """The best 100 of a million items by each dtype of the scanned table."""
+    rows = []
+    for part in load("serving-index")["top_k"]:
+        for dtype, ratio in part["over_reading"].items():
+            again = part["searched_again_in_float32"][dtype]
+            rows.append([
+                f"{part['embeddings']}, {part['rows']}", dtype, f"{part['scanned_megabytes'][dtype]:.0f}",
+                part["ms"][dtype], f"{part['fastest_ms'][dtype]}", part["ms"]["read_the_table"], f"{ratio:.2f}",
+                f"{part['recall'][dtype]:.4f}", f"{again:.0%}",
+            ])  # fmt: skip
+    head = ["embeddings, queries", "table", "MB", "ms", "fastest", "reading float32, ms", "ratio", "recall@100"]
+    return table([*head, "searched again"], rows)
+
+
 def _ratio(row: dict[str, float | None]) -> str:
     if row["ratio"] is None:
         return "-"  # it finds nothing
@@ -289,11 +358,15 @@ TABLES: dict[str, Callable[[], str]] = {
     "scale-throughput": where_measured("scale-throughput.json", scale_throughput),
     "scale-softmax": where_measured("scale-softmax-*.json", scale_softmax),
     "scale-full-run": where_measured("scale-full-run.json", scale_full_run),
+    "scale-evaluation": scale_evaluation,
     "item-item": item_item,
     "item-item-cost": item_item_cost,
     "serving": lambda: limits("serving", "results"),
+    "serving-index": serving_index,
     "soak": lambda: limits("serving-soak", "results"),
     "input": lambda: limits("input", "ratios"),
     "scale-build": scale_build,
+    "levers": levers,
+    "accelerators": accelerators,
     "encoders": lambda: limits("encoders", "rows"),
 }

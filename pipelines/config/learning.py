@@ -138,6 +138,11 @@ class TrainConfig(Section):
       jit_compile: whether the step is compiled by XLA.
       steps_per_call: steps that one call of the graph takes, which saves what Python does between two; progress and a stop
         from the keyboard come between calls.
+      precision: in which layers of encoders and towers compute while they are trained: bfloat16 wants hardware for it,
+        float16 has a loss scale. Weights, normalisation, softmaxes, losses and what is exported are float32 always.
+      accumulate: parts in which the rows of a step go through user tower and softmax, one after the other, with one
+        update in the end; candidates and encoded items are those of the whole step, so only dropout draws other numbers.
+      rematerialise: encoders compute their activations a second time for their gradients rather than keep them.
       data_service: host:port of a tf.data service that reads the training windows; null: this process.
       worker_timeout: seconds that a worker of a cluster waits for the others before training starts.
       validation_queries: largest number of held-out requests that are ranked after each epoch.
@@ -166,6 +171,9 @@ class TrainConfig(Section):
     ema_momentum: float = Field(0.95, ge=0, lt=1)
     jit_compile: bool = False
     steps_per_call: int = Field(8, ge=1)
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    accumulate: int = Field(1, ge=1)
+    rematerialise: bool = False
     data_service: str | None = None
     worker_timeout: float = Field(600.0, gt=0)
     validation_queries: int = Field(2000, ge=1)
@@ -186,8 +194,15 @@ class EvaluateConfig(Section):
     """`triptych evaluate`.
 
     Attributes:
+      max_requests: largest number of test requests that are ranked; of more, a sample that is the same for every system
+        and slice.
+      slice_requests: of a sample, requests for items or of users without training events are filled up to so many for
+        the slices `cold_items` and `cold_users`, as far as there are some.
+      section_requests: largest number of requests that are ranked again for a part of the report: without a modality, by
+        the towers alone, by their text; a part of the same sample.
+      scores_in_memory: scores held at a time: so many requests times items are scored together.
       depth: length of the ranked lists.
-      batch: requests scored at a time.
+      batch: largest number of requests scored at a time.
       shrinkage: of item-kNN.
       neighbours: neighbours of an item in item-kNN.
       last: newest events that the second item-kNN looks at.
@@ -196,12 +211,18 @@ class EvaluateConfig(Section):
       rerank_weights: candidates for the weight of a label's logit beside the retrieval score; the validation split
         chooses.
       patterns: largest number of subsets of the modalities that are ranked with.
-      pattern_queries: requests for these.
+      pattern_queries: largest number of requests for these.
+      pattern_items: items that are embedded again for these, all subsets together; in a large catalogue only so many
+        subsets are ranked with, but everything, nothing, each modality alone and each left out in any case.
       groups: most frequent categories whose modality weights are shown.
       diversities: values of `diversity` on the accuracy-diversity curve.
       bm25: saturation k1 and length normalisation b of the BM25 baseline.
     """
 
+    max_requests: int = Field(20_000, ge=1)
+    slice_requests: int = Field(1000, ge=0)
+    section_requests: int = Field(10_000, ge=1)
+    scores_in_memory: int = Field(1 << 23, ge=1)
     depth: int = Field(50, ge=50)
     batch: int = Field(512, ge=1)
     shrinkage: float = 10.0
@@ -212,6 +233,7 @@ class EvaluateConfig(Section):
     rerank_weights: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
     patterns: int = Field(32, ge=1)
     pattern_queries: int = Field(1000, ge=1)
+    pattern_items: int = Field(1_000_000, ge=1)
     groups: int = Field(12, ge=0)
     diversities: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
     bm25: tuple[float, float] = (1.2, 0.75)

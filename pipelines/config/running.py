@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -58,6 +58,9 @@ class ExportConfig(Section):
       parity_requests: held-out requests whose served answers must equal Python's; each is also timed alone.
       warmup_requests: requests of each signature in the warm-up file.
       max_removed: share of the served items above which an update that would drop them is refused.
+      index_dtype: of the table that a request scans: float32, bfloat16 or int8 (integers with one scale a row). The best
+        by a smaller table are scored again in float32, whose rows the export holds too, so that answers are the same.
+        Catalogues below 16,384 items are scanned in float32.
     """
 
     pool: int = Field(5, ge=1)
@@ -65,6 +68,7 @@ class ExportConfig(Section):
     parity_requests: int = Field(200, ge=1)
     warmup_requests: int = Field(8, ge=0)
     max_removed: float = Field(0.5, ge=0, le=1)
+    index_dtype: Literal["float32", "bfloat16", "int8"] = "float32"
 
 
 class BatchingConfig(Section):

@@ -12,9 +12,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from sklearn.preprocessing import normalize
 
+from pipelines.runs.progress import progress
 from pipelines.scoring.metrics import Ranking, per_query
-from pipelines.scoring.requests import Queries, Scorer
-from serving.graph.selection import diverse_top_k, exclude
+from pipelines.scoring.requests import Queries
+from serving.graph.selection import diversify
 
 __all__ = ["BEYOND_CUTOFF", "accuracy_diversity_curve", "beyond_accuracy", "coverage", "diversity", "novelty"]
 __all__ += ["popularity_bias"]
@@ -133,47 +134,50 @@ def beyond_accuracy(
 
 
 def accuracy_diversity_curve(
-    scorer: Scorer, queries: Queries, item_embeddings: np.ndarray, *, levels: Sequence[float], pool: int, batch: int
+    ranking: Ranking, queries: Queries, item_embeddings: np.ndarray, *, levels: Sequence[float], batch: int
 ) -> list[dict[str, float]]:
     """Measure lists of 20 re-ranked by maximal marginal relevance at several levels, with the ops of the export.
 
     Args:
-      scorer: scores the queries.
-      queries: with a target each; their histories are excluded.
+      ranking: lists of the queries with scores, whose whole depth are the candidates.
+      queries: with a target each.
       item_embeddings: float [N, D], whose cosine says how similar two items are.
       levels: of the input `diversity` of `recommend`, in [0, 1].
-      pool: candidates as a multiple of k, as in the export.
       batch: queries at a time.
 
     Returns:
       For each level its `diversity`, means of `recall@20` and `ndcg@10`, and `diversity@20` and `coverage@20`; NaN
       where undefined.
     """
+    assert ranking.scores is not None
     k, num_items = BEYOND_CUTOFF, len(item_embeddings)
+    size, pool = min(k, num_items), min(ranking.depth, num_items)
     unit = tf.constant(normalize(item_embeddings), tf.float32)
 
     @tf.function(
-        input_signature=[tf.TensorSpec([None, num_items], tf.float32), tf.TensorSpec([], tf.float32)], autograph=False
-    )
-    def select(scores: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-        return diverse_top_k(scores, unit, tf.fill([tf.shape(scores)[0]], level), tf.constant(k), pool)[1]
+        input_signature=[
+            tf.TensorSpec([None, pool], tf.float32), tf.TensorSpec([None, pool], tf.int32), tf.TensorSpec([], tf.float32)
+        ],
+        autograph=False,
+    )  # fmt: skip
+    def select(scores: tf.Tensor, index: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
+        return diversify(scores, index, unit, tf.fill([tf.shape(scores)[0]], level), tf.constant(size))[1]
 
     lists = {level: np.full([len(queries), k], -1, np.int32) for level in levels}
-    for start in range(0, len(queries), batch):
-        part = queries.slice(start, start + batch)
-        longest = max((len(history) for history in part.histories), default=0)
-        seen = np.full([len(part), longest], -1, np.int32)
-        for row, history in enumerate(part.histories):
-            seen[row, : len(history)] = history
-        scores = exclude(tf.constant(scorer(part)), tf.constant(seen))
-        for level in levels:
-            lists[level][start : start + len(part)] = select(scores, tf.constant(level, tf.float32)).numpy()
+    with progress("diversity curve", "lists") as advance:
+        advance(0, len(queries))
+        for start in range(0, len(queries), batch):
+            part = slice(start, min(start + batch, len(queries)))
+            scores, index = tf.constant(ranking.scores[part, :pool]), tf.constant(ranking.items[part, :pool])
+            for level in levels:
+                lists[level][part, :size] = select(scores, index, tf.constant(level, tf.float32)).numpy()
+            advance(part.stop, len(queries))
     curve = []
     for level, items in lists.items():
-        ranking = Ranking(items, num_items)
+        ranked = Ranking(items, num_items)
         point = {"diversity": float(level)}
-        point |= {metric: _mean(per_query(ranking, queries, metric)) for metric in _CURVE_ACCURACY}
-        point[f"diversity@{k}"] = _mean(diversity(ranking, item_embeddings, k))
-        point[f"coverage@{k}"] = coverage(ranking, k) if len(queries) else np.nan
+        point |= {metric: _mean(per_query(ranked, queries, metric)) for metric in _CURVE_ACCURACY}
+        point[f"diversity@{k}"] = _mean(diversity(ranked, item_embeddings, k))
+        point[f"coverage@{k}"] = coverage(ranked, k) if len(queries) else np.nan
         curve.append(point)
     return curve

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
-from pipelines.config import EvaluateConfig
-from pipelines.evaluation.baselines import fit_baselines
 from pipelines.evaluation.beyond_accuracy import BEYOND_CUTOFF, accuracy_diversity_curve, beyond_accuracy
 from pipelines.evaluation.exposure import exposure, item_categories, modality_weights_by_group, popularity_groups
-from pipelines.evaluation.missing_modalities import missing_patterns
+from pipelines.evaluation.missing_modalities import missing_content
 from pipelines.evaluation.ranking_head import measure_labels, predict_labels
+from pipelines.evaluation.systems import intervals, rank, rank_systems
 from pipelines.evaluation.text_slices import text_slices, with_text
 from pipelines.hybrid.trained_run import TrainedRun, load_trained
-from pipelines.item_item.neighbours import interaction_matrix
 from pipelines.model.session import Session
 from pipelines.reporting.formatting import MODEL, ORACLE
 from pipelines.reporting.report import JSON_FILE, MARKDOWN_FILE, Report, summary_table, write_report
-from pipelines.runs.progress import console, progress, say
+from pipelines.runs.progress import console, say
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring import metrics
-from pipelines.scoring.held_out import held_out_requests, validation_requests
+from pipelines.scoring.held_out import COLD_ITEMS, COLD_USERS, sampled_requests, validation_requests
 from pipelines.scoring.metrics import Ranking
 from pipelines.scoring.model_scorer import ModelScorer
-from pipelines.scoring.requests import Queries, Scorer, with_targets
-from tfrecs.demo.world import oracle_scores
+from pipelines.scoring.requests import Queries, with_targets
+from pipelines.scoring.sampling import Sample, draw_some
 from tfrecs.reading.reader import load_labelled_events
 from tfrecs.schema import Manifest
 
@@ -67,37 +67,61 @@ def run(job: EvaluateJob) -> EvaluateResult:
     console.print(summary_table(report), end="")
     for note in report.notes:
         say(note)
+    say("Evaluated: " + ", ".join(f"{name} {value:.0f} s" for name, value in report.seconds.items() if value >= 0.5))
     say(f"Report: {folder.reports / MARKDOWN_FILE} and {JSON_FILE}")
     return EvaluateResult(report, folder.reports)
 
 
 def evaluate(trained: TrainedRun, *, commands: Mapping[str, str], curve: Sequence[Mapping[str, Any]]) -> Report:
-    """Measure a trained model and the baselines on the requests of the test split.
+    """Measure a trained model and the baselines on the requests of the test split, or a sample of them.
 
     Args:
       trained: the run, with its model.
       commands: name -> command line that produces the report again.
       curve: the lines of `metrics.jsonl`.
     """
-    settings, schema = trained.config.evaluate, trained.manifest.schema_
-    requests = held_out_requests(trained)
-    queries = with_targets(requests.queries)
+    settings, schema, clock = trained.config.evaluate, trained.manifest.schema_, Clock()
+    requests, sample = sampled_requests(trained)
+    drawn = with_targets(requests.queries)
+    in_sample = sample.main[drawn.rows]
+    queries = drawn.take(in_sample)
     train_counts = trained.catalogue.counts(trained.manifest)
     item_embeddings, modality_weights = (value.numpy() for value in trained.model.item_embeddings())
     scorer = trained.scorer(requests)
+    clock.note("opening")
 
-    rankings = _rank_systems(trained, scorer, queries)
+    depth = max(settings.depth, BEYOND_CUTOFF * trained.config.export.pool)
+    of_drawn = rank_systems(trained, scorer, drawn, depth)
+    deep = of_drawn[MODEL].take(in_sample)  # as deep as the candidates that diversity chooses among
+    of_drawn[MODEL] = of_drawn[MODEL].first(settings.depth)
+    rankings = {name: ranking.take(in_sample) for name, ranking in of_drawn.items()}
     measured = {
         name: metrics.accuracy(ranking, queries)
         | beyond_accuracy(ranking, queries, features=item_embeddings, train_counts=train_counts)
         for name, ranking in rankings.items()
     }
-    rankings.pop(ORACLE, None)
-    parts = _parts(queries, train_counts, set(trained.events.users.tolist())) | with_text(scorer, queries)
+    clock.note("ranking")
+    between = intervals(rankings, measured, queries, trained.config.seed)
+    clock.note("intervals")
+    rankings.pop(ORACLE, None), of_drawn.pop(ORACLE, None)
+    parts = _parts(drawn, sample, train_counts) | with_text(scorer, drawn, in_sample)
     if not schema.items:
-        del parts["cold_items"]
-    part_slices = {name: _slices(ranking, queries, parts) for name, ranking in rankings.items()}
+        del parts[COLD_ITEMS]
+    part_slices = {name: _slices(ranking, drawn, parts) for name, ranking in of_drawn.items()}
+    some = draw_some(len(queries), settings.section_requests, trained.config.seed)
+    section = queries.take(some)
+    without, patterns = missing_content(trained, scorer, section, rankings[MODEL].take(some))
+    clock.note("missing content")
     text_part, text_baselines = text_slices(trained, scorer, queries)
+    towers = _towers_alone(trained, scorer, section, item_embeddings)
+    clock.note("text, towers alone")
+    main_scorer = replace(scorer, requests=requests.take(np.flatnonzero(sample.main)))
+    labels = _ranking_head(trained, main_scorer, rankings[MODEL], train_counts)
+    clock.note("ranking head")
+    tradeoff = accuracy_diversity_curve(
+        deep, queries, item_embeddings, levels=settings.diversities, batch=settings.batch
+    )
+    clock.note("diversity")
     groups = popularity_groups(train_counts)
     return Report(
         dataset=trained.manifest.name,
@@ -105,21 +129,12 @@ def evaluate(trained: TrainedRun, *, commands: Mapping[str, str], curve: Sequenc
         model=measured.pop(MODEL),
         oracle=measured.pop(ORACLE, None),
         baselines=measured,
-        slices=part_slices.pop(MODEL)
-        | _without_modalities(trained, scorer, queries)
-        | text_part
-        | _towers_alone(trained, scorer, queries),
+        intervals=between,
+        slices=part_slices.pop(MODEL) | without | text_part | towers,
         baseline_slices=part_slices | text_baselines,
-        ranking=_ranking_head(trained, scorer, train_counts),
-        tradeoff=accuracy_diversity_curve(
-            scorer,
-            queries,
-            item_embeddings,
-            levels=settings.diversities,
-            pool=trained.config.export.pool,
-            batch=settings.batch,
-        ),
-        patterns=missing_patterns(trained, scorer, queries),
+        ranking=labels,
+        tradeoff=tradeoff,
+        patterns=patterns,
         exposure={"groups": list(groups), "systems": exposure(rankings, queries, groups, BEYOND_CUTOFF)},
         modality_weights=modality_weights_by_group(
             modality_weights, schema.modalities, groups, item_categories(schema, trained.catalogue), settings.groups
@@ -127,9 +142,28 @@ def evaluate(trained: TrainedRun, *, commands: Mapping[str, str], curve: Sequenc
         hybrid=() if trained.hybrid_weights is None else trained.hybrid_weights.steps,
         commands=commands,
         versions=trained.manifest.versions,
-        notes=() if schema.items else (NO_CONTENT,),
+        sample={"requests": int(sample.main.sum()), "of": sample.total, "seed": trained.config.seed},
+        notes=_notes(trained, sample, len(queries), len(section)),
         curve=curve,
+        seconds=clock.seconds,
     )
+
+
+class Clock:
+    """Seconds of each part of the work.
+
+    Attributes:
+      seconds: name -> seconds, in the order of the work.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def note(self, name: str) -> None:
+        """Name the work since the last call."""
+        now = time.monotonic()
+        self.seconds[name], self._last = now - self._last, now
 
 
 def _protocol(manifest: Manifest) -> str:
@@ -139,53 +173,31 @@ def _protocol(manifest: Manifest) -> str:
     return manifest.protocol + note
 
 
-def _rank_systems(session: Session, scorer: ModelScorer, queries: Queries) -> dict[str, Ranking]:
-    """Rank the queries with the model, the baselines and, for generated data, the true preferences."""
-    settings, num_items = session.config.evaluate, len(session.catalogue)
-    users, rows = np.unique(session.events.users, return_inverse=True)
-    events = session.events
-    train = interaction_matrix(rows, events.items, events.weights, num_users=len(users), num_items=num_items)
-    scorers: dict[str, Scorer] = {MODEL: scorer}
-    scorers |= fit_baselines(
-        train,
-        seed=session.config.seed,
-        shrinkage=settings.shrinkage,
-        neighbours=settings.neighbours,
-        last=settings.last,
-    )
-    if session.manifest.oracle is not None:
-        scorers[ORACLE] = _oracle(session.records / session.manifest.oracle, session.catalogue.ids)
-    rankings = {}
-    with progress("ranking the test split", "systems") as advance:
-        for done, (name, score) in enumerate(scorers.items()):
-            advance(done, len(scorers))
-            rankings[name] = _rank(score, queries, num_items, settings)
-    return rankings
+def _notes(trained: TrainedRun, sample: Sample, ranked: int, again: int) -> tuple[str, ...]:
+    """What was not measured, or not on all requests."""
+    settings, notes = trained.config.evaluate, []
+    count = int(sample.main.sum())
+    if count < sample.total:
+        notes.append(
+            f"{count:,} of {sample.total:,} requests, sampled with seed {trained.config.seed} (evaluate.max_requests), the "
+            f"same for all systems and slices; {COLD_ITEMS} and {COLD_USERS} are filled up to {settings.slice_requests:,} "
+            "requests where there are so many (evaluate.slice_requests)."
+        )
+    if again < ranked:
+        notes.append(
+            f"Without a modality, by the towers alone and by text: {again:,} of these requests at most "
+            "(evaluate.section_requests)."
+        )
+    return (*notes, *([] if trained.manifest.schema_.items else [NO_CONTENT]))
 
 
-def _rank(scorer: Scorer, queries: Queries, num_items: int, settings: EvaluateConfig) -> Ranking:
-    return metrics.rank(scorer, queries, num_items=num_items, depth=settings.depth, batch=settings.batch)
-
-
-def _oracle(path: Path, item_ids: np.ndarray) -> Scorer:
-    """Return a scorer by the true preferences, which only the generator of a data set knows."""
-    position = {item: index for index, item in enumerate(item_ids)}
-
-    def score(queries: Queries) -> np.ndarray:
-        ids, utility = oracle_scores(path, list(queries.user_ids), queries.times)
-        scores = np.full([len(queries), len(position)], -np.inf, np.float32)
-        scores[:, [position[item] for item in ids]] = utility
-        return scores
-
-    return score
-
-
-def _parts(queries: Queries, train_counts: np.ndarray, training_users: set[str]) -> dict[str, np.ndarray]:
+def _parts(queries: Queries, sample: Sample, train_counts: np.ndarray) -> dict[str, np.ndarray]:
     """Return parts of the queries, bool [Q]: by whether the targets, or the user, have a training event."""
+    warm = np.array([bool((train_counts[targets] > 0).all()) for targets in queries.targets], bool)
     return {
-        "cold_items": np.array([bool((train_counts[targets] == 0).all()) for targets in queries.targets]),
-        "warm_items": np.array([bool((train_counts[targets] > 0).all()) for targets in queries.targets]),
-        "cold_users": np.array([user not in training_users for user in queries.user_ids]),
+        COLD_ITEMS: sample.slices[COLD_ITEMS][queries.rows],
+        "warm_items": warm & sample.main[queries.rows],
+        COLD_USERS: sample.slices[COLD_USERS][queries.rows],
     }
 
 
@@ -198,33 +210,30 @@ def _slices(ranking: Ranking, queries: Queries, parts: Mapping[str, np.ndarray])
     return {name: _accuracy(ranking.take(mask), queries.take(mask)) for name, mask in parts.items()}
 
 
-def _without_modalities(trained: TrainedRun, scorer: ModelScorer, queries: Queries) -> dict[str, Metrics]:
-    """Measure the model where no item has a given modality, for each modality."""
-    slices = {}
-    for column, name in enumerate(trained.manifest.schema_.modalities):
-        presence = trained.items.presence.copy()
-        presence[:, column] = False
-        without = scorer.with_items(*trained.with_content(presence))
-        ranking = _rank(without, queries, len(trained.catalogue), trained.config.evaluate)
-        slices[f"without_{name}"] = _accuracy(ranking, queries)
-    return slices
-
-
-def _towers_alone(session: Session, scorer: ModelScorer, queries: Queries) -> dict[str, Metrics]:
+def _towers_alone(
+    session: Session, scorer: ModelScorer, queries: Queries, item_embeddings: np.ndarray
+) -> dict[str, Metrics]:
     """Measure the towers without the rest of the hybrid score; nothing where the run has none."""
     if scorer.hybrid is None:
         return {}
-    towers = scorer.with_items(session.model.item_embeddings()[0])
-    return {"towers_alone": _accuracy(_rank(towers, queries, len(session.catalogue), session.config.evaluate), queries)}
+    towers = scorer.with_items(tf.constant(item_embeddings))
+    ranking = rank(
+        towers, queries, len(session.catalogue), session.config.evaluate, label="ranking by the towers alone"
+    )
+    return {"towers_alone": _accuracy(ranking, queries)}
 
 
-def _ranking_head(session: Session, scorer: ModelScorer, train_counts: np.ndarray) -> dict[str, dict[str, Any]]:
-    """Measure the predicted labels of every held-out event; nothing where the data set has no labels."""
+def _ranking_head(
+    session: Session, scorer: ModelScorer, ranking: Ranking, train_counts: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """Measure the predicted labels of every held-out event; nothing where the data set has no labels.
+
+    `ranking` has the lists of the scorer's requests with a target.
+    """
     if session.model.ranking_head is None:
         return {}
     settings = session.config.evaluate
-    validation = replace(scorer, requests=validation_requests(session))
+    validation = predict_labels(replace(scorer, requests=validation_requests(session)), settings)
+    test = predict_labels(scorer, settings, ranking)
     training = load_labelled_events(session.records, session.manifest, session.catalogue.ids)
-    return measure_labels(
-        scorer, predict_labels(validation, settings), predict_labels(scorer, settings), training, train_counts, settings
-    )
+    return measure_labels(scorer, validation, test, training, train_counts, settings)

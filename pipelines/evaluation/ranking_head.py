@@ -13,6 +13,7 @@ from scipy.special import expit, logit
 from pipelines.config import EvaluateConfig
 from pipelines.evaluation.label_baselines import choose_bias, popularity_line, predict_bias
 from pipelines.evaluation.label_metrics import platt_scaling, probability_metrics, reliability_curve, rmse
+from pipelines.evaluation.systems import rank
 from pipelines.scoring import metrics
 from pipelines.scoring.metrics import Ranking
 from pipelines.scoring.model_scorer import ModelScorer
@@ -60,21 +61,25 @@ class LabelPredictions:
     retrieved: RetrievedItems
 
 
-def predict_labels(scorer: ModelScorer, settings: EvaluateConfig) -> LabelPredictions:
-    """Predict the labels of a scorer's held-out events and retrieved items, with one pass over the user tower."""
-    requests, num_items = scorer.requests, len(scorer.item_embeddings)
+def predict_labels(scorer: ModelScorer, settings: EvaluateConfig, ranking: Ranking | None = None) -> LabelPredictions:
+    """Predict the labels of a scorer's held-out events and retrieved items.
+
+    Args:
+      scorer: of the requests.
+      settings: section `evaluate`.
+      ranking: the scorer's lists of the requests with a target, with scores; None: they are ranked here.
+    """
+    requests = scorer.requests
     query_embeddings = scorer.all_query_embeddings(settings.batch)
     queries = with_targets(requests.queries)
-    items = np.full([len(queries), settings.depth], -1, np.int32)
-    scores = np.zeros(items.shape, np.float32)
-    for start in range(0, len(queries), settings.batch):
-        batch = queries.slice(start, start + settings.batch)
-        part = slice(start, start + len(batch))
-        all_scores = scorer(batch)
-        items[part] = metrics.rank_scores(all_scores, batch, settings.depth)
-        scores[part] = np.take_along_axis(all_scores, np.maximum(items[part], 0), axis=1)
-    logits = scorer.logits(query_embeddings[queries.rows], np.maximum(items, 0), settings.batch)
-    retrieved = RetrievedItems(queries, Ranking(items, num_items), scores, logits)
+    if ranking is None:
+        ranking = rank(scorer, queries, len(scorer.item_embeddings), settings, label="ranking the validation split")
+    ranking = ranking.first(settings.depth)
+    assert ranking.scores is not None
+    # Of an empty place 0, so that sums with it are finite; `rerank` leaves it behind the items.
+    scores = np.where(ranking.items >= 0, ranking.scores, 0.0).astype(np.float32)
+    logits = scorer.logits(query_embeddings[queries.rows], np.maximum(ranking.items, 0), settings.batch)
+    retrieved = RetrievedItems(queries, ranking, scores, logits)
     return LabelPredictions(requests, scorer.pair_logits(query_embeddings, settings.batch), retrieved)
 
 

@@ -9,10 +9,12 @@ import bm25s
 import numpy as np
 
 from pipelines.config import SearchConfig
+from pipelines.evaluation.systems import rank
 from pipelines.model.session import Session
 from pipelines.scoring import metrics
 from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import Queries, Scorer
+from pipelines.scoring.sampling import draw_some
 from pipelines.search.lexical_fit import item_texts
 from pipelines.search.lexical_index import term_counts
 
@@ -23,11 +25,11 @@ WITH, WITHOUT, ALONE = "with_query", "with_query_without_text", "with_query_sear
 Slices = dict[str, dict[str, float]]
 
 
-def with_text(scorer: ModelScorer, queries: Queries) -> dict[str, np.ndarray]:
-    """Return the part `with_query`, bool [Q]; nothing where no request has a text that the model could take."""
-    if scorer.texts is None or not (scorer.texts[queries.rows] != "").any():
+def with_text(scorer: ModelScorer, queries: Queries, among: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the part `with_query` of the queries `among` bool [Q]; nothing where none has a text that the model takes."""
+    if scorer.texts is None or not (has_text := (scorer.texts[queries.rows] != "") & among).any():
         return {}
-    return {WITH: scorer.texts[queries.rows] != ""}
+    return {WITH: has_text}
 
 
 def text_slices(session: Session, scorer: ModelScorer, queries: Queries) -> tuple[Slices, dict[str, Slices]]:
@@ -35,20 +37,20 @@ def text_slices(session: Session, scorer: ModelScorer, queries: Queries) -> tupl
 
     Args:
       scorer: the trained model, of requests with texts.
-      queries: with a target each.
+      queries: with a target each; at most `evaluate.section_requests` of those with a text are measured.
 
     Returns:
       Slice -> metrics of the model; the same of `bm25`, which gets the text alone. Nothing where no request has one.
     """
-    part = with_text(scorer, queries)
+    part = with_text(scorer, queries, np.ones(len(queries), bool))
     if not part or scorer.texts is None:
         return {}, {}
     queries, settings = queries.take(part[WITH]), session.config.evaluate
+    queries = queries.take(draw_some(len(queries), settings.section_requests, session.config.seed))
     texts = scorer.texts
 
     def measured(score: Scorer) -> dict[str, float]:
-        count = len(session.catalogue)
-        ranking = metrics.rank(score, queries, num_items=count, depth=settings.depth, batch=settings.batch)
+        ranking = rank(score, queries, len(session.catalogue), settings, label="ranking by text")
         return metrics.accuracy(ranking, queries) | {"queries": float(len(queries))}
 
     silent = replace(scorer, requests=scorer.requests.without_texts(), lexical=None)

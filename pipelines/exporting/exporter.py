@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.exporting.catalogue_update import UpdateJob, update_index
@@ -25,6 +26,7 @@ from pipelines.scoring.held_out import held_out_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.scoring.requests import Requests
 from pipelines.search.lexical_fit import item_texts, load_or_fit_lexical
+from serving.graph.item_table import INT8, INT8_WIDTH
 from serving.graph.lexical import LexicalSearch
 from serving.graph.signatures import ServingModule
 from serving.graph.top_k import padded_embeddings
@@ -88,15 +90,19 @@ def run(job: ExportJob) -> ExportResult:
         signatures = module.signatures()
         tf.saved_model.save(module, str(temporary), signatures=signatures)
         requests = held_out_requests(session)
-        rows = spread(len(requests), session.config.export.parity_requests)
+        requests = requests.take(spread(len(requests), session.config.export.parity_requests))
+        rows = np.arange(len(requests))
         samples = sample_inputs(session, index, requests, rows)
-        extra = write_extras(session, index, list(signatures), temporary, job.to.name, samples)
+        extra = write_extras(session, index, list(signatures), temporary, job.to.name, samples, module.table.dtype)
         if rejects is not None:
             rejects.write(extra)
         gate = pass_gate(_scorer(session, index, requests), index, rows, samples, temporary)
         (extra / layout.GATE_FILE).write_text(json.dumps(asdict(gate), indent=1) + "\n", encoding="utf-8")
         version = layout.latest_version(job.to) + 1
         path = temporary.rename(job.to / str(version))
+    wanted = session.config.export.index_dtype
+    if module.table.dtype != wanted:
+        say(f"export.index_dtype={wanted} was not used: {len(index):,} items are scanned as fast in float32.")
     say(
         f"Exported {path} ({gate.megabytes:.1f} MB, {len(index):,} items): {gate.op_kinds} op kinds, all of a stock "
         f"server; loaded in a fresh process in {gate.load_seconds:.1f} s; {gate.requests} requests answered as in "
@@ -129,7 +135,15 @@ def make_module(session: TrainedRun, index: ItemIndex) -> ServingModule:
     Args:
       session: the trained run.
       index: the items to serve.
+
+    Raises:
+      ExportError: the embeddings are too wide for `export.index_dtype`.
     """
+    width, index_dtype = index.item_embeddings.shape[1], session.config.export.index_dtype
+    if index_dtype == INT8 and width > INT8_WIDTH:
+        raise ExportError(
+            f"export.index_dtype=int8 is for embeddings of up to {INT8_WIDTH:,} values, these have {width:,}; use bfloat16"
+        )
     columns = len(padded_embeddings(index.item_embeddings))
     lexical = None
     if index.lexical is not None:
@@ -144,6 +158,7 @@ def make_module(session: TrainedRun, index: ItemIndex) -> ServingModule:
         pool=session.config.export.pool,
         max_k=session.config.export.max_k,
         lexical=lexical,
+        index_dtype=index_dtype,
     )
 
 

@@ -27,6 +27,7 @@ def write_extras(
     folder: Path,
     name: str,
     samples: Mapping[str, Arrays],
+    index_dtype: str,
 ) -> Path:
     """Write everything but the gate's result into `assets.extra` of a version.
 
@@ -37,6 +38,7 @@ def write_extras(
       folder: folder of the version.
       name: the model's name on servers, for the warm-up requests.
       samples: signature -> inputs, from which the warm-up requests are taken.
+      index_dtype: of the table that a request scans.
 
     Returns:
       The folder `assets.extra`.
@@ -44,7 +46,7 @@ def write_extras(
     extra = folder / layout.EXTRA_FOLDER
     extra.mkdir(parents=True)
     versions = {**session.manifest.versions, "triptych": package_version("triptych")}
-    description = contract.describe(session.manifest.schema_, signatures, len(index), versions)
+    description = contract.describe(session.manifest.schema_, signatures, len(index), versions, index_dtype)
     (extra / layout.DESCRIPTION_FILE).write_text(description, encoding="utf-8")
     titles = dict(zip(index.catalogue.ids.tolist(), index.catalogue.titles.tolist(), strict=True))
     (extra / layout.TITLES_FILE).write_text(json.dumps(titles, ensure_ascii=False) + "\n", encoding="utf-8")

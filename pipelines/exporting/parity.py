@@ -70,7 +70,7 @@ def pass_gate(
         answers = ask_fresh_process(folder, samples, timed=contract.RECOMMEND)
     except RuntimeError as error:
         raise ExportError(f"export gate: {error}; nothing was written") from error
-    worst = compare(scorer, index, rows, samples, answers.outputs)
+    worst = compare(scorer, index, rows, samples, answers.outputs, answers.alone)
     p50, p99 = np.percentile(answers.seconds, [50, 99]) * 1000
     return GateResult(
         requests=len(rows),
@@ -84,7 +84,12 @@ def pass_gate(
 
 
 def compare(
-    scorer: ModelScorer, index: ItemIndex, rows: np.ndarray, samples: Mapping[str, Arrays], served: Mapping[str, Arrays]
+    scorer: ModelScorer,
+    index: ItemIndex,
+    rows: np.ndarray,
+    samples: Mapping[str, Arrays],
+    served: Mapping[str, Arrays],
+    alone: Arrays,
 ) -> float:
     """Compare served outputs with Python's.
 
@@ -94,6 +99,8 @@ def compare(
       rows: int64 [B], the requests of the scorer that were sent.
       samples: signature -> inputs.
       served: signature -> outputs.
+      alone: outputs of `recommend` whose rows were each asked for on their own: one request may take another way than
+        several do, by another side of a product or a smaller table.
 
     Returns:
       The largest difference of two scores of `recommend`.
@@ -104,7 +111,8 @@ def compare(
     model, requests, item_embeddings = scorer.model, scorer.requests, scorer.item_embeddings
     queries = requests.queries.take(rows)
     query_embeddings, scores = scorer.query_embeddings(queries), scorer(queries)
-    worst = _compare_lists(index, scores, queries, int(samples[contract.RECOMMEND]["k"]), served[contract.RECOMMEND])
+    k = int(samples[contract.RECOMMEND]["k"])
+    worst = max(_compare_lists(index, scores, queries, k, lists) for lists in (served[contract.RECOMMEND], alone))
 
     candidates = item_embeddings[:FEW]
     _close("rank scores", served[contract.RANK]["scores"], scores[:, :FEW])

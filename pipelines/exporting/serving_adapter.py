@@ -8,10 +8,9 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.model.request_encoder import RequestEncoder
-from serving.graph.top_k import inner_products
 from tfrecs.reading.features import feature_for
 from tfrecs.schema import FeatureSchema, History
-from towers.hybrid import HybridScore
+from towers.hybrid import TOWER, HybridScore
 from towers.two_tower import TwoTower
 
 
@@ -28,6 +27,7 @@ class TowerRecommender:
         self.schema = model.schema
         self.max_history = model.user_tower.max_history
         self.has_text = model.query_encoder is not None
+        self.max_score_weight = 1.0 if hybrid is None else max(hybrid.weights.get(TOWER, (0.0, 0.0)))
         self._encoder = RequestEncoder(model)
         self.trackables: Sequence[Any] = [
             *model.item_encoders.values(),
@@ -59,15 +59,18 @@ class TowerRecommender:
     def text_embeddings(self, texts: tf.Tensor) -> tf.Tensor:
         return self._encoder.text_embeddings(texts)
 
-    def scores(self, query_embeddings: tf.Tensor, item_embeddings: tf.Tensor) -> tf.Tensor:
+    def score_queries(self, query_embeddings: tf.Tensor) -> tf.Tensor:
         # As `TwoTower.scores`, but the temperature divides [B, D] values and not [B, N].
-        return inner_products(query_embeddings / self.model.temperature, tf.convert_to_tensor(item_embeddings))
+        return query_embeddings / self.model.temperature
 
     def hybrid_scores(self, scores: tf.Tensor, history: History) -> tf.Tensor:
         if self.hybrid is None:
             return scores
         chosen = self.chosen(history)
         return self.hybrid(scores, chosen.item_index, chosen.length)
+
+    def score_weights(self, index: tf.Tensor) -> tf.Tensor:
+        return tf.ones_like(index, tf.float32) if self.hybrid is None else self.hybrid.tower_weights(index)
 
     def chosen(self, history: History) -> History:
         return self.model.chosen(history)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import numpy as np
@@ -24,13 +24,25 @@ from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.scoring.requests import Queries, Requests, with_targets
 from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore, links_of
 
-__all__ = ["fit_hybrid"]
+__all__ = ["FittedHybrid", "fit_hybrid"]
 
 MEASURED = ("recall@20", "ndcg@10", "ndcg@20")
 _FEW = 500  # requests that choose the EASE model and the softness
 
 
-def fit_hybrid(session: Session, requests: Requests) -> HybridWeights:
+@dataclass(frozen=True)
+class FittedHybrid:
+    """Attributes:
+    weights: of the parts.
+    item_item: the model of the whole catalogue that they were learned with, its cold items not completed; None where
+      there was no request to learn from.
+    """
+
+    weights: HybridWeights
+    item_item: ItemItemModel | None
+
+
+def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
     """Fit the weights by maximum likelihood over the catalogue, adding part by part in a fixed order.
 
     Text queries are left out: the words of a query are scored on top of the hybrid score.
@@ -48,13 +60,14 @@ def fit_hybrid(session: Session, requests: Requests) -> HybridWeights:
     queries = queries.take(has_arrived(queries, arrival))
     queries = queries.take(_sample(len(queries), settings.queries, seed))
     if not len(queries):
-        return HybridWeights(settings.regularizations[0], {TOWER: 1.0}, {TOWER: 1.0}, [])
+        return FittedHybrid(HybridWeights(settings.regularizations[0], {TOWER: 1.0}, {TOWER: 1.0}, []), None)
     scorer = ModelScorer(ModelGraphs(session.model), requests.without_texts(), tf.constant(index.item_embeddings))
     candidates = _sample(num_items, settings.candidates, seed)
 
     def choices_of(model: ItemItemModel, names: Sequence[str], queries: Queries) -> Choices:
         unweighted = model.hybrid_score(dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0), {})
-        batch = session.config.evaluate.batch
+        evaluate = session.config.evaluate
+        batch = max(1, min(evaluate.batch, evaluate.scores_in_memory // num_items))
         return _choices(scorer, unweighted, names, queries, candidates, session.is_cold, arrival, batch)
 
     rows = _sample(len(queries), _FEW, seed)
@@ -76,8 +89,8 @@ def fit_hybrid(session: Session, requests: Requests) -> HybridWeights:
     with progress("item-item model", "settings") as advance:
         ease = choose_ease(loss_of, settings.regularizations, content_weights, advance)
     links = links_of_settings(ease) if asked is None else linear.links(ease)
-    model = fit_item_item(session, ease, similarity, links)
-    model = model.for_catalogue(index.trained, index.cold_start, settings.cold_links)
+    item_item = fit_item_item(session, ease, similarity, links)
+    model = item_item.for_catalogue(index.trained, index.cold_start, settings.cold_links)
     names = [TOWER, NEIGHBOURS, *([RECENT, SUCCESSORS] if SUCCESSORS in model.links else []), POPULARITY]
     choices = choices_of(model, names, queries)
     softness = choose_softness(choices.take(rows), names, settings.softness)
@@ -99,7 +112,8 @@ def fit_hybrid(session: Session, requests: Requests) -> HybridWeights:
             own = {"cold_weights": cold_weights} if separate_cold else {}
             steps.append({"parts": names[:size], "loss": fitted.loss, "weights": weights, **own, **measured})
             advance(done, len(stages))
-    return HybridWeights(ease.regularization, weights, cold_weights, steps, ease.content_weight, softness)
+    fitted_weights = HybridWeights(ease.regularization, weights, cold_weights, steps, ease.content_weight, softness)
+    return FittedHybrid(fitted_weights, item_item)
 
 
 def _validation_metrics(
@@ -113,7 +127,14 @@ def _validation_metrics(
         return np.where(_not_arrived(arrival, part.times), -np.inf, scores)
 
     evaluate = session.config.evaluate
-    ranking = metrics.rank(score, queries, num_items=len(session.catalogue), depth=evaluate.depth, batch=evaluate.batch)
+    ranking = metrics.rank(
+        score,
+        queries,
+        num_items=len(session.catalogue),
+        depth=evaluate.depth,
+        batch=evaluate.batch,
+        most_scores=evaluate.scores_in_memory,
+    )
     accuracy = metrics.accuracy(ranking, queries)
     return {name: accuracy[name] for name in MEASURED}
 

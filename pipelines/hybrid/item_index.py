@@ -15,13 +15,14 @@ from pipelines.item_item.content_similarity import content_similarity
 from pipelines.item_item.ease import EaseSettings
 from pipelines.item_item.model import ItemItemModel
 from pipelines.item_item.sparse_top import Links
+from pipelines.item_item.storage import fingerprint
 from pipelines.model.prepared_items import PreparedItems, prepare_items
-from pipelines.model.session import Session
+from pipelines.model.session import Session, records_id
 from pipelines.runs.progress import progress
 from pipelines.search.lexical_index import LexicalIndex
 from tfrecs.reading.reader import Catalogue
 
-__all__ = ["ItemIndex", "fit_item_item", "small_catalogue_content", "trained_index", "updated_index"]
+__all__ = ["ItemIndex", "fit_item_item", "item_item_id", "small_catalogue_content", "trained_index", "updated_index"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,13 @@ def fit_item_item(
         ordered=session.manifest.schema_.ordered,
         linear=linear,
     )
+
+
+def item_item_id(session: Session, ease: EaseSettings) -> str:
+    """Return the fingerprint of what `fit_item_item` fits: it tells whether a file of it is this session's."""
+    hybrid = session.config.hybrid.model_dump(mode="json", exclude={"explore", "queries", "candidates", "softness"})
+    history = session.config.user.max_history
+    return fingerprint(records=records_id(session.records), hybrid=hybrid, ease=list(ease), history=history)
 
 
 def trained_index(

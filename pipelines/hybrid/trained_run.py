@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 import tensorflow as tf
 
-from pipelines.hybrid.item_index import ItemIndex, fit_item_item, small_catalogue_content, trained_index
+from pipelines.hybrid.item_index import (
+    ItemIndex,
+    fit_item_item,
+    item_item_id,
+    small_catalogue_content,
+    trained_index,
+)
 from pipelines.hybrid.weights import HybridWeights
-from pipelines.item_item.content_similarity import content_similarity
-from pipelines.item_item.model import ItemItemModel
+from pipelines.item_item import storage
+from pipelines.item_item.content_similarity import content_factors, content_similarity
+from pipelines.item_item.linear import LinearModel
+from pipelines.item_item.model import ItemItemModel, training_matrix
 from pipelines.model.checkpoints import restore_best
 from pipelines.model.session import Session, open_session
 from pipelines.runs.run_folder import RunFolder
@@ -22,7 +31,7 @@ from pipelines.search.lexical_fit import item_texts
 from pipelines.search.lexical_index import LexicalIndex, LexicalModel
 from tfrecs.errors import DataError
 from tfrecs.schema import Manifest
-from towers.hybrid import HybridScore
+from towers.hybrid import NEIGHBOURS, HybridScore
 
 __all__ = ["TrainedRun", "load_trained"]
 
@@ -34,10 +43,12 @@ class TrainedRun(Session):
     Attributes:
       hybrid_weights: of the hybrid score; None where the run has learned none.
       lexical_model: of text search; None where items have neither text nor titles.
+      folder: of the run, where the fitted item-item model is kept; None: it is fitted here.
     """
 
     hybrid_weights: HybridWeights | None = None
     lexical_model: LexicalModel | None = None
+    folder: Path | None = None
 
     @cached_property
     def content_features(self) -> dict[str, sp.csr_matrix]:
@@ -52,10 +63,21 @@ class TrainedRun(Session):
     @cached_property
     def item_item(self) -> ItemItemModel | None:
         """The item-item model of the whole catalogue; its cold items are not completed."""
-        if self.hybrid_weights is None:
+        weights = self.hybrid_weights
+        if weights is None:
             return None
-        similarity = self.content_similarity if self.hybrid_weights.content_weight else None
-        return fit_item_item(self, self.hybrid_weights.ease, similarity)
+
+        def fit() -> ItemItemModel:
+            return fit_item_item(self, weights.ease, self.content_similarity if weights.content_weight else None)
+
+        if self.folder is None:
+            return fit()
+        return storage.load_or_fit(self.folder, item_item_id(self, weights.ease), fit)
+
+    @cached_property
+    def _linear(self) -> LinearModel:
+        """What the log says for the linear item-item model, whatever the content."""
+        return LinearModel(training_matrix(self.events, len(self.catalogue)), self.config.hybrid)
 
     @cached_property
     def lexical_index(self) -> LexicalIndex | None:
@@ -91,9 +113,12 @@ class TrainedRun(Session):
         """
         similarity, item_item, lexical = self._similarity(presence, order), self.item_item, self.lexical_index
         index = trained_index(self, similarity, presence, order)
-        weights = self.hybrid_weights
-        if weights is not None and weights.content_weight and similarity is not self.content_similarity:
-            item_item = fit_item_item(self, weights.ease, similarity)
+        weights, other_content = self.hybrid_weights, similarity is not self.content_similarity
+        if item_item is not None and weights is not None and weights.content_weight and other_content:
+            features = self._features(presence, order)
+            factors = content_factors(features) if features else None
+            neighbours = self._linear.with_content(similarity, factors).links(weights.ease)
+            item_item = replace(item_item, links={**item_item.links, NEIGHBOURS: neighbours})
         if lexical is not None and self.model.query_encoder is not None:
             column = self.manifest.schema_.modalities.index(self.model.query_encoder.schema.name)
             lexical = lexical.with_texts(presence[:, column], order)
@@ -110,11 +135,16 @@ class TrainedRun(Session):
             return None
         if order is None and np.array_equal(presence, self.items.presence):
             return self.content_similarity
+        features = self._features(presence, order)
+        return content_similarity(features) if features else None
+
+    def _features(self, presence: np.ndarray, order: np.ndarray | None) -> dict[str, sp.csr_matrix]:
+        """Plain content where items have only some of theirs."""
         features = {}
         for name, rows in self.content_features.items():
             has_feature = sp.diags(presence[:, self.manifest.schema_.modalities.index(name)].astype(np.float32))
             features[name] = has_feature @ (rows if order is None else rows[order])
-        return content_similarity(features) if features else None
+        return features
 
     def _hybrid_score(self, item_item: ItemItemModel | None, index: ItemIndex, rows: int) -> HybridScore | None:
         weights, settings = self.hybrid_weights, self.config.hybrid
@@ -144,4 +174,5 @@ def load_trained(run: RunFolder) -> TrainedRun:
         **{field.name: getattr(session, field.name) for field in fields(Session)},
         hybrid_weights=HybridWeights.load(run.path),
         lexical_model=LexicalModel.load(run.lexicon) if run.lexicon.is_file() else None,
+        folder=run.path,
     )

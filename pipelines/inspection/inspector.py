@@ -133,7 +133,10 @@ def _saved_model(version: Path) -> None:
     description = version / layout.EXTRA_FOLDER / layout.DESCRIPTION_FILE
     if description.is_file():
         facts = json.loads(description.read_text(encoding="utf-8"))
-        say(f"{facts['items']:,} items; modalities: {', '.join(facts['modalities']) or 'none'}")
+        say(
+            f"{facts['items']:,} items, scanned in {facts.get('index_dtype', 'float32')}; "
+            f"modalities: {', '.join(facts['modalities']) or 'none'}"
+        )
     measured = version / layout.EXTRA_FOLDER / layout.GATE_FILE
     if measured.is_file():
         gate = json.loads(measured.read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
-__all__ = ["content_similarity", "standardised", "tf_idf"]
+__all__ = ["content_factors", "content_similarity", "standardised", "tf_idf"]
 
 
 def tf_idf(documents: Sequence[Sequence[str]]) -> sp.csr_matrix:
@@ -70,3 +70,8 @@ def content_similarity(features: Mapping[str, sp.csr_matrix]) -> np.ndarray:
     for rows in features.values():
         total += (rows @ rows.T).toarray()
     return total / len(features)
+
+
+def content_factors(features: Mapping[str, sp.csr_matrix]) -> sp.csr_matrix:
+    """Return F, float32 csr [N, d], with F F^T = `content_similarity(features)`."""
+    return sp.hstack(list(features.values()), "csr") / np.sqrt(len(features))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -32,6 +34,17 @@ class LinearModel:
         else:
             shrinkage, neighbours = settings.shrinkage, settings.neighbours
             self.neighbours = item_similarities(train, shrinkage=shrinkage, neighbours=neighbours)
+
+    def with_content(self, content_similarity: np.ndarray | None, factors: sp.csr_matrix | None) -> LinearModel:
+        """Return the model with other content of the same items; what it has counted in the log is shared.
+
+        Args:
+          content_similarity, factors: see `Ease.with_content`.
+        """
+        result = copy.copy(self)
+        if self.is_small:
+            result.ease = self.ease.with_content(content_similarity, factors)
+        return result
 
     def links(self, ease: EaseSettings, items: np.ndarray | None = None) -> Links:
         """Fit, and keep the largest weights of each item: of EASE, above `linear_items` items of `neighbour_regression`.

@@ -17,6 +17,7 @@ from tfrecs.modalities import resolve, row
 from tfrecs.schema import VOCABULARY_FILE, FeatureSchema, History, Schema
 from towers.encoders.base import Encoder, TextQueryEncoder, build_encoder
 from towers.item import ItemTower
+from towers.model import layers_of
 from towers.ranking import RankingHead
 from towers.two_tower import ItemStatistics, TwoTower
 from towers.user import UserTower
@@ -46,12 +47,15 @@ def resolve_encoders(config: Config, schema: Schema) -> Config:
     return config.model_copy(update=sections)
 
 
-def make_encoders(features: Sequence[FeatureSchema], config: Config, vocabulary: Sequence[str]) -> dict[str, Encoder]:
-    """Make the encoder of each feature: name -> encoder, in the schema's order."""
+def make_encoders(
+    features: Sequence[FeatureSchema], config: Config, vocabulary: Sequence[str], precision: str = "float32"
+) -> dict[str, Encoder]:
+    """Make the encoder of each feature: name -> encoder, in the schema's order, to compute in a precision (`layers_of`)."""
     encoders = {}
-    for feature in features:
-        options: dict[str, Any] = config.encoder_options(feature.kind)
-        encoders[feature.name] = build_encoder(feature, options, vocabulary)
+    with layers_of(precision):
+        for feature in features:
+            options: dict[str, Any] = config.encoder_options(feature.kind)
+            encoders[feature.name] = build_encoder(feature, options, vocabulary)
     return encoders
 
 
@@ -75,6 +79,7 @@ def make_model(
     presence: np.ndarray,
     train_counts: np.ndarray,
     first_times: np.ndarray,
+    precision: str = "float32",
 ) -> TwoTower:
     """Make the model with every variable built, inside the strategy's scope.
 
@@ -86,28 +91,30 @@ def make_model(
       presence: bool [N, M], the modalities that each item has.
       train_counts: int [N], positive training events of each item.
       first_times: int64 [N], time of the first of them.
+      precision: that item and user tower compute in, see `layers_of`; heads and losses are in float32.
     """
     user, ranking, retrieval = config.user, config.ranking, config.retrieval
     items = ItemStatistics(presence, train_counts, first_times)
-    item_tower = ItemTower(
-        num_items=len(train_counts),
-        num_modalities=len(schema.items),
-        hidden_dim=user.hidden_dim,
-        fusion=config.item.fusion,
-        modality_dropout=config.item.modality_dropout,
-        id_dropout=config.item.id_dropout,
-    )
-    user_tower = UserTower(
-        hidden_dim=user.hidden_dim,
-        num_layers=user.num_layers,
-        num_heads=user.num_heads,
-        intermediate_dim=user.intermediate_dim,
-        dropout=user.dropout,
-        max_history=user.max_history,
-        use_values=user.use_values,
-        use_time_gaps=user.use_time_gaps,
-        context=[row.model_dump(mode="json") for row in schema.context],
-    )
+    with layers_of(precision):
+        item_tower = ItemTower(
+            num_items=len(train_counts),
+            num_modalities=len(schema.items),
+            hidden_dim=user.hidden_dim,
+            fusion=config.item.fusion,
+            modality_dropout=config.item.modality_dropout,
+            id_dropout=config.item.id_dropout,
+        )
+        user_tower = UserTower(
+            hidden_dim=user.hidden_dim,
+            num_layers=user.num_layers,
+            num_heads=user.num_heads,
+            intermediate_dim=user.intermediate_dim,
+            dropout=user.dropout,
+            max_history=user.max_history,
+            use_values=user.use_values,
+            use_time_gaps=user.use_time_gaps,
+            context=[row.model_dump(mode="json") for row in schema.context],
+        )
     ranking_head = None
     if schema.labels:
         ranking_head = RankingHead(
@@ -129,11 +136,13 @@ def make_model(
         ranking_weight=ranking.weight,
         search_weight=retrieval.search_weight,
         query_rate=retrieval.query_rate,
+        accumulate=config.train.accumulate,
     )
-    for encoder in item_encoders.values():
-        if config.train.encoders == "lora":
-            encoder.add_adapters(config.train.lora_rank, config.train.lora_alpha)
-    _build_variables(model)
+    with layers_of(precision):  # layers make some of theirs late
+        for encoder in item_encoders.values():
+            if config.train.encoders == "lora":
+                encoder.add_adapters(config.train.lora_rank, config.train.lora_alpha)
+        _build_variables(model)
     if not config.train.encodes_in_step:  # the stage before the first epoch thaws them for itself
         for encoder in item_encoders.values():
             encoder.trainable = False

@@ -55,7 +55,9 @@ def records_id(records: Path) -> str:
     return hashlib.sha256((records / MANIFEST_FILE).read_bytes()).hexdigest()
 
 
-def open_session(records: Path, config: Config, strategy: tf.distribute.Strategy, pretrained: bool) -> Session:
+def open_session(
+    records: Path, config: Config, strategy: tf.distribute.Strategy, pretrained: bool, precision: str = "float32"
+) -> Session:
     """Read records, prepares the catalogue and builds a model with fresh weights.
 
     Args:
@@ -63,6 +65,7 @@ def open_session(records: Path, config: Config, strategy: tf.distribute.Strategy
       config: of the model.
       strategy: under whose scope the model is made.
       pretrained: whether encoders start from their pretrained weights; false where a checkpoint is restored anyway.
+      precision: that encoders and towers compute in, see `layers_of`; weights fit every one.
     """
     # Random numbers of dropout then live in variables: part of the checkpoint, one stream for each replica.
     tf.keras.backend.experimental.enable_tf_random_generator()
@@ -71,8 +74,8 @@ def open_session(records: Path, config: Config, strategy: tf.distribute.Strategy
     catalogue = load_catalogue(records, manifest)
     vocabulary = records_vocabulary(records)
     with strategy.scope():
-        item_encoders = make_encoders(manifest.schema_.items, config, vocabulary)
-        user_encoders = make_encoders(manifest.schema_.users, config, vocabulary)
+        item_encoders = make_encoders(manifest.schema_.items, config, vocabulary, precision)
+        user_encoders = make_encoders(manifest.schema_.users, config, vocabulary, precision)
         if pretrained:
             start_encoders(item_encoders, user_encoders, config)
     with progress("preparing items", "items") as advance:
@@ -87,5 +90,6 @@ def open_session(records: Path, config: Config, strategy: tf.distribute.Strategy
             items.presence,
             catalogue.counts(manifest),
             events.first_times(len(catalogue)),
+            precision,
         )
     return Session(records, config, manifest, catalogue, items, events, model, strategy)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.reporting.formatting import Metrics, format_number, format_ratio, markdown_table, value_of
-from pipelines.reporting.report_data import Report, best_baseline, headline, systems
+from pipelines.reporting.report_data import Report, best_baseline, headline, interval_of, systems
 
 CAPTIONS = {
     "accuracy": "Recall and NDCG by length of the list",
@@ -67,8 +67,10 @@ def report_markdown(report: Report, drawn: Sequence[str], folder: str) -> str:
 
 
 def _comparison(report: Report) -> str:
-    compared = systems(report)
-    header = ["metric", *compared, "model / best baseline", *(["model / oracle"] if report.oracle is not None else [])]
+    compared, differences = systems(report), report.intervals.get("difference", {})
+    header = ["metric", *compared, "model / best baseline"]
+    header += ["model - best baseline"] if differences else []
+    header += ["model / oracle"] if report.oracle is not None else []
     rows = []
     for metric in (*_TABLE_METRICS, *_TABLE_BEYOND):
         if not any(metric in metrics for metrics in compared.values()):
@@ -76,12 +78,24 @@ def _comparison(report: Report) -> str:
         value, best = value_of(report.model, metric), best_baseline(report, metric)
         # More is not always better beyond accuracy (random has the best coverage), so there a ratio would say nothing.
         judged = metric in _TABLE_METRICS
-        row = [metric, *(format_number(value_of(metrics, metric)) for metrics in compared.values())]
+        row = [metric]
+        for name, metrics in compared.items():
+            row.append(_with_interval(value_of(metrics, metric), interval_of(report, name, metric)))
         row.append(format_ratio(value, best[1]) if judged and best is not None else "")
+        if differences:
+            between = differences.get(metric)
+            row.append(_with_interval(between["value"], (between["low"], between["high"])) if between else "")
         if report.oracle is not None:
             row.append(format_ratio(value, value_of(report.oracle, metric)) if judged else "")
         rows.append(row)
-    return markdown_table(header, rows)
+    note = "In brackets the 95 % bootstrap interval over users.\n\n" if differences else ""
+    return note + markdown_table(header, rows)
+
+
+def _with_interval(value: float, bounds: tuple[float, float] | None) -> str:
+    if bounds is None:
+        return format_number(value)
+    return f"{format_number(value)} [{format_number(bounds[0])}, {format_number(bounds[1])}]"
 
 
 def _slice_table(report: Report) -> str:
@@ -107,7 +121,7 @@ def _pattern_table(report: Report) -> str:
     subsets = sum(len(row["modalities"]) < len(modalities) for row in report.patterns) + 1
     note = f"{report.patterns[0]['queries']:,} queries. "
     if subsets < 2 ** len(modalities):
-        note += f"{subsets} of the {2 ** len(modalities):,} subsets of the modalities (`evaluate.patterns`). "
+        note += f"{subsets} of the {2 ** len(modalities):,} subsets of the modalities (`evaluate.patterns`, `evaluate.pattern_items`). "
     note += "Content only: without id embeddings, as if every item were new."
     complete = value_of(report.patterns[0], "recall@20")
     rows = [

@@ -33,9 +33,22 @@ __all__ += ["tradeoff_curve"]
 
 
 def accuracy_curves(
-    dataset: str, model: Metrics, baselines: Mapping[str, Metrics], oracle: Metrics | None
+    dataset: str,
+    model: Metrics,
+    baselines: Mapping[str, Metrics],
+    oracle: Metrics | None,
+    intervals: Mapping[str, Mapping[str, Sequence[float]]],
 ) -> Figure | None:
-    """Plot Recall@k (left) and NDCG@k (right) against k, a line for each system; None where the model has no recall."""
+    """Plot Recall@k (left) and NDCG@k (right) against k, a line for each system, in a band where there are intervals.
+
+    Args:
+      dataset: its name.
+      model, baselines, oracle: metrics.
+      intervals: system -> metric -> bounds.
+
+    Returns:
+      None where the model has no recall.
+    """
     cutoffs = sorted(int(match[1]) for name in model if (match := re.fullmatch(r"recall@(\d+)", name)))
     if not cutoffs:
         return None
@@ -43,14 +56,17 @@ def accuracy_curves(
     panels = panel_grid(figure, 2, 2)
     for axes, metric, title in zip(panels, ("recall", "ndcg"), ("Recall@k", "NDCG@k"), strict=True):
 
-        def line(metrics: Metrics, axes: Any = axes, metric: str = metric, **style: Any) -> None:
-            axes.plot(cutoffs, [value_of(metrics, f"{metric}@{k}") for k in cutoffs], **style)
+        def line(name: str, metrics: Metrics, axes: Any = axes, metric: str = metric, **style: Any) -> None:
+            (drawn,) = axes.plot(cutoffs, [value_of(metrics, f"{metric}@{k}") for k in cutoffs], **style)
+            bounds = [intervals.get(name, {}).get(f"{metric}@{k}", (math.nan, math.nan)) for k in cutoffs]
+            if name in intervals:
+                axes.fill_between(cutoffs, *zip(*bounds, strict=True), color=drawn.get_color(), alpha=0.12, linewidth=0)
 
         if oracle is not None:
-            line(oracle, label="oracle (ceiling)", color=ORACLE_COLOUR, linestyle="--", linewidth=1.5)
-        line(model, label=MODEL, **MODEL_LINE)
+            line(ORACLE, oracle, label="oracle (ceiling)", color=ORACLE_COLOUR, linestyle="--", linewidth=1.5)
+        line(MODEL, model, label=MODEL, **MODEL_LINE)
         for index, (name, metrics) in enumerate(baselines.items()):
-            line(metrics, label=name, **line_style(index))
+            line(name, metrics, label=name, **line_style(index))
         axes.set(xlabel="k (length of the list)", ylabel=title)
         axes.set_xticks(cutoffs)
         axes.set_ylim(bottom=0)

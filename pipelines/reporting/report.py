@@ -55,7 +55,7 @@ def _figures(report: Report) -> dict[str, Figure | None]:
     data, model, baselines, oracle = report.dataset, report.model, report.baselines, report.oracle
     exposure = report.exposure
     return {
-        "accuracy": plots.accuracy_curves(data, model, baselines, oracle),
+        "accuracy": plots.accuracy_curves(data, model, baselines, oracle, report.intervals.get("systems", {})),
         "slices": plots.slice_bars(data, model, report.slices),
         "warm_cold": plots.part_bars(data, report.slices, report.baseline_slices),
         "missing_content": plots_content.pattern_bars(data, report.patterns),
@@ -80,6 +80,8 @@ def report_json(report: Report) -> str:
     }
     optional: dict[str, Any] = {
         "notes": report.notes,
+        "sample": report.sample,
+        "intervals": report.intervals,
         "oracle": report.oracle,
         "accuracy_diversity": report.tradeoff,
         "baseline_slices": report.baseline_slices,

@@ -20,6 +20,7 @@ class Report:
       model: metric -> value, NaN where undefined; names as in `pipelines.scoring.metrics` and
         `pipelines.evaluation.beyond_accuracy`.
       baselines: baseline -> the same metrics on the same queries.
+      intervals: of `pipelines.evaluation.systems.intervals`; empty where nothing was ranked.
       slices: part of the test split, or `without_<modality>` -> the model's metrics there, with `queries`, their number.
       ranking: label -> metrics of the ranking head, from `pipelines.evaluation.ranking_head.measure_labels`.
       oracle: metrics of the true preferences, which only generated data has.
@@ -27,11 +28,13 @@ class Report:
       versions: package -> version.
       tradeoff: rows of `pipelines.evaluation.beyond_accuracy.accuracy_diversity_curve`, `accuracy_diversity` in JSON.
       baseline_slices: baseline -> slice -> metrics, for the slices that are parts of the test split.
-      patterns: rows of `pipelines.evaluation.missing_modalities.missing_patterns`, `missing_content` in JSON.
+      patterns: rows of `pipelines.evaluation.missing_modalities.missing_content`, `missing_content` in JSON.
       exposure: `groups` (names) and `systems`, system -> share of the first positions of each group.
       modality_weights: rows of `pipelines.evaluation.exposure.modality_weights_by_group`.
       hybrid: `pipelines.hybrid.weights.HybridWeights.steps`, what each part of the hybrid score adds on the validation split.
-      notes: sentences on what was not measured, and why.
+      sample: `requests` that were drawn `of` those of the test split, and the `seed`.
+      notes: sentences on what was not measured or not on all requests, and why.
+      seconds: part of the evaluation -> how long it took; not in the files, so that equal runs have equal reports.
       curve: the lines of `metrics.jsonl`, for the training plot; not in `report.json`.
     """
 
@@ -50,7 +53,10 @@ class Report:
     exposure: Mapping[str, Any] = field(default_factory=dict)
     modality_weights: Sequence[Mapping[str, Any]] = ()
     hybrid: Sequence[Mapping[str, Any]] = ()
+    intervals: Mapping[str, Any] = field(default_factory=dict)
+    sample: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
     curve: Sequence[Mapping[str, Any]] = ()
 
 
@@ -59,6 +65,12 @@ def best_baseline(report: Report, metric: str) -> tuple[str, float] | None:
     known = {name: value_of(metrics, metric) for name, metrics in report.baselines.items()}
     known = {name: value for name, value in known.items() if math.isfinite(value)}
     return max(known.items(), key=lambda pair: pair[1]) if known else None
+
+
+def interval_of(report: Report, system: str, metric: str) -> tuple[float, float] | None:
+    """Return the bounds of the 95 % interval of a system's metric; None where it has none."""
+    bounds = report.intervals.get("systems", {}).get(system, {}).get(metric)
+    return None if bounds is None else (bounds[0], bounds[1])
 
 
 def systems(report: Report) -> dict[str, Metrics]:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from pipelines.model.session import Session
-from pipelines.scoring.requests import Requests, make_requests
+from pipelines.scoring.requests import Choose, Requests, make_requests
+from pipelines.scoring.sampling import Sample, draw_sample
 from tfrecs.errors import DataError
 from tfrecs.reading.reader import load_histories
 
-__all__ = ["all_validation_requests", "held_out_requests", "validation_requests"]
+__all__ = ["COLD_ITEMS", "COLD_USERS", "all_validation_requests", "held_out_requests", "sampled_requests"]
+__all__ += ["validation_requests"]
+
+COLD_ITEMS, COLD_USERS = "cold_items", "cold_users"
 
 
 def held_out_requests(session: Session) -> Requests:
@@ -16,10 +24,33 @@ def held_out_requests(session: Session) -> Requests:
     Raises:
       DataError: there is none.
     """
-    requests = _requests(session, "test", None)
-    if not len(requests):
-        raise DataError(f"{session.records}: the test split is empty; change `split` in dataset.yaml and build again")
-    return requests
+    return _not_empty(session, _requests(session, "test"))
+
+
+def sampled_requests(session: Session) -> tuple[Requests, Sample]:
+    """Return at most `evaluate.max_requests` requests of the test split, and those that fill up the slices of cold ones.
+
+    Returns:
+      the requests [Q] and how they were drawn; its slices are `COLD_ITEMS`, requests whose targets all have no training
+      event, and `COLD_USERS`.
+
+    Raises:
+      DataError: there is none.
+    """
+    settings, drawn = session.config.evaluate, []
+    known, is_cold = set(np.unique(session.events.users).tolist()), session.catalogue.counts(session.manifest) == 0
+
+    def choose(users: np.ndarray, targets: Sequence[np.ndarray]) -> np.ndarray:
+        asked = np.array([len(items) > 0 for items in targets], bool)
+        cold_items = np.array([bool(is_cold[items].all()) for items in targets], bool)
+        cold_users = np.array([user not in known for user in users.tolist()], bool)
+        rare = {COLD_ITEMS: cold_items & asked, COLD_USERS: cold_users & asked}
+        sample = draw_sample(len(users), settings.max_requests, rare, settings.slice_requests, session.config.seed)
+        drawn.append(sample)
+        return sample.chosen
+
+    requests = _not_empty(session, _requests(session, "test", choose=choose))
+    return requests, drawn[0]
 
 
 def validation_requests(session: Session) -> Requests:
@@ -29,9 +60,15 @@ def validation_requests(session: Session) -> Requests:
 
 def all_validation_requests(session: Session) -> Requests:
     """Return all requests of the validation split."""
-    return _requests(session, "valid", None)
+    return _requests(session, "valid")
 
 
-def _requests(session: Session, split: str, limit: int | None) -> Requests:
+def _not_empty(session: Session, requests: Requests) -> Requests:
+    if not len(requests):
+        raise DataError(f"{session.records}: the test split is empty; change `split` in dataset.yaml and build again")
+    return requests
+
+
+def _requests(session: Session, split: str, limit: int | None = None, choose: Choose | None = None) -> Requests:
     histories = load_histories(session.records, session.manifest, split, session.catalogue.ids)
-    return make_requests(histories, session.manifest.schema_, limit=limit, seed=session.config.seed)
+    return make_requests(histories, session.manifest.schema_, limit=limit, seed=session.config.seed, choose=choose)

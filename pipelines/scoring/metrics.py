@@ -11,16 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipelines.item_item.top_k import tie_order, top_k
-from pipelines.scoring.requests import Queries, Scorer
+from pipelines.item_item.top_k import RunningTop, tie_order
+from pipelines.scoring.requests import Queries, Scorer, item_blocks
 
 __all__ = ["ACCURACY_METRICS", "CUTOFFS", "Hits", "Ranking", "accuracy", "average_precision", "f1", "find_hits", "hit"]
-__all__ += ["ndcg", "per_query", "precision", "rank", "rank_scores", "recall", "reciprocal_rank"]
+__all__ += ["measure", "ndcg", "per_query", "precision", "rank", "recall", "reciprocal_rank"]
 
 CUTOFFS = (5, 10, 20, 50)
 """The k of every metric at k in a report."""
 
 Floats = NDArray[np.float64]
+Advance = Callable[[int, int], None]
+_FEW_QUERIES = 16  # as many share one pass over the item embeddings, however large the catalogue
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,12 @@ class Ranking:
     Attributes:
       items: int32 [Q, depth], the recommended items, best first, -1 where there were fewer candidates.
       num_items: N, the size of the catalogue.
+      scores: float32 [Q, depth], their scores, -inf where there is no item; None where nobody kept them.
     """
 
     items: NDArray[np.int32]
     num_items: int
+    scores: NDArray[np.float32] | None = None
 
     @property
     def depth(self) -> int:
@@ -41,55 +45,81 @@ class Ranking:
 
     def take(self, indices: ArrayLike) -> Ranking:
         """Return the lists at these positions (int) or under this mask (bool [Q]), as `Queries.take` does."""
-        return Ranking(self.items[np.asarray(indices)], self.num_items)
+        rows = np.asarray(indices)
+        return Ranking(self.items[rows], self.num_items, None if self.scores is None else self.scores[rows])
+
+    def first(self, depth: int) -> Ranking:
+        """Return the first `depth` places of each list."""
+        scores = None if self.scores is None else self.scores[:, :depth]
+        return Ranking(self.items[:, :depth], self.num_items, scores)
 
 
-def rank_scores(scores: ArrayLike, queries: Queries, depth: int) -> NDArray[np.int32]:
-    """Return the items with the highest scores of each query, its history excluded.
+def rank(
+    scorer: Scorer,
+    queries: Queries,
+    *,
+    num_items: int,
+    depth: int,
+    batch: int,
+    most_scores: int | None = None,
+    advance: Advance = lambda done, total: None,
+) -> Ranking:
+    """Rank the whole catalogue for each query, its history excluded, and keep the top `depth`.
 
     Ties are broken by a fixed pseudo-random order of the catalogue (`pipelines.item_item.top_k.tie_order`), the same for
     every system and independent of the target, so that equal scores earn what chance earns. A score of -inf is never
     recommended.
 
     Args:
-      scores: float [q, N] of q queries; left unchanged.
-      queries: the q queries.
-      depth: length of the lists.
-
-    Returns:
-      int32 [q, depth], best first, -1 where there were fewer candidates.
-
-    Raises:
-      ValueError: a score is NaN.
-    """
-    candidates = np.array(scores, np.float32)  # a copy: a scorer may return a view of its own state
-    lengths = [len(history) for history in queries.histories]
-    if sum(lengths):
-        candidates[np.repeat(np.arange(len(queries)), lengths), np.concatenate(queries.histories)] = -np.inf
-    return top_k(candidates, depth, tie_order(candidates.shape[1]))
-
-
-def rank(scorer: Scorer, queries: Queries, *, num_items: int, depth: int, batch: int) -> Ranking:
-    """Rank the whole catalogue for each query and keep the top `depth`; see `rank_scores`.
-
-    Args:
-      scorer: scores a slice of at most `batch` queries.
+      scorer: scores a slice of at most `batch` queries; a `BlockScorer` in blocks of items.
       queries: Q queries.
       num_items: N.
       depth: length of the lists; at least the largest k to be measured.
-      batch: queries at a time.
+      batch: largest number of queries at a time.
+      most_scores: largest number of scores at a time; None: `batch` times N.
+      advance: told how many queries are done.
 
     Raises:
       ValueError: the scorer returned another shape than [q, N], or NaN.
     """
-    items = np.full((len(queries), depth), -1, np.int32)
-    for start in range(0, len(queries), batch):
-        part = queries.slice(start, start + batch)
-        scores = scorer(part)
-        if scores.shape != (len(part), num_items):
-            raise ValueError(f"the scorer returned shape {scores.shape}, not {(len(part), num_items)}")
-        items[start : start + len(part)] = rank_scores(scores, part, depth)
-    return Ranking(items, num_items)
+    size, block = _block_sizes(num_items, batch, most_scores)
+    ties = tie_order(num_items)
+    shape = (len(queries), depth)
+    items, kept = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
+    for start in range(0, len(queries), size):
+        part = queries.slice(start, start + size)
+        top, row, seen = RunningTop(len(part), depth, ties), *_history_entries(part)
+        for scores in item_blocks(scorer, part, block):
+            first, stop = top.columns, top.columns + scores.shape[1]
+            if len(scores) != len(part) or stop > num_items:
+                raise ValueError(f"the scorer returned shape {scores.shape}, not {(len(part), num_items)}")
+            scores = np.array(scores, np.float32)  # a copy: a scorer may return a view of its own state
+            inside = (seen >= first) & (seen < stop)
+            scores[row[inside], seen[inside] - first] = -np.inf
+            top.add(scores)
+        if top.columns != num_items:
+            raise ValueError(f"the scorer returned shape {(len(part), top.columns)}, not {(len(part), num_items)}")
+        items[start : start + len(part)], kept[start : start + len(part)] = top.items, top.scores
+        advance(start + len(part), len(queries))
+    return Ranking(items, num_items, kept)
+
+
+def _block_sizes(num_items: int, batch: int, most_scores: int | None) -> tuple[int, int]:
+    """How many queries, and how many items, are scored at a time.
+
+    Whole rows as long as a few queries fit: what a query needs besides (its embedding, the links of its history) is then
+    made once.
+    """
+    most = batch * num_items if most_scores is None else most_scores
+    queries = max(1, min(batch, max(most // max(num_items, 1), _FEW_QUERIES)))
+    return queries, max(1, min(num_items, most // queries))
+
+
+def _history_entries(queries: Queries) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Row and item of every event of the histories."""
+    lengths = [len(history) for history in queries.histories]
+    row = np.repeat(np.arange(len(queries)), lengths)
+    return row, np.concatenate([np.zeros(0, np.int32), *queries.histories])
 
 
 @dataclass(frozen=True)
@@ -189,7 +219,12 @@ ACCURACY_METRICS = (*(f"{name}@{k}" for name in _AT_K for k in CUTOFFS), "mrr")
 """Names of the accuracy metrics in `report.json`."""
 
 
-def _measure(hits: Hits, metric: str) -> Floats:
+def measure(hits: Hits, metric: str) -> Floats:
+    """Return one accuracy metric of every query, float64 [Q].
+
+    Raises:
+      ValueError: no such metric, or the lists are shorter than its k.
+    """
     name, _, k = metric.partition("@")
     if metric == "mrr":
         return reciprocal_rank(hits)
@@ -204,7 +239,7 @@ def per_query(ranking: Ranking, queries: Queries, metric: str) -> Floats:
     Raises:
       ValueError: no such metric, or the lists are shorter than its k.
     """
-    return _measure(find_hits(ranking, queries), metric)
+    return measure(find_hits(ranking, queries), metric)
 
 
 def accuracy(ranking: Ranking, queries: Queries) -> dict[str, float]:
@@ -214,4 +249,4 @@ def accuracy(ranking: Ranking, queries: Queries) -> dict[str, float]:
       ValueError: the lists are shorter than the largest of `CUTOFFS`.
     """
     hits = find_hits(ranking, queries)
-    return {metric: float(_measure(hits, metric).mean()) if len(queries) else np.nan for metric in ACCURACY_METRICS}
+    return {metric: float(measure(hits, metric).mean()) if len(queries) else np.nan for metric in ACCURACY_METRICS}

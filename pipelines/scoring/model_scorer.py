@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines.model.request_encoder import RequestEncoder
+from pipelines.runs.progress import progress
 from pipelines.scoring.requests import Queries, Requests
 from pipelines.search.lexical_index import LexicalIndex
 from tfrecs.reading.reader import user_features
@@ -133,14 +134,23 @@ class ModelScorer:
 
     def __call__(self, queries: Queries) -> np.ndarray:
         """Final scores float32 [q, N]: towers, hybrid and words, as the signature `recommend` adds them up."""
-        scores = self.tower_scores(queries)
-        if self.hybrid is not None:
-            history = self.model.chosen(self.history(queries))
-            scores = self.hybrid(scores, history.item_index, history.length)
-        scores = scores.numpy()
-        if self.texts is None or self.lexical is None:
-            return scores
-        return scores + self.lexical(self.texts[queries.rows].tolist())
+        return next(self.blocks(queries, len(self.item_embeddings)))
+
+    def blocks(self, queries: Queries, size: int) -> Iterator[np.ndarray]:
+        """The same, `size` items after the other: float32 [q, size]; the last block may be smaller."""
+        embeddings = self.query_embeddings(queries)
+        history = None if self.hybrid is None else self.model.chosen(self.history(queries))
+        words = None if self.texts is None or self.lexical is None else self.texts[queries.rows].tolist()
+        for start in range(0, len(self.item_embeddings), size):
+            items = self.item_embeddings[start : start + size]
+            scores = self.model.scores(embeddings, items)
+            if self.hybrid is not None and history is not None:
+                hybrid = self.hybrid if len(items) == self.hybrid.num_items else self.hybrid.of_items(start, len(items))
+                scores = hybrid(scores, history.item_index, history.length)
+            block = scores.numpy()
+            if words is not None and self.lexical is not None:
+                block = block + self.lexical.of_items(start, len(items))(words)
+            yield block
 
     def search(self, queries: Queries) -> np.ndarray:
         """Scores float32 [q, N] by the requests' texts alone. Each must have a text."""
@@ -159,10 +169,11 @@ class ModelScorer:
 
     def all_query_embeddings(self, batch: int) -> np.ndarray:
         """Query embeddings float32 [Q, D] of all requests, `batch` at a time."""
-        parts = [
-            self.query_embeddings(self.requests.queries.slice(start, start + batch)).numpy()
-            for start in range(0, len(self.requests), batch)
-        ]
+        parts = []
+        with progress("query embeddings", "requests") as advance:
+            for start in range(0, len(self.requests), batch):
+                parts.append(self.query_embeddings(self.requests.queries.slice(start, start + batch)).numpy())
+                advance(start + len(parts[-1]), len(self.requests))
         return np.concatenate(parts) if parts else np.zeros([0, self.item_embeddings.shape[1]], np.float32)
 
     def logits(self, query_embeddings: np.ndarray, items: np.ndarray, batch: int) -> dict[str, np.ndarray]:
@@ -174,13 +185,15 @@ class ModelScorer:
           batch: queries at a time.
         """
         parts: dict[str, list[np.ndarray]] = {label.name: [] for label in self.model.schema.labels}
-        for start in range(0, len(items), batch) if self.model.ranking_head is not None else ():
-            part = items[start : start + batch]
-            # As rows of one matrix, so that one graph serves both forms.
-            repeated = np.repeat(query_embeddings[start : start + batch], part[0].size, axis=0)
-            embeddings = tf.gather(self.item_embeddings, tf.constant(part.reshape(-1)))
-            for name, value in self.graphs.label_logits(tf.constant(repeated), embeddings).items():
-                parts[name].append(value.numpy().reshape(part.shape))
+        with progress("ranking head", "requests") as advance:
+            for start in range(0, len(items), batch) if self.model.ranking_head is not None else ():
+                part = items[start : start + batch]
+                # As rows of one matrix, so that one graph serves both forms.
+                repeated = np.repeat(query_embeddings[start : start + batch], part[0].size, axis=0)
+                embeddings = tf.gather(self.item_embeddings, tf.constant(part.reshape(-1)))
+                for name, value in self.graphs.label_logits(tf.constant(repeated), embeddings).items():
+                    parts[name].append(value.numpy().reshape(part.shape))
+                advance(start + len(part), len(items))
         empty = np.zeros(items.shape, np.float32)
         return {name: np.concatenate(values) if values else empty for name, values in parts.items()}
 

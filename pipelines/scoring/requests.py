@@ -5,9 +5,9 @@ It imports neither TensorFlow nor anything of the product, so that peers can be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tfrecs.reading.reader import UserHistory
     from tfrecs.schema import Schema
 
-__all__ = ["Queries", "Requests", "Scorer", "make_requests", "with_targets"]
+__all__ = ["BlockScorer", "Choose", "Queries", "Requests", "Scorer", "item_blocks", "make_requests", "with_targets"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,25 @@ It is called on slices, so that no Q x N matrix ever exists. The scores of a que
 """
 
 
+@runtime_checkable
+class BlockScorer(Protocol):
+    """A scorer that need not score the whole catalogue at once."""
+
+    def __call__(self, queries: Queries) -> NDArray[np.float32]:
+        """Scores float32 [q, N], as those of a `Scorer`."""
+
+    def blocks(self, queries: Queries, size: int) -> Iterator[NDArray[np.float32]]:
+        """The same scores, `size` items after the other, float32 [q, size]; the last block may be smaller."""
+
+
+def item_blocks(scorer: Scorer, queries: Queries, size: int) -> Iterator[NDArray[np.float32]]:
+    """Yield the scores of all items, at most `size` at a time where the scorer can, else all at once."""
+    if isinstance(scorer, BlockScorer):
+        yield from scorer.blocks(queries, size)
+    else:
+        yield scorer(queries)
+
+
 @dataclass(frozen=True)
 class Requests:
     """Q held-out requests with everything a model may know.
@@ -105,15 +124,37 @@ class Requests:
     def __len__(self) -> int:
         return len(self.queries)
 
+    def take(self, rows: NDArray[np.int64]) -> Requests:
+        """Return the requests at these positions, in the order given, with their own events and no others."""
+        place = np.full(len(self), -1)
+        place[rows] = np.arange(len(rows))
+        pairs = np.flatnonzero(place[self.pair_rows] >= 0)
+        return Requests(
+            queries=replace(self.queries.take(rows), rows=np.arange(len(rows))),
+            values=[self.values[row] for row in rows],
+            event_times=[self.event_times[row] for row in rows],
+            labels=[self.labels[row] for row in rows],
+            context={name: values[rows] for name, values in self.context.items()},
+            users=self.users[rows],
+            pair_rows=place[self.pair_rows[pairs]],
+            pair_items=self.pair_items[pairs],
+            pair_labels=self.pair_labels[pairs],
+            texts=None if self.texts is None else self.texts[rows],
+        )
+
     def without_texts(self) -> Requests:
         """Return the same requests without their text queries."""
         return replace(self, texts=None)
 
 
+Choose = Callable[[NDArray[np.str_], Sequence[NDArray[np.int32]]], NDArray[np.int64]]
+"""(user str [R], items of the held-out positives of each) of all possible requests -> positions of those to make."""
+
+
 @dataclass(frozen=True)
 class _Row:
     history: UserHistory
-    past: np.ndarray  # positions of the events before the request
+    past: np.ndarray | slice  # positions of the events before the request
     targets: np.ndarray  # positions of the held-out positives
     events: np.ndarray  # positions of all held-out events
     moment: int  # the position whose time, context and text are the request's
@@ -123,19 +164,22 @@ class _Row:
         return "" if self.history.queries is None else self.history.queries[self.moment].decode()
 
 
-def _rows(history: UserHistory, ordered: bool) -> list[_Row]:
-    held_out = np.flatnonzero(history.target)
-    if not ordered:
-        past = np.flatnonzero(~history.target)
-        return [
-            _Row(history, past, events[history.positive[events]], events, int(events[0]))
-            for events in _split_by_text(history, held_out)
-        ]
-    rows = []
-    for position in held_out:
-        targets = np.array([position] if history.positive[position] else [], np.int64)
-        rows.append(_Row(history, np.arange(position), targets, np.array([position]), int(position)))
-    return rows
+def _row(history: UserHistory, events: np.ndarray, ordered: bool) -> _Row:
+    """The request of some held-out events: one where events have an order, a set where they have none."""
+    # A slice shares the memory of the history; a copy for each event would take the square of its length.
+    past = slice(0, int(events[0])) if ordered else np.flatnonzero(~history.target)
+    return _Row(history, past, events[history.positive[events]], events, int(events[0]))
+
+
+def _held_out(histories: Sequence[UserHistory], ordered: bool) -> tuple[np.ndarray, Sequence[np.ndarray]]:
+    """The possible requests: int64 [R], the history of each, and the positions there of its held-out events."""
+    if ordered:
+        events = [np.flatnonzero(history.target) for history in histories]
+        owners = np.repeat(np.arange(len(histories)), [len(part) for part in events])
+        return owners, np.concatenate([np.zeros(0, np.int64), *events])[:, None]
+    sets = [_split_by_text(history, np.flatnonzero(history.target)) for history in histories]
+    owners = np.repeat(np.arange(len(histories)), [len(part) for part in sets])
+    return owners, [events for part in sets for events in part]
 
 
 def _split_by_text(history: UserHistory, held_out: np.ndarray) -> list[np.ndarray]:
@@ -147,7 +191,12 @@ def _split_by_text(history: UserHistory, held_out: np.ndarray) -> list[np.ndarra
 
 
 def make_requests(
-    histories: Sequence[UserHistory], schema: Schema, *, limit: int | None = None, seed: int = 0
+    histories: Sequence[UserHistory],
+    schema: Schema,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    choose: Choose | None = None,
 ) -> Requests:
     """Make a request of each held-out event, with the history before it; of each user (and text) without an order.
 
@@ -156,11 +205,20 @@ def make_requests(
       schema: says whether events have an order, and which context columns there are.
       limit: at most so many requests, drawn at random under `seed`; None: all.
       seed: of the draw.
+      choose: chooses the requests, in place of `limit`; called once.
     """
-    rows = [row for history in histories for row in _rows(history, schema.ordered)]
-    if limit is not None and len(rows) > limit:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(rows), limit, replace=False))
-        rows = [rows[index] for index in chosen]
+    owners, events = _held_out(histories, schema.ordered)
+    chosen = np.arange(len(owners))
+    if choose is not None:
+        users = np.array([history.user_id for history in histories], np.str_)
+        positives = [
+            histories[owner].items[part[histories[owner].positive[part]]]
+            for owner, part in zip(owners, events, strict=True)
+        ]
+        chosen = choose(users[owners], positives)
+    elif limit is not None and len(owners) > limit:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(owners), limit, replace=False))
+    rows = [_row(histories[owners[index]], events[index], schema.ordered) for index in chosen]
     contexts = [row.name for row in schema.context if row.source == "column"]
     empty = np.zeros([0], np.int64)
     return Requests(

@@ -86,6 +86,10 @@ class LexicalIndex:
         terms = term_counts(queries, self.model.settings).sign()
         return (terms @ self.impacts.T).toarray().astype(np.float32)
 
+    def of_items(self, first: int, count: int) -> LexicalIndex:
+        """Return the index of `count` items from position `first` on."""
+        return self if count == self.impacts.shape[0] else replace(self, impacts=self.impacts[first : first + count])
+
     def postings(self) -> Postings:
         """Return the same as an inverted index for the graph."""
         by_term = self.impacts.tocsc()

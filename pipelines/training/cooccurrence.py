@@ -16,7 +16,7 @@ from pipelines.training.input_pipeline import divided, parts_of_replicas, sample
 from pipelines.training.loop import StepProgress
 from tfrecs.reading.reader import TrainingEvents
 from towers.cooccurrence import CoOccurrence
-from towers.optimizer import ScaledAdamW
+from towers.optimizer import ScaledAdamW, loss_scale_for
 from towers.two_tower import TwoTower
 
 
@@ -47,7 +47,7 @@ class CoOccurrenceStage:
       items: the catalogue.
       events: of training.
       config: sections `cooccurrence` and `retrieval` (which softmax), `user.hidden_dim` (of the space in which contents
-        and items meet) and the seed.
+        and items meet), `train.precision` and the seed.
       strategy: under whose scope the model was made.
     """
 
@@ -60,7 +60,7 @@ class CoOccurrenceStage:
         strategy: tf.distribute.Strategy,
     ):
         self.model, self.items, self.strategy = model, items, strategy
-        self.settings, self.seed = config.cooccurrence, config.seed
+        self.settings, self.seed, self.precision = config.cooccurrence, config.seed, config.train.precision
         self.neighbours, self.probabilities = cooccurrence_targets(
             events, model.num_items, self.settings.num_neighbours
         )
@@ -97,23 +97,10 @@ class CoOccurrenceStage:
             return float("nan")
         encoders = self.model.item_encoders.values()
         before = [encoder.trainable for encoder in encoders]
-        for encoder in encoders:
-            encoder.trainable = True
-        with self.strategy.scope():
-            schedule = tf.keras.optimizers.schedules.CosineDecay(self.settings.learning_rate, total)
-            tables = [self.learner.item_embeddings, self.learner.bias] if self.in_batch else []
-            optimizer = ScaledAdamW(
-                schedule,
-                scale=lambda variable: 1.0,
-                tables=tables,
-                weight_decay=0.0,
-                global_clipnorm=self.settings.clip_norm,
-            )
-            optimizer.build(self.learner.trainable_variables)
-            self.learner.compile(optimizer)
+        self.compile()
         # One call over all epochs: what Keras calls an epoch here is only when it resets the mean of the loss.
         history = self.learner.fit(
-            self.strategy.distribute_datasets_from_function(self._batches),
+            self.strategy.distribute_datasets_from_function(self.batches),
             epochs=self.epochs,
             steps_per_epoch=self.steps,
             verbose=0,
@@ -123,7 +110,26 @@ class CoOccurrenceStage:
             encoder.trainable = trainable
         return float(history["cross_entropy"][-1])
 
-    def _batches(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
+    def compile(self) -> None:
+        """Make the encoders trainable and give the learner its optimizer."""
+        for encoder in self.model.item_encoders.values():
+            encoder.trainable = True
+        with self.strategy.scope():
+            total = max(1, self.steps * self.epochs)
+            schedule = tf.keras.optimizers.schedules.CosineDecay(self.settings.learning_rate, total)
+            tables = [self.learner.item_embeddings, self.learner.bias] if self.in_batch else []
+            optimizer = ScaledAdamW(
+                schedule,
+                scale=lambda variable: 1.0,
+                tables=tables,
+                loss_scale=loss_scale_for(self.precision),
+                weight_decay=0.0,
+                global_clipnorm=self.settings.clip_norm,
+            )
+            optimizer.build(self.learner.trainable_variables)
+            self.learner.compile(optimizer)
+
+    def batches(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
         """Every epoch in its own order, one after the other; the last batch of each is filled up with -1."""
         rng = np.random.default_rng(self.seed)
         size = self.settings.batch_size

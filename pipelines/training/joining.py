@@ -51,19 +51,22 @@ def joined_by(records: Path, config: Config, step: str = TRAIN) -> Iterator[Work
         yield workers
 
 
-def check_divisible(config: Config, options: Sequence[str], replicas: int) -> None:
+def check_divisible(config: Config, options: Sequence[str], replicas: int, parts: int = 1) -> None:
     """Check that the replicas can divide a step among them.
 
     Args:
       config: of the run.
       options: `section.key` of numbers that are divided.
       replicas: how many.
+      parts: that each replica divides its share into (`train.accumulate`).
 
     Raises:
-      DataError: one is not a multiple of the replicas; all of those are named, with the next multiple.
+      DataError: one is not a multiple of the replicas times the parts; all of those are named, with the next multiple.
     """
     sizes = {option: getattr(getattr(config, option.partition(".")[0]), option.partition(".")[2]) for option in options}
-    wrong = {option: -(-size // replicas) * replicas for option, size in sizes.items() if size % replicas}
+    by = replicas * parts
+    wrong = {option: -(-size // by) * by for option, size in sizes.items() if size % by}
     if wrong:
         remedy = " ".join(f"--set {option}={size}" for option, size in wrong.items())
-        raise DataError(f"{', '.join(wrong)}: not divisible by {replicas} replicas; {remedy}")
+        each = f", each with train.accumulate={parts} parts" if parts > 1 else ""
+        raise DataError(f"{', '.join(wrong)}: not divisible by {replicas} replicas{each}; {remedy}")

@@ -119,6 +119,8 @@ class TrainingLoop(ABC):
         self.strategy = make_strategy(self.config.train.strategy, workers)
         self.replicas = self.strategy.num_replicas_in_sync
         check_divisible(self.config, self.batch_options, self.replicas)
+        if step == TRAIN:
+            check_divisible(self.config, ["train.batch_size"], self.replicas, self.config.train.accumulate)
         self.rows: list[dict[str, Any]] = self.workers.from_chief(self._open_run)
         if not self.run.exists:
             say(
@@ -214,6 +216,7 @@ class TrainingLoop(ABC):
                 scale=scale,
                 tables=tables,
                 ema_momentum=ema_momentum,
+                precision=self.config.train.precision,
             )
             optimizer.build(model.trainable_variables)
             model.compile(

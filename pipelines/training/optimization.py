@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from pipelines.config import PretrainConfig, TrainConfig
-from towers.optimizer import ScaledAdamW
+from towers.optimizer import ScaledAdamW, loss_scale_for
 
 
 def seed_dropout(model: tf.keras.Model, seed: int, epoch: int) -> None:
@@ -28,6 +28,7 @@ def make_optimizer(
     scale: Callable[[tf.Variable], float] = lambda variable: 1.0,
     tables: Sequence[tf.Variable] = (),
     ema_momentum: float = 0.0,
+    precision: str = "float32",
 ) -> ScaledAdamW:
     """Make the optimizer of a run.
 
@@ -36,11 +37,13 @@ def make_optimizer(
       steps: of the whole run.
       scale, tables: see `ScaledAdamW`.
       ema_momentum: of the moving average of the weights, 0 = none.
+      precision: `train.precision`; mixed_float16 gets a loss scale.
     """
     return ScaledAdamW(
         schedule(settings.learning_rate, settings.warmup, steps),
         scale=scale,
         tables=tables,
+        loss_scale=loss_scale_for(precision),
         weight_decay=settings.weight_decay,
         # Keras puts the averages in place at the end of every epoch: what is validated and kept is less noisy.
         use_ema=ema_momentum > 0,

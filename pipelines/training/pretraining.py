@@ -25,6 +25,7 @@ from pipelines.training.loop import (
 )
 from tfrecs.errors import DataError
 from tfrecs.reading.reader import load_catalogue
+from towers.encoders.rematerialise import rematerialise_all
 from towers.pretraining import SelfSupervised
 
 DEPTHS = (1, 10)
@@ -48,7 +49,8 @@ class Pretrainer(TrainingLoop):
             )
         catalogue = load_catalogue(job.records, self.manifest)
         with self.strategy.scope():
-            encoders = make_encoders(schema.items, self.config, records_vocabulary(job.records))
+            vocabulary, precision = records_vocabulary(job.records), self.config.train.precision
+            encoders = make_encoders(schema.items, self.config, vocabulary, precision)
             for encoder in encoders.values():
                 encoder.load_pretrained()
         with progress("preparing items", "items") as advance:
@@ -69,6 +71,8 @@ class Pretrainer(TrainingLoop):
             # Every layer once on a row of zeros: makes the variables, so that checkpoints restore at once.
             inputs = {name: zero_input(encoder) for name, encoder in encoders.items()}
             self.learner.encode(inputs, self.learner.mask(inputs))
+            if self.config.train.rematerialise:
+                rematerialise_all(encoders.values())
         self._compile(self.learner, settings, save_encoders_as(self.run, encoders, self.workers))
         self.held_out_masked = self.masked(self.held_out, -1)
         self._encode = tf.function(self.learner.encode, autograph=False)

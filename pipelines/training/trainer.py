@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from pipelines.cluster.workers import Workers
 from pipelines.hybrid.fit import fit_hybrid
+from pipelines.hybrid.item_index import item_item_id
+from pipelines.item_item import storage
 from pipelines.model.checkpoints import Checkpoints, restore_best
 from pipelines.model.encoder_weights import encoder_scales, trained_share
 from pipelines.model.model_factory import query_encoder, refresh
@@ -30,6 +32,7 @@ from pipelines.training.loop import (
 )
 from pipelines.training.validation import validate
 from pipelines.training.warm_start import copy_weights, earlier_run
+from towers.encoders.rematerialise import rematerialise_all
 
 BEST_BY = "ndcg@10"
 
@@ -48,7 +51,7 @@ class Trainer(TrainingLoop):
         super().__init__(job, workers)
         config, train = self.config, self.config.train
         earlier = None if train.warm_start is None else earlier_run(Path(train.warm_start), self.manifest)
-        self.session = open_session(job.records, config, self.strategy, pretrained=earlier is None)
+        self.session = open_session(job.records, config, self.strategy, earlier is None, train.precision)
         self.validation = validation_requests(self.session)
         self.feed = self._feed()
         self.steps = self.feed.steps
@@ -58,6 +61,11 @@ class Trainer(TrainingLoop):
         if earlier is not None and not self.rows:
             with self.strategy.scope():
                 copy_weights(earlier, self.session)
+        if train.rematerialise:
+            if train.encoders == "frozen" or not model.item_encoders:
+                say("train.rematerialise: no encoder is trained, so it changes nothing")
+            with self.strategy.scope():
+                rematerialise_all(model.item_encoders.values())
         self.encode = tf.function(model.encode_items, autograph=False)
         self.graphs = ModelGraphs(model)  # traced once, not at every epoch
         scales = encoder_scales(model.item_encoders.values(), train.encoder_scale, train.layer_decay)
@@ -131,10 +139,13 @@ class Trainer(TrainingLoop):
         """Learn, beside the best epoch's weights, those of the hybrid score and of the words of queries: on the chief."""
         session = self.session
         restore_best(self.run, "train into another folder", model=session.model)
+        storage.forget(self.run.path)
         if self.config.hybrid.enabled:
-            weights = fit_hybrid(session, self.validation)
-            weights.save(self.run.path)
-            say(f"  {weights}")
+            fitted = fit_hybrid(session, self.validation)
+            if fitted.item_item is not None:
+                storage.save(self.run.path, fitted.item_item, item_item_id(session, fitted.weights.ease))
+            fitted.weights.save(self.run.path)
+            say(f"  {fitted.weights}")
         self.run.lexicon.unlink(missing_ok=True)  # of an earlier end of this run, beside other weights
         load_or_fit_lexical(self.run.lexicon, session.model, session.catalogue, session.config)
 
@@ -144,7 +155,7 @@ class Trainer(TrainingLoop):
     def _measure(self) -> dict[str, float]:
         model, evaluate = self.session.model, self.config.evaluate
         scorer = ModelScorer(self.graphs, self.validation, model.item_embeddings()[0])
-        validation = validate(scorer, self.validation, depth=evaluate.depth, batch=evaluate.batch)
+        validation = validate(scorer, self.validation, evaluate)
         if model.ranking_head is not None:
             model.ranking_head.calibrate(validation.calibration)
         return {f"valid_{name}": value for name, value in validation.values.items()}

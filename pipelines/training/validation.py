@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit, logsumexp
 
+from pipelines.config import EvaluateConfig
 from pipelines.evaluation import label_metrics
+from pipelines.evaluation.systems import rank
 from pipelines.scoring import metrics
 from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import Queries, Requests, with_targets
@@ -31,33 +34,54 @@ class Validation:
     calibration: dict[str, tuple[float, float]]
 
 
-def validate(scorer: ModelScorer, requests: Requests, *, depth: int, batch: int) -> Validation:
+class _LossOfBlocks:
+    """A scorer that passes the scores of another on, and sums up the cross-entropy of the softmax over all items.
+
+    Attributes:
+      losses: of each query so far, in nats.
+    """
+
+    def __init__(self, scorer: ModelScorer):
+        self.scorer, self.losses = scorer, list[float]()
+
+    def __call__(self, queries: Queries) -> np.ndarray:
+        return next(self.blocks(queries, len(self.scorer.item_embeddings)))
+
+    def blocks(self, queries: Queries, size: int) -> Iterator[np.ndarray]:
+        log_z = np.full(len(queries), -np.inf)
+        lengths = [len(targets) for targets in queries.targets]
+        row, items = np.repeat(np.arange(len(queries)), lengths), np.concatenate(queries.targets)
+        of_targets = np.zeros(len(items), np.float32)
+        first = 0
+        for scores in self.scorer.blocks(queries, size):
+            if not np.isfinite(scores).all():
+                raise DivergedError("training diverged: scores are not finite; lower train.learning_rate")
+            log_z = np.logaddexp(log_z, logsumexp(scores.astype(np.float64), axis=1))
+            inside = (items >= first) & (items < first + scores.shape[1])
+            of_targets[inside] = scores[row[inside], items[inside] - first]
+            first += scores.shape[1]
+            yield scores
+        parts = np.split(of_targets, np.cumsum(lengths)[:-1])
+        self.losses.extend(float(log - part.mean()) for log, part in zip(log_z, parts, strict=True))
+
+
+def validate(scorer: ModelScorer, requests: Requests, settings: EvaluateConfig) -> Validation:
     """Measure a model on requests.
 
     Args:
       scorer: of the model and the requests.
       requests: with their held-out events.
-      depth: of the rankings.
-      batch: requests at a time.
+      settings: section `evaluate`: depth of the lists, and how much is scored at a time.
 
     Raises:
       DivergedError: scores are not finite.
     """
     queries = with_targets(requests.queries)
-    losses: list[float] = []
-
-    def score(part: Queries) -> np.ndarray:
-        scores = scorer(part)
-        if not np.isfinite(scores).all():
-            raise DivergedError("training diverged: scores are not finite; lower train.learning_rate")
-        log_z = logsumexp(scores.astype(np.float64), axis=1)
-        losses.extend(float(log_z[row] - scores[row, targets].mean()) for row, targets in enumerate(part.targets))
-        return scores
-
-    ranking = metrics.rank(score, queries, num_items=len(scorer.item_embeddings), depth=depth, batch=batch)
+    losses = _LossOfBlocks(scorer)
+    ranking = rank(losses, queries, len(scorer.item_embeddings), settings, label="validation")
     accuracy = metrics.accuracy(ranking, queries)
-    values = {"retrieval_loss": float(np.mean(losses)) if losses else np.nan}
-    labels, calibration = _labels(scorer, requests, batch)
+    values = {"retrieval_loss": float(np.mean(losses.losses)) if losses.losses else np.nan}
+    labels, calibration = _labels(scorer, requests, settings.batch)
     return Validation(values | labels | {name: accuracy[name] for name in RANKING}, calibration)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from pipelines.config import Config, TuneConfig
+from pipelines.item_item import storage
 from pipelines.model.session import records_id
 from pipelines.reporting.formatting import format_option
 from pipelines.reporting.report import MARKDOWN_FILE
@@ -244,6 +245,7 @@ def _tidy(optuna: Any, study: optuna.Study, out: Path) -> None:
         shutil.rmtree(run_folder.checkpoints, ignore_errors=True)
         if trial.number != best:
             shutil.rmtree(run_folder.best, ignore_errors=True)
+            storage.forget(run_folder.path)
 
 
 def _report(optuna: Any, study: optuna.Study, job: TuneJob, base: Config, space: Space) -> TuneResult | None:

@@ -30,6 +30,8 @@ _VOCABULARY = 17.0  # seconds to train a WordPiece vocabulary on a megabyte of t
 _BACKWARD = 3.0  # forward and backward against forward alone
 _SOFTMAX_PASSES = 4.0  # passes over the logits of a training step, in units of one softmax
 _RANKING_PASSES = 6.0  # the same for a ranked request
+_SYSTEMS = 6  # that are ranked on all requests
+_BYTES_OF_SCORE = 30  # with what selects the best
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def estimate(
         "build": read_seconds + _encoding_seconds(plan, features, config) + windows.seconds,
         "train": prepare + _training_seconds(work, config, machine, encode, costs, request, inverse),
         "evaluate": prepare + _evaluation_seconds(work, config, request, inverse),
-        "export": prepare + inverse + config.export.parity_requests * request,
+        "export": prepare + config.export.parity_requests * request,
     }
     megabytes = _megabytes(work, config, encoders, sum(map(len, examples)) / max(len(examples), 1))
     return {step: Estimate(_START[step] + value, megabytes[step]) for step, value in seconds.items()}
@@ -264,11 +266,15 @@ def _training_seconds(
 
 
 def _evaluation_seconds(work: Work, config: Config, request: float, inverse: float) -> float:
-    settings, tests = config.evaluate, work.events["test"]
-    systems = 6 + work.modalities + 3 * len(settings.diversities)
-    patterns = min(2**work.modalities, settings.patterns) + 2 if work.modalities else 0
-    again = work.modalities + patterns  # item-item models without some of the content
-    return (systems * tests + 2 * patterns * min(tests, settings.pattern_queries)) * request + again * inverse
+    settings = config.evaluate
+    tests = min(work.events["test"], settings.max_requests)
+    again, few = min(tests, settings.section_requests), min(tests, settings.pattern_queries)
+    subsets = max(2 * work.modalities + 2, settings.pattern_items // max(work.items, 1))
+    patterns = min(2**work.modalities, settings.patterns, subsets) + 2 if work.modalities else 0
+    # The model, the baselines and the oracle; without a modality and by the towers alone; with parts of the content.
+    ranked = _SYSTEMS * tests + (1 + work.modalities) * again + 2 * patterns * few
+    fitted = patterns if work.items <= config.hybrid.linear_items else 0  # EASE with other content
+    return ranked * request + fitted * inverse
 
 
 def _megabytes(work: Work, config: Config, encoders: Sequence[EncoderCost], item_bytes: float) -> dict[str, float]:
@@ -282,7 +288,7 @@ def _megabytes(work: Work, config: Config, encoders: Sequence[EncoderCost], item
     largest = {
         "build": work.items * 500 + sum(work.events.values()) * 400,
         "train": catalogue + 4 * table + max(6 * logits, 4 * squares),
-        "evaluate": catalogue + 2 * table + 4 * squares + 8 * config.evaluate.batch * work.items,
+        "evaluate": catalogue + 2 * table + 4 * squares + _BYTES_OF_SCORE * config.evaluate.scores_in_memory,
         "export": catalogue + 2 * table + 3 * squares,
     }
     return {step: _BASE_MEGABYTES * (0.4 if step == "build" else 1.0) + value / 1e6 for step, value in largest.items()}

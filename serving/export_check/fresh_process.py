@@ -5,8 +5,9 @@ anything of Triptych has been imported.
 
     python fresh_process.py SAVED_MODEL REQUESTS.npz ANSWERS.npz TIMED
 
-REQUESTS.npz holds arrays named `signature/input`. ANSWERS.npz gets `signature/output`, `load_seconds`, and `seconds`
-with the time of each row of the signature TIMED, run on its own after a few rows for warming up (empty if TIMED is "").
+REQUESTS.npz holds arrays named `signature/input`. ANSWERS.npz gets `signature/output`, `load_seconds`, and of each row of
+the signature TIMED, run on its own after a few rows for warming up, `alone/output`, and `seconds` with its time (empty if
+TIMED is "").
 An error is the last line of standard error.
 """
 
@@ -23,8 +24,8 @@ WARM = 5  # rows for warming up
 HEADLINE = "Graph execution error:\n\n"  # of every message of a session, before the reason
 
 
-def seconds_per_row(session, definition, inputs):  # type: ignore[no-untyped-def]
-    """Run each row of a batch on its own, with all outputs, through a callable made once, as servers do."""
+def run_rows(session, definition, inputs):  # type: ignore[no-untyped-def]
+    """Run each row of a batch on its own, through a callable made once, as servers do: seconds, and output -> array."""
     call = session.make_callable(
         [info.name for info in definition.outputs.values()], [definition.inputs[name].name for name in inputs]
     )
@@ -32,12 +33,14 @@ def seconds_per_row(session, definition, inputs):  # type: ignore[no-untyped-def
     single_rows = [[value[row : row + 1] if value.ndim else value for value in inputs.values()] for row in range(rows)]
     for row in single_rows[:WARM]:
         call(*row)
-    seconds = []
+    seconds, answers = [], []
     for row in single_rows:
         started = time.perf_counter()
-        call(*row)
+        answers.append(call(*row))
         seconds.append(time.perf_counter() - started)
-    return seconds
+    columns = zip(definition.outputs, zip(*answers, strict=True), strict=False)
+    # A scalar has no axis of rows.
+    return seconds, {name: np.concatenate([np.atleast_1d(row) for row in rows]) for name, rows in columns}
 
 
 def main(saved_model: str, requests_file: str, answers_file: str, timed: str) -> None:
@@ -62,7 +65,8 @@ def main(saved_model: str, requests_file: str, answers_file: str, timed: str) ->
                 raise SystemExit(f"signature {signature}: {reason}") from error
             answers |= {f"{signature}/{name}": value for name, value in outputs.items()}
         if timed:
-            seconds = seconds_per_row(session, meta_graph.signature_def[timed], requests[timed])
+            seconds, alone = run_rows(session, meta_graph.signature_def[timed], requests[timed])
+            answers |= {f"alone/{name}": value for name, value in alone.items()}
     loaded = [name for name in OURS if name in sys.modules]
     if loaded:
         raise SystemExit(f"this process imported {', '.join(loaded)}")

@@ -44,11 +44,13 @@ class Answers:
 
     Attributes:
       outputs: signature -> output -> array.
+      alone: the same of the timed signature, whose rows were each run on their own; {} without one.
       load_seconds: time to load the SavedModel.
       seconds: float [B], time of each row of the timed signature on its own.
     """
 
     outputs: dict[str, dict[str, np.ndarray]]
+    alone: dict[str, np.ndarray]
     load_seconds: float
     seconds: np.ndarray
 
@@ -109,4 +111,5 @@ def ask_fresh_process(
                 signature, slash, name = key.partition("/")
                 if slash:
                     outputs.setdefault(signature, {})[name] = content[key]
-            return Answers(outputs, float(content["load_seconds"]), content["seconds"])
+            alone = outputs.pop("alone", {})
+            return Answers(outputs, alone, float(content["load_seconds"]), content["seconds"])

@@ -26,12 +26,14 @@ class RecommenderModel(Protocol):
       max_history: L, the number of newest events that the model uses.
       has_text: whether the model encodes text queries.
       trackables: objects that hold its variables and look-up tables, which are saved with it.
+      max_score_weight: the largest of `score_weights`.
     """
 
     schema: Schema
     max_history: int
     has_text: bool
     trackables: Sequence[Any]
+    max_score_weight: float
 
     def query_embeddings(
         self,
@@ -57,11 +59,14 @@ class RecommenderModel(Protocol):
     def text_embeddings(self, texts: tf.Tensor) -> tf.Tensor:
         """Embed text queries in the space of the items: string [B] -> float [B, D]."""
 
-    def scores(self, query_embeddings: tf.Tensor, item_embeddings: tf.Tensor) -> tf.Tensor:
-        """Score items: float [B, D] and [N, D] -> [B, N]."""
+    def score_queries(self, query_embeddings: tf.Tensor) -> tf.Tensor:
+        """Vectors whose inner products with item embeddings are the scores: float [B, D] -> [B, D]."""
 
     def hybrid_scores(self, scores: tf.Tensor, history: History) -> tf.Tensor:
-        """Add item-item statistics of the history to the scores: float [B, N] -> [B, N]."""
+        """Add item-item statistics of the history to weighted scores: float [B, N] -> [B, N]."""
+
+    def score_weights(self, index: tf.Tensor) -> tf.Tensor:
+        """What `hybrid_scores` multiplies the scores of items by, at least 0: int32 [B, P] -> float [B, P]."""
 
     def chosen(self, history: History) -> History:
         """Return the events that speak for their items, not those of weight 0 or below: only these explain a result."""
@@ -104,7 +109,9 @@ def request_specs() -> dict[str, tf.TensorSpec]:
     }
 
 
-def describe(schema: Schema, signatures: Sequence[str], items: int, versions: Mapping[str, str]) -> str:
+def describe(
+    schema: Schema, signatures: Sequence[str], items: int, versions: Mapping[str, str], index_dtype: str
+) -> str:
     """The text of `triptych.json`, with facts that the signatures of a SavedModel do not show.
 
     Args:
@@ -112,10 +119,12 @@ def describe(schema: Schema, signatures: Sequence[str], items: int, versions: Ma
       signatures: names of the signatures.
       items: number of items.
       versions: package -> version that it was made with.
+      index_dtype: of the table that a request scans; float32 rows are there beside any other.
     """
     content = {
         "signatures": list(signatures),
         "items": items,
+        "index_dtype": index_dtype,
         "modalities": list(schema.modalities),
         "labels": [label.model_dump(mode="json") for label in schema.labels],
         "context": [row.model_dump(mode="json") for row in schema.context],

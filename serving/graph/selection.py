@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
-from serving.graph.top_k import LOWEST, top_k
+from serving.graph.top_k import LOWEST
 from tfrecs.schema import History
 
 _SMALLEST = 1e-12  # vectors of at most this length count as zero
@@ -49,12 +51,18 @@ def exclude(scores: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
 
 
 def diverse_top_k(
-    scores: tf.Tensor, item_embeddings: tf.Tensor, diversity: tf.Tensor, k: tf.Tensor, pool: int
+    best_of: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    count: int,
+    item_embeddings: tf.Tensor,
+    diversity: tf.Tensor,
+    k: tf.Tensor,
+    pool: int,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """`diversify` the k * pool best items, at most N.
 
     Args:
-      scores: float [B, N].
+      best_of: number of items -> the best ones; see `serving.graph.top_k.top_k`.
+      count: N.
       item_embeddings: float [N, D] of any length.
       diversity: float [B] in [0, 1].
       k: int32 [], number of results.
@@ -63,9 +71,8 @@ def diverse_top_k(
     Returns:
       scores float [B, k] and indices int32 [B, k]; -inf and -1 where no item is left.
     """
-    count = tf.shape(scores)[1]
     size = tf.minimum(k, count)
-    best, index = diversify(*top_k(scores, tf.minimum(size * pool, count)), item_embeddings, diversity, size)
+    best, index = diversify(*best_of(tf.minimum(size * pool, count)), item_embeddings, diversity, size)
     missing = [[0, 0], [0, k - size]]
     return tf.pad(best, missing, constant_values=LOWEST), tf.pad(index, missing, constant_values=-1)
 

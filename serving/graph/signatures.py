@@ -11,9 +11,10 @@ import tensorflow as tf
 from serving.graph import contract
 from serving.graph.categories import category_bits, keep_categories, requested_bits
 from serving.graph.contract import RecommenderModel
+from serving.graph.item_table import FLOAT32, ItemTable
 from serving.graph.lexical import LexicalSearch
 from serving.graph.selection import because, diverse_top_k, exclude, newest_events, unit
-from serving.graph.top_k import LOWEST, inner_products, padded_embeddings, top_k
+from serving.graph.top_k import LOWEST, top_k
 from tfrecs.schema import History
 
 # Inputs of a request with a value for each event.
@@ -42,6 +43,7 @@ class ServingModule(tf.Module):
       max_k: the largest k. Outputs have k columns whatever there is to find, so a request must not be able to ask for
         more than the server's memory holds.
       lexical: exact matching of text queries over the same columns; None: their encodings alone, if the model has them.
+      index_dtype: of the table that a request scans; see `serving.graph.item_table.ItemTable`.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class ServingModule(tf.Module):
         pool: int,
         max_k: int,
         lexical: LexicalSearch | None = None,
+        index_dtype: str = FLOAT32,
     ):
         super().__init__()
         self.model = model
@@ -64,13 +67,13 @@ class ServingModule(tf.Module):
         self.num_items = len(item_ids)
         # One more row for "none": missing results read "" and zeros from it.
         self.item_ids = tf.constant([*item_ids, ""], tf.string)
-        # The only large tensor, held once; signatures derive the rest from the rows that they read.
-        padded = padded_embeddings(item_embeddings)
-        self.item_embeddings = tf.Variable(padded, trainable=False, name="item_embeddings")
-        self.padding = tf.range(len(item_embeddings), len(padded))
-        norms = np.linalg.norm(padded, axis=1)
+        # Float32 rows are held once; signatures derive the rest from the rows that they read.
+        self.table = ItemTable(item_embeddings, index_dtype)
+        self.item_embeddings = self.table.rows
+        columns, self._max_norm = len(self.table.norms), float(self.table.norms.max(initial=0.0))
+        self.padding = tf.range(len(item_embeddings), columns)
         self.inverse_norms = tf.Variable(
-            1 / np.maximum(norms, 1e-12), trainable=False, dtype=tf.float32, name="inverse_norms"
+            1 / np.maximum(self.table.norms, 1e-12), trainable=False, dtype=tf.float32, name="inverse_norms"
         )
         self.modality_weights = tf.Variable(
             np.concatenate([modality_weights, np.zeros([1, modality_weights.shape[1]], np.float32)]),
@@ -81,10 +84,10 @@ class ServingModule(tf.Module):
         vocabulary = sorted({value for row in categories for value in row})
         self.category_lookup = _lookup(vocabulary)
         column = {value: position for position, value in enumerate(vocabulary)}
-        columns = [[column[value] for value in row] for row in categories]
+        member = [[column[value] for value in row] for row in categories]
         # Padding rows are in no category.
-        columns += [[]] * (len(padded) - len(item_embeddings))
-        self.category_bits = tf.Variable(category_bits(columns, len(vocabulary)), trainable=False, name="category_bits")
+        member += [[]] * (columns - len(item_embeddings))
+        self.category_bits = tf.Variable(category_bits(member, len(vocabulary)), trainable=False, name="category_bits")
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """Signature name -> concrete function; `search` and `embed_items` only where there is something to search or embed."""
@@ -115,14 +118,21 @@ class ServingModule(tf.Module):
         k = self._valid_k(inputs["k"])
         request = self._request(inputs)
         inputs = request.inputs
-        scores = self._filter(self._scores(request), inputs["categories"])
         excluded = tf.concat([request.item_index, self.item_lookup.lookup(inputs["exclude_ids"])], axis=1)
-        scores = self._exclude(scores, excluded)
+        queries = self.model.score_queries(request.query_embeddings)
+
+        def finish(scores: tf.Tensor) -> tf.Tensor:
+            return self._exclude(self._filter(self._all_scores(scores, request), inputs["categories"]), excluded)
+
         diversity = inputs["diversity"]
+        is_diverse = tf.reduce_any(diversity > 0)
+        most = tf.where(is_diverse, tf.minimum(k, self.num_items) * self.pool, k)
+        reach = self.model.max_score_weight * self._max_norm
+        best_of = self.table.search(queries, most, finish, self.model.score_weights, reach)
         best, index = tf.cond(
-            tf.reduce_any(diversity > 0),
-            lambda: diverse_top_k(scores, self.item_embeddings, diversity, k, self.pool),
-            lambda: top_k(scores, k),
+            is_diverse,
+            lambda: diverse_top_k(best_of, self.num_items, self.item_embeddings, diversity, k, self.pool),
+            lambda: best_of(k),
         )
         history = self.model.chosen(request.history)
         return {
@@ -138,7 +148,10 @@ class ServingModule(tf.Module):
         inputs = _checked(inputs, "candidate_ids")
         request = self._request(inputs)
         candidates = self.item_lookup.lookup(inputs["candidate_ids"])
-        scores = tf.gather(self._scores(request), tf.maximum(candidates, 0), batch_dims=1)
+        queries, known = self.model.score_queries(request.query_embeddings), tf.maximum(candidates, 0)
+        scanned = self.table.scores(queries, 1)
+        scores = tf.gather(self._all_scores(scanned, request), known, batch_dims=1)
+        scores += self.model.score_weights(known) * self.table.corrections(queries, scanned, known)
         return {
             "scores": tf.where(candidates >= 0, scores, LOWEST),
             **self._labels(request.query_embeddings, candidates),
@@ -146,25 +159,35 @@ class ServingModule(tf.Module):
 
     def search(self, query: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
         """The k items that match a text best; none for a blank text."""
-        scores = self._text_scores(query)
-        scores = tf.where((tf.strings.strip(query) != "")[:, None], scores, LOWEST)
-        best, index = top_k(self._exclude(scores, None), self._valid_k(k))
-        return {"ids": self._ids(index), "scores": best}
-
-    def _text_scores(self, query: tf.Tensor) -> tf.Tensor:
-        """Scores float [B, N] of all items by text alone: the encodings, the words, or both."""
+        wanted, k = (tf.strings.strip(query) != "")[:, None], self._valid_k(k)
         if not self.model.has_text and self.lexical is not None:
-            return self.lexical.scores(query)
-        scores = self.model.scores(self.model.text_embeddings(query), self.item_embeddings)
-        return scores if self.lexical is None else self.lexical.dense * scores + self.lexical.scores(query)
+            scores = tf.where(wanted, self.lexical.scores(query), LOWEST)
+            best, index = top_k(self._exclude(scores, None), k)
+            return {"ids": self._ids(index), "scores": best}
+        dense = 1.0 if self.lexical is None else self.lexical.dense
+
+        def finish(scores: tf.Tensor) -> tf.Tensor:
+            # By text alone: the encodings, and the words where they are known.
+            scores = scores if self.lexical is None else dense * scores + self.lexical.scores(query)
+            return self._exclude(tf.where(wanted, scores, LOWEST), None)
+
+        queries = self.model.score_queries(self.model.text_embeddings(query))
+        weights = lambda items: tf.fill(tf.shape(items), dense)  # noqa: E731
+        best, index = self.table.search(queries, k, finish, weights, dense * self._max_norm)(k)
+        return {"ids": self._ids(index), "scores": best}
 
     def similar(self, item_ids: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
         """The k items with the largest cosine similarity to an item; none for an unknown item."""
         items = self.item_lookup.lookup(item_ids)
-        embeddings = unit(tf.gather(self.item_embeddings, tf.maximum(items, 0)))
-        scores = inner_products(embeddings, tf.convert_to_tensor(self.item_embeddings)) * self.inverse_norms
-        scores = tf.where((items >= 0)[:, None], scores, LOWEST)
-        best, index = top_k(self._exclude(scores, items[:, None]), self._valid_k(k))
+        queries = unit(tf.gather(self.item_embeddings, tf.maximum(items, 0)))
+
+        def finish(scores: tf.Tensor) -> tf.Tensor:
+            scores = tf.where((items >= 0)[:, None], scores * self.inverse_norms, LOWEST)
+            return self._exclude(scores, items[:, None])
+
+        k, weights = self._valid_k(k), lambda index: tf.gather(self.inverse_norms, index)
+        # The largest inverse norm times norm is 1.
+        best, index = self.table.search(queries, k, finish, weights, 1.0)(k)
         return {"ids": self._ids(index), "scores": best}
 
     def embed_items(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -194,12 +217,11 @@ class ServingModule(tf.Module):
         )
         return _Request(inputs, item_index, history, query_embeddings)
 
-    def _scores(self, request: _Request) -> tf.Tensor:
-        """Scores float [B, N] of all items.
+    def _all_scores(self, scores: tf.Tensor, request: _Request) -> tf.Tensor:
+        """Scores float [B, N] of all items, from those of the towers.
 
         The logits of the user's taste and of the text query add up, as those of independent evidence do.
         """
-        scores = self.model.scores(request.query_embeddings, self.item_embeddings)
         scores = self.model.hybrid_scores(scores, request.history)
         return scores if self.lexical is None else scores + self.lexical.scores(request.inputs["query"])
 

@@ -71,4 +71,8 @@ def test_an_answer_of_the_wrong_version_is_counted(tmp_path: Path) -> None:
 def test_the_top_100_of_a_large_catalogue_is_that_of_brute_force() -> None:
     figures = serving_top_k.measure(random_embeddings(20_000, 16, 0), 0.2, 3)
     assert figures["rounds"] > 0
-    assert figures["faster_than_brute_force"] > 0
+    assert set(figures["over_reading"]) == {"float32", "bfloat16", "int8"}
+    assert all(ratio > 0 for ratio in figures["faster_than_brute_force"].values())
+    assert set(figures["recall"].values()) == {1.0}
+    # So small a catalogue has no other table than that of float32.
+    assert set(figures["scanned_megabytes"].values()) == {round(20_096 * 16 * 4 / 1e6, 1)}

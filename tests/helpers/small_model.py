@@ -12,6 +12,7 @@ from pipelines.config import Config, validate
 from pipelines.model.model_factory import make_encoders, make_model
 from pipelines.training.input_pipeline import sample_candidates, shares_of
 from tfrecs.schema import ContextSchema, FeatureSchema, LabelSchema, Schema
+from towers.optimizer import ScaledAdamW
 from towers.two_tower import TwoTower
 
 ITEMS, LENGTH = 12, 6
@@ -32,6 +33,8 @@ SCHEMA = Schema(
     value_mean=3.0,
     value_std=1.0,
 )
+
+WEIGHTED = SCHEMA.model_copy(update={"has_weights": True, "value_mean": 0.5})
 
 
 def config(**sections: dict[str, Any]) -> Config:
@@ -59,7 +62,7 @@ def config(**sections: dict[str, Any]) -> Config:
     return validate(values, "test")
 
 
-def model(settings: Config, seed: int = 3, schema: Schema = SCHEMA) -> TwoTower:
+def model(settings: Config, seed: int = 3, schema: Schema = SCHEMA, precision: str = "float32") -> TwoTower:
     tf.keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
     presence = rng.random((ITEMS, 2)) < 0.8
@@ -68,11 +71,12 @@ def model(settings: Config, seed: int = 3, schema: Schema = SCHEMA) -> TwoTower:
     result = make_model(
         settings,
         schema,
-        make_encoders(schema.items, settings, VOCABULARY),
-        make_encoders(schema.users, settings, VOCABULARY),
+        make_encoders(schema.items, settings, VOCABULARY, precision),
+        make_encoders(schema.users, settings, VOCABULARY, precision),
         presence,
         counts,
         rng.integers(1, 20_000, ITEMS),
+        precision,
     )
     result.fill_cache({name: rng.normal(size=cache.shape).astype(np.float32) for name, cache in result.cache.items()})
     return result
@@ -148,3 +152,42 @@ def sgd_step(model: TwoTower, batch: dict, jit: bool = False) -> float:
     model.compile(optimizer=tf.keras.optimizers.SGD(0.1), jit_compile=jit)
     history = model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
     return history.history["loss"][0]
+
+
+def compile_with_rows(model: TwoTower, **options: Any) -> None:
+    optimizer = ScaledAdamW(
+        0.01,
+        weight_decay=0.0,
+        scale=lambda _: 1.0,
+        tables=[model.item_tower.id_embeddings],
+        use_ema=True,
+        ema_momentum=0.5,
+        epsilon=1e-3,  # or the sign of a gradient that is zero but for rounding would count
+    )
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer=optimizer, **options)
+
+
+def with_own(batch: dict[str, Any], positions: list[int]) -> dict[str, Any]:
+    """The batch, where the events at these positions have a query."""
+    rng = np.random.default_rng(2)
+    count, size = len(positions), batch["item_index"].shape[0] * LENGTH
+    asked = np.isin(np.arange(size), positions).reshape(-1, LENGTH)
+    tokens = rng.integers(5, len(VOCABULARY), (count, 6)).astype(np.int32)
+    tokens[:, 0], tokens[:, -1] = 2, 3
+    index, target = batch["item_index"].numpy(), batch["target"].numpy()
+    fresh = batch["fresh_index"].numpy()
+    own = {
+        "queries": tokens,
+        "query_position": np.array(positions, np.int32),
+        "query_given": np.array(positions) >= 0,
+        "has_query": asked & target,
+        "span_index": np.where(np.isin(fresh, index[target & ~asked]), fresh, -1),
+    }
+    return {**batch, **tf.nest.map_structure(tf.constant, own)}
+
+
+def weighted(batch: dict[str, Any]) -> dict[str, Any]:
+    """The batch, its event values weights, explicit negatives among them."""
+    values = np.random.default_rng(1).choice(np.float32([-1, 0, 0.2, 3]), batch["values"].shape)
+    return batch | {"values": tf.where(batch["target"], values, 0.0), "positive": batch["target"] & (values > 0)}

@@ -141,3 +141,16 @@ def test_known_figures_on_movielens_100k(shared_data: Path) -> None:
         ranking = metrics.rank(fitted[name], queries, num_items=train.shape[1], depth=20, batch=1024)
         assert metrics.per_query(ranking, queries, "recall@20").mean() == pytest.approx(recall, rel=0.05), name
         assert metrics.per_query(ranking, queries, "ndcg@10").mean() == pytest.approx(ndcg, rel=0.05), name
+
+
+def test_every_baseline_scores_a_block_of_items_as_it_scores_all_of_them() -> None:
+    fitted = fit_baselines(TRAIN, seed=3, shrinkage=1.0, neighbours=2, last=1)
+    queries = asking([[0, 1], [], [2]])
+    assert list(fitted) == ["random", "popularity", "item_knn", "item_knn_last1"]
+    for scorer in fitted.values():
+        whole = scorer(queries)
+        assert whole.shape == (3, 3)
+        for size in (1, 2, 5):
+            blocks = list(scorer.blocks(queries, size))
+            assert [block.shape[1] for block in blocks] == {1: [1, 1, 1], 2: [2, 1], 5: [3]}[size]
+            np.testing.assert_array_equal(np.concatenate(blocks, axis=1), whole)

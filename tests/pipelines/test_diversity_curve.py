@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.evaluation.beyond_accuracy import accuracy_diversity_curve
 from pipelines.reporting.plots import labelled_points
+from pipelines.scoring import metrics
 from pipelines.scoring.requests import Queries
 
 # Ten groups of eight items; those of a group are alike, items of different groups are orthogonal.
@@ -34,7 +35,8 @@ def scorer(part: Queries) -> np.ndarray:
 
 
 def curve(asked: Queries, levels: tuple[float, ...], batch: int = 2) -> list[dict[str, float]]:
-    return accuracy_diversity_curve(scorer, asked, TABLE, levels=levels, pool=5, batch=batch)
+    ranking = metrics.rank(scorer, asked, num_items=COUNT, depth=5 * 20, batch=batch)
+    return accuracy_diversity_curve(ranking, asked, TABLE, levels=levels, batch=batch)
 
 
 def test_the_ends_of_the_curve_by_hand() -> None:

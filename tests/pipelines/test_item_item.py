@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from pipelines.config import HybridConfig
 from pipelines.item_item.cold_start import ColdStart, nearest_coefficients, ridge_coefficients
-from pipelines.item_item.content_similarity import content_similarity
+from pipelines.item_item.content_similarity import content_factors, content_similarity
 from pipelines.item_item.ease import Ease, EaseSettings
+from pipelines.item_item.linear import LinearModel
 from pipelines.item_item.model import ItemItemModel, training_matrix
 from pipelines.item_item.neighbours import successor_similarities
 from pipelines.item_item.sparse_top import Links
@@ -268,3 +269,43 @@ def test_a_cold_item_gets_the_id_embedding_that_its_content_predicts() -> None:
     content_only = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]], np.float32)
     # What ids add: (2, 0) and (0, 4).
     np.testing.assert_allclose(cold_start.complete_embeddings(table, content_only), [[3, 0], [2, 2], [0, 5]])
+
+
+def test_a_block_of_items_has_the_scores_that_it_has_among_all() -> None:
+    model = three_items()
+    weights = {TOWER: 1.0, NEIGHBOURS: 2.0, RECENT: 0.5, SUCCESSORS: 1.0, POPULARITY: 0.3}
+    hybrid = model.hybrid_score(weights, weights | {NEIGHBOURS: 4.0, BIAS: -1.0}, SOFTNESS)
+    index, count = tf.constant([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], tf.int32), tf.constant([2, 1, 0])
+    scores = tf.constant(np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32))
+    whole = hybrid(scores, index, count).numpy()
+    for size in (1, 2):
+        blocks = [
+            hybrid.of_items(start, min(size, 3 - start))(scores[:, start : start + size], index, count).numpy()
+            for start in range(0, 3, size)
+        ]
+        np.testing.assert_allclose(np.concatenate(blocks, axis=1), whole, rtol=1e-6)
+
+
+@pytest.mark.parametrize("width", [3, 40])
+def test_other_content_shares_what_the_log_says_and_gives_what_fitting_anew_would(width: int) -> None:
+    rng, num_items = np.random.default_rng(2), 24
+    train = sp.csr_matrix((rng.random((60, num_items)) < 0.2) & (np.arange(num_items) < 20), dtype=np.float32)  # 4 cold
+    shared, ease = LinearModel(train, SETTINGS), EaseSettings(3.0, 20.0)
+    inverses: set[int] = set()
+    for features in ({"a": width}, {"a": width, "b": 1}):
+        content = {
+            name: sp.csr_matrix(rng.normal(size=(num_items, d)).astype(np.float32)) for name, d in features.items()
+        }
+        similarity = content_similarity(content)
+        np.testing.assert_allclose(
+            (content_factors(content) @ content_factors(content).T).toarray(), similarity, atol=1e-4
+        )
+        found = shared.with_content(similarity, content_factors(content))
+        assert found.ease.gram is shared.ease.gram
+        weights = found.ease.weights(ease)
+        np.testing.assert_allclose(weights, Ease(train, similarity).weights(ease), atol=1e-5)
+        inverses |= {id(inverse) for inverse in shared.ease._inverses.values()}
+    # Content of few numbers costs no inverse beside the one of the log; of many, one each.
+    assert len(inverses) == (1 if width == 3 else 0)
+    without = shared.with_content(None, None).ease.weights(ease)
+    np.testing.assert_array_equal(without, Ease(train).weights(ease))

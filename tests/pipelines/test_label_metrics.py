@@ -126,13 +126,13 @@ def test_the_head_says_calibrated_probabilities_and_keeps_losses_and_ratings(hea
     labels = tf.constant([[1.0, 3.0]] * 5)
     logits = head.logits(query, item, training=False)["like"].numpy()
     before = head(query, item)
-    loss = head.losses_of(query, item, labels, tf.ones(5), training=False)["like"][0]
+    loss = head.losses_of(query, item, labels, tf.ones(5), training=False)["like"]
     np.testing.assert_allclose(before["like"], 1 / (1 + np.exp(-logits)), rtol=1e-5)
     head.calibrate({"like": (0.5, -1.0)})
     after = head(query, item)
     np.testing.assert_allclose(after["like"], 1 / (1 + np.exp(-(0.5 * logits - 1.0))), rtol=1e-5)
     np.testing.assert_array_equal(after["rating"], before["rating"])
-    assert head.losses_of(query, item, labels, tf.ones(5), training=False)["like"][0] == loss
+    assert head.losses_of(query, item, labels, tf.ones(5), training=False)["like"] == loss
     head.calibrate({})
     np.testing.assert_array_equal(head(query, item)["like"], before["like"])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.evaluation.beyond_accuracy import beyond_accuracy, coverage, diversity, novelty, popularity_bias
-from pipelines.item_item.top_k import tie_order, top_k
+from pipelines.item_item.top_k import RunningTop, tie_order, top_k
 from pipelines.scoring import metrics
 from pipelines.scoring.metrics import ACCURACY_METRICS, CUTOFFS, Ranking, find_hits
 from pipelines.scoring.requests import Queries, Scorer
@@ -204,6 +204,66 @@ def test_lists_hold_the_best_of_what_may_be_recommended(problem: tuple[Queries, 
         allowed = [i for i in range(num_items) if scores[row, i] > -np.inf and i not in set(history.tolist())]
         expected = sorted(allowed, key=lambda item: (-scores[row, item], ties[item]))[:50]
         assert ranking.items[row].tolist() == expected + [-1] * (50 - len(expected))
+
+
+class InBlocks:
+    """A scorer that finds a query's scores by its row, whole or in blocks."""
+
+    def __init__(self, scores: np.ndarray):
+        self.scores, self.sizes = scores, set[tuple[int, int]]()
+
+    def __call__(self, queries: Queries) -> np.ndarray:
+        return self.scores[queries.rows]
+
+    def blocks(self, queries: Queries, size: int) -> Iterator[np.ndarray]:
+        for start in range(0, self.scores.shape[1], size):
+            block = self.scores[queries.rows, start : start + size]
+            self.sizes.add(block.shape)
+            yield block
+
+
+@given(problems(), st.integers(1, 7), st.integers(1, 1200))
+@settings(max_examples=80, deadline=None)
+def test_lists_do_not_depend_on_the_blocks_of_items(
+    problem: tuple[Queries, np.ndarray], batch: int, most_scores: int
+) -> None:
+    queries, scores = problem  # many ties and masked items, histories of up to all items
+    num_items = scores.shape[1]
+    whole = metrics.rank(fixed(scores.tolist()), queries, num_items=num_items, depth=50, batch=batch)
+    scorer = InBlocks(scores)
+    found = metrics.rank(scorer, queries, num_items=num_items, depth=50, batch=batch, most_scores=most_scores)
+    np.testing.assert_array_equal(found.items, whole.items)
+    np.testing.assert_array_equal(found.scores, whole.scores)
+    assert all(rows * columns <= max(most_scores, rows) for rows, columns in scorer.sizes)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1000, 9999, 10_000])
+@pytest.mark.parametrize("kind", ["distinct", "few values", "mostly zero"])
+def test_the_best_of_many_columns_are_those_of_a_full_sort(kind: str, size: int) -> None:
+    rng = np.random.default_rng(7)
+    scores = rng.normal(size=(3, 10_000)).astype(np.float32)
+    if kind == "few values":
+        scores = np.round(scores)
+    elif kind == "mostly zero":
+        scores[rng.random(scores.shape) < 0.999] = 0.0
+    scores[rng.random(scores.shape) < 0.05] = -np.inf
+    scores[2] = -np.inf
+    scores[2, [5, 9_999]] = 1.0
+    ties = tie_order(10_000)
+    top = RunningTop(3, 20, ties)
+    for start in range(0, 10_000 if size > 1 else 600, size):
+        top.add(scores[:, start : start + size])
+    columns = top.columns
+    for row in range(3):
+        order = sorted(range(columns), key=lambda item: (-scores[row, item], ties[item]))
+        expected = [item for item in order[:20] if scores[row, item] > -np.inf]
+        assert top.items[row].tolist() == expected + [-1] * (20 - len(expected))
+        assert top.scores[row, : len(expected)].tolist() == scores[row, expected].tolist()
+
+
+def test_blocks_that_do_not_add_up_to_the_catalogue_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"returned shape \(1, 3\), not \(1, 5\)"):
+        metrics.rank(InBlocks(np.zeros((1, 3), np.float32)), make_queries([[0]]), num_items=5, depth=2, batch=1)
 
 
 @given(problems())

@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 from whole import Whole
 
+from pipelines.config import EvaluateConfig
 from pipelines.evaluation.exposure import exposure, modality_weights_by_group, popularity_groups
-from pipelines.evaluation.missing_modalities import ALL, HALF, NOTHING, SHUFFLED, choose_patterns, shuffled_presence
+from pipelines.evaluation.missing_modalities import (
+    ALL,
+    HALF,
+    NOTHING,
+    SHUFFLED,
+    choose_patterns,
+    shuffled_presence,
+    subset_limit,
+)
 from pipelines.scoring.metrics import Ranking
 from pipelines.scoring.requests import Queries
 
@@ -28,6 +37,14 @@ def test_of_too_many_the_telling_ones() -> None:
     # Everything, nothing, 6 alone, 6 without one, and with the rest of the room subsets of four.
     sizes = [len(part) for part in choose_patterns([f"m{index}" for index in range(6)], 20)]
     assert {size: sizes.count(size) for size in set(sizes)} == {6: 1, 0: 1, 1: 6, 5: 6, 4: 6}
+
+
+def test_a_large_catalogue_is_ranked_with_the_telling_subsets_alone() -> None:
+    settings = EvaluateConfig(patterns=32, pattern_items=1_000_000)
+    assert subset_limit(5, 600, settings) == 32
+    assert subset_limit(5, 50_000, settings) == 20
+    assert subset_limit(5, 1_000_000, settings) == 12  # everything, nothing, five alone, five left out
+    assert subset_limit(20, 1_000_000, settings) == 32
 
 
 def test_half_of_what_is_there_goes() -> None:

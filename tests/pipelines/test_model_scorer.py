@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pipelines.evaluation.evaluator import held_out_requests
 from pipelines.model.session import Session
+from pipelines.scoring.held_out import held_out_requests
 from pipelines.scoring.model_scorer import ModelScorer
 
 

@@ -64,9 +64,7 @@ def test_calibration_was_fitted_on_the_validation_split_and_kept_with_the_best_e
     assert head is not None
     validation = validation_requests(session)
     settings = whole.config.evaluate
-    found = validate(
-        ModelScorer.of_towers(session.model, validation), validation, depth=settings.depth, batch=settings.batch
-    )
+    found = validate(ModelScorer.of_towers(session.model, validation), validation, settings)
     # Not exactly: the best epoch's cache and averages were the same, threads add in any order.
     assert (float(head.slope[0]), float(head.offset[0])) == pytest.approx(found.calibration["like"], rel=1e-3, abs=1e-3)
     assert (float(head.slope[0]), float(head.offset[0])) != (1.0, 0.0)
@@ -128,17 +126,20 @@ def test_both_curves_of_a_loss_have_one_tag_in_tensorboard(whole: Whole) -> None
 def test_the_validation_loss_is_the_cross_entropy_over_the_catalogue(whole: Whole, session: TrainedRun) -> None:
     validation = validation_requests(session)
     scorer = ModelScorer.of_towers(session.model, validation)
-    settings = whole.config.evaluate
-    found = validate(scorer, validation, depth=settings.depth, batch=7).values
+    settings = whole.config.evaluate.model_copy(update={"batch": 7})
+    found = validate(scorer, validation, settings).values
     queries = validation.queries
     scores = scorer(queries).astype(np.float64)
     chances = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     expected = [-np.log(chances[row, target]).mean() for row, target in enumerate(queries.targets) if len(target)]
     assert found["retrieval_loss"] == pytest.approx(np.mean(expected), abs=1e-4)
+    # The same in blocks of items: 16 requests share 100 scores each, of more items than that.
+    in_blocks = validate(scorer, validation, settings.model_copy(update={"scores_in_memory": 1600})).values
+    assert in_blocks == pytest.approx(found, rel=1e-5, nan_ok=True)
 
 
 def test_scores_that_are_not_finite_end_a_training_in_one_line(whole: Whole, session: TrainedRun) -> None:
     validation = validation_requests(session)
     scorer = ModelScorer(ModelGraphs(session.model), validation, session.model.item_embeddings()[0] * float("nan"))
     with pytest.raises(DivergedError, match=r"lower train\.learning_rate$"):
-        validate(scorer, validation, depth=50, batch=64)
+        validate(scorer, validation, whole.config.evaluate)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 from report_case import PICTURES, PLAIN, REPORT, lines_with, text_of
+
+from pipelines.reporting.report import report_json
 
 
 def test_the_parts_of_the_score_are_told_in_the_order_in_which_they_were_added() -> None:
@@ -25,6 +30,25 @@ def test_the_text_names_every_baseline_and_sets_the_model_against_the_best() -> 
     assert REPORT.protocol in text
     assert "triptych evaluate --run runs/demo" in text
     assert "tensorflow 2.17.1" in text
+
+
+def test_intervals_stand_behind_their_figures_and_the_difference_names_both_ends() -> None:
+    intervals = {
+        "systems": {"model": {"recall@20": [0.28, 0.32]}, "item_knn_last20": {"recall@20": [0.22, 0.26]}},
+        "difference": {"recall@20": {"baseline": "item_knn_last20", "value": 0.06, "low": 0.05, "high": 0.07}},
+    }
+    report = dataclasses.replace(
+        REPORT, intervals=intervals, sample={"requests": 20, "of": 50, "seed": 0}, notes=("20 of 50 requests.",)
+    )
+    text = text_of(report, PICTURES)
+    row = [cell.strip() for cell in lines_with(text, "| recall@20 | 0.3000")[0].strip("|").split("|")]
+    assert row[1:4] == ["0.3000 [0.2800, 0.3200]", "0.0100", "0.1000"]
+    assert row[-3:] == ["1.25 x", "0.0600 [0.0500, 0.0700]", "0.75 x"]
+    assert lines_with(text, "| metric |")[0].count("model - best baseline") == 1
+    assert lines_with(text, "coverage@20")[0].count("[") == 0
+    assert "20 of 50 requests." in text
+    written = json.loads(report_json(report))
+    assert (written["sample"], written["intervals"]) == ({"requests": 20, "of": 50, "seed": 0}, intervals)
 
 
 def test_the_slices_stand_beside_all_queries() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from held_out_events import ANN, BOB, history, lists, schema
@@ -94,3 +96,31 @@ def test_a_limit_draws_the_same_requests_under_the_same_seed() -> None:
 def test_a_limit_that_is_not_reached_changes_nothing(limit: int | None) -> None:
     requests = make_requests([ANN, BOB], schema(ordered=True), limit=limit, seed=3)
     assert requests.pair_items.tolist() == [9, 4, 7, 8]
+
+
+def test_some_requests_keep_their_own_events(requests: Requests) -> None:
+    some = requests.take(np.array([1, 3]))
+    assert some.queries.user_ids.tolist() == ["ann", "bob"]
+    assert some.queries.rows.tolist() == [0, 1]
+    assert lists(some.queries.histories) == [[5, 3, 9], []]
+    assert lists(some.event_times) == [[100, 101, 102], []]
+    assert some.queries.times.tolist() == [103, 500]
+    assert {name: values.tolist() for name, values in some.context.items()} == {"device": [b"phone", b"tv"]}
+    assert some.pair_rows.tolist() == [0, 1]
+    assert some.pair_items.tolist() == [4, 8]
+    assert some.pair_labels.tolist() == [[0, 3], [1, 0]]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_requests_are_chosen_by_their_users_and_targets(ordered: bool) -> None:
+    seen = []
+
+    def choose(users: np.ndarray, targets: Sequence[np.ndarray]) -> np.ndarray:
+        seen.append((users.tolist(), lists(list(targets))))
+        return np.flatnonzero([7 in items for items in targets])
+
+    chosen = make_requests([ANN, BOB], schema(ordered=ordered), choose=choose)
+    in_order = [(["ann", "ann", "ann", "bob"], [[9], [], [7], [8]])]
+    assert seen == (in_order if ordered else [(["ann", "bob"], [[9, 7], [8]])])
+    assert chosen.queries.user_ids.tolist() == ["ann"]
+    assert 7 in chosen.queries.targets[0]

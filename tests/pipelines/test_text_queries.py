@@ -11,7 +11,7 @@ import small_model
 import tensorflow as tf
 from held_out_events import ANN, BOB, lists, schema
 from layer_cases import TEXT_OPTIONS, TEXT_SCHEMA, VOCABULARY
-from small_model import assert_same_weights, sgd_step
+from small_model import WEIGHTED, assert_same_weights, sgd_step, weighted, with_own
 
 from pipelines.evaluation.text_slices import bm25
 from pipelines.scoring.requests import make_requests
@@ -81,34 +81,6 @@ def test_own_queries_are_drawn_tokenised_and_placed() -> None:
     assert all(len(set(one["query_position"].tolist())) == 2 for one in few)
     assert 0.3 < np.mean([one["query_given"].mean() for one in few]) < 0.7
     assert drawn(2, 0.5, 7)["query_position"].tolist() == few[7]["query_position"].tolist()
-
-
-WEIGHTED = small_model.SCHEMA.model_copy(update={"has_weights": True, "value_mean": 0.5})
-
-
-def with_own(batch: dict[str, Any], positions: list[int]) -> dict[str, Any]:
-    """The batch of `small_model`, where the events at these positions have a query."""
-    rng = np.random.default_rng(2)
-    count, size = len(positions), batch["item_index"].shape[0] * small_model.LENGTH
-    asked = np.isin(np.arange(size), positions).reshape(-1, small_model.LENGTH)
-    tokens = rng.integers(5, len(VOCABULARY), (count, 6)).astype(np.int32)
-    tokens[:, 0], tokens[:, -1] = 2, 3
-    index, target = batch["item_index"].numpy(), batch["target"].numpy()
-    fresh = batch["fresh_index"].numpy()
-    own = {
-        "queries": tokens,
-        "query_position": np.array(positions, np.int32),
-        "query_given": np.array(positions) >= 0,
-        "has_query": asked & target,
-        "span_index": np.where(np.isin(fresh, index[target & ~asked]), fresh, -1),
-    }
-    return {**batch, **tf.nest.map_structure(tf.constant, own)}
-
-
-def weighted(batch: dict[str, Any]) -> dict[str, Any]:
-    """The batch of `small_model`, its event values weights, explicit negatives among them."""
-    values = np.random.default_rng(1).choice(np.float32([-1, 0, 0.2, 3]), batch["values"].shape)
-    return batch | {"values": tf.where(batch["target"], values, 0.0), "positive": batch["target"] & (values > 0)}
 
 
 @pytest.mark.slow

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 import pytest
 import small_model
 import tensorflow as tf
-from small_model import assert_same_weights, sgd_step, weights
+from small_model import assert_same_weights, compile_with_rows, sgd_step, weights
 
 from pipelines.model.model_factory import choose_softmax
 from pipelines.training.loop import StepProgress
@@ -18,20 +17,6 @@ from towers.optimizer import ScaledAdamW
 from towers.two_tower import TwoTower
 
 pytestmark = pytest.mark.slow
-
-
-def compile_with_rows(model: TwoTower, **options: Any) -> None:
-    optimizer = ScaledAdamW(
-        0.01,
-        weight_decay=0.0,
-        scale=lambda _: 1.0,
-        tables=[model.item_tower.id_embeddings],
-        use_ema=True,
-        ema_momentum=0.5,
-        epsilon=1e-3,  # or the sign of a gradient that is zero but for rounding would count
-    )
-    optimizer.build(model.trainable_variables)
-    model.compile(optimizer=optimizer, **options)
 
 
 def test_an_in_batch_step_compiled_by_xla_is_the_same_step() -> None:  # the full softmax: see test_text_queries.py

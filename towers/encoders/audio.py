@@ -48,7 +48,7 @@ class AudioEncoder(Encoder):
         self.frames = -(-self.samples // hop)
         self.backbone = ResidualTower(self.filters)
         # Its random numbers are the layer's own, so they are part of the checkpoint like every dropout's.
-        self.uniform = UniformNoise()
+        self.uniform = UniformNoise(dtype="float32")
 
     @property
     def output_dim(self) -> int:
@@ -70,7 +70,7 @@ class AudioEncoder(Encoder):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         # Log power of speech and music lies about -14 (silence, by the floor above) to 6.
-        x = (tf.cast(inputs, self.compute_dtype) + 4.0) / 5.0
+        x = (tf.cast(inputs, tf.float32) + 4.0) / 5.0
         if training and self.mask:
             x = self._spec_augment(x)
         return self.backbone(x[..., None])

@@ -15,7 +15,8 @@ class Encoder(tf.keras.layers.Layer):
     """Encoder of one modality: `preprocess` on the host, `call` on the accelerator.
 
     Strings, look-ups and signal processing belong into `preprocess`, which runs in tf.data and in the serving graph. `call`
-    takes one dense tensor of static shape, so that a training step compiles under XLA.
+    takes one dense tensor of static shape, so that a training step compiles under XLA. What comes out is float32 in every
+    precision that `call` may compute in.
 
     Args:
       schema: the feature's row in the manifest, as a dictionary (so that `get_config` is plain JSON).
@@ -24,6 +25,9 @@ class Encoder(tf.keras.layers.Layer):
     def __init__(self, schema: Mapping[str, Any], **kwargs: Any):
         super().__init__(**kwargs)
         self.schema = FeatureSchema.model_validate(schema)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> tf.Tensor:
+        return tf.cast(super().__call__(*args, **kwargs), tf.float32)
 
     @property
     def output_dim(self) -> int:
@@ -53,6 +57,13 @@ class Encoder(tf.keras.layers.Layer):
     def depths(self) -> list[list[tf.Variable]]:
         """Return the variables in groups, the group next to the input first, for layer-wise learning rates."""
         return [self.variables]
+
+    def rematerialised(self) -> list[tf.keras.layers.Layer]:
+        """Return the layers that `train.rematerialise` computes twice, see `towers.encoders.rematerialise`.
+
+        The memory of a step is that of the activations between them, and of one of them.
+        """
+        return [self]
 
     def add_adapters(self, rank: int, alpha: float) -> None:
         """Freeze the pretrained weights and add low-rank adapters (`towers.encoders.lora`), after the weights are loaded.

@@ -50,7 +50,8 @@ class CategoriesEncoder(Encoder):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         x = self.dropout(inputs, training=training)
-        return self.embed(x) / tf.sqrt(tf.maximum(tf.reduce_sum(inputs, axis=1, keepdims=True), 1.0))
+        count = tf.reduce_sum(tf.cast(inputs, tf.float32), axis=1, keepdims=True)
+        return tf.cast(self.embed(x), tf.float32) / tf.sqrt(tf.maximum(count, 1.0))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "hidden_dim": self.hidden_dim, "dropout": self.dropout_rate}

@@ -31,9 +31,10 @@ class ResidualTower(tf.keras.layers.Layer):
                 {
                     "down": tf.keras.layers.Conv2D(channels, 3, strides=2, padding="same"),
                     "first": tf.keras.layers.Conv2D(channels, 3, padding="same", use_bias=False),
-                    "first_norm": tf.keras.layers.GroupNormalization(8),
+                    # Statistics in float32, whatever the convolutions compute in.
+                    "first_norm": tf.keras.layers.GroupNormalization(8, dtype="float32"),
                     "second": tf.keras.layers.Conv2D(channels, 3, padding="same", use_bias=False),
-                    "second_norm": tf.keras.layers.GroupNormalization(8),
+                    "second_norm": tf.keras.layers.GroupNormalization(8, dtype="float32"),
                 }
             )
         self.project = tf.keras.layers.Dense(self.filters[-1])
@@ -44,7 +45,7 @@ class ResidualTower(tf.keras.layers.Layer):
         for stage in self.stages:
             x = tf.nn.relu(stage["down"](x))
             y = tf.nn.relu(stage["first_norm"](stage["first"](x)))
-            x = tf.nn.relu(x + stage["second_norm"](stage["second"](y)))
+            x = tf.nn.relu(tf.cast(x, tf.float32) + stage["second_norm"](stage["second"](y)))
             pooled.append(tf.reduce_mean(x, axis=[1, 2]))
         return self.project(tf.concat([*pooled, tf.reduce_max(x, axis=[1, 2])], axis=-1))
 

@@ -137,6 +137,8 @@ class TextEncoder(TextQueryEncoder):
         )
         for layer in transformer_layers(self.backbone):  # keras-nlp's models offer one activation each.
             layer._feedforward_intermediate_dense.activation = _ACTIVATIONS[activation]
+            attention = layer._self_attention_layer  # its softmax is in float32 in every precision
+            attention._softmax = tf.keras.layers.Softmax(axis=attention._softmax.axis, dtype="float32")
 
     @property
     def output_dim(self) -> int:
@@ -200,6 +202,7 @@ class TextEncoder(TextQueryEncoder):
         return self.backbone(adapter.inputs(inputs, inputs != 0), training=training)
 
     def pool(self, states: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
+        states = tf.cast(states, tf.float32)
         if self.options["pooling"] == "cls":
             return states[:, 0]
         weight = tf.cast(inputs != 0, states.dtype)[:, :, None]
@@ -262,6 +265,9 @@ class TextEncoder(TextQueryEncoder):
         layers = [layer.variables for layer in transformer_layers(self.backbone)]
         inner = {id(variable) for variables in layers for variable in variables}
         return [[variable for variable in self.backbone.variables if id(variable) not in inner], *layers]
+
+    def rematerialised(self) -> list[tf.keras.layers.Layer]:
+        return transformer_layers(self.backbone)
 
     def add_adapters(self, rank: int, alpha: float) -> None:
         """Add adapters to the query and value projections of every attention, as Hu et al. (2021) do."""

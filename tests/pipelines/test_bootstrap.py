@@ -5,17 +5,32 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.bootstrap import compare, resample_counts
+from pipelines.scoring.bootstrap import compare, interval, mean_interval, resample_counts, resampled_means
 
 
 def test_a_resample_draws_as_many_users_as_there_are() -> None:
-    drawn = resample_counts(7, 50, seed=1)
+    drawn = resample_counts(7, 50, np.random.default_rng(1))
     assert drawn.shape == (50, 7)
     assert (drawn.sum(axis=1) == 7).all()
-    np.testing.assert_array_equal(drawn, resample_counts(7, 50, seed=1))
-    assert not np.array_equal(drawn, resample_counts(7, 50, seed=2))
+    np.testing.assert_array_equal(drawn, resample_counts(7, 50, np.random.default_rng(1)))
+    assert not np.array_equal(drawn, resample_counts(7, 50, np.random.default_rng(2)))
     # Each is drawn once on average: 50 draws of variance 6 / 7 each give a mean of 1 +- .13.
     np.testing.assert_allclose(drawn.mean(axis=0), 1.0, atol=0.5)
+
+
+def test_resamples_do_not_depend_on_how_many_are_drawn_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, users = np.random.default_rng(0).random((30, 2)), np.repeat(np.arange(10), 3)
+    whole = resampled_means(values, users, count=25, seed=4)
+    monkeypatch.setattr("pipelines.scoring.bootstrap._BLOCK", 30)  # three at a time
+    np.testing.assert_array_equal(resampled_means(values, users, count=25, seed=4), whole)
+
+
+def test_the_interval_of_a_share_is_that_of_the_binomial_distribution() -> None:
+    # 400 users of one request, a quarter of them hits: deviation sqrt(.25 * .75 / 400) = .02165.
+    hits = (np.arange(400) % 4 == 0).astype(float)
+    low, high = interval(resampled_means(hits[:, None], np.arange(400), count=4000, seed=0)[:, 0])
+    assert (low, high) == pytest.approx((0.25 - 1.96 * 0.02165, 0.25 + 1.96 * 0.02165), abs=0.004)
+    assert mean_interval(hits, 0, count=4000) == [round(float(low), 4), round(float(high), 4)]
 
 
 def test_means_are_over_requests_and_pairs_cancel_what_users_have_in_common() -> None:

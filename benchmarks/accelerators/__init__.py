@@ -1,0 +1,1 @@
+"""Precision and memory levers on the CPU, and training steps compiled for a TPU without one."""
