@@ -17,7 +17,6 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.bootstrap import compare
 from benchmarks.quality.heldout import DEPTH
 from benchmarks.quality.triptych_runs import train_runs
 from benchmarks.quality.variants import Variant, build_variant, example_spec
@@ -27,6 +26,7 @@ from pipelines.hybrid.trained_run import load_trained
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring import metrics
+from pipelines.scoring.bootstrap import compare
 from pipelines.scoring.held_out import all_validation_requests, held_out_requests
 from pipelines.scoring.requests import with_targets
 
