@@ -140,6 +140,10 @@ class TrainConfig(Section):
       worker_timeout: seconds that a worker of a cluster waits for the others before training starts.
       validation_queries: largest number of held-out requests that are ranked after each epoch.
       encode_batch_size: items that are encoded at a time when the cache is filled.
+      items_in_memory: megabytes of decoded and preprocessed items up to which the catalogue is held in memory; of a
+        larger one the items of a step are read from the records.
+      encodings_folder: folder for the encodings of a catalogue that is trained with the in-batch softmax, a file of two
+        bytes a number; null: the run folder.
     """
 
     strategy: Literal["auto", "cpu", "mirrored", "multiworker", "tpu"] = "auto"
@@ -167,6 +171,8 @@ class TrainConfig(Section):
     worker_timeout: float = Field(600.0, gt=0)
     validation_queries: int = Field(2000, ge=1)
     encode_batch_size: int = Field(128, ge=1)
+    items_in_memory: float = Field(512.0, ge=0)
+    encodings_folder: str | None = None
 
     @property
     def encodes_in_step(self) -> bool:
@@ -184,7 +190,7 @@ class EvaluateConfig(Section):
 
     Attributes:
       depth: length of the ranked lists.
-      batch: requests scored at a time.
+      batch: requests scored at a time; fewer where their scores over the catalogue would be more than 16 million.
       shrinkage: of item-kNN.
       neighbours: neighbours of an item in item-kNN.
       last: newest events that the second item-kNN looks at.
@@ -212,6 +218,10 @@ class EvaluateConfig(Section):
     groups: int = Field(12, ge=0)
     diversities: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
     bm25: tuple[float, float] = (1.2, 0.75)
+
+    def batch_of(self, num_items: int) -> int:
+        """Requests that are scored over a catalogue of that size at a time."""
+        return min(self.batch, max(1, (1 << 24) // num_items))
 
 
 class TuneConfig(Section):

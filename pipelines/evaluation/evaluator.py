@@ -29,7 +29,7 @@ from pipelines.scoring.metrics import Ranking
 from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import Queries, Scorer, with_targets
 from tfrecs.demo.world import oracle_scores
-from tfrecs.reading.reader import load_labelled_events
+from tfrecs.reading.training_events import load_labelled_events
 from tfrecs.schema import Manifest
 
 NO_CONTENT = (
@@ -93,7 +93,7 @@ def evaluate(trained: TrainedRun, *, commands: Mapping[str, str], curve: Sequenc
         for name, ranking in rankings.items()
     }
     rankings.pop(ORACLE, None)
-    parts = _parts(queries, train_counts, set(trained.events.users.tolist())) | with_text(scorer, queries)
+    parts = _parts(queries, train_counts, set(trained.events.user_ids.tolist())) | with_text(scorer, queries)
     if not schema.items:
         del parts["cold_items"]
     part_slices = {name: _slices(ranking, queries, parts) for name, ranking in rankings.items()}
@@ -142,9 +142,9 @@ def _protocol(manifest: Manifest) -> str:
 def _rank_systems(session: Session, scorer: ModelScorer, queries: Queries) -> dict[str, Ranking]:
     """Rank the queries with the model, the baselines and, for generated data, the true preferences."""
     settings, num_items = session.config.evaluate, len(session.catalogue)
-    users, rows = np.unique(session.events.users, return_inverse=True)
     events = session.events
-    train = interaction_matrix(rows, events.items, events.weights, num_users=len(users), num_items=num_items)
+    count = len(events.user_ids)
+    train = interaction_matrix(events.users, events.items, events.weights, num_users=count, num_items=num_items)
     scorers: dict[str, Scorer] = {MODEL: scorer}
     scorers |= fit_baselines(
         train,

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from pipelines.config import EvaluateConfig
 from pipelines.hybrid.trained_run import TrainedRun
+from pipelines.model.encodings import in_order
 from pipelines.scoring import metrics
 from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import Queries
@@ -80,9 +81,8 @@ def missing_patterns(run: TrainedRun, scorer: ModelScorer, queries: Queries) -> 
     for title, part, case_presence, donors in cases:
         items = run.with_content(case_presence, donors)
         measured = _measure(scorer.with_items(*items), queries, settings)
-        encodings = {name: value if donors is None else tf.gather(value, donors) for name, value in model.cache.items()}
         # Without the hybrid score: its item-item statistics know an item by its id.
-        embeddings = model.content_embeddings(tf.constant(case_presence), encodings)[0]
+        embeddings = model.content_embeddings(tf.constant(case_presence), in_order(model.cache, donors))[0]
         content_only = _measure(scorer.with_items(embeddings, None, items[2]), queries, settings)
         row: dict[str, Any] = {"content": title, "modalities": part, "queries": len(queries), **measured}
         rows.append(row | {f"content_only_{name}": value for name, value in content_only.items()})

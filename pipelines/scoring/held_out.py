@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pipelines.model.session import Session
-from pipelines.scoring.requests import Requests, make_requests
-from tfrecs.errors import DataError
-from tfrecs.reading.reader import load_histories
+import numpy as np
 
-__all__ = ["all_validation_requests", "held_out_requests", "validation_requests"]
+from pipelines.model.session import Session
+from pipelines.runs.progress import progress
+from pipelines.scoring.requests import Requests, first_requests, make_requests
+from tfrecs.errors import DataError
+from tfrecs.reading.reader import Histories
+
+__all__ = ["all_validation_requests", "first_validation_requests", "held_out_requests", "validation_requests"]
 
 
 def held_out_requests(session: Session) -> Requests:
@@ -32,6 +35,14 @@ def all_validation_requests(session: Session) -> Requests:
     return _requests(session, "valid", None)
 
 
+def first_validation_requests(session: Session) -> np.ndarray:
+    """Return the time of the first validation request with each item among its held-out events, see `first_requests`."""
+    with progress("first requests of items", "users") as advance:
+        histories = Histories(session.records, session.manifest, "valid", session.catalogue.ids, advance)
+        return first_requests(histories, session.manifest.schema_, len(session.catalogue))
+
+
 def _requests(session: Session, split: str, limit: int | None) -> Requests:
-    histories = load_histories(session.records, session.manifest, split, session.catalogue.ids)
-    return make_requests(histories, session.manifest.schema_, limit=limit, seed=session.config.seed)
+    with progress(f"requests of {split}", "users") as advance:
+        histories = Histories(session.records, session.manifest, split, session.catalogue.ids, advance)
+        return make_requests(histories, session.manifest.schema_, limit=limit, seed=session.config.seed)

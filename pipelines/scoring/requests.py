@@ -5,7 +5,7 @@ It imports neither TensorFlow nor anything of the product, so that peers can be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tfrecs.reading.reader import UserHistory
     from tfrecs.schema import Schema
 
-__all__ = ["Queries", "Requests", "Scorer", "make_requests", "with_targets"]
+__all__ = ["Queries", "Requests", "Scorer", "first_requests", "make_requests", "with_targets"]
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,24 @@ def _rows(history: UserHistory, ordered: bool) -> list[_Row]:
     return rows
 
 
+def _count(history: UserHistory, ordered: bool) -> int:
+    """The number of `_rows`."""
+    return int(np.count_nonzero(history.target)) if ordered else len(_rows(history, ordered))
+
+
+def first_requests(histories: Iterable[UserHistory], schema: Schema, num_items: int) -> NDArray[np.int64]:
+    """Find the time of the first request with each item among its held-out events.
+
+    Returns:
+      int64 [N], the largest int64 where there is none.
+    """
+    first = np.full(num_items, np.iinfo(np.int64).max)
+    for history in histories:
+        for row in _rows(history, schema.ordered):
+            np.minimum.at(first, history.items[row.events], history.times[row.moment])
+    return first
+
+
 def _split_by_text(history: UserHistory, held_out: np.ndarray) -> list[np.ndarray]:
     """Split held-out events without an order into one set for each text query and one for those without."""
     if history.queries is None or not len(held_out):
@@ -147,20 +165,29 @@ def _split_by_text(history: UserHistory, held_out: np.ndarray) -> list[np.ndarra
 
 
 def make_requests(
-    histories: Sequence[UserHistory], schema: Schema, *, limit: int | None = None, seed: int = 0
+    histories: Iterable[UserHistory], schema: Schema, *, limit: int | None = None, seed: int = 0
 ) -> Requests:
     """Make a request of each held-out event, with the history before it; of each user (and text) without an order.
 
     Args:
-      histories: one for each user.
+      histories: one for each user; iterated over twice where there is a limit, so that those of the draw alone are
+        held in memory.
       schema: says whether events have an order, and which context columns there are.
       limit: at most so many requests, drawn at random under `seed`; None: all.
       seed: of the draw.
     """
-    rows = [row for history in histories for row in _rows(history, schema.ordered)]
-    if limit is not None and len(rows) > limit:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(rows), limit, replace=False))
-        rows = [rows[index] for index in chosen]
+    chosen: set[int] | None = None
+    if limit is not None:
+        count = sum(_count(history, schema.ordered) for history in histories)
+        if count > limit:
+            chosen = set(np.random.default_rng(seed).choice(count, limit, replace=False).tolist())
+    rows, number = [], 0
+    for history in histories:
+        own = range(number, number + _count(history, schema.ordered))
+        number = own.stop
+        if chosen is None or not chosen.isdisjoint(own):
+            made = zip(own, _rows(history, schema.ordered), strict=True)
+            rows += [row for position, row in made if chosen is None or position in chosen]
     contexts = [row.name for row in schema.context if row.source == "column"]
     empty = np.zeros([0], np.int64)
     return Requests(

@@ -12,7 +12,7 @@ import tensorflow as tf
 from pipelines.config import Config, validate
 from pipelines.model.prepared_items import PreparedItems
 from pipelines.training.cooccurrence import CoOccurrenceStage, cooccurrence_targets
-from tfrecs.reading.reader import TrainingEvents
+from tfrecs.reading.training_events import TrainingEvents
 from towers.cooccurrence import CoOccurrence
 from towers.two_tower import TwoTower
 
@@ -26,7 +26,7 @@ def settings(epochs: int) -> Config:
 
 def events(*pairs: tuple[str, int]) -> TrainingEvents:
     users, items = zip(*pairs, strict=True)
-    return TrainingEvents(np.array(users), np.array(items, np.int32), np.arange(len(pairs)))
+    return TrainingEvents.of(np.array(users), np.array(items, np.int32), np.arange(len(pairs)))
 
 
 def two_camps(users: int = 20) -> TrainingEvents:
