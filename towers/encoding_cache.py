@@ -35,7 +35,7 @@ def _state(value: tf.Tensor, name: str) -> tf.Variable:
 
 
 def fill(
-    cache: Variables,
+    cache: Mapping[str, tf.Variable],
     center: Variables,
     spread: Variables,
     encodings: Mapping[str, np.ndarray],

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import ArrayLike
 
 __all__ = ["EncodingColumn", "Encodings", "in_order"]
 
@@ -36,7 +35,7 @@ class EncodingColumn:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: slice | ArrayLike) -> np.ndarray:
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         """Read rows, a slice or int [R]: float32 [R, d]."""
         if self._order is not None:
             rows = self._order[rows]

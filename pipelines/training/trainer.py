@@ -13,6 +13,7 @@ from pipelines.hybrid.fit import fit_hybrid
 from pipelines.model.checkpoints import Checkpoints, restore_best
 from pipelines.model.encoder_weights import encoder_scales, trained_share
 from pipelines.model.encoding_store import EncodingStore
+from pipelines.model.encodings import Encodings
 from pipelines.model.model_factory import query_encoder
 from pipelines.model.prepared_items import CatalogueInputs
 from pipelines.model.session import open_session, records_id
@@ -91,7 +92,7 @@ class Trainer(TrainingLoop):
         if not model.stores_encodings:
             if not model.cache:  # the run goes on from a checkpoint, which has none
                 self.refresh()
-            self.feed.encodings = model.cache or None
+            self.feed.encodings = model.cache if isinstance(model.cache, Encodings) else None
 
         def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
             return self.feed.epoch(epoch, self.replicas, context.num_input_pipelines, context.input_pipeline_id)
