@@ -139,7 +139,8 @@ def main(
     from pipelines.runs.progress import say
 
     path = out or RESULTS / "scale-memory.json"
-    rows = {row["items"]: row for row in json.loads(path.read_text())["rows"]} if path.is_file() else {}
+    before = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {(row["items"], *row["changed"]): row for row in before}
     for size in sizes:
         records = made(work.resolve(), size)
         run = work.resolve() / str(size) / "run"
@@ -148,11 +149,9 @@ def main(
         if baseline is not None:
             row["baseline"] = train_apart(baseline.resolve(), records, run, steps, (*SETTINGS, *changes))
         say(json.dumps(row))
-        rows[size] = row
-        command = command_line("scale.memory", *(f"--items {number}" for number in sorted(rows)), f"--steps {steps}")
-        write_result(
-            path, {"command": command, "machine": machine(), "rows": [rows[number] for number in sorted(rows)]}
-        )
+        rows[(size, *changes)] = row
+        whole = {"command": command_line("scale.memory", f"--steps {steps}"), "machine": machine()}
+        write_result(path, {**whole, "rows": [rows[key] for key in sorted(rows)]})
 
 
 if __name__ == "__main__":

@@ -234,7 +234,8 @@ def _choices(
 ) -> Choices:
     """The parts of the target and of C candidates, NaN where one is a target, was seen, or had not arrived yet.
 
-    The links of item i stand in row `link_rows[i]` of the score's tables, int32 [N]; None: in row i. Of several targets the first stands for the request. As in training, a cold item is no negative before anybody took it.
+    Of several targets the first stands for the request. As in training, a cold item is no negative before anybody took it.
+    The links of item i stand in row `link_rows[i]`, int32 [N], of the score's tables; None: in row i.
     """
     blocks = []
     place = np.full(len(is_cold), -1)  # of each item among the candidates

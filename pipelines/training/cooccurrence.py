@@ -69,22 +69,25 @@ class CoOccurrenceStage:
         # What stands beside an item of a handful of events is chance.
         enough = np.flatnonzero(counts >= self.settings.min_events)
         # Of more items than the steps can take, counts of those that they will take are enough.
-        most = self.settings.max_steps * self.settings.batch_size
-        chosen = enough
-        if len(enough) > most:
-            chosen = np.sort(np.random.default_rng(self.seed).choice(enough, most, replace=False))
-        neighbours, probabilities = cooccurrence_targets(events, model.num_items, self.settings.num_neighbours, chosen)
-        has_others = probabilities.sum(axis=1) > 0
-        self.training_items = chosen[has_others]
-        self.neighbours, self.probabilities = neighbours[has_others], probabilities[has_others]
-        needed = -(-(len(self.training_items) + len(enough) - len(chosen)) // self.settings.batch_size)
+        rows, most = np.arange(model.num_items), self.settings.max_steps * self.settings.batch_size
+        if len(rows) > most:
+            rows = np.sort(np.random.default_rng(self.seed).permutation(enough)[:most])
+        neighbours, probabilities = cooccurrence_targets(events, model.num_items, self.settings.num_neighbours, rows)
+        weights = (probabilities * counts[rows, None]).ravel()
+        self.neighbour_counts = np.bincount(neighbours.ravel(), weights, minlength=model.num_items)
+        learned = (counts[rows] >= self.settings.min_events) & (probabilities.sum(axis=1) > 0)
+        self.training_items, self.neighbours, self.probabilities = (
+            rows[learned],
+            neighbours[learned],
+            probabilities[learned],
+        )
+        unseen = max(0, len(enough) - len(rows))
+        needed = -(-(len(self.training_items) + unseen) // self.settings.batch_size)
         self.steps = min(-(-len(self.training_items) // self.settings.batch_size), self.settings.max_steps)
         self.epochs = min(self.settings.epochs, self.settings.max_steps // max(1, self.steps))
         self.left_out = self.settings.epochs * needed - self.epochs * self.steps
         self.in_batch = choose_softmax(config, model.num_items) == "in_batch"
         self.uniform = config.retrieval.uniform_negatives
-        weights = (self.probabilities * counts[self.training_items, None]).ravel()
-        self.neighbour_counts = np.bincount(self.neighbours.ravel(), weights, minlength=model.num_items)
         with strategy.scope():
             self.learner = CoOccurrence(
                 model.item_encoders, model.standardize, config.user.hidden_dim, self.neighbour_counts

@@ -153,6 +153,18 @@ def test_a_stage_with_more_steps_than_may_be_has_fewer_epochs_or_part_of_one() -
     assert (learning.steps, learning.epochs, learning.left_out) == (2, 1, 73)
 
 
+def test_of_items_that_the_steps_cannot_take_nothing_is_counted() -> None:
+    model = small_model.model(small_model.config())
+    whole, few = stage(model, epochs=25), stage(model, epochs=25, max_steps=2)
+    assert len(few.training_items) == len(few.neighbours) == 8  # two steps of four
+    at = np.searchsorted(whole.training_items, few.training_items)
+    np.testing.assert_array_equal(whole.training_items[at], few.training_items)
+    np.testing.assert_array_equal(whole.neighbours[at], few.neighbours)
+    np.testing.assert_array_equal(whole.probabilities[at], few.probabilities)
+    again = stage(model, epochs=25, max_steps=2)
+    np.testing.assert_array_equal(again.training_items, few.training_items)
+
+
 @pytest.mark.slow
 def test_the_stage_reports_every_step_of_all_epochs() -> None:
     calls: list[tuple[int, int]] = []
