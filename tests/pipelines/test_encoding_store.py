@@ -29,13 +29,14 @@ from towers.two_tower import TwoTower
 
 ITEMS = small_model.ITEMS
 IN_FILE = small_model.config(retrieval={"softmax": "in_batch"})
+PRESENCE = np.random.default_rng(3).random((ITEMS, 2)) < 0.8  # as of a small model with the seed 3
 
 
 def items() -> PreparedItems:
     rng = np.random.default_rng(0)
     words = tf.constant(rng.integers(5, 12, (ITEMS, 8)), tf.int32)
     feel = tf.constant(rng.normal(size=(ITEMS, 4)), tf.float32)
-    return PreparedItems({"words": words, "feel": feel}, rng.random((ITEMS, 2)) < 0.8)
+    return PreparedItems({"words": words, "feel": feel}, PRESENCE)
 
 
 def model_and_twin() -> tuple[TwoTower, TwoTower]:
@@ -50,6 +51,7 @@ def never(inputs: Mapping[str, tf.Tensor]) -> NoReturn:
 def test_a_file_gives_the_encodings_and_statistics_of_a_catalogue_in_memory(tmp_path: Path) -> None:
     model, twin = model_and_twin()
     assert not model.cache
+    np.testing.assert_array_equal(model.presence, PRESENCE)
     EncodingStore(tmp_path / "file", "records").fill(model, model.encode_items, items(), 5)
     EncodingStore(tmp_path / "none", "records").fill(twin, twin.encode_items, items(), 5)
     assert not (tmp_path / "none").exists()
@@ -209,15 +211,15 @@ def test_items_read_from_their_records_are_those_prepared_in_memory(whole: Whole
 
 @pytest.mark.parametrize("mode", ["frozen", "finetune"])
 def test_a_run_with_nothing_in_memory_goes_on_after_a_kill_and_is_opened_with_its_file(
-    whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+    plain: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     config = replace_sections(
-        whole.config,
+        plain.config,
         retrieval={"softmax": "in_batch", "uniform_negatives": 16},
         train={"encoders": mode, "items_in_memory": 0.0, "epochs": 2, "fresh_items": 2, "validation_queries": 50},
         hybrid={"enabled": False},
     )
-    job = train.TrainJob(whole.records, tmp_path / "run", config)
+    job = train.TrainJob(plain.records, tmp_path / "run", config)
 
     def stop(row: object) -> NoReturn:
         raise KeyboardInterrupt
