@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 EXTRAS ?= dev
 STAMP := $(VENV)/.installed-$(EXTRAS)
 # Tests share what is made within a file, and a file stays in one process: see tests/conftest.py.
-WORKERS ?= 2
+# One more than there are cores, of up to three: they wait for servers and browsers now and then, and need 2 GB each.
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); expr $$(( n < 3 ? n : 3 )) + 1)
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The newest interpreter that the stack has wheels for; PYTHON=... overrides.

@@ -19,6 +19,7 @@ def test_every_row_is_a_configuration_that_differs_from_the_first(name: str) -> 
     assert (changed == load_config(None)) == (name == "as it is")
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_each_row_is_trained_and_measured_and_kept(tmp_path: Path) -> None:
     data, out = make_plain_folder(tmp_path / "data"), tmp_path / "ablation.json"

@@ -30,6 +30,7 @@ def test_the_early_folder_holds_the_oldest_events_and_their_items(tmp_path: Path
     assert (folder / "images" / "1.png").is_file()
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_continued_and_anew_are_measured_on_the_same_grown_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -102,6 +102,7 @@ def test_the_shuffled_control_has_the_same_events_and_other_content(tmp_path: Pa
     np.testing.assert_allclose(np.sort(before[:, 0]), np.sort(after[:, 0]), rtol=1e-5)
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_the_control_compares_true_with_shuffled_content(tmp_path: Path) -> None:
     data, out = make_folder(tmp_path / "data"), tmp_path / "control.json"
@@ -113,6 +114,7 @@ def test_the_control_compares_true_with_shuffled_content(tmp_path: Path) -> None
     assert found["difference_low"] <= found["difference"] <= found["difference_high"]
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_items_made_cold_are_a_slice_of_their_own(tmp_path: Path) -> None:
     data, out = make_plain_folder(tmp_path / "data"), tmp_path / "result.json"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from whole import Whole
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_memory_is_flat_under_requests_of_all_kinds(whole: Whole) -> None:
     """Short, so the limit is wide: a leak of 20 kB a request would be 60 MB."""
@@ -47,6 +48,7 @@ def test_a_server_that_ends_is_told(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_an_answer_of_the_wrong_version_is_counted(tmp_path: Path) -> None:
     """The counter itself: the same swap, with expectations that are wrong for the second version."""

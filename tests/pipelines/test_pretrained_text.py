@@ -21,6 +21,7 @@ from towers.encoders.bert_checkpoint import open_checkpoint
 from towers.encoders.text_backbones import transformer_layers
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_a_run_with_adapters_on_a_checkpoint_has_its_vocabulary_shape_and_weights_and_is_exported(
     tmp_path: Path,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import threading
@@ -191,9 +190,6 @@ SETTINGS = [
     "retrieval.queries_per_batch=12",
     f"train.epochs={EPOCHS}",
 ]
-ONLY_MATRIX = pytest.mark.skipif(
-    "TRIPTYCH_STACK" not in os.environ, reason="half a minute each; tests/matrix.py runs it"
-)
 
 
 def arguments(whole: Whole, out: Path, *changes: str) -> list[str]:
@@ -231,6 +227,7 @@ def assert_same_run(together: Path, alone: Path) -> None:
             assert row[name] == pytest.approx(expected[name], rel=1e-3), name
 
 
+@pytest.mark.matrix
 def test_two_workers_train_what_one_does_and_the_chief_alone_writes(whole: Whole, alone: Path, tmp_path: Path) -> None:
     run = run_together(2, whole, tmp_path)
     assert_same_run(run, alone)
@@ -239,19 +236,19 @@ def test_two_workers_train_what_one_does_and_the_chief_alone_writes(whole: Whole
     assert {path.name for path in run.iterdir()} == {path.name for path in alone.iterdir()}
 
 
-@ONLY_MATRIX
+@pytest.mark.matrix  # half a minute each
 def test_three_workers_train_what_one_does(whole: Whole, alone: Path, tmp_path: Path) -> None:
     assert_same_run(run_together(3, whole, tmp_path), alone)
 
 
-@ONLY_MATRIX
+@pytest.mark.matrix  # half a minute each
 @pytest.mark.parametrize("change", ["train.encoders=finetune", "retrieval.softmax=in_batch"])
 def test_two_workers_do_in_other_modes_what_one_does(change: str, whole: Whole, tmp_path: Path) -> None:
     alone = one_worker(whole, tmp_path / "alone", change)
     assert_same_run(run_together(2, whole, tmp_path, change), alone)
 
 
-@ONLY_MATRIX
+@pytest.mark.matrix  # half a minute each
 @pytest.mark.parametrize("killed", [0, 1])
 def test_after_a_kill_the_others_end_in_one_line_and_all_go_on_to_the_same_result(
     killed: int, whole: Whole, alone: Path, tmp_path: Path

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import itertools
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -145,24 +146,36 @@ class TextEncoder(TextQueryEncoder):
     def input_spec_static(self) -> tf.TensorSpec:
         return tf.TensorSpec([self.max_tokens], tf.int32)
 
-    def _token_ids(self, strings: tf.Tensor, length: int) -> tf.Tensor:
-        # "waterfall": the default round-robin trimmer is an op that stock TensorFlow Serving lacks.
-        strings = normalised(strings, self.lowercase)
-        packer = keras_nlp.layers.MultiSegmentPacker(
-            sequence_length=length,
-            start_value=self.tokenizer.cls_token_id,
-            end_value=self.tokenizer.sep_token_id,
-            pad_value=self.tokenizer.pad_token_id,
-            truncate="waterfall",
-        )
-        token_ids, _ = packer((self.tokenizer(strings),))
-        return tf.ensure_shape(tf.cast(token_ids, tf.int32), [None, length])
+    @functools.cached_property
+    def _token_ids(self) -> Mapping[int, Callable[[tf.Tensor], tf.Tensor]]:
+        """By the number of tokens, the function of strings [B] that makes token ids int32 [B, tokens].
+
+        Each is traced once, not anew in each signature of an export and each step of an input pipeline.
+        """
+
+        def tokenize(length: int, strings: tf.Tensor) -> tf.Tensor:
+            # "waterfall": the default round-robin trimmer is an op that stock TensorFlow Serving lacks.
+            packer = keras_nlp.layers.MultiSegmentPacker(
+                sequence_length=length,
+                start_value=self.tokenizer.cls_token_id,
+                end_value=self.tokenizer.sep_token_id,
+                pad_value=self.tokenizer.pad_token_id,
+                truncate="waterfall",
+            )
+            token_ids, _ = packer((self.tokenizer(normalised(strings, self.lowercase)),))
+            return tf.ensure_shape(tf.cast(token_ids, tf.int32), [None, length])
+
+        signature = [tf.TensorSpec([None], tf.string)]
+        return {
+            length: tf.function(functools.partial(tokenize, length), input_signature=signature, autograph=False)
+            for length in (self.max_tokens, self.query_tokens)
+        }
 
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
-        return self._token_ids(values, self.max_tokens)
+        return self._token_ids[self.max_tokens](values)
 
     def preprocess_query(self, values: tf.Tensor) -> tf.Tensor:
-        return self._token_ids(values, self.query_tokens)
+        return self._token_ids[self.query_tokens](values)
 
     def spans(self, inputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Draw 3 to Tq - 2 consecutive tokens of each text, between start and end token."""
