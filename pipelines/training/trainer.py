@@ -15,7 +15,7 @@ from pipelines.model.encoder_weights import encoder_scales, trained_share
 from pipelines.model.encoding_store import EncodingStore
 from pipelines.model.encodings import Encodings
 from pipelines.model.model_factory import query_encoder
-from pipelines.model.prepared_items import CatalogueInputs
+from pipelines.model.prepared_items import CatalogueInputs, StoredItems
 from pipelines.model.session import open_session, records_id
 from pipelines.runs.progress import progress, say
 from pipelines.scoring.held_out import validation_requests
@@ -188,6 +188,10 @@ def run(job: TrainJob) -> TrainResult:
             f"{'in-batch' if trainer.feed.in_batch else 'full'} softmax, "
             f"{trainer.replicas} replica(s), {trainer.steps} steps an epoch."
         )
+        if isinstance(session.items, StoredItems):
+            say("  items: preprocessed more than train.items_in_memory, so they are read from their records")
+        if not session.model.stores_encodings and session.model.item_encoders:
+            say(f"  encodings: in files of {trainer.encodings.folder}")
         if trainer.config.train.encodes_in_step:
             say(f"{trained_share(session.model.item_encoders.values())}.")
         with keyboard_interrupt_hint(job.out):
