@@ -22,7 +22,6 @@ from benchmarks.measurement import Measurement
 from benchmarks.results_file import RESULTS, command_line, machine, write_result
 from pipelines.building import builder as build
 from pipelines.config import Config, load_config
-from pipelines.model.model_factory import refresh
 from pipelines.model.session import Session
 from pipelines.runs.progress import say
 from pipelines.training.trainer import Trainer, TrainJob
@@ -45,7 +44,7 @@ def time_cached_epochs(trainer: Trainer) -> float:
     model.fit(trainer.batches(0), steps_per_epoch=1, verbose=0)
     trainer.encode(session.items.rows(tf.zeros([batch], tf.int64)))
     clock = time.perf_counter()
-    refresh(model, trainer.encode, session.items, batch)
+    trainer.refresh()
     for epoch in range(NUM_EPOCHS):
         model.fit(trainer.batches(epoch), steps_per_epoch=trainer.feed.steps, verbose=0)
     return time.perf_counter() - clock
@@ -75,7 +74,7 @@ def time_encoding_steps(trainer: Trainer, steps: int) -> tuple[float, float]:
 def largest_cache_error(trainer: Trainer) -> float:
     """Return the largest 1 - cosine between cached encodings and those of one item at a time, over every 7th item."""
     session: Session = trainer.session
-    refresh(session.model, trainer.encode, session.items, trainer.config.train.encode_batch_size)
+    trainer.refresh()
     worst = 0.0
     for row in range(0, len(session.catalogue), 7):
         for name, alone in trainer.session.model.encode_items(session.items.rows(tf.constant([row]))).items():
