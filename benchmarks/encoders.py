@@ -58,13 +58,15 @@ def time_encoding_steps(trainer: Trainer, steps: int) -> tuple[float, float]:
     seconds, counts = [], []
     for number, inputs in enumerate(trainer.feed.epoch(0).take(steps + 1)):
         start_time = time.perf_counter()
-        index = np.unique(inputs["item_index"].numpy())
+        index = np.unique(inputs["item_index"].numpy())  # in the candidates of the batch
+        candidates = np.maximum(inputs["candidates"].numpy(), 0)
+        encodings = {name: value.numpy() for name, value in inputs["encodings"].items()}
         for start in range(0, len(index), batch):
             # Padded to one shape, so that nothing is compiled again; the padding does not count as items.
-            rows = np.resize(index[start : start + batch], batch)
-            for name, encoding in trainer.encode(session.items.rows(tf.constant(rows))).items():
-                model.cache[name].scatter_nd_update(rows[:, None], encoding)
-        step(inputs)
+            places = np.resize(index[start : start + batch], batch)
+            for name, encoding in trainer.encode(session.items.rows(tf.constant(candidates[places]))).items():
+                encodings[name][places] = encoding
+        step({**inputs, "encodings": {name: tf.constant(value) for name, value in encodings.items()}})
         if number:  # the first step compiles
             seconds.append(time.perf_counter() - start_time)
             counts.append(len(index))
@@ -79,7 +81,7 @@ def largest_cache_error(trainer: Trainer) -> float:
     for row in range(0, len(session.catalogue), 7):
         for name, alone in trainer.session.model.encode_items(session.items.rows(tf.constant([row]))).items():
             cached, expected = (
-                session.model.cache[name].numpy()[row].astype(np.float64),
+                session.model.cache[name][row : row + 1][0].astype(np.float64),
                 alone.numpy()[0].astype(np.float64),
             )
             lengths = np.linalg.norm(cached) * np.linalg.norm(expected)

@@ -184,7 +184,7 @@ def test_the_first_step_on_two_replicas_is_that_on_one(two_replicas: tf.distribu
     def step(learning: CoOccurrenceStage, strategy: tf.distribute.Strategy) -> None:
         with strategy.scope():
             learning.learner.compile(tf.keras.optimizers.SGD(0.1))
-        batches = strategy.distribute_datasets_from_function(learning._batches)
+        batches = strategy.distribute_datasets_from_function(learning.batches)
         learning.learner.fit(batches, steps_per_epoch=1, verbose=0)
 
     (one, first), (two, second) = begin(tf.distribute.get_strategy()), begin(two_replicas)
