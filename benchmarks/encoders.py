@@ -22,7 +22,6 @@ from benchmarks.measurement import Measurement
 from benchmarks.results_file import RESULTS, command_line, machine, write_result
 from pipelines.building import builder as build
 from pipelines.config import Config, load_config
-from pipelines.model.model_factory import refresh
 from pipelines.model.session import Session
 from pipelines.runs.progress import say
 from pipelines.training.trainer import Trainer, TrainJob
@@ -45,7 +44,7 @@ def time_cached_epochs(trainer: Trainer) -> float:
     model.fit(trainer.batches(0), steps_per_epoch=1, verbose=0)
     trainer.encode(session.items.rows(tf.zeros([batch], tf.int64)))
     clock = time.perf_counter()
-    refresh(model, trainer.encode, session.items, batch)
+    trainer.refresh()
     for epoch in range(NUM_EPOCHS):
         model.fit(trainer.batches(epoch), steps_per_epoch=trainer.feed.steps, verbose=0)
     return time.perf_counter() - clock
@@ -59,13 +58,15 @@ def time_encoding_steps(trainer: Trainer, steps: int) -> tuple[float, float]:
     seconds, counts = [], []
     for number, inputs in enumerate(trainer.feed.epoch(0).take(steps + 1)):
         start_time = time.perf_counter()
-        index = np.unique(inputs["item_index"].numpy())
+        index = np.unique(inputs["item_index"].numpy())  # in the candidates of the batch
+        candidates = np.maximum(inputs["candidates"].numpy(), 0)
+        encodings = {name: value.numpy() for name, value in inputs["encodings"].items()}
         for start in range(0, len(index), batch):
             # Padded to one shape, so that nothing is compiled again; the padding does not count as items.
-            rows = np.resize(index[start : start + batch], batch)
-            for name, encoding in trainer.encode(session.items.rows(tf.constant(rows))).items():
-                model.cache[name].scatter_nd_update(rows[:, None], encoding)
-        step(inputs)
+            places = np.resize(index[start : start + batch], batch)
+            for name, encoding in trainer.encode(session.items.rows(tf.constant(candidates[places]))).items():
+                encodings[name][places] = encoding
+        step({**inputs, "encodings": {name: tf.constant(value) for name, value in encodings.items()}})
         if number:  # the first step compiles
             seconds.append(time.perf_counter() - start_time)
             counts.append(len(index))
@@ -75,12 +76,12 @@ def time_encoding_steps(trainer: Trainer, steps: int) -> tuple[float, float]:
 def largest_cache_error(trainer: Trainer) -> float:
     """Return the largest 1 - cosine between cached encodings and those of one item at a time, over every 7th item."""
     session: Session = trainer.session
-    refresh(session.model, trainer.encode, session.items, trainer.config.train.encode_batch_size)
+    trainer.refresh()
     worst = 0.0
     for row in range(0, len(session.catalogue), 7):
         for name, alone in trainer.session.model.encode_items(session.items.rows(tf.constant([row]))).items():
             cached, expected = (
-                session.model.cache[name].numpy()[row].astype(np.float64),
+                session.model.cache[name][row : row + 1][0].astype(np.float64),
                 alone.numpy()[0].astype(np.float64),
             )
             lengths = np.linalg.norm(cached) * np.linalg.norm(expected)

@@ -35,7 +35,9 @@ from serving.server.sources import folder_source
 from serving.wire import layout
 from serving.wire.errors import FailedPreconditionError, InvalidRequestError
 from tfrecs.errors import DataError, SpecError
+from tfrecs.reading.item_records import ItemRecords
 from tfrecs.reading.reader import load_catalogue
+from tfrecs.records import item_example
 from tfrecs.schema import Manifest
 from tfrecs.spec.infer import infer_spec
 
@@ -225,7 +227,9 @@ def test_an_export_cannot_be_updated_from_a_folder_without_item_table(bare: Bare
 def test_words_are_searched_in_titles_where_items_have_nothing_else(bare: Bare, tmp_path: Path) -> None:
     trained = load_trained(RunFolder(bare.run))
     named = ["The glass harbour", "Harbour lights", "A quiet orchard"]
-    catalogue = replace(trained.catalogue, titles=np.array(named + [f"Film {n}" for n in range(3, 22)]))
+    titles = zip(trained.catalogue.ids, named + [f"Film {n}" for n in range(3, 22)], strict=True)
+    items = ItemRecords.of_bytes([item_example(item, title, {}).SerializeToString() for item, title in titles])
+    catalogue = replace(trained.catalogue, records=items)
     lexical = load_or_fit_lexical(tmp_path / "lexicon.npz", trained.model, catalogue, bare.config)
     assert lexical is not None
     index = replace(trained.item_index(), lexical=lexical.index(catalogue.titles.tolist()))

@@ -12,17 +12,19 @@ from towers.replicas import of_all_replicas
 Variables = dict[str, tf.Variable]
 
 
-def cache_variables(num_items: int, dims: Mapping[str, int]) -> tuple[Variables, Variables, Variables]:
+def cache_variables(num_items: int | None, dims: Mapping[str, int]) -> tuple[Variables, Variables, Variables]:
     """Make the variables of the cache. Training does not change them; checkpoints keep them.
 
     Args:
-      num_items: N.
+      num_items: N; None: encodings lie elsewhere, and there are variables of their statistics only.
       dims: modality -> d_m.
 
     Returns:
       encodings, name -> float32 [N, d_m], and their mean and standard deviation, name -> [d_m].
     """
-    cache = {name: _state(tf.zeros([num_items, dim]), f"cache_{name}") for name, dim in dims.items()}
+    cache = {}
+    if num_items is not None:
+        cache = {name: _state(tf.zeros([num_items, dim]), f"cache_{name}") for name, dim in dims.items()}
     center = {name: _state(tf.zeros([dim]), f"center_{name}") for name, dim in dims.items()}
     spread = {name: _state(tf.ones([dim]), f"spread_{name}") for name, dim in dims.items()}
     return cache, center, spread
@@ -33,7 +35,7 @@ def _state(value: tf.Tensor, name: str) -> tf.Variable:
 
 
 def fill(
-    cache: Variables,
+    cache: Mapping[str, tf.Variable],
     center: Variables,
     spread: Variables,
     encodings: Mapping[str, np.ndarray],

@@ -51,6 +51,9 @@ class Shared(NamedTuple):
     queries: tf.Tensor | None
 
 
+_BLOCK = 1 << 14  # items that are embedded at a time
+
+
 class ItemStatistics(NamedTuple):
     """What the records say of the N items of the catalogue.
 
@@ -68,7 +71,8 @@ class ItemStatistics(NamedTuple):
 class TwoTower(Model):
     """Queries and items in one space of D dimensions; the score is their inner product over the temperature.
 
-    The catalogue's encodings are cached ([N, d_m] for each modality). A training step encodes the batch's `fresh`
+    The catalogue's encodings are cached ([N, d_m] for each modality), in variables or, of a large catalogue, in a file
+    from which a batch brings along those of its candidates. A training step encodes the batch's `fresh`
     items anew, with gradients, and takes all others from the cache (cross-batch memory, Wang et al., 2020,
     arXiv:1912.06798); once an epoch the whole catalogue is encoded anew. So a step sees its candidates through the
     trained fusion at the price of encoding a few items, and a frozen encoder is the case without fresh ones.
@@ -90,6 +94,8 @@ class TwoTower(Model):
       search_weight: of the text-query loss.
       query_rate: share of positions whose text query is given to the user tower in training.
       accumulate: parts that a batch's rows are divided into, see `gradients`.
+      stores_encodings: whether the cache is variables of the model; else whoever fills it sets `cache` to name -> what
+        gives float32 [R, d_m] for a slice of R rows, and the statistics.
     """
 
     def __init__(
@@ -108,6 +114,7 @@ class TwoTower(Model):
         search_weight: float,
         query_rate: float,
         accumulate: int = 1,
+        stores_encodings: bool = True,
     ):
         super().__init__()
         self.schema = schema
@@ -134,7 +141,9 @@ class TwoTower(Model):
         never = np.iinfo(np.int64).max
         self.first_times = tf.constant(np.where(counts > 0, items.first_times, never), tf.int64)
         dims = {name: encoder.output_dim for name, encoder in self.item_encoders.items()}
-        self.cache, self.center, self.spread = cache_variables(self.num_items, dims)
+        self.stores_encodings = stores_encodings
+        self.cache: Mapping[str, Any]
+        self.cache, self.center, self.spread = cache_variables(self.num_items if stores_encodings else None, dims)
         self.step_metrics = {name: tf.keras.metrics.Mean(name=name) for name in self.loss_weights}
 
     # --- items -----------------------------------------------------------------------------------------------------
@@ -154,29 +163,35 @@ class TwoTower(Model):
     def item_embeddings(
         self,
         presence: tf.Tensor | None = None,
-        encodings: Mapping[str, tf.Tensor] | None = None,
+        encodings: Mapping[str, Any] | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Embed the catalogue.
 
         Args:
           presence: bool [N, M]; None: that of the records.
-          encodings: name -> [N, d_m]; None: the cache.
+          encodings: name -> [N, d_m], or what gives float32 [R, d_m] for a slice; None: the cache.
 
         Returns:
           embeddings float [N, D] and modality weights float [N, M].
         """
         encodings = self.cache if encodings is None else encodings
-        return self.item_tower(
-            self.standardize(encodings),
-            self.presence if presence is None else presence,
-            self.id_index,
-        )
+        return self._embedded(self.presence if presence is None else presence, encodings, self.id_index)
 
-    def content_embeddings(
-        self, presence: tf.Tensor, encodings: Mapping[str, tf.Tensor]
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def content_embeddings(self, presence: tf.Tensor, encodings: Mapping[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
         """Embed the catalogue without the id embeddings. Arguments and results as in `item_embeddings`."""
-        return self.item_tower(self.standardize(encodings), presence, tf.fill([self.num_items], -1))
+        return self._embedded(presence, encodings, tf.fill([self.num_items], -1))
+
+    def _embedded(
+        self, presence: tf.Tensor, encodings: Mapping[str, Any], id_index: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Embed the catalogue block by block, so that what the fusion needs in between does not grow with it."""
+        parts = []
+        for start in range(0, self.num_items, _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            block = {name: tf.convert_to_tensor(encodings[name][rows]) for name in self.item_encoders}
+            parts.append(self.item_tower(self.standardize(block), presence[rows], id_index[rows]))
+        embeddings, weights = zip(*parts, strict=True)
+        return tf.concat(embeddings, axis=0), tf.concat(weights, axis=0)
 
     def embed_items(self, inputs: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Embed any items by their content.
@@ -199,7 +214,7 @@ class TwoTower(Model):
             presence, id_index = self.presence, self.id_index
         else:
             at = tf.maximum(rows, 0)
-            encodings = {name: tf.gather(value, at) for name, value in self.cache.items()}
+            encodings = batch.get("encodings") or {name: tf.gather(value, at) for name, value in self.cache.items()}
             presence, id_index = tf.gather(self.presence, at), tf.where(rows >= 0, tf.gather(self.id_index, at), -1)
         if "fresh" in batch:
             fresh = self.encode_items(batch["fresh"], training=True)
@@ -306,7 +321,8 @@ class TwoTower(Model):
             `labels` float [B, L, labels]; `context` name -> [B, L]; `user` name -> [B, S, ...] and `user_presence` bool
             [B, S, F] where users have features; `candidates` int32 [U], different items (-1 = padding), and
             `log_sampled` float [U], the log of the probability that each is among them: `item_index` and all other
-            items of the batch are then positions in it, else in the catalogue; `fresh` name -> [R, ...] with
+            items of the batch are then positions in it, else in the catalogue; `encodings` name -> [U, d_m], theirs,
+            where the cache is no variables; `fresh` name -> [R, ...] with
             `fresh_index` int32 [R] (-1 = padding); `spans` int32 [R, Tq] where items have text, and where events have
             text queries of their own the part that `towers.text_queries` describes.
           training: whether dropout is on.

@@ -48,6 +48,7 @@ def training_step(records: Path, out: Path, changes: Sequence[str]) -> Step:
     trainer = Trainer(TrainJob(records, out, load_config(None, ("train.strategy=cpu", *changes))))
     with trainer.strategy.scope():
         seed_dropout(trainer.session.model, trainer.config.seed, 0)
+    trainer.batches(0)  # where encodings lie in a file it is made, and every batch brings along those it needs
     return Step(trainer.session.model, trainer.feed.epoch(0), trainer)
 
 

@@ -109,9 +109,9 @@ def jpeg_decode(records: Path, size: int, rounds: int) -> Measurement:
     manifest = Manifest.load(records)
     feature = feature_for(manifest.schema_.items[0])
     assert isinstance(feature, ImageFeature)
-    parsed = tf.io.parse_example(load_catalogue(records, manifest).serialized, {"items/image": feature.parse_spec})[
-        "items/image"
-    ]
+    parsed = tf.io.parse_example(
+        tf.constant(load_catalogue(records, manifest).records[:]), {"items/image": feature.parse_spec}
+    )["items/image"]
     jpegs = [jpeg for jpeg in parsed.numpy().tolist() if jpeg]
     batches = [tf.constant(jpegs[start : start + 256]) for start in range(0, len(jpegs), 256)]
     decode = tf.function(feature.decode, input_signature=[tf.TensorSpec([None], tf.string)])

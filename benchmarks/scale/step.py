@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import resource
 import statistics
+import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import tensorflow as tf
 
 from benchmarks.results_file import RESULTS, command_line, machine, write_result
 from pipelines.config import Config, load_config
+from pipelines.model.encodings import Encodings
 from pipelines.model.model_factory import make_encoders, make_model
 from pipelines.runs.progress import say
 from pipelines.training.input_pipeline import sample_candidates, shares_of
@@ -45,7 +48,19 @@ SCHEMA = Schema(
 )
 
 
-def batches(num_items: int, softmax: str, config: Config, seed: int) -> tf.data.Dataset:
+def random_encodings(num_items: int, dims: Mapping[str, int], seed: int) -> Encodings:
+    """Encodings in a file, as of a trained run."""
+    rng, shape = np.random.default_rng(seed), (num_items, sum(dims.values()))
+    with tempfile.TemporaryFile() as file:
+        stored = np.memmap(file, np.float16, "w+", shape=shape)
+    for start in range(0, num_items, 10_000):
+        part = stored[start : start + 10_000]
+        part[:] = rng.standard_normal(part.shape, np.float32)
+    nothing = {name: np.zeros(dim, np.float32) for name, dim in dims.items()}
+    return Encodings(stored, nothing, {name: 1.0 + zeros for name, zeros in nothing.items()})
+
+
+def batches(num_items: int, softmax: str, config: Config, seed: int, encodings: Encodings | None) -> tf.data.Dataset:
     """Batches as `TrainingFeed` makes them; item i is drawn in proportion to 1 / (i + 10)."""
     length, size = config.user.max_history, config.train.batch_size
     counts = 1e9 / (np.arange(num_items) + 10.0)
@@ -71,13 +86,15 @@ def batches(num_items: int, softmax: str, config: Config, seed: int) -> tf.data.
             batch["candidates"], batch["item_index"], batch["log_sampled"] = sample_candidates(
                 index, batch["target"], shares, config.retrieval.uniform_negatives, seeds + 1
             )
+        if encodings is not None:
+            batch["encodings"] = encodings.gather(tf.maximum(batch["candidates"], 0))
         return batch
 
     return tf.data.Dataset.counter(dtype=tf.int64).map(make, tf.data.AUTOTUNE).prefetch(4)
 
 
 def model_of(num_items: int, config: Config) -> TwoTower:
-    """A model with random encodings in its cache, compiled as `triptych train` does."""
+    """A model with random encodings, in its cache or in a file, compiled as `triptych train` does."""
     tf.keras.backend.experimental.enable_tf_random_generator()
     tf.keras.utils.set_random_seed(config.seed)
     model = make_model(
@@ -89,15 +106,25 @@ def model_of(num_items: int, config: Config) -> TwoTower:
         np.ones(num_items, np.int64),
         np.zeros(num_items, np.int64),
     )
-    rng = np.random.default_rng(config.seed)
-    for cache in model.cache.values():
-        cache.assign(rng.standard_normal(cache.shape, np.float32))
+    encodings = random_encodings(
+        num_items, {name: encoder.output_dim for name, encoder in model.item_encoders.items()}, config.seed
+    )
+    if model.stores_encodings:
+        model.fill_cache({name: column[:] for name, column in encodings.items()})
+    else:
+        model.cache = encodings
     optimizer = make_optimizer(
         config.train, 1000, tables=[model.item_tower.id_embeddings], ema_momentum=config.train.ema_momentum
     )
     optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer, steps_per_execution=config.train.steps_per_call)
     return model
+
+
+def with_softmax(config: Config, softmax: str) -> Config:
+    """The configuration with that softmax, on which it depends where the encodings lie."""
+    retrieval = config.retrieval.model_copy(update={"softmax": softmax})
+    return config.model_copy(update={"retrieval": retrieval})
 
 
 @click.command()
@@ -111,7 +138,11 @@ def main(sizes: tuple[int, ...], changes: tuple[str, ...], out: Path) -> None:
     config = load_config(None, (*SETTINGS, *changes))
     cases = [(size, "in_batch") for size in sizes]
     cases += [(size, "full") for size in sizes if size <= config.retrieval.full_limit]
-    learners = {case: (model_of(case[0], config), batches(*case, config, seed=1)) for case in cases}
+    learners = {}
+    for size, softmax in cases:
+        model = model_of(size, with_softmax(config, softmax))
+        encodings = None if model.stores_encodings else model.cache
+        learners[size, softmax] = (model, batches(size, softmax, config, 1, encodings))
     times: dict[tuple[int, str], list[float]] = {case: [] for case in cases}
     for number in range(ROUNDS + 1):
         for case, (model, source) in learners.items():

@@ -204,6 +204,21 @@ def scale_evaluation() -> str:
     return f"`{result['command']}`\n\n" + table(head, rows)
 
 
+def scale_memory() -> str:
+    """Peak resident memory of training by the size of the catalogue, and the phases that need most."""
+    result = load("scale-memory")
+    rows = []
+    for row in result["rows"]:
+        largest = sorted(row["phases"].items(), key=lambda pair: -pair[1])[:3]
+        phases = ", ".join(f"{name} {peak:.1f}" for name, peak in largest)
+        before = row.get("baseline", {}).get("peak_gigabytes")
+        changed = ", ".join(row["changed"]) or "-"
+        own = [f"{row['peak_gigabytes']:.1f} GB", "-" if before is None else f"{before:.1f} GB"]
+        rows.append([f"{row['items']:,}", f"{row['events']:,}", changed, *own, phases])
+    head = ["items", "events", "options changed", "peak", "before", "phases that need most, GB"]
+    return f"`{result['command']}`\n\n" + table(head, rows)
+
+
 def scale_build() -> str:
     """Time and memory of builds of generated logs, and of the same builds by an earlier version."""
     rows = []
@@ -326,6 +341,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "scale-softmax": where_measured("scale-softmax-*.json", scale_softmax),
     "scale-full-run": where_measured("scale-full-run.json", scale_full_run),
     "scale-evaluation": scale_evaluation,
+    "scale-memory": scale_memory,
     "item-item": item_item,
     "item-item-cost": item_item_cost,
     "serving": lambda: limits("serving", "results"),

@@ -147,6 +147,10 @@ class TrainConfig(Section):
       worker_timeout: seconds that a worker of a cluster waits for the others before training starts.
       validation_queries: largest number of held-out requests that are ranked after each epoch.
       encode_batch_size: items that are encoded at a time when the cache is filled.
+      items_in_memory: megabytes of decoded and preprocessed items up to which the catalogue is held in memory; of a
+        larger one the items of a step are read from the records.
+      encodings_folder: folder for the encodings of a catalogue that is trained with the in-batch softmax, a file of two
+        bytes a number; null: the run folder.
     """
 
     strategy: Literal["auto", "cpu", "mirrored", "multiworker", "tpu"] = "auto"
@@ -178,6 +182,8 @@ class TrainConfig(Section):
     worker_timeout: float = Field(600.0, gt=0)
     validation_queries: int = Field(2000, ge=1)
     encode_batch_size: int = Field(128, ge=1)
+    items_in_memory: float = Field(512.0, ge=0)
+    encodings_folder: str | None = None
 
     @property
     def encodes_in_step(self) -> bool:

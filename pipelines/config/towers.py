@@ -208,6 +208,7 @@ class SearchConfig(Section):
       prior: strength of the prior of a term's weight, in sentences.
       sharpness: power to which term weights are raised.
       queries: queries made from the catalogue that balance words and encoder.
+      fitted_items: items whose texts the weights are fitted to; of a larger catalogue they are drawn at random.
       candidates: items that each of these is scored against.
     """
 
@@ -219,4 +220,5 @@ class SearchConfig(Section):
     prior: float = Field(8.0, gt=0)
     sharpness: float = Field(1.5, gt=0)
     queries: int = Field(2000, ge=1)
+    fitted_items: int = Field(20_000, ge=1)
     candidates: int = Field(4000, ge=1)

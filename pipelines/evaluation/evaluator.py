@@ -29,7 +29,7 @@ from pipelines.scoring.metrics import Ranking
 from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import Queries, with_targets
 from pipelines.scoring.sampling import Sample, draw_some
-from tfrecs.reading.reader import load_labelled_events
+from tfrecs.reading.training_events import load_labelled_events
 from tfrecs.schema import Manifest
 
 NO_CONTENT = (

@@ -13,6 +13,7 @@ import tensorflow as tf
 from pipelines.config import EvaluateConfig
 from pipelines.evaluation.systems import rank
 from pipelines.hybrid.trained_run import TrainedRun
+from pipelines.model.encodings import in_order
 from pipelines.runs.progress import progress
 from pipelines.scoring import metrics
 from pipelines.scoring.metrics import Ranking
@@ -162,9 +163,7 @@ def _cases(names: Sequence[str], presence: np.ndarray, limit: int, rng: np.rando
 
 def _content_embeddings(model: TwoTower, case: _Case) -> tf.Tensor:
     """Embeddings of the items without their ids. The hybrid score has no part in it: its statistics know items by id."""
-    donors = case.donors
-    encodings = {name: value if donors is None else tf.gather(value, donors) for name, value in model.cache.items()}
-    return model.content_embeddings(tf.constant(case.presence), encodings)[0]
+    return model.content_embeddings(tf.constant(case.presence), in_order(model.cache, case.donors))[0]
 
 
 def _title(part: Sequence[str], names: Sequence[str]) -> str:

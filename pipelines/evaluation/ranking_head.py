@@ -18,7 +18,7 @@ from pipelines.scoring import metrics
 from pipelines.scoring.metrics import Ranking
 from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import Queries, Requests, with_targets
-from tfrecs.reading.reader import LabelledEvents
+from tfrecs.reading.training_events import LabelledEvents
 from tfrecs.schema import LabelSchema
 
 __all__ = ["LabelPredictions", "RetrievedItems", "choose_rerank_weight", "measure_labels", "predict_labels", "rerank"]

@@ -68,9 +68,9 @@ def rank_systems(session: Session, scorer: ModelScorer, queries: Queries, depth:
       depth: length of the model's lists; of the others `evaluate.depth`.
     """
     settings, num_items = session.config.evaluate, len(session.catalogue)
-    users, rows = np.unique(session.events.users, return_inverse=True)
     events = session.events
-    train = interaction_matrix(rows, events.items, events.weights, num_users=len(users), num_items=num_items)
+    count = len(events.user_ids)
+    train = interaction_matrix(events.users, events.items, events.weights, num_users=count, num_items=num_items)
     rankings = {MODEL: rank(scorer, queries, num_items, settings, depth=depth, label=f"ranking by {MODEL}")}
     scorers: dict[str, Scorer] = dict(
         fit_baselines(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from pipelines.hybrid.item_index import ItemIndex, updated_index
 from pipelines.model.session import Session
@@ -16,6 +15,7 @@ from serving.wire import layout
 from tfrecs.build.encoding import encoder
 from tfrecs.build.feature_table import read_entities
 from tfrecs.errors import DataError, ExportError, SpecError
+from tfrecs.reading.item_records import ItemRecords
 from tfrecs.reading.reader import Catalogue
 from tfrecs.records import item_example
 from tfrecs.rejects import Rejects
@@ -98,9 +98,7 @@ def read_update(job: UpdateJob, session: Session, served: Sequence[str], rejects
         )
     kept = np.flatnonzero([item not in listed for item in trained.ids.tolist()])
     return Catalogue(
-        np.concatenate([trained.ids[kept], fresh.ids]),
-        np.concatenate([trained.titles[kept], fresh.titles]),
-        tf.concat([tf.gather(trained.serialized, kept), fresh.serialized], axis=0),
+        np.concatenate([trained.ids[kept], fresh.ids]), trained.records.take(kept).followed_by(fresh.records)
     )
 
 
@@ -126,7 +124,7 @@ def _read(job: UpdateJob, session: Session, rejects: Rejects, known: Sequence[st
             serialized.append(example.SerializeToString(deterministic=True))
             advance(position + 1, len(entities.ids))
     rejects.enforce(settings.max_bad)
-    return Catalogue(np.array(entities.ids), np.array(entities.titles), tf.constant(serialized, tf.string))
+    return Catalogue(np.array(entities.ids), ItemRecords.of_bytes(serialized))
 
 
 def _items_spec(job: UpdateJob) -> tuple[ItemsSpec, Path]:

@@ -19,7 +19,7 @@ from pipelines.item_item.model import ItemItemModel, training_matrix
 from pipelines.model.session import Session
 from pipelines.runs.progress import Advance, progress
 from pipelines.scoring import metrics
-from pipelines.scoring.held_out import all_validation_requests
+from pipelines.scoring.held_out import first_validation_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.scoring.requests import Queries, Requests, with_targets
 from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore, links_of
@@ -55,7 +55,7 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
     features = small_catalogue_content(session, session.catalogue)
     similarity = content_similarity(features) if features else None
     index = trained_index(session, similarity)
-    arrival = arrival_times(all_validation_requests(session), session.is_cold)
+    arrival = arrival_times(session)
     queries = with_targets(requests.queries)
     queries = queries.take(has_arrived(queries, arrival))
     queries = queries.take(_sample(len(queries), settings.queries, seed))
@@ -64,25 +64,33 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
     scorer = ModelScorer(ModelGraphs(session.model), requests.without_texts(), tf.constant(index.item_embeddings))
     candidates = _sample(num_items, settings.candidates, seed)
 
-    def choices_of(model: ItemItemModel, names: Sequence[str], queries: Queries) -> Choices:
+    def choices_of(
+        model: ItemItemModel, names: Sequence[str], queries: Queries, place: np.ndarray | None = None
+    ) -> Choices:
         unweighted = model.hybrid_score(dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0), {})
         evaluate = session.config.evaluate
         batch = max(1, min(evaluate.batch, evaluate.scores_in_memory // num_items))
-        return _choices(scorer, unweighted, names, queries, candidates, session.is_cold, arrival, batch)
+        return _choices(scorer, unweighted, names, queries, candidates, session.is_cold, arrival, batch, place)
 
     rows = _sample(len(queries), _FEW, seed)
     few = queries.take(rows)
     linear = LinearModel(training_matrix(session.events, num_items), settings, similarity)
     # Below, a loss depends on the links to candidates and targets alone.
     asked = None if linear.is_small else np.union1d(candidates, [targets[0] for targets in few.targets])
-    links_of_settings = cache(partial(linear.links, items=asked))
+    # And on the links of items in the histories, which are numbered.
+    length = session.config.user.max_history
+    near = None if linear.is_small else np.unique(np.concatenate([[0], *(past[-length:] for past in few.histories)]))
+    place = None if near is None else np.zeros(num_items, np.int32)
+    if near is not None and place is not None:
+        place[near] = np.arange(len(near))
+    links_of_settings = cache(partial(linear.links, items=asked, rows=near))
 
     def loss_of(ease: EaseSettings) -> float:
         links = {NEIGHBOURS: links_of_settings(ease)}
         last = {NEIGHBOURS: session.config.user.max_history}
         names, middle = [TOWER, NEIGHBOURS], settings.softness[len(settings.softness) // 2]
         model = ItemItemModel(links, np.zeros(num_items, np.float32), session.is_cold, last)
-        choices = softened(choices_of(model, names, few), names, {NEIGHBOURS: middle})
+        choices = softened(choices_of(model, names, few, place), names, {NEIGHBOURS: middle})
         return fit_weights(choices, 2, separate_cold=False).loss
 
     content_weights = (0.0,) if similarity is None else settings.content_weights
@@ -201,17 +209,16 @@ def _sample(count: int, limit: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
 
 
-def arrival_times(requests: Requests, is_cold: np.ndarray) -> np.ndarray:
-    """Find when each cold item first came up in the requests.
+def arrival_times(session: Session) -> np.ndarray:
+    """Find when each cold item first came up in the validation requests.
 
     Returns:
       int64 [N], 0 for warm items, the largest int64 for cold ones that never came up.
     """
-    arrival = np.where(is_cold, np.iinfo(np.int64).max, 0)
-    times = requests.queries.times[requests.pair_rows]
-    cold_pairs = is_cold[requests.pair_items]
-    np.minimum.at(arrival, requests.pair_items[cold_pairs], times[cold_pairs])
-    return arrival
+    is_cold = session.is_cold
+    return (
+        np.where(is_cold, first_validation_requests(session), 0) if is_cold.any() else np.zeros(len(is_cold), np.int64)
+    )
 
 
 def has_arrived(queries: Queries, arrival: np.ndarray) -> np.ndarray:
@@ -242,10 +249,12 @@ def _choices(
     is_cold: np.ndarray,
     arrival: np.ndarray,
     batch: int,
+    link_rows: np.ndarray | None,
 ) -> Choices:
     """The parts of the target and of C candidates, NaN where one is a target, was seen, or had not arrived yet.
 
     Of several targets the first stands for the request. As in training, a cold item is no negative before anybody took it.
+    The links of item i stand in row `link_rows[i]`, int32 [N], of the score's tables; None: in row i.
     """
     blocks = []
     place = np.full(len(is_cold), -1)  # of each item among the candidates
@@ -260,6 +269,8 @@ def _choices(
         for start in range(0, len(queries), batch):
             part = queries.slice(start, start + batch)
             history = scorer.model.chosen(scorer.history(part))
+            if link_rows is not None:
+                history = history._replace(item_index=tf.gather(link_rows, history.item_index))
             first = np.array([targets[0] for targets in part.targets])
             block = np.empty((len(part), 1 + len(candidates), len(names)), np.float32)
             for column, name in enumerate(names):  # one part of all items at a time

@@ -16,7 +16,8 @@ from pipelines.item_item.ease import EaseSettings
 from pipelines.item_item.model import ItemItemModel
 from pipelines.item_item.sparse_top import Links
 from pipelines.item_item.storage import fingerprint
-from pipelines.model.prepared_items import PreparedItems, prepare_items
+from pipelines.model.encodings import in_order
+from pipelines.model.prepared_items import CatalogueInputs, PreparedItems, prepare_items
 from pipelines.model.session import Session, records_id
 from pipelines.runs.progress import progress
 from pipelines.search.lexical_index import LexicalIndex
@@ -106,9 +107,7 @@ def trained_index(
       order: int64 [N], the item whose content each one shall have; None: its own.
     """
     model = session.model
-    encodings = dict(model.cache)
-    if order is not None:
-        encodings = {name: tf.gather(value, order) for name, value in encodings.items()}
+    encodings = in_order(model.cache, order)
     present = tf.constant(session.items.presence if presence is None else presence)
     item_embeddings, modality_weights = (value.numpy() for value in model.item_embeddings(present, encodings))
     content_embeddings = model.content_embeddings(present, encodings)[0].numpy()
@@ -134,12 +133,15 @@ def updated_index(session: Session, catalogue: Catalogue) -> ItemIndex:
     """
     model, batch = session.model, session.config.train.encode_batch_size
     trained = _positions_in(session.catalogue, catalogue)
-    former, current = session.catalogue.serialized.numpy(), catalogue.serialized.numpy()
     known, added = np.flatnonzero(trained >= 0), np.flatnonzero(trained < 0)
-    changed = known[[former[trained[row]] != current[row] for row in known]] if len(known) else known
+    differs = np.zeros(len(known), bool)
+    for start in range(0, len(known), batch):
+        rows = known[start : start + batch]
+        differs[start : start + batch] = session.catalogue.records[trained[rows]] != catalogue.records[rows]
+    changed = known[differs]
 
     presence = session.items.presence.copy()
-    encodings = {name: value.numpy().copy() for name, value in model.cache.items()}
+    encodings = {name: np.array(value[:]) for name, value in model.cache.items()}
     encode = tf.function(model.encode_items, autograph=False)
     with progress("encoding changed items", "items") as advance:
         prepared = _prepared(session, catalogue, changed)
@@ -177,14 +179,15 @@ def _positions_in(trained: Catalogue, catalogue: Catalogue) -> np.ndarray:
     return np.array([position.get(item, -1) for item in catalogue.ids.tolist()], np.int64)
 
 
-def _prepared(session: Session, catalogue: Catalogue, rows: np.ndarray) -> PreparedItems:
+def _prepared(session: Session, catalogue: Catalogue, rows: np.ndarray) -> CatalogueInputs:
     if not len(rows):
         return PreparedItems({}, np.zeros([0, len(session.manifest.schema_.items)], bool))
-    part = Catalogue(catalogue.ids[rows], catalogue.titles[rows], tf.gather(catalogue.serialized, rows))
-    return prepare_items(session.manifest.schema_, session.model.item_encoders, part, None)
+    part = Catalogue(catalogue.ids[rows], catalogue.records.take(rows))
+    limit = session.config.train.items_in_memory
+    return prepare_items(session.manifest.schema_, session.model.item_encoders, part, limit)
 
 
-def _batches(prepared: PreparedItems, size: int) -> Iterator[tuple[np.ndarray, dict[str, tf.Tensor]]]:
+def _batches(prepared: CatalogueInputs, size: int) -> Iterator[tuple[np.ndarray, dict[str, tf.Tensor]]]:
     """(rows of `prepared`, their inputs padded to `size`)."""
     start = 0
     for inputs, count in prepared.batches(size) if len(prepared.presence) else ():

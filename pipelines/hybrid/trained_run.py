@@ -23,7 +23,8 @@ from pipelines.item_item.content_similarity import content_factors, content_simi
 from pipelines.item_item.linear import LinearModel
 from pipelines.item_item.model import ItemItemModel, training_matrix
 from pipelines.model.checkpoints import restore_best
-from pipelines.model.session import Session, open_session
+from pipelines.model.encoding_store import EncodingStore
+from pipelines.model.session import Session, open_session, records_id
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.scoring.requests import Requests
@@ -170,6 +171,10 @@ def load_trained(run: RunFolder) -> TrainedRun:
         )
     session = open_session(records, config, tf.distribute.get_strategy(), pretrained=False)
     restore_best(run, "it was trained by another version of Triptych: train again", model=session.model)
+    if not session.model.stores_encodings:
+        store = EncodingStore(run.encodings(config.train.encodings_folder), records_id(records))
+        encode = tf.function(session.model.encode_items, autograph=False)
+        store.fill(session.model, encode, session.items, config.train.encode_batch_size)
     return TrainedRun(
         **{field.name: getattr(session, field.name) for field in fields(Session)},
         hybrid_weights=HybridWeights.load(run.path),

@@ -27,7 +27,7 @@ def content_features(schema: Schema, catalogue: Catalogue) -> dict[str, sp.csr_m
     presences = []
     decode = tf.function(lambda serialized: item_features(schema, serialized), autograph=False, reduce_retracing=True)
     for start in range(0, len(catalogue), _BATCH):
-        values, presence = decode(catalogue.serialized[start : start + _BATCH])
+        values, presence = decode(tf.constant(catalogue.records[start : start + _BATCH]))
         presences.append(presence.numpy())
         for name, feature in features.items():
             parts[name].append(feature.content(values[name].numpy()))

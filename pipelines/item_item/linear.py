@@ -46,18 +46,19 @@ class LinearModel:
             result.ease = self.ease.with_content(content_similarity, factors)
         return result
 
-    def links(self, ease: EaseSettings, items: np.ndarray | None = None) -> Links:
+    def links(self, ease: EaseSettings, items: np.ndarray | None = None, rows: np.ndarray | None = None) -> Links:
         """Fit, and keep the largest weights of each item: of EASE, above `linear_items` items of `neighbour_regression`.
 
         Args:
           ease: the content weight is of no use above `linear_items` items.
           items: int64, where it is enough to know the links to these, which may save time; None: all.
+          rows: int64 [R], the items whose links are returned; None: all.
         """
         if not self.is_small:
             weights = neighbour_regression(self.train, self.neighbours, ease.regularization, items)
-            return top_links(weights, self.settings.neighbours)
+            return top_links(weights if rows is None else weights[rows], self.settings.neighbours)
         with progress("linear item-item model", "steps") as advance:
             advance(0, 2)
             dense = self.ease.weights(ease)
             advance(1, 2)
-            return top_links(sp.csr_matrix(dense), self.settings.neighbours)
+            return top_links(sp.csr_matrix(dense if rows is None else dense[rows]), self.settings.neighbours)

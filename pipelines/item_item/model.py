@@ -15,7 +15,7 @@ from pipelines.item_item.ease import EaseSettings
 from pipelines.item_item.linear import LinearModel
 from pipelines.item_item.neighbours import interaction_matrix, successor_similarities
 from pipelines.item_item.sparse_top import Links, top_links
-from tfrecs.reading.reader import TrainingEvents
+from tfrecs.reading.training_events import TrainingEvents
 from towers.hybrid import NEIGHBOURS, RECENT, SUCCESSORS, HybridScore
 
 __all__ = ["ItemItemModel", "training_matrix"]
@@ -66,9 +66,8 @@ class ItemItemModel:
         links = {NEIGHBOURS: linear}
         last = {NEIGHBOURS: history}
         if ordered:
-            _, users = np.unique(events.users, return_inverse=True)
             successors = successor_similarities(
-                users,
+                events.users,
                 events.items,
                 num_items,
                 events.weights,
@@ -139,9 +138,8 @@ def training_matrix(events: TrainingEvents, num_items: int) -> sp.csr_matrix:
 
     With weights their sum, however often no more than the largest weight of any event.
     """
-    _, users = np.unique(events.users, return_inverse=True)
-    count = int(users.max(initial=-1)) + 1
-    train = interaction_matrix(users, events.items, events.weights, num_users=count, num_items=num_items)
+    count = len(events.user_ids)
+    train = interaction_matrix(events.users, events.items, events.weights, num_users=count, num_items=num_items)
     most = 1.0 if events.weights is None else events.weights.max(initial=0.0)
     np.minimum(train.data, most, out=train.data)
     return train

@@ -40,17 +40,17 @@ def neighbour_regression(
       DataError: the regularization is too small for a solution.
     """
     num_items = train.shape[1]
-    asked = np.arange(num_items) if items is None else np.unique(items)
-    weights = sp.csr_matrix(neighbours, dtype=np.float32, copy=True)  # row j will be the column j of the result
-    weights.data[:] = 0.0
+    asked = np.arange(num_items, dtype=np.int32) if items is None else np.unique(items).astype(np.int32)
+    chosen = neighbours if items is None else neighbours[asked]
+    solutions = np.zeros(chosen.nnz, np.float32)
     counts = _Counts(train)
     # On one thread: handing matrices this small from thread to thread takes longer than solving them.
     with threadpool_limits(1, "blas"), progress("item regressions", "items") as advance:
         advance(0, len(asked))
         for done, item in enumerate(asked.tolist(), 1):
-            entries = slice(weights.indptr[item], weights.indptr[item + 1])
+            entries = slice(chosen.indptr[done - 1], chosen.indptr[done])
             if entries.stop > entries.start:
-                gram = counts.between(np.append(weights.indices[entries], item))
+                gram = counts.between(np.append(chosen.indices[entries], item))
                 kernel, common = gram[:-1, :-1], gram[:-1, -1]
                 kernel[np.diag_indices_from(kernel)] += regularization
                 solution, failed = lapack.dposv(kernel, common, lower=1)[1:]
@@ -59,10 +59,12 @@ def neighbour_regression(
                         f"the regression on neighbours has no solution with the regularization {regularization:g}: "
                         "--set hybrid.regularizations to larger numbers"
                     )
-                weights.data[entries] = solution
+                solutions[entries] = solution
             if done % 128 == 0 or done == len(asked):
                 advance(done, len(asked))
-    return weights.T.tocsr()
+    # Row j is column j of the result, of which only those are there that were asked for.
+    weights = sp.csc_matrix((solutions, chosen.indices, chosen.indptr), shape=(num_items, len(asked))).tocsr()
+    return sp.csr_matrix((weights.data, asked[weights.indices], weights.indptr), shape=(num_items, num_items))
 
 
 class _Counts:

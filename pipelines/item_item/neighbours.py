@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
-from pipelines.item_item.sparse_top import Links, product_work, top_links_of_blocks
+from pipelines.item_item.sparse_top import Links, product_work, top_links, top_of_blocks
 from pipelines.item_item.top_k import tie_order
 
 __all__ = ["co_occurrences", "interaction_matrix", "item_similarities", "successor_similarities"]
@@ -24,7 +24,7 @@ def interaction_matrix(
     Returns:
       float32 csr [num_users, num_items].
     """
-    rows, columns = np.asarray(users, np.int64), np.asarray(items, np.int64)
+    rows, columns = np.asarray(users), np.asarray(items)
     values = np.ones(len(rows), np.float32) if weights is None else np.asarray(weights, np.float32)
     return sp.csr_matrix((values, (rows, columns)), shape=(num_users, num_items))  # equal pairs are summed
 
@@ -60,7 +60,7 @@ def item_similarities(train: sp.csr_matrix, *, shrinkage: float, neighbours: int
         products.eliminate_zeros()
         return products
 
-    links = top_links_of_blocks(
+    return top_of_blocks(
         block,
         product_work(by_item, train),
         neighbours,
@@ -68,30 +68,32 @@ def item_similarities(train: sp.csr_matrix, *, shrinkage: float, neighbours: int
         label="item similarities",
         ties=tie_order(num_items),
     )
-    return links.to_csr(num_items)
 
 
-def co_occurrences(train: sp.csr_matrix, neighbours: int) -> Links:
-    """Count for each item how often its users met each other item, and keep the most frequent others.
+def co_occurrences(train: sp.csr_matrix, neighbours: int, items: np.ndarray | None = None) -> Links:
+    """Count for items how often their users met each other item, and keep the most frequent others.
 
     Args:
       train: float32 [users, N], see `interaction_matrix`.
       neighbours: K; of equally frequent others the first positions are kept.
+      items: int64 [R], positions of the items; None: all.
 
     Returns:
-      `Links` of shape [N, K], the counts, most frequent first.
+      `Links` of shape [R, K], the counts, most frequent first.
     """
-    by_item = train.T.tocsr()
+    items = np.arange(train.shape[1]) if items is None else items
+    by_item = train.T.tocsr()[items]
 
     def block(start: int, stop: int) -> sp.csr_matrix:
         products = by_item[start:stop] @ train
-        row = np.repeat(np.arange(start, stop), np.diff(products.indptr))
-        products.data[row == products.indices] = 0.0
+        item = np.repeat(items[start:stop], np.diff(products.indptr))
+        products.data[item == products.indices] = 0.0
         products.eliminate_zeros()
         return products
 
     work = product_work(by_item, train)
-    return top_links_of_blocks(block, work, neighbours, num_columns=train.shape[1], label="co-occurrences")
+    kept = top_of_blocks(block, work, neighbours, num_columns=train.shape[1], label="co-occurrences")
+    return top_links(kept, neighbours)
 
 
 def successor_similarities(
@@ -151,5 +153,4 @@ def successor_similarities(
         counts.eliminate_zeros()
         return counts
 
-    links = top_links_of_blocks(block, work, neighbours, num_columns=num_items, label="successors")
-    return links.to_csr(num_items)
+    return top_of_blocks(block, work, neighbours, num_columns=num_items, label="successors")

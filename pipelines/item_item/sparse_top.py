@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from pipelines.item_item.top_k import sort_keys
 from pipelines.runs.progress import progress
 
-__all__ = ["Links", "product_work", "row_blocks", "top_links", "top_links_of_blocks"]
+__all__ = ["Links", "product_work", "row_blocks", "top_links", "top_of_blocks"]
 
 _BLOCK_ENTRIES = 1 << 22  # entries of a block: about 100 MB with the keys that they are sorted by
 _BLOCK_WORK = 1 << 26  # multiplications of a block: a few seconds, so that progress is seen
@@ -81,7 +81,7 @@ def _ranks(keys: np.ndarray, lengths: np.ndarray, k: int) -> tuple[np.ndarray, n
     return np.take_along_axis(positions, order, axis=1)[within], within
 
 
-def top_links_of_blocks(
+def top_of_blocks(
     block: Callable[[int, int], sp.csr_matrix],
     work: np.ndarray,
     k: int,
@@ -89,8 +89,8 @@ def top_links_of_blocks(
     num_columns: int,
     label: str,
     ties: np.ndarray | None = None,
-) -> Links:
-    """Make a matrix block by block and keep `top_links` of it: never more than one block, and never a dense row.
+) -> sp.csr_matrix:
+    """Make a matrix block by block and keep the `top_links` of its rows: never more than one block, and never a dense row.
 
     Args:
       block: (first row, row behind the last) -> these rows, float csr [rows, num_columns].
@@ -100,19 +100,27 @@ def top_links_of_blocks(
       label: names the work where it is long enough to be shown.
 
     Returns:
-      `Links` of shape [N, k].
+      float32 csr [N, num_columns], columns in order.
     """
-    links = Links(np.zeros((len(work), k), np.int32), np.zeros((len(work), k), np.float32))
-    done, total = 0, int(work.sum()) // 1_000_000 + 1
+    # As much as there can be; what is not written to takes no memory.
+    most = int(np.minimum(work, k).sum())
+    indices, data, lengths = np.empty(most, np.int32), np.empty(most, np.float32), np.zeros(len(work) + 1, np.int64)
+    done, total, filled = 0, int(work.sum()) // 1_000_000 + 1, 0
     share = np.maximum(np.minimum(work, num_columns) / _BLOCK_ENTRIES, work / _BLOCK_WORK)
     with progress(label, "million products") as advance:
         advance(0, total)
         for start, stop in row_blocks(share):
-            part = top_links(block(start, stop), k, ties)
-            links.columns[start:stop], links.values[start:stop] = part
+            part = top_links(block(start, stop), k, ties).to_csr(num_columns)
+            entries = slice(filled, filled + part.nnz)
+            indices[entries], data[entries], lengths[start + 1 : stop + 1] = (
+                part.indices,
+                part.data,
+                np.diff(part.indptr),
+            )
+            filled += part.nnz
             done += int(work[start:stop].sum())
             advance(done // 1_000_000, total)
-    return links
+    return sp.csr_matrix((data[:filled], indices[:filled], np.cumsum(lengths)), shape=(len(work), num_columns))
 
 
 def product_work(left: sp.csr_matrix, right: sp.csr_matrix) -> np.ndarray:

@@ -51,7 +51,7 @@ def save_encoders_as(run: RunFolder, encoders: Mapping[str, Encoder], workers: W
     """Write, on the chief, the options of the encoders of a run of `triptych pretrain`; their weights go into the
     checkpoints."""
     if workers.is_chief:
-        write_text(run.path / ENCODERS_FILE, json.dumps(_options(encoders), indent=1) + "\n")
+        write_text(run.path / ENCODERS_FILE, json.dumps(encoder_options(encoders), indent=1) + "\n")
     return Checkpoints(run.best, max_to_keep=1, workers=workers, encoders=dict(encoders))
 
 
@@ -67,7 +67,7 @@ def load_encoders(run: RunFolder, encoders: Mapping[str, Encoder]) -> None:
     """
     run.load(PRETRAIN)
     pretrained = json.loads((run.path / ENCODERS_FILE).read_text(encoding="utf-8"))
-    for name, config in _options(encoders).items():
+    for name, config in encoder_options(encoders).items():
         other = pretrained.get(name)
         if other is None:
             raise DataError(f"{run.path}: has no encoder of {name!r}; pretrain on records that have this feature")
@@ -82,7 +82,7 @@ def load_encoders(run: RunFolder, encoders: Mapping[str, Encoder]) -> None:
     restore_best(run, "pretrain on these records", encoders=dict(encoders))
 
 
-def _options(encoders: Mapping[str, Encoder]) -> dict[str, dict[str, Any]]:
+def encoder_options(encoders: Mapping[str, Encoder]) -> dict[str, dict[str, Any]]:
     """The options that must be equal for weights to fit, with a hash in place of a vocabulary."""
     options = {}
     for name, encoder in encoders.items():

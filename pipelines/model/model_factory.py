@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from pydantic import BaseModel
 
 from pipelines.config import Config
 from pipelines.model.encoder_weights import zero_input
-from pipelines.model.prepared_items import PreparedItems
 from tfrecs.modalities import resolve, row
 from tfrecs.schema import VOCABULARY_FILE, FeatureSchema, History, Schema
 from towers.encoders.base import Encoder, TextQueryEncoder, build_encoder
@@ -137,6 +136,8 @@ def make_model(
         search_weight=retrieval.search_weight,
         query_rate=retrieval.query_rate,
         accumulate=config.train.accumulate,
+        # A step over the whole catalogue needs all encodings anyway.
+        stores_encodings=choose_softmax(config, len(train_counts)) == "full",
     )
     with layers_of(precision):  # layers make some of theirs late
         for encoder in item_encoders.values():
@@ -151,8 +152,8 @@ def make_model(
 
 def _build_variables(model: TwoTower) -> None:
     """Call every layer once on a row of zeros, so that checkpoints restore at once instead of variable by variable."""
-    model.encode_items({name: zero_input(encoder) for name, encoder in model.item_encoders.items()})
-    item_embeddings, _ = model.item_embeddings()
+    encodings = model.encode_items({name: zero_input(encoder) for name, encoder in model.item_encoders.items()})
+    item_embeddings, _ = model.item_tower(model.standardize(encodings), model.presence[:1], model.id_index[:1])
     user = model.encode_user(
         {name: zero_input(encoder) for name, encoder in model.user_encoders.items()},
         tf.ones([1, len(model.user_encoders)], tf.bool),
@@ -170,21 +171,3 @@ def _build_variables(model: TwoTower) -> None:
     embeddings = model.sequence_embeddings(item_embeddings, history, tf.zeros([1, 2], tf.int64), context, user, query)
     if model.ranking_head is not None:
         model.ranking_head(embeddings[:, 0], item_embeddings[:1])
-
-
-def refresh(model: TwoTower, encode: Callable[..., dict[str, tf.Tensor]], items: PreparedItems, batch: int) -> None:
-    """Encode the whole catalogue with the encoders as they are and put the result into the model's cache.
-
-    Args:
-      model: whose cache is filled.
-      encode: `tf.function(model.encode_items)`, made once by the caller so that it is traced once.
-      items: the catalogue, preprocessed.
-      batch: items at a time.
-    """
-    if not model.item_encoders:
-        return
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in model.item_encoders}
-    for inputs, count in items.batches(batch):
-        for name, encoding in encode(inputs).items():
-            parts[name].append(encoding.numpy()[:count])
-    model.fill_cache({name: np.concatenate(values) for name, values in parts.items()})

@@ -13,9 +13,10 @@ import tensorflow as tf
 from pipelines.config import Config
 from pipelines.model.encoder_weights import start_encoders
 from pipelines.model.model_factory import make_encoders, make_model, records_vocabulary
-from pipelines.model.prepared_items import PreparedItems, prepare_items
+from pipelines.model.prepared_items import CatalogueInputs, prepare_items
 from pipelines.runs.progress import progress
-from tfrecs.reading.reader import Catalogue, TrainingEvents, load_catalogue, load_training_events
+from tfrecs.reading.reader import Catalogue, load_catalogue
+from tfrecs.reading.training_events import TrainingEvents, load_training_events
 from tfrecs.schema import MANIFEST_FILE, Manifest
 from towers.two_tower import TwoTower
 
@@ -28,7 +29,7 @@ class Session:
       records: folder of the records.
       config: the configuration; of a run that is opened again the run's own.
       manifest: of the records.
-      catalogue: its N items as they are stored.
+      catalogue: its N items, and where they are stored.
       items: the same as the model's encoders take them.
       events: of training.
       model: the two-tower model.
@@ -39,7 +40,7 @@ class Session:
     config: Config
     manifest: Manifest
     catalogue: Catalogue
-    items: PreparedItems
+    items: CatalogueInputs
     events: TrainingEvents
     model: TwoTower
     strategy: tf.distribute.Strategy
@@ -79,8 +80,10 @@ def open_session(
         if pretrained:
             start_encoders(item_encoders, user_encoders, config)
     with progress("preparing items", "items") as advance:
-        items = prepare_items(manifest.schema_, item_encoders, catalogue, advance)
-    events = load_training_events(records, manifest, catalogue.ids)
+        limit = config.train.items_in_memory
+        items = prepare_items(manifest.schema_, item_encoders, catalogue, limit, advance)
+    with progress("reading training events", "events") as advance:
+        events = load_training_events(records, manifest, catalogue.ids, advance)
     with strategy.scope():
         model = make_model(
             config,

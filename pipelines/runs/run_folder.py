@@ -14,6 +14,7 @@ from tfrecs.errors import DataError
 from tfrecs.schema import Manifest
 
 TRAIN, PRETRAIN = "train", "pretrain"  # steps that write one
+_PLACES = ("strategy", "data_service", "worker_timeout", "encodings_folder", "items_in_memory")  # options of `train`
 CONFIG_FILE, RUN_FILE, METRICS_FILE = "config.yaml", "run.json", "metrics.jsonl"
 
 
@@ -47,6 +48,12 @@ class RunFolder:
     def lexicon(self) -> Path:
         """The lexical index of text queries."""
         return self.path / "lexicon.npz"
+
+    def encodings(self, folder: str | None) -> Path:
+        """Where the encodings of a large catalogue lie: here, or in a folder of this run's own in `folder`."""
+        if folder is None:
+            return self.path / "encodings"
+        return Path(folder) / hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]
 
     @property
     def reports(self) -> Path:
@@ -140,7 +147,7 @@ class RunFolder:
 
 def _what_is_learned(config: Config) -> Config:
     """A configuration without what says only where and how the same is computed; a run may go on elsewhere."""
-    places = {name: TrainConfig.model_fields[name].default for name in ("strategy", "data_service", "worker_timeout")}
+    places = {name: TrainConfig.model_fields[name].default for name in _PLACES}
     return config.model_copy(update={"train": config.train.model_copy(update=places)})
 
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipelines.model.session import Session
-from pipelines.scoring.requests import Choose, Requests, make_requests
+from pipelines.runs.progress import progress
+from pipelines.scoring.requests import Choose, Requests, first_requests, make_requests
 from pipelines.scoring.sampling import Sample, draw_sample
 from tfrecs.errors import DataError
-from tfrecs.reading.reader import load_histories
+from tfrecs.reading.reader import Histories
 
-__all__ = ["COLD_ITEMS", "COLD_USERS", "all_validation_requests", "held_out_requests", "sampled_requests"]
-__all__ += ["validation_requests"]
+__all__ = ["COLD_ITEMS", "COLD_USERS", "all_validation_requests", "first_validation_requests", "held_out_requests"]
+__all__ += ["sampled_requests", "validation_requests"]
 
 COLD_ITEMS, COLD_USERS = "cold_items", "cold_users"
 
@@ -38,7 +39,7 @@ def sampled_requests(session: Session) -> tuple[Requests, Sample]:
       DataError: there is none.
     """
     settings, drawn = session.config.evaluate, []
-    known, is_cold = set(np.unique(session.events.users).tolist()), session.catalogue.counts(session.manifest) == 0
+    known, is_cold = set(session.events.user_ids.tolist()), session.catalogue.counts(session.manifest) == 0
 
     def choose(users: np.ndarray, targets: Sequence[np.ndarray]) -> np.ndarray:
         asked = np.array([len(items) > 0 for items in targets], bool)
@@ -63,6 +64,13 @@ def all_validation_requests(session: Session) -> Requests:
     return _requests(session, "valid")
 
 
+def first_validation_requests(session: Session) -> np.ndarray:
+    """Return the time of the first validation request with each item among its held-out events, see `first_requests`."""
+    with progress("first requests of items", "users") as advance:
+        histories = Histories(session.records, session.manifest, "valid", session.catalogue.ids, advance)
+        return first_requests(histories, session.manifest.schema_, len(session.catalogue))
+
+
 def _not_empty(session: Session, requests: Requests) -> Requests:
     if not len(requests):
         raise DataError(f"{session.records}: the test split is empty; change `split` in dataset.yaml and build again")
@@ -70,5 +78,7 @@ def _not_empty(session: Session, requests: Requests) -> Requests:
 
 
 def _requests(session: Session, split: str, limit: int | None = None, choose: Choose | None = None) -> Requests:
-    histories = load_histories(session.records, session.manifest, split, session.catalogue.ids)
-    return make_requests(histories, session.manifest.schema_, limit=limit, seed=session.config.seed, choose=choose)
+    with progress(f"requests of {split}", "users") as advance:
+        histories = Histories(session.records, session.manifest, split, session.catalogue.ids, advance)
+        schema, seed = session.manifest.schema_, session.config.seed
+        return make_requests(histories, schema, limit=limit, seed=seed, choose=choose)

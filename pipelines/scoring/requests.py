@@ -5,7 +5,7 @@ It imports neither TensorFlow nor anything of the product, so that peers can be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from tfrecs.reading.reader import UserHistory
     from tfrecs.schema import Schema
 
-__all__ = ["BlockScorer", "Choose", "Queries", "Requests", "Scorer", "item_blocks", "make_requests", "with_targets"]
+__all__ = ["BlockScorer", "Choose", "Queries", "Requests", "Scorer", "first_requests", "item_blocks", "make_requests"]
+__all__ += ["with_targets"]
 
 
 @dataclass(frozen=True)
@@ -171,15 +172,23 @@ def _row(history: UserHistory, events: np.ndarray, ordered: bool) -> _Row:
     return _Row(history, past, events[history.positive[events]], events, int(events[0]))
 
 
-def _held_out(histories: Sequence[UserHistory], ordered: bool) -> tuple[np.ndarray, Sequence[np.ndarray]]:
-    """The possible requests: int64 [R], the history of each, and the positions there of its held-out events."""
-    if ordered:
-        events = [np.flatnonzero(history.target) for history in histories]
-        owners = np.repeat(np.arange(len(histories)), [len(part) for part in events])
-        return owners, np.concatenate([np.zeros(0, np.int64), *events])[:, None]
-    sets = [_split_by_text(history, np.flatnonzero(history.target)) for history in histories]
-    owners = np.repeat(np.arange(len(histories)), [len(part) for part in sets])
-    return owners, [events for part in sets for events in part]
+def _held_out(history: UserHistory, ordered: bool) -> list[np.ndarray]:
+    """The positions of the held-out events of each possible request."""
+    held_out = np.flatnonzero(history.target)
+    return list(held_out[:, None]) if ordered else _split_by_text(history, held_out)
+
+
+def first_requests(histories: Iterable[UserHistory], schema: Schema, num_items: int) -> NDArray[np.int64]:
+    """Find the time of the first request with each item among its held-out events.
+
+    Returns:
+      int64 [N], the largest int64 where there is none.
+    """
+    first = np.full(num_items, np.iinfo(np.int64).max)
+    for history in histories:
+        for events in _held_out(history, schema.ordered):
+            np.minimum.at(first, history.items[events], history.times[events[0]])
+    return first
 
 
 def _split_by_text(history: UserHistory, held_out: np.ndarray) -> list[np.ndarray]:
@@ -191,7 +200,7 @@ def _split_by_text(history: UserHistory, held_out: np.ndarray) -> list[np.ndarra
 
 
 def make_requests(
-    histories: Sequence[UserHistory],
+    histories: Iterable[UserHistory],
     schema: Schema,
     *,
     limit: int | None = None,
@@ -201,24 +210,34 @@ def make_requests(
     """Make a request of each held-out event, with the history before it; of each user (and text) without an order.
 
     Args:
-      histories: one for each user.
+      histories: one for each user; iterated over twice where there is a choice or a limit, so that only those that are
+        chosen are held in memory.
       schema: says whether events have an order, and which context columns there are.
       limit: at most so many requests, drawn at random under `seed`; None: all.
       seed: of the draw.
       choose: chooses the requests, in place of `limit`; called once.
     """
-    owners, events = _held_out(histories, schema.ordered)
-    chosen = np.arange(len(owners))
+    chosen: NDArray[np.int64] | None = None
     if choose is not None:
-        users = np.array([history.user_id for history in histories], np.str_)
-        positives = [
-            histories[owner].items[part[histories[owner].positive[part]]]
-            for owner, part in zip(owners, events, strict=True)
-        ]
-        chosen = choose(users[owners], positives)
-    elif limit is not None and len(owners) > limit:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(owners), limit, replace=False))
-    rows = [_row(histories[owners[index]], events[index], schema.ordered) for index in chosen]
+        users: list[str] = []
+        positives: list[NDArray[np.int32]] = []
+        for history in histories:
+            for events in _held_out(history, schema.ordered):
+                users.append(history.user_id)
+                positives.append(history.items[events[history.positive[events]]])
+        chosen = choose(np.array(users, np.str_), positives)
+        del users, positives
+    elif limit is not None:
+        count = sum(len(_held_out(history, schema.ordered)) for history in histories)
+        if count > limit:
+            chosen = np.random.default_rng(seed).choice(count, limit, replace=False)
+    wanted = None if chosen is None else set(chosen.tolist())
+    rows, number = [], 0
+    for history in histories:
+        for events in _held_out(history, schema.ordered):
+            if wanted is None or number in wanted:
+                rows.append(_row(history, events, schema.ordered))
+            number += 1
     contexts = [row.name for row in schema.context if row.source == "column"]
     empty = np.zeros([0], np.int64)
     return Requests(

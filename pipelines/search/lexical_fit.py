@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import tensorflow as tf
 
 from pipelines.config import Config, SearchConfig
+from pipelines.runs.progress import say
 from pipelines.search.lexical_index import LexicalModel, saturated, term_counts
 from tfrecs.reading.reader import Catalogue, item_features
 from towers.terms import KINDS, cut_into_words, without_cuts
@@ -23,6 +24,7 @@ __all__ += ["relevance_weights", "self_queries"]
 # Behind full-width marks there need be no space.
 _SENTENCE = re.compile("(?<=[.!?\u2026\u3002\uff01\uff1f])[\"'\u201d\u2019)]*\\s+|(?<=[\u3002\uff01\uff1f])|\n+")
 _WORD = re.compile(r"\S+\s*")
+_BATCH = 1024  # items whose texts are read at a time
 _LONGEST = 40  # words of a query made from a text; longer sentences are cut
 
 DenseScorer = Callable[[Sequence[str]], np.ndarray]
@@ -34,13 +36,22 @@ def item_texts(model: TwoTower, catalogue: Catalogue) -> list[str]:
     if model.query_encoder is None:
         return list(catalogue.titles.tolist())
     name = model.query_encoder.schema.name
-    values, _ = item_features(model.schema, catalogue.serialized, only=[name])
-    return [text.decode() for text in values[name].numpy()]
+    texts: list[str] = []
+    for start in range(0, len(catalogue), _BATCH):
+        serialized = tf.constant(catalogue.records[start : start + _BATCH])
+        texts += [text.decode() for text in item_features(model.schema, serialized, only=[name])[0][name].numpy()]
+    return texts
 
 
-def encoder_scores(model: TwoTower, batch: int) -> DenseScorer:
-    """Return the trained query encoder as a scorer of the trained items, `batch` queries at a time."""
+def encoder_scores(model: TwoTower, batch: int, rows: np.ndarray | None = None) -> DenseScorer:
+    """Return the trained query encoder as a scorer of the trained items, `batch` queries at a time.
+
+    Args:
+      rows: int64 [N], the items; None: all.
+    """
     item_embeddings = model.item_embeddings()[0]
+    if rows is not None:
+        item_embeddings = tf.gather(item_embeddings, rows)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def scores(queries: tf.Tensor) -> tf.Tensor:
@@ -62,9 +73,15 @@ def load_or_fit_lexical(path: Path, model: TwoTower, catalogue: Catalogue, confi
     """
     if path.is_file():
         return LexicalModel.load(path)
+    rows = np.arange(len(catalogue))
+    if len(rows) > config.search.fitted_items:
+        rows = np.sort(np.random.default_rng(config.seed).choice(rows, config.search.fitted_items, replace=False))
+        say(f"  words of queries: fitted to {len(rows):,} of {len(catalogue):,} items (search.fitted_items)")
+        catalogue = Catalogue(catalogue.ids[rows], catalogue.records.take(rows))
     texts = item_texts(model, catalogue)
     if model.query_encoder is not None:
-        lexical = fit_lexical(texts, encoder_scores(model, config.train.encode_batch_size), config.search, config.seed)
+        scores = encoder_scores(model, config.train.encode_batch_size, rows)
+        lexical = fit_lexical(texts, scores, config.search, config.seed)
     elif any(text.strip() for text in texts):
         lexical = fit_titles(texts, config.search, config.seed)
     else:

@@ -11,36 +11,40 @@ import tensorflow as tf
 from pipelines.config import Config
 from pipelines.item_item.neighbours import co_occurrences, interaction_matrix
 from pipelines.model.model_factory import choose_softmax
-from pipelines.model.prepared_items import PreparedItems
+from pipelines.model.prepared_items import CatalogueInputs
 from pipelines.training.input_pipeline import divided, parts_of_replicas, sample_candidates, shares_of
 from pipelines.training.loop import StepProgress
-from tfrecs.reading.reader import TrainingEvents
+from tfrecs.reading.training_events import TrainingEvents
 from towers.cooccurrence import CoOccurrence
 from towers.optimizer import ScaledAdamW, loss_scale_for
 from towers.two_tower import TwoTower
 
 
-def cooccurrence_targets(events: TrainingEvents, num_items: int, num_neighbours: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each item the distribution of the other items that its users took.
+def cooccurrence_targets(
+    events: TrainingEvents, num_items: int, num_neighbours: int, items: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """For items the distribution of the other items that their users took.
 
     Args:
       events: of training.
       num_items: N.
       num_neighbours: K, the most frequent others that are kept.
+      items: int64 [R], positions of the items; None: all.
 
     Returns:
-      neighbours int32 [N, K] and probabilities float32 [N, K]: the users of row i's item, weighted by how often they took
+      neighbours int32 [R, K] and probabilities float32 [R, K]: the users of row i's item, weighted by how often they took
       it (or by the weights of these events), took each neighbour that often, over the row's sum; all 0 where an item has
       no users or they took nothing else.
     """
-    users, user_index = np.unique(events.users, return_inverse=True)
-    matrix = interaction_matrix(user_index, events.items, events.weights, num_users=len(users), num_items=num_items)
-    neighbours, counts = co_occurrences(matrix, min(num_neighbours, num_items))
-    return neighbours, counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-9)
+    count = len(events.user_ids)
+    matrix = interaction_matrix(events.users, events.items, events.weights, num_users=count, num_items=num_items)
+    neighbours, counts = co_occurrences(matrix, min(num_neighbours, num_items), items)
+    counts /= np.maximum(counts.sum(axis=1, keepdims=True), 1e-9)
+    return neighbours, counts
 
 
 class CoOccurrenceStage:
-    """Trains the item encoders of a model whose cache is filled. Deterministic under the seed.
+    """Trains the item encoders of a model that has the statistics of their encodings. Deterministic under the seed.
 
     Args:
       model: its encoders learn; nothing else of it changes.
@@ -54,34 +58,43 @@ class CoOccurrenceStage:
     def __init__(
         self,
         model: TwoTower,
-        items: PreparedItems,
+        items: CatalogueInputs,
         events: TrainingEvents,
         config: Config,
         strategy: tf.distribute.Strategy,
     ):
         self.model, self.items, self.strategy = model, items, strategy
         self.settings, self.seed, self.precision = config.cooccurrence, config.seed, config.train.precision
-        self.neighbours, self.probabilities = cooccurrence_targets(
-            events, model.num_items, self.settings.num_neighbours
-        )
-        # What stands beside an item of a handful of events is chance.
         counts = np.bincount(events.items, minlength=model.num_items)
-        enough = (counts >= self.settings.min_events) & (self.probabilities.sum(axis=1) > 0)
-        self.training_items = np.flatnonzero(enough)
-        needed = -(-len(self.training_items) // self.settings.batch_size)
-        self.steps = min(needed, self.settings.max_steps)
+        # What stands beside an item of a handful of events is chance.
+        enough = np.flatnonzero(counts >= self.settings.min_events)
+        # Of more items than the steps can take, counts of those that they will take are enough.
+        rows, most = np.arange(model.num_items), self.settings.max_steps * self.settings.batch_size
+        if len(rows) > most:
+            rows = np.sort(np.random.default_rng(self.seed).permutation(enough)[:most])
+        neighbours, probabilities = cooccurrence_targets(events, model.num_items, self.settings.num_neighbours, rows)
+        weights = (probabilities * counts[rows, None]).ravel()
+        self.neighbour_counts = np.bincount(neighbours.ravel(), weights, minlength=model.num_items)
+        learned = (counts[rows] >= self.settings.min_events) & (probabilities.sum(axis=1) > 0)
+        self.training_items, self.neighbours, self.probabilities = (
+            rows[learned],
+            neighbours[learned],
+            probabilities[learned],
+        )
+        unseen = max(0, len(enough) - len(rows))
+        needed = -(-(len(self.training_items) + unseen) // self.settings.batch_size)
+        self.steps = min(-(-len(self.training_items) // self.settings.batch_size), self.settings.max_steps)
         self.epochs = min(self.settings.epochs, self.settings.max_steps // max(1, self.steps))
         self.left_out = self.settings.epochs * needed - self.epochs * self.steps
         self.in_batch = choose_softmax(config, model.num_items) == "in_batch"
         self.uniform = config.retrieval.uniform_negatives
-        weights = (self.probabilities * counts[:, None]).ravel()
-        self.neighbour_counts = np.bincount(self.neighbours.ravel(), weights, minlength=model.num_items)
         with strategy.scope():
             self.learner = CoOccurrence(
                 model.item_encoders, model.standardize, config.user.hidden_dim, self.neighbour_counts
             )
-            # Once on a row of the cache: every variable is made here, under the scope.
-            self.learner.logits({name: cache[:1] for name, cache in model.cache.items()}, model.presence[:1])
+            # Once on a row: every variable is made here, under the scope.
+            row = {name: tf.zeros([1, encoder.output_dim]) for name, encoder in model.item_encoders.items()}
+            self.learner.logits(row, model.presence[:1])
 
     def run(self, advance: Callable[[int, int], None]) -> float:
         """Train for all epochs.
@@ -133,14 +146,12 @@ class CoOccurrenceStage:
         """Every epoch in its own order, one after the other; the last batch of each is filled up with -1."""
         rng = np.random.default_rng(self.seed)
         size = self.settings.batch_size
-        padding = np.full(-len(self.training_items) % size, -1)
+        count = len(self.training_items)
+        padding = np.full(-count % size, -1)
         order = np.concatenate(
-            [
-                np.concatenate([rng.permutation(self.training_items), padding])[: self.steps * size]
-                for _ in range(self.epochs)
-            ]
+            [np.concatenate([rng.permutation(count), padding])[: self.steps * size] for _ in range(self.epochs)]
         )
-        presence = tf.constant(self.items.presence)
+        items, presence = tf.constant(self.training_items, tf.int32), tf.constant(self.items.presence)
         neighbours, probabilities = tf.constant(self.neighbours), tf.constant(self.probabilities)
         shares, replicas = shares_of(self.neighbour_counts), self.strategy.num_replicas_in_sync
 
@@ -148,7 +159,7 @@ class CoOccurrenceStage:
         def targets(step: tf.Tensor, index: tf.Tensor) -> dict[str, Any]:
             row = tf.maximum(index, 0)
             batch = {
-                "row": row,
+                "row": tf.gather(items, row),
                 "neighbours": tf.gather(neighbours, row),
                 "probabilities": tf.gather(probabilities, row) * tf.cast(index >= 0, tf.float32)[:, None],
             }

@@ -14,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.config import Config
+from pipelines.model.encodings import Encodings
 from pipelines.model.model_factory import choose_softmax
-from pipelines.model.prepared_items import PreparedItems, context_encoder
+from pipelines.model.prepared_items import CatalogueInputs, context_encoder
 from pipelines.runs.progress import progress
 from tfrecs.reading.reader import Catalogue, empty_rows, training_rows, user_features
 from tfrecs.schema import Manifest
@@ -29,7 +30,7 @@ class TrainingFeed:
       records: the folder.
       manifest: its manifest.
       catalogue: its items.
-      items: the same, preprocessed.
+      items: the same as the encoders take them.
       user_encoders: user feature -> encoder.
       query_encoder: of the text feature, or None.
       config: sections `train`, `user` and `retrieval`, and the seed of shuffling and sampling.
@@ -38,14 +39,17 @@ class TrainingFeed:
       rows: rows of an epoch, each of `user.max_history` events.
       events: events in them, those that a row repeats as history included.
       steps: batches of an epoch.
+      encodings: of the catalogue, where batches must bring along those of their candidates.
     """
+
+    encodings: Encodings | None = None
 
     def __init__(
         self,
         records: Path,
         manifest: Manifest,
         catalogue: Catalogue,
-        items: PreparedItems,
+        items: CatalogueInputs,
         user_encoders: Mapping[str, Encoder],
         query_encoder: TextQueryEncoder | None,
         config: Config,
@@ -54,7 +58,7 @@ class TrainingFeed:
         self.user_encoders, self.query_encoder, self.config = user_encoders, query_encoder, config
         self.length, self.batch_size = config.user.max_history, config.train.batch_size
         self.fresh_items = min(config.train.fresh_items, len(catalogue))
-        self.encode_items = config.train.encodes_in_step and bool(items.inputs)
+        self.encode_items = config.train.encodes_in_step and bool(manifest.schema_.items)
         self.encode_context, _ = context_encoder(manifest.schema_.context)
         self.in_batch = choose_softmax(config, len(catalogue)) == "in_batch"
         self.shares = shares_of(catalogue.counts(manifest))
@@ -144,7 +148,7 @@ class TrainingFeed:
         if self.query_encoder is not None:
             text = self.query_encoder.schema.name
             rows = _catalogue_rows(batch)
-            batch["spans"] = self.query_encoder.spans(tf.gather(self.items.inputs[text], rows), step_seed + 1)
+            batch["spans"] = self.query_encoder.spans(self.items.rows(rows, only=[text])[text], step_seed + 1)
             if "query" in batch:
                 batch |= made_queries(batch["query"], batch["item_index"], batch["target"], index)
         parts = tf.range(replicas, dtype=tf.int64)
@@ -168,6 +172,8 @@ class TrainingFeed:
                 name: _as_rows(encoder.preprocess(values[name]), shape) for name, encoder in self.user_encoders.items()
             }
             batch["user_presence"] = _as_rows(presence, shape)
+        if self.encodings is not None:
+            batch["encodings"] = self.encodings.gather(tf.maximum(batch["candidates"], 0))
         if self.encode_items:
             batch["fresh"] = self.items.rows(_catalogue_rows(batch))
         if self.query_encoder is not None and queries is not None:

@@ -54,7 +54,8 @@ class Pretrainer(TrainingLoop):
             for encoder in encoders.values():
                 encoder.load_pretrained()
         with progress("preparing items", "items") as advance:
-            self.items = prepare_items(schema, encoders, catalogue, advance)
+            limit = self.config.train.items_in_memory
+            self.items = prepare_items(schema, encoders, catalogue, limit, advance)
         self.training_items, self.held_out = split_items(self.items.presence, settings.held_out, self.config.seed)
         self.steps = -(-len(self.training_items) // settings.batch_size)
         self.stopping = EarlyStopping("valid_loss", "min", settings.epochs, settings.patience)
@@ -92,7 +93,7 @@ class Pretrainer(TrainingLoop):
         """
         tf.random.set_seed(1_000_003 * (epoch + 2) + self.config.seed)
         parts = [
-            self.learner.mask(self.items.rows(tf.constant(index[start : start + 4096])))
+            self.learner.mask(self.items.rows(tf.constant(index[start : start + 4096]), only=list(self.learner.texts)))
             for start in range(0, len(index), 4096)
         ]
         return tf.nest.map_structure(lambda *values: tf.concat(values, axis=0), *parts)

@@ -14,8 +14,11 @@ from pipelines.hybrid.item_index import item_item_id
 from pipelines.item_item import storage
 from pipelines.model.checkpoints import Checkpoints, restore_best
 from pipelines.model.encoder_weights import encoder_scales, trained_share
-from pipelines.model.model_factory import query_encoder, refresh
-from pipelines.model.session import open_session
+from pipelines.model.encoding_store import EncodingStore
+from pipelines.model.encodings import Encodings
+from pipelines.model.model_factory import query_encoder
+from pipelines.model.prepared_items import CatalogueInputs, StoredItems
+from pipelines.model.session import open_session, records_id
 from pipelines.runs.progress import progress, say
 from pipelines.scoring.held_out import validation_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
@@ -67,6 +70,8 @@ class Trainer(TrainingLoop):
             with self.strategy.scope():
                 rematerialise_all(model.item_encoders.values())
         self.encode = tf.function(model.encode_items, autograph=False)
+        folder = self.run.encodings(train.encodings_folder)
+        self.encodings = EncodingStore(folder, records_id(self.records), self.workers)
         self.graphs = ModelGraphs(model)  # traced once, not at every epoch
         scales = encoder_scales(model.item_encoders.values(), train.encoder_scale, train.layer_decay)
         self._compile(
@@ -92,6 +97,11 @@ class Trainer(TrainingLoop):
         )
 
     def batches(self, epoch: int) -> Any:
+        model = self.session.model
+        if not model.stores_encodings:
+            if not model.cache:  # the run goes on from a checkpoint, which has none
+                self.refresh()
+            self.feed.encodings = model.cache if isinstance(model.cache, Encodings) else None
 
         def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
             return self.feed.epoch(epoch, self.replicas, context.num_input_pipelines, context.input_pipeline_id)
@@ -101,15 +111,17 @@ class Trainer(TrainingLoop):
     def prepare(self) -> None:
         """Fill the cache of encodings, after the encoders' own stage where there is one."""
         config = self.config
-        self._refresh()
         if config.train.warm_start is not None:
+            self.refresh()
             say(f"  before training  {self._ranking(self._measure())}")
             return
         if config.train.encoders != "cooccurrence" or not config.cooccurrence.epochs:
+            self.refresh()
             return
         if not self.session.model.item_encoders:
             say("  encoders: none, items have no features; the stage of co-occurrences is skipped")
             return
+        self.encodings.fill_statistics(self.session.model, *self._encoding)
         stage = CoOccurrenceStage(self.session.model, self.session.items, self.session.events, config, self.strategy)
         with progress("encoders", "steps") as advance:
             loss = stage.run(advance)
@@ -118,13 +130,13 @@ class Trainer(TrainingLoop):
             f"  encoders: {len(stage.training_items):,} items, {stage.epochs} epochs of {stage.steps:,} steps{cut}, "
             f"cross-entropy {loss:.3f}"
         )
-        self._refresh()
+        self.refresh()
         self._checkpoints.save(0)
 
     def validate(self) -> dict[str, float]:
         """Measure the epoch and calibrate the ranking head, before the checkpoint that keeps both."""
         if self.config.train.encodes_in_step:
-            self._refresh()
+            self.refresh()
         return self._measure()
 
     def throughput(self, seconds: float) -> dict[str, float]:
@@ -140,6 +152,8 @@ class Trainer(TrainingLoop):
         session = self.session
         restore_best(self.run, "train into another folder", model=session.model)
         storage.forget(self.run.path)
+        if not session.model.stores_encodings:
+            EncodingStore(self.encodings.folder, records_id(self.records)).fill(session.model, *self._encoding)
         if self.config.hybrid.enabled:
             fitted = fit_hybrid(session, self.validation)
             if fitted.item_item is not None:
@@ -149,8 +163,13 @@ class Trainer(TrainingLoop):
         self.run.lexicon.unlink(missing_ok=True)  # of an earlier end of this run, beside other weights
         load_or_fit_lexical(self.run.lexicon, session.model, session.catalogue, session.config)
 
-    def _refresh(self) -> None:
-        refresh(self.session.model, self.encode, self.session.items, self.config.train.encode_batch_size)
+    @property
+    def _encoding(self) -> tuple[Any, CatalogueInputs, int]:
+        return self.encode, self.session.items, self.config.train.encode_batch_size
+
+    def refresh(self) -> None:
+        """Fill the cache of encodings with those of the encoders as they are."""
+        self.encodings.fill(self.session.model, *self._encoding)
 
     def _measure(self) -> dict[str, float]:
         model, evaluate = self.session.model, self.config.evaluate
@@ -180,6 +199,10 @@ def run(job: TrainJob) -> TrainResult:
             f"{'in-batch' if trainer.feed.in_batch else 'full'} softmax, "
             f"{trainer.replicas} replica(s), {trainer.steps} steps an epoch."
         )
+        if isinstance(session.items, StoredItems):
+            say("  items: preprocessed more than train.items_in_memory, so they are read from their records")
+        if not session.model.stores_encodings and session.model.item_encoders:
+            say(f"  encodings: in files of {trainer.encodings.folder}")
         if trainer.config.train.encodes_in_step:
             say(f"{trained_share(session.model.item_encoders.values())}.")
         with keyboard_interrupt_hint(job.out):

@@ -44,11 +44,18 @@ def copy_weights(run: RunFolder, session: Session) -> None:
     num_items = run.described()["items"]
     earlier = _model(session, num_items)
     restore_best(run, "leave the towers' shapes as they are, or train anew", model=earlier)
-    for old, new in zip(earlier.variables, session.model.variables, strict=True):
+    both = earlier.stores_encodings and session.model.stores_encodings
+    for old, new in zip(_weights(earlier, both), _weights(session.model, both), strict=True):
         if old.shape == new.shape:
             new.assign(old)
         else:  # One row for each item, those of the earlier run first.
             new.assign(tf.concat([old[:num_items], new[num_items:]], axis=0))
+
+
+def _weights(model: TwoTower, encodings: bool) -> list[tf.Variable]:
+    """All variables; without `encodings` not those of the cache, which a run fills anew before it trains."""
+    cached = set() if encodings else {id(value) for value in model.cache.values()}
+    return [variable for variable in model.variables if id(variable) not in cached]
 
 
 def _model(session: Session, num_items: int) -> TwoTower:

@@ -185,7 +185,7 @@ def estimate(
         "evaluate": prepare + _evaluation_seconds(work, config, request, inverse),
         "export": prepare + config.export.parity_requests * request,
     }
-    megabytes = _megabytes(work, config, encoders, sum(map(len, examples)) / max(len(examples), 1))
+    megabytes = _megabytes(work, config, encoders)
     return {step: Estimate(_START[step] + value, megabytes[step]) for step, value in seconds.items()}
 
 
@@ -277,13 +277,16 @@ def _evaluation_seconds(work: Work, config: Config, request: float, inverse: flo
     return ranked * request + fitted * inverse
 
 
-def _megabytes(work: Work, config: Config, encoders: Sequence[EncoderCost], item_bytes: float) -> dict[str, float]:
+def _megabytes(work: Work, config: Config, encoders: Sequence[EncoderCost]) -> dict[str, float]:
     """Largest resident memory of each step."""
     positions = config.train.batch_size * config.user.max_history
     full = choose_softmax(config, work.items) == "full"
     logits = 4 * positions * (work.items if full else positions + config.retrieval.uniform_negatives)
     squares = 8 * work.items**2 if work.items <= config.hybrid.linear_items else 0
-    catalogue = work.items * (2 * item_bytes + sum(2 * cost.bytes + 8 * cost.dim for cost in encoders))
+    prepared = work.items * sum(cost.bytes for cost in encoders)
+    catalogue = 2 * prepared if prepared <= 1e6 * config.train.items_in_memory else 0
+    # Of a large catalogue two bytes a number, in a file that is mapped into memory.
+    catalogue += work.items * (200 + sum((8 if full else 2) * cost.dim for cost in encoders))
     table = 4 * work.items * config.user.hidden_dim
     largest = {
         "build": work.items * 500 + sum(work.events.values()) * 400,

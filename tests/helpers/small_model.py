@@ -62,7 +62,10 @@ def config(**sections: dict[str, Any]) -> Config:
     return validate(values, "test")
 
 
-def model(settings: Config, seed: int = 3, schema: Schema = SCHEMA, precision: str = "float32") -> TwoTower:
+def model(
+    settings: Config, seed: int = 3, schema: Schema = SCHEMA, precision: str = "float32", filled: bool = True
+) -> TwoTower:
+    """A model; `filled`: with random encodings."""
     tf.keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
     presence = rng.random((ITEMS, 2)) < 0.8
@@ -78,7 +81,10 @@ def model(settings: Config, seed: int = 3, schema: Schema = SCHEMA, precision: s
         rng.integers(1, 20_000, ITEMS),
         precision,
     )
-    result.fill_cache({name: rng.normal(size=cache.shape).astype(np.float32) for name, cache in result.cache.items()})
+    if filled:
+        result.fill_cache(
+            {name: rng.normal(size=cache.shape).astype(np.float32) for name, cache in result.cache.items()}
+        )
     return result
 
 

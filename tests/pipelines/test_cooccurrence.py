@@ -12,7 +12,7 @@ import tensorflow as tf
 from pipelines.config import Config, validate
 from pipelines.model.prepared_items import PreparedItems
 from pipelines.training.cooccurrence import CoOccurrenceStage, cooccurrence_targets
-from tfrecs.reading.reader import TrainingEvents
+from tfrecs.reading.training_events import TrainingEvents
 from towers.cooccurrence import CoOccurrence
 from towers.two_tower import TwoTower
 
@@ -26,7 +26,7 @@ def settings(epochs: int) -> Config:
 
 def events(*pairs: tuple[str, int]) -> TrainingEvents:
     users, items = zip(*pairs, strict=True)
-    return TrainingEvents(np.array(users), np.array(items, np.int32), np.arange(len(pairs)))
+    return TrainingEvents.of(np.array(users), np.array(items, np.int32), np.arange(len(pairs)))
 
 
 def two_camps(users: int = 20) -> TrainingEvents:
@@ -153,6 +153,18 @@ def test_a_stage_with_more_steps_than_may_be_has_fewer_epochs_or_part_of_one() -
     assert (learning.steps, learning.epochs, learning.left_out) == (2, 1, 73)
 
 
+def test_of_items_that_the_steps_cannot_take_nothing_is_counted() -> None:
+    model = small_model.model(small_model.config())
+    whole, few = stage(model, epochs=25), stage(model, epochs=25, max_steps=2)
+    assert len(few.training_items) == len(few.neighbours) == 8  # two steps of four
+    at = np.searchsorted(whole.training_items, few.training_items)
+    np.testing.assert_array_equal(whole.training_items[at], few.training_items)
+    np.testing.assert_array_equal(whole.neighbours[at], few.neighbours)
+    np.testing.assert_array_equal(whole.probabilities[at], few.probabilities)
+    again = stage(model, epochs=25, max_steps=2)
+    np.testing.assert_array_equal(again.training_items, few.training_items)
+
+
 @pytest.mark.slow
 def test_the_stage_reports_every_step_of_all_epochs() -> None:
     calls: list[tuple[int, int]] = []
@@ -172,7 +184,7 @@ def test_the_first_step_on_two_replicas_is_that_on_one(two_replicas: tf.distribu
     def step(learning: CoOccurrenceStage, strategy: tf.distribute.Strategy) -> None:
         with strategy.scope():
             learning.learner.compile(tf.keras.optimizers.SGD(0.1))
-        batches = strategy.distribute_datasets_from_function(learning._batches)
+        batches = strategy.distribute_datasets_from_function(learning.batches)
         learning.learner.fit(batches, steps_per_epoch=1, verbose=0)
 
     (one, first), (two, second) = begin(tf.distribute.get_strategy()), begin(two_replicas)

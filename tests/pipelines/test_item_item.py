@@ -16,7 +16,7 @@ from pipelines.item_item.model import ItemItemModel, training_matrix
 from pipelines.item_item.neighbours import successor_similarities
 from pipelines.item_item.sparse_top import Links
 from tfrecs.errors import DataError
-from tfrecs.reading.reader import TrainingEvents
+from tfrecs.reading.training_events import TrainingEvents
 from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, newest_different
 
 SETTINGS = HybridConfig(neighbours=4, shrinkage=0.0, window=1)
@@ -131,7 +131,7 @@ def test_rows_that_only_fill_up_change_no_score() -> None:
 
 def test_fitting_neighbours_successors_and_popularity() -> None:
     users, items = np.array(["a", "a", "b", "b", "b"]), np.array([0, 1, 0, 1, 2], np.int32)
-    events = TrainingEvents(users, items, np.arange(5))
+    events = TrainingEvents.of(users, items, np.arange(5))
     fitted = ItemItemModel.fit(events, 4, SETTINGS, EASE, history=50, ordered=True)
     # X^T X + I = [[3, 2, 1], [2, 3, 1], [1, 1, 2]] on the first three items; its inverse is that below over 8.
     inverse = np.array([[5.0, -3.0, -1.0], [-3.0, 5.0, -1.0], [-1.0, -1.0, 5.0]]) / 8
@@ -163,7 +163,7 @@ def test_ease_without_regularization_says_what_to_change() -> None:
 
 def test_weights_count_in_neighbours_successors_and_popularity() -> None:
     users, items = np.array(["a", "a", "a", "b", "b"]), np.array([0, 0, 1, 0, 2], np.int32)
-    events = TrainingEvents(users, items, np.arange(5), np.array([2.0, 1.0, 0.5, 0.5, 1.0], np.float32))
+    events = TrainingEvents.of(users, items, np.arange(5), np.array([2.0, 1.0, 0.5, 0.5, 1.0], np.float32))
     # a's 2 + 1 for item 0 are no more than the largest weight of any event.
     np.testing.assert_allclose(training_matrix(events, 3).toarray(), [[2, 0.5, 0], [0.5, 0, 1]])
     fitted = ItemItemModel.fit(events, 3, SETTINGS, EASE, history=50, ordered=True)
@@ -173,7 +173,7 @@ def test_weights_count_in_neighbours_successors_and_popularity() -> None:
 
 
 def test_in_a_large_catalogue_each_item_is_regressed_on_its_neighbours() -> None:
-    events = TrainingEvents(np.array(["a", "a", "b"]), np.array([0, 1, 0], np.int32), np.arange(3))
+    events = TrainingEvents.of(np.array(["a", "a", "b"]), np.array([0, 1, 0], np.int32), np.arange(3))
     large = SETTINGS.model_copy(update={"linear_items": 1})
     fitted = ItemItemModel.fit(events, 2, large, EASE, history=50, ordered=True)
     # One common user; item 0 has two users, item 1 has one, and the regularization is 1: 1 / (1 + 1) and 1 / (2 + 1).
@@ -189,7 +189,7 @@ def test_what_comes_sooner_after_an_item_is_more_its_successor() -> None:
 
 
 def test_without_an_order_there_is_no_successor_and_the_whole_history_counts() -> None:
-    events = TrainingEvents(np.array(["a", "a"]), np.array([0, 1], np.int32), np.zeros(2, np.int64))
+    events = TrainingEvents.of(np.array(["a", "a"]), np.array([0, 1], np.int32), np.zeros(2, np.int64))
     fitted = ItemItemModel.fit(events, 2, SETTINGS, EASE, history=50, ordered=False)
     assert set(fitted.links) == {NEIGHBOURS}
     assert fitted.last == {NEIGHBOURS: 50}

@@ -22,7 +22,7 @@ from pipelines.training.validation import validate
 from serving.export_check.gate import ask_fresh_process
 from serving.graph import contract
 from tfrecs.errors import DivergedError
-from tfrecs.reading.reader import load_labelled_events
+from tfrecs.reading.training_events import load_labelled_events
 
 
 def test_the_head_stands_beside_its_baselines(whole: Whole) -> None:

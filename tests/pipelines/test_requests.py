@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from held_out_events import ANN, BOB, history, lists, schema
 
-from pipelines.scoring.requests import Requests, make_requests, with_targets
+from pipelines.scoring.requests import Requests, first_requests, make_requests, with_targets
+from tfrecs.reading.reader import UserHistory
 
 
 @pytest.fixture
@@ -124,3 +128,36 @@ def test_requests_are_chosen_by_their_users_and_targets(ordered: bool) -> None:
     assert seen == (in_order if ordered else [(["ann", "bob"], [[9, 7], [8]])])
     assert chosen.queries.user_ids.tolist() == ["ann"]
     assert 7 in chosen.queries.targets[0]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_draw_is_of_all_requests_and_holds_no_more_users_than_it_has_drawn(ordered: bool) -> None:
+    crowd = [history(f"u{index}", [index, index + 1, 0], [0, 1, 1], [1, 1, 1]) for index in range(20)]
+    alive: list[weakref.ref[object]] = []
+
+    class Read:
+        """Users as they are read from records: made anew in every pass."""
+
+        def __iter__(self) -> Iterator[UserHistory]:
+            for own in crowd:
+                made = replace(own)
+                alive.append(weakref.ref(made))
+                yield made
+                del made
+
+    everything = make_requests(crowd, schema(ordered=ordered))
+    drawn = make_requests(Read(), schema(ordered=ordered), limit=7, seed=5)
+    chosen = np.sort(np.random.default_rng(5).choice(len(everything), 7, replace=False))
+    assert drawn.queries.user_ids.tolist() == everything.queries.user_ids[chosen].tolist()
+    assert lists(drawn.queries.targets) == [everything.queries.targets[row].tolist() for row in chosen]
+    gc.collect()
+    assert len(alive) == 40
+    assert not any(reference() for reference in alive)
+
+
+def test_the_first_request_of_an_item_is_the_earliest_that_held_it_out() -> None:
+    late = history("late", [9, 7], [1, 0], [1, 1], start=400)
+    never = np.iinfo(np.int64).max
+    # Ann held out 9, 4 and 7 at 102 to 104, Bob 8 at 500; Late held out 9 at 400, and had 7 as history only.
+    first = first_requests([late, ANN, BOB], schema(ordered=True), 10)
+    assert first.tolist() == [never] * 4 + [103] + [never] * 2 + [104, 500, 102]

@@ -24,7 +24,8 @@ from small_folder import (
 )
 
 from tfrecs.errors import DataError, TooManyRejectsError
-from tfrecs.reading.reader import load_catalogue, load_histories, load_training_events
+from tfrecs.reading.reader import load_catalogue, load_histories
+from tfrecs.reading.training_events import load_training_events
 from tfrecs.schema import Manifest
 
 __all__ = ["data", "out"]  # fixtures

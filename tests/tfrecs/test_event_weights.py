@@ -13,7 +13,8 @@ from small_folder import change_spec, digests, examples, rejected, run
 
 from pipelines.building.builder import summary
 from tfrecs.errors import DataError, SpecError, TooManyRejectsError
-from tfrecs.reading.reader import load_catalogue, load_histories, load_training_events
+from tfrecs.reading.reader import load_catalogue, load_histories
+from tfrecs.reading.training_events import load_training_events
 from tfrecs.schema import Manifest
 from tfrecs.spec.dataset_yaml import infer_spec, load_spec, spec_to_yaml
 

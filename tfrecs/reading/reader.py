@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import tensorflow as tf
 from tfrecs.errors import DataError
 from tfrecs.reading.data_service import served
 from tfrecs.reading.features import feature_for, parse_batch
+from tfrecs.reading.item_records import ItemRecords
 from tfrecs.reading.packing import MAX_HISTORIES
 from tfrecs.reading.windowing import packed_windows
 from tfrecs.schema import Manifest, Schema, ShardInfo
@@ -26,16 +28,25 @@ class Catalogue:
     """All items, in record order.
 
     Attributes:
-      ids, titles: str [N].
-      serialized: the Example of each item, string [N].
+      ids: str [N].
+      records: the Example of each item, read where it is needed.
     """
 
     ids: np.ndarray
-    titles: np.ndarray
-    serialized: tf.Tensor
+    records: ItemRecords
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def titles(self) -> np.ndarray:
+        """Read the titles, str as objects [N]: one long title must not make an array of strings wide."""
+        spec = {"title": tf.io.FixedLenFeature([], tf.string, "")}
+        titles: list[str] = []
+        for start in range(0, len(self), 1024):
+            parsed = tf.io.parse_example(self.records[start : start + 1024], spec)
+            titles.extend(value.decode() for value in parsed["title"].numpy())
+        return np.array(titles, object)
 
     def counts(self, manifest: Manifest) -> np.ndarray:
         """Return the number of positive training events of each item, int64 [N]."""
@@ -83,17 +94,18 @@ def shard_paths(records: str | Path, shards: tuple[ShardInfo, ...]) -> list[str]
 
 
 def load_catalogue(records: str | Path, manifest: Manifest) -> Catalogue:
-    """Read all items into memory, in their encoded form (JPEG, 16-bit sound, text)."""
-    serialized: list[tf.Tensor] = []
+    """Read all items once: their ids, and where their records lie. The records themselves stay in their files."""
     ids: list[str] = []
-    titles: list[str] = []
-    spec = {"item_id": tf.io.FixedLenFeature([], tf.string), "title": tf.io.FixedLenFeature([], tf.string, "")}
-    for batch in tf.data.TFRecordDataset(shard_paths(records, manifest.item_shards)).batch(1024):
-        parsed = tf.io.parse_example(batch, spec)
-        serialized.append(batch)
-        ids.extend(value.decode() for value in parsed["item_id"].numpy())
-        titles.extend(value.decode() for value in parsed["title"].numpy())
-    return Catalogue(np.array(ids), np.array(titles), tf.concat(serialized, axis=0))
+    lengths: list[np.ndarray] = []
+    spec = {"item_id": tf.io.FixedLenFeature([], tf.string)}
+    paths = shard_paths(records, manifest.item_shards)
+    for path in paths:
+        own = [np.zeros(0, np.int64)]
+        for batch in tf.data.TFRecordDataset(path).batch(1024):
+            ids.extend(value.decode() for value in tf.io.parse_example(batch, spec)["item_id"].numpy())
+            own.append(tf.strings.length(batch).numpy().astype(np.int64))
+        lengths.append(np.concatenate(own))
+    return Catalogue(np.array(ids), ItemRecords.of_shards(paths, lengths))
 
 
 def item_features(
@@ -120,8 +132,12 @@ def category_values(schema: Schema, catalogue: Catalogue) -> dict[str, list[set[
         for feature in schema.items
         if feature_for(feature).spec.dtype == tf.string and feature_for(feature).spec.shape.rank == 1
     ]
-    values, _ = item_features(schema, catalogue.serialized, only=names)
-    return {name: [{value.decode() for value in row if value} for row in values[name].numpy()] for name in names}
+    result: dict[str, list[set[str]]] = {name: [] for name in names}
+    for start in range(0, len(catalogue), 1024) if names else ():
+        values, _ = item_features(schema, tf.constant(catalogue.records[start : start + 1024]), only=names)
+        for name in names:
+            result[name].extend({value.decode() for value in row if value} for row in values[name].numpy())
+    return result
 
 
 def user_features(schema: Schema, serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
@@ -247,111 +263,62 @@ def load_histories(
       ids: the catalogue's item ids [N].
       keep: whether to read a user, by id; None: all.
     """
-    schema = manifest.schema_
-    spec = {**event_spec(schema), "user_id": tf.io.FixedLenFeature([], tf.string)}
-    position = {item: index for index, item in enumerate(ids)}
-    contexts = [context for context in schema.context if context.source == "column"]
-    result = []
-    for serialized in tf.data.TFRecordDataset(shard_paths(records, manifest.splits[split].shards)).as_numpy_iterator():
-        events = {key: value.numpy() for key, value in tf.io.parse_single_example(serialized, spec).items()}
-        user_id = events["user_id"].decode()
-        if keep is not None and not keep(user_id):
-            continue
+    return [history for history in Histories(records, manifest, split, ids) if keep is None or keep(history.user_id)]
+
+
+class Histories:
+    """The users of a split, read from the records whenever they are iterated over; arguments as of `load_histories`.
+
+    Args:
+      advance: called with the number of users that are read and of all.
+    """
+
+    def __init__(
+        self,
+        records: str | Path,
+        manifest: Manifest,
+        split: str,
+        ids: np.ndarray,
+        advance: Callable[[int, int], None] | None = None,
+    ):
+        self._schema, self._split, self._advance = manifest.schema_, manifest.splits[split], advance
+        self._paths = shard_paths(records, self._split.shards)
+        self._position = {item.encode(): index for index, item in enumerate(ids.tolist())}
+
+    def __iter__(self) -> Iterator[UserHistory]:
+        spec = {**event_spec(self._schema), "user_id": tf.io.FixedLenFeature([], tf.string)}
+        done, total = 0, sum(shard.records for shard in self._split.shards)
+        for batch in tf.data.TFRecordDataset(self._paths).batch(_PARSE_BATCH).as_numpy_iterator():
+            parsed = tf.io.parse_example(batch, spec)
+            users = parsed.pop("user_id").numpy()
+            ends = np.cumsum(parsed["item_ids"].row_lengths().numpy())
+            columns = {key: value.flat_values.numpy() for key, value in parsed.items()}
+            for user, serialized, start, end in zip(users, batch, [0, *ends[:-1]], ends, strict=True):
+                # Copies: a part would keep the whole batch in memory as long as itself.
+                own = {key: value[start:end].copy() for key, value in columns.items()}
+                yield self._history(user, serialized, own)
+            done += len(users)
+            if self._advance is not None:
+                self._advance(done, total)
+
+    def _history(self, user: bytes, serialized: bytes, events: Mapping[str, np.ndarray]) -> UserHistory:
+        schema = self._schema
         labels = [events[f"labels/{label.name}"] for label in schema.labels]
-        count = len(events["item_ids"])
-        result.append(
-            UserHistory(
-                user_id=user_id,
-                items=np.array([position[item.decode()] for item in events["item_ids"]], np.int32),
-                values=events["values"],
-                times=events["times"],
-                target=events["is_target"] > 0,
-                positive=_held_out_positives(events, schema),
-                labels=np.stack(labels, axis=-1) if labels else np.zeros([count, 0], np.float32),
-                context={context.name: events[f"context/{context.name}"] for context in contexts},
-                user=serialized,
-                queries=events.get("queries"),
-            )
+        contexts = [context.name for context in schema.context if context.source == "column"]
+        return UserHistory(
+            user_id=user.decode(),
+            items=np.array([self._position[item] for item in events["item_ids"]], np.int32),
+            values=events["values"],
+            times=events["times"],
+            target=events["is_target"] > 0,
+            positive=_held_out_positives(events, schema),
+            labels=np.stack(labels, axis=-1) if labels else np.zeros([len(events["times"]), 0], np.float32),
+            context={name: events[f"context/{name}"] for name in contexts},
+            user=serialized,
+            queries=events.get("queries"),
         )
-    return result
 
 
 def _held_out_positives(events: Mapping[str, np.ndarray], schema: Schema) -> np.ndarray:
     positive = events["is_positive"] > 0
     return positive & (events["values"] >= schema.held_out_at_least) if schema.has_weights else positive
-
-
-@dataclass(frozen=True)
-class TrainingEvents:
-    """Every positive training event once; explicit negatives are none.
-
-    Attributes:
-      users: user ids, str [E].
-      items: positions in the catalogue, int32 [E].
-      times: unix seconds, int64 [E].
-      weights: float32 [E], of mean 1; None where the data has no weights.
-    """
-
-    users: np.ndarray
-    items: np.ndarray
-    times: np.ndarray
-    weights: np.ndarray | None = None
-
-    def first_times(self, count: int) -> np.ndarray:
-        """Return the time of each item's first event, int64 [count]; 0 where it has none."""
-        first = np.full(count, np.iinfo(np.int64).max)
-        np.minimum.at(first, self.items, self.times)
-        return np.where(first == np.iinfo(np.int64).max, 0, first)
-
-
-def load_training_events(records: str | Path, manifest: Manifest, ids: np.ndarray) -> TrainingEvents:
-    """Read the positive training events, without those that a later window repeats as history."""
-    spec = {**event_spec(manifest.schema_), "user_id": tf.io.FixedLenFeature([], tf.string)}
-    position = {item.encode(): index for index, item in enumerate(ids.tolist())}
-    parts = []
-    for serialized in tf.data.TFRecordDataset(shard_paths(records, manifest.splits["train"].shards)).batch(256):
-        events = tf.io.parse_example(serialized, spec)
-        kept = (events["is_target"].flat_values.numpy() > 0) & (events["is_positive"].flat_values.numpy() > 0)
-        users = np.repeat(events["user_id"].numpy().astype(np.str_), events["item_ids"].row_lengths().numpy())
-        items = np.array([position[item] for item in events["item_ids"].flat_values.numpy()], np.int32)
-        parts.append(
-            (users[kept], items[kept], *(events[key].flat_values.numpy()[kept] for key in ("times", "values")))
-        )
-    users, items, times, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return TrainingEvents(users, items, times, values / values.mean() if manifest.schema_.has_weights else None)
-
-
-@dataclass(frozen=True)
-class LabelledEvents:
-    """Every training event once, positive or not.
-
-    Attributes:
-      items: positions in the catalogue, int32 [E].
-      labels: float32 [E, labels], NaN = unknown.
-    """
-
-    items: np.ndarray
-    labels: np.ndarray
-
-
-def load_labelled_events(records: str | Path, manifest: Manifest, ids: np.ndarray) -> LabelledEvents:
-    """Read the labels of the training events, without events that a later window repeats as history.
-
-    Args:
-      ids: the catalogue's item ids [N].
-
-    Raises:
-      DataError: a shard is missing or not of the size that the manifest says.
-    """
-    schema = manifest.schema_
-    spec = event_spec(schema)
-    position = {item.encode(): index for index, item in enumerate(ids.tolist())}
-    items, labels = [np.zeros([0], np.int32)], [np.zeros([0, len(schema.labels)], np.float32)]
-    for serialized in tf.data.TFRecordDataset(shard_paths(records, manifest.splits["train"].shards)).batch(256):
-        events = tf.io.parse_example(serialized, spec)
-        kept = events["is_target"].flat_values.numpy() > 0
-        positions = [position[item] for item in events["item_ids"].flat_values.numpy()[kept]]
-        items.append(np.array(positions, np.int32))
-        columns = [events[f"labels/{label.name}"].flat_values.numpy()[kept] for label in schema.labels]
-        labels.append(np.stack(columns, axis=-1) if columns else np.zeros([len(positions), 0], np.float32))
-    return LabelledEvents(np.concatenate(items), np.concatenate(labels))
