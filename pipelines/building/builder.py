@@ -157,7 +157,8 @@ def _build(job: BuildJob, spec: DatasetSpec, plan: BuildPlan | None) -> BuildRes
             train_vocabulary as train,  # keras-nlp: seconds to import, and only text needs it
         )
 
-        say(f"  training a WordPiece vocabulary of up to {settings.vocabulary_size:,} tokens")
+        sizes = f"up to {settings.vocabulary_size:,} tokens on up to {settings.vocabulary_texts:,} texts"
+        say(f"  training a WordPiece vocabulary of {sizes}")
         return train(texts, settings.vocabulary_size)  # type: ignore[arg-type]
 
     with ExitStack() as stack:
@@ -168,6 +169,7 @@ def _build(job: BuildJob, spec: DatasetSpec, plan: BuildPlan | None) -> BuildRes
             seed=job.config.seed,
             train_vocabulary=train_vocabulary,
             vocabulary_key=f"wordpiece {settings.vocabulary_size}",
+            vocabulary_texts=settings.vocabulary_texts,
             vocabulary_file=_vocabulary(job),
             progress=_stages(stack, settings, job.out),
             scratch=_scratch(settings, job.out),

@@ -22,6 +22,7 @@ class BuildConfig(Section):
       processes_from: items from which on workers are processes; a process takes seconds to start, but threads decode
         sounds one after the other.
       vocabulary_size: tokens of the WordPiece vocabulary.
+      vocabulary_texts: largest number of texts that it is trained on; of more, every second, third, ... one.
       events_in_memory: events sorted at a time; a longer log is sorted through files that have no
         name and are gone when the build ends. All events of a user are sorted together.
       scratch: folder of these files; null: that of the records.
@@ -37,6 +38,7 @@ class BuildConfig(Section):
     workers: int = Field(2, ge=1)
     processes_from: int = Field(20_000, ge=0)
     vocabulary_size: int = Field(6000, ge=100)
+    vocabulary_texts: int = Field(100_000, ge=1)
     events_in_memory: int = Field(4_000_000, ge=1)
     scratch: str | None = None
     check_sample: int = Field(50, ge=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +216,23 @@ def test_progress_goes_from_nothing_to_all_in_every_stage(data: Path, tmp_path: 
     run(data, tmp_path / "out", progress=lambda stage, done, total: told.__setitem__(stage, (done, total)))
     assert set(told) == {"read", "sort", "count", "vocabulary", "items", "train", "valid", "test"}
     assert all(done == total > 0 for done, total in told.values())
+
+
+def test_a_vocabulary_is_trained_on_evenly_spaced_texts_of_a_large_catalogue(data: Path, tmp_path: Path) -> None:
+    seen: dict[int | None, list[str]] = {}
+
+    def learn(most: int | None) -> None:
+        def train(texts: Iterable[str]) -> list[str]:
+            seen[most] = list(texts)
+            return ["[PAD]"]
+
+        run(data, tmp_path / str(most), train_vocabulary=train, vocabulary_texts=most)
+
+    for most in (None, 1000, 8):
+        learn(most)
+    assert seen[1000] == seen[None]
+    assert len(seen[None]) > 16  # so that more than every second one is left out
+    assert seen[8] == seen[None][:: -(-len(seen[None]) // 8)]
 
 
 def test_a_given_vocabulary_and_the_oracle_are_copied(data: Path, tmp_path: Path) -> None:

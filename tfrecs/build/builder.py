@@ -55,6 +55,7 @@ def build(
     kind_options: Mapping[str, Mapping[str, Any]],
     train_vocabulary: Callable[[Iterable[str]], list[str]] | None,
     vocabulary_key: str,
+    vocabulary_texts: int | None = None,
     vocabulary_file: Path | None,
     workers: int,
     processes_from: int,
@@ -84,6 +85,7 @@ def build(
       examples_per_shard: user windows in one file.
       kind_options: kind -> default options.
       train_vocabulary: texts of all items and users -> tokens of the vocabulary; None: write none.
+      vocabulary_texts: largest number of texts that it is trained on; None: all.
       vocabulary_key: names what else than the texts the vocabulary depends on, so that a resumed build can keep it.
       vocabulary_file: a vocabulary to copy instead of training one.
       workers: number of processes or threads that encode.
@@ -118,7 +120,9 @@ def build(
         refuse(find_problems(plan, max_bad))
         rejects = plan.rejects
         with work_folder(out) as work:
-            write_vocabulary(work, plan.entities, train_vocabulary, vocabulary_key, vocabulary_file, report)
+            write_vocabulary(
+                work, plan.entities, train_vocabulary, vocabulary_key, vocabulary_file, report, vocabulary_texts
+            )
             processes = len(plan.items.ids) >= processes_from
             shards = item_shards(plan.items, "items", items_per_shard)
             if elsewhere is not None:

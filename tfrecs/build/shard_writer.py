@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -33,8 +34,9 @@ def write_vocabulary(
     train_key: str,
     given: Path | None,
     report: Progress,
+    most: int | None = None,
 ) -> None:
-    """Write `vocab.txt`: a copy of `given`, else what `train` makes of all texts, else no file.
+    """Write `vocab.txt`: a copy of `given`, else what `train` makes of the texts, else no file.
 
     Args:
       work: of the build.
@@ -43,11 +45,13 @@ def write_vocabulary(
       train_key: names what else than the texts the vocabulary depends on.
       given: a vocabulary file to copy.
       report: called with (stage, done, total).
+      most: largest number of texts that are trained on; of more, evenly spaced ones. None: all.
     """
     if given is not None:
         shutil.copyfile(given, work.records / VOCABULARY_FILE)
         return
     texts = [text for part in entities for text in _texts(part)]
+    texts = texts[:: 1 if most is None else max(1, math.ceil(len(texts) / most))]
     if train is None or not texts:
         (work.records / VOCABULARY_FILE).unlink(missing_ok=True)
         return
