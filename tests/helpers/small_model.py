@@ -137,6 +137,11 @@ def with_candidates(whole: dict[str, Any], uniform: int = 4) -> dict[str, Any]:
     }
 
 
+def events_alone(whole: dict[str, Any]) -> dict[str, Any]:
+    """The batch for frozen encoders: no item and no text in it is encoded, which is most of what a step takes to trace."""
+    return {name: value for name, value in whole.items() if name not in ("fresh", "spans")}
+
+
 def half(whole: dict[str, Any], part: int) -> dict[str, Any]:
     """The first or second half of every tensor: what one of two replicas gets."""
     shared = {name: whole[name] for name in ("candidates", "log_sampled") if name in whole}

@@ -24,6 +24,7 @@ def stop(row: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_a_run_in_half_precision_goes_on_after_a_kill_and_is_exported_in_float32(plain: Whole, tmp_path: Path) -> None:
     job = train.TrainJob(plain.records, tmp_path / "run", load_config(None, (*SMALL, *HALF)))

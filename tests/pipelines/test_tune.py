@@ -109,6 +109,7 @@ def test_the_folder_holds_the_report_and_no_weights_but_the_best(straight: tune.
         assert (folder / "best").exists() == (trial.number == straight.best.number)
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_a_search_that_was_killed_loses_nothing_and_ends_the_same(
     straight: tune.TuneResult, records: Path, space_file: Path, tmp_path: Path

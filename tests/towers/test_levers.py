@@ -65,6 +65,7 @@ def trained(strategy: tf.distribute.Strategy, parts: list[dict], settings: Any) 
     return model
 
 
+@pytest.mark.matrix
 def test_two_replicas_with_parts_of_their_own_take_the_step_of_one_in_one_piece(
     two_replicas: tf.distribute.Strategy,
 ) -> None:

@@ -18,6 +18,8 @@ from towers.two_tower import TwoTower
 
 pytestmark = pytest.mark.slow
 
+FROZEN = {"encoders": "frozen"}
+
 
 def test_an_in_batch_step_compiled_by_xla_is_the_same_step() -> None:  # the full softmax: see test_text_queries.py
     plain, compiled = (small_model.model(small_model.config()) for _ in range(2))
@@ -69,10 +71,12 @@ def test_two_replicas_and_one_with_the_same_global_batch_end_at_the_same_weights
 
 
 def test_several_steps_of_one_call_of_the_graph_are_the_same_steps() -> None:
-    batches = [small_model.with_candidates(small_model.batch(4, 6, seed)) for seed in range(5)]
+    batches = [
+        small_model.events_alone(small_model.with_candidates(small_model.batch(4, 6, seed))) for seed in range(5)
+    ]
     first, *others = map(tf.data.Dataset.from_tensors, batches)
     data = functools.reduce(tf.data.Dataset.concatenate, others, first)
-    singly, together = (small_model.model(small_model.config()) for _ in range(2))
+    singly, together = (small_model.model(small_model.config(train=FROZEN)) for _ in range(2))
     done: list[tuple[int, int]] = []
     for model, steps in ((singly, 1), (together, 3)):
         compile_with_rows(model, steps_per_execution=steps)
@@ -142,8 +146,8 @@ def loss_and_gradients(model: TwoTower, batch: dict) -> tuple[float, list[np.nda
 
 def test_packing_changes_no_loss_and_no_gradient() -> None:
     # Histories of 2, 3 and 1 events, each in a row of its own, and all in one.
-    model = small_model.model(small_model.config(train={"encoders": "frozen"}))
-    rows = {name: value for name, value in small_model.batch(3, 6).items() if name not in ("fresh", "spans")}
+    model = small_model.model(small_model.config(train=FROZEN))
+    rows = small_model.events_alone(small_model.batch(3, 6))
     inside = tf.sequence_mask([2, 3, 1], small_model.LENGTH)
     rows |= {
         "target": inside,
@@ -167,7 +171,7 @@ def test_packing_changes_no_loss_and_no_gradient() -> None:
 
 
 def test_a_frozen_encoder_does_not_move() -> None:
-    settings = small_model.config(train={"encoders": "frozen"})
+    settings = small_model.config(train=FROZEN)
     model = small_model.model(settings)
     batch = small_model.batch(4, 5)
     del batch["fresh"]
@@ -264,8 +268,8 @@ def test_a_step_on_every_row_of_a_table_is_that_of_adamw() -> None:
 
 
 def test_two_replicas_update_the_rows_of_a_table_as_one_does(two_replicas: tf.distribute.Strategy) -> None:
-    settings = small_model.config()
-    batch = small_model.with_candidates(small_model.batch(8, 8))
+    settings = small_model.config(train=FROZEN)
+    batch = small_model.events_alone(small_model.with_candidates(small_model.batch(8, 8)))
 
     def trained(strategy: tf.distribute.Strategy, parts: list[dict]) -> TwoTower:
         with strategy.scope():
@@ -285,9 +289,9 @@ def test_two_replicas_update_the_rows_of_a_table_as_one_does(two_replicas: tf.di
 
 
 def test_nothing_in_an_in_batch_step_is_of_the_size_of_the_catalogue() -> None:
-    model = small_model.model(small_model.config(train={"encoders": "frozen"}))
+    model = small_model.model(small_model.config(train=FROZEN))
     batch = small_model.with_candidates(small_model.batch(1, 2), uniform=2)
-    batch = {name: value for name, value in batch.items() if name not in ("fresh", "spans")}
+    batch = small_model.events_alone(batch)
     graph = tf.function(lambda inputs: model.compute_loss(inputs, training=True), autograph=False)
     sizes = {
         tensor.shape[0]
