@@ -183,6 +183,39 @@ def scale_step() -> str:
     return f"`{result['command']}`\n\n" + table(head, rows)
 
 
+def levers() -> str:
+    """Time and memory of a training step with each precision and memory lever."""
+    result = load("levers")
+    rows = [
+        [
+            row["step"],
+            f"`{row['option']}={row['value']}`",
+            f"{row['milliseconds']:.0f} ms",
+            f"{row['time_ratio']:.2f}",
+            f"{row['megabytes']:.0f} MB",
+            f"{row['memory_ratio']:.2f}",
+        ]
+        for row in result["rows"]
+    ]
+    head = ["step", "option", "time", "ratio", "memory above that before", "ratio"]
+    cpu = ", ".join(result["half_precision_of_the_cpu"]) or "none"
+    return f"`{result['command']}`; instructions for half precision: {cpu}\n\n" + table(head, rows)
+
+
+def accelerators() -> str:
+    """What the TPU's compiler says of the training steps."""
+    result = load("accelerators")
+    rows = []
+    for step in result["steps"]:
+        size = step.get("megabytes")
+        figures = [f"{size[key]:.1f}" for key in ("code", "arguments", "temporary")] if size else ["refused", "-", "-"]
+        accessed = [f"{step['gigaflop']:.2f}", f"{step['megabytes_accessed']:.0f}"] if size else ["-", "-"]
+        rows.append([step["name"], f"{step['trained_weights']:,}", str(step["loops"]), *figures, *accessed])
+    head = ["step", "trained weights", "loops", "code, MB", "arguments, MB", "temporary, MB", "Gflop", "MB accessed"]
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return f"`{result['command']}`; {result['topology']}, {versions}\n\n" + table(head, rows)
+
+
 def scale_evaluation() -> str:
     """Time and memory of ranking over large catalogues, and of the evaluation of a run."""
     result = load("scale-evaluation")
@@ -349,5 +382,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "soak": lambda: limits("serving-soak", "results"),
     "input": lambda: limits("input", "ratios"),
     "scale-build": scale_build,
+    "levers": where_measured("levers.json", levers),
+    "accelerators": where_measured("accelerators.json", accelerators),
     "encoders": lambda: limits("encoders", "rows"),
 }
