@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -94,7 +94,7 @@ def surprisal(
 
 
 def over_targets(
-    loss_of: Callable[[Callable[[tf.Tensor], tf.Tensor]], tf.Tensor], sample_weight: tf.Tensor, share: float
+    loss_of: Callable[..., tf.Tensor], sample_weight: tf.Tensor, values: Sequence[tf.Tensor], share: float
 ) -> tf.Tensor:
     """Sum a loss over the positions that count, and over few others: shapes stay static, and nothing is left out.
 
@@ -102,8 +102,9 @@ def over_targets(
     case, the rest only in a step in which some of these have a weight too.
 
     Args:
-      loss_of: `take` -> the summed loss float [] of some positions, where `take` takes their rows of any [P, ...].
+      loss_of: (sample_weight, *values) of some positions -> their summed loss, float [].
       sample_weight: float [P], 0 = does not count.
+      values: [P, ...] each, what the loss takes of a position.
       share: of the positions.
 
     Returns:
@@ -112,16 +113,16 @@ def over_targets(
     count = sample_weight.shape[0]
     first = None if count is None else math.ceil(share * count)
     if first is None or first >= count:
-        return loss_of(lambda values: values)
+        return loss_of(sample_weight, *values)
     counts = tf.cast(sample_weight != 0, tf.int32)
     with_weight = tf.reduce_sum(counts)
     place = tf.where(counts > 0, tf.cumsum(counts), with_weight + tf.cumsum(1 - counts)) - 1
     order = tf.scatter_nd(place[:, None], tf.range(count), [count])
-
-    def of(rows: tf.Tensor) -> tf.Tensor:
-        return loss_of(lambda values: tf.gather(values, rows))
-
-    return of(order[:first]) + tf.cond(with_weight > first, lambda: of(order[first:]), lambda: 0.0)
+    # Gathered here, not in the branch: there the gradient would have a shape that depends on which branch was taken.
+    ordered = [tf.gather(value, order) for value in (sample_weight, *values)]
+    rest = [value[first:] for value in ordered]
+    begin = loss_of(*(value[:first] for value in ordered))
+    return begin + tf.cond(with_weight > first, lambda: loss_of(*rest), lambda: 0.0)
 
 
 def with_negatives(loss: tf.Tensor, surprise: tf.Tensor, sample_weight: tf.Tensor) -> tf.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -462,17 +462,15 @@ class TwoTower(Model):
             rows = tf.maximum(inputs["candidates"], 0)
             first_times, id_index = tf.gather(first_times, rows), tf.gather(id_index, rows)
         times = tf.reshape(inputs["times"], [-1, 1])
-        weight = self._sample_weight(inputs)
 
-        def loss_of(take: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+        def loss_of(weight: tf.Tensor, queries: tf.Tensor, labels: tf.Tensor, moments: tf.Tensor) -> tf.Tensor:
             # Before its first event an item could not be chosen: as a negative it would teach that new items, and content
             # like theirs, are bad ones.
-            moments = take(times)
             available = (first_times <= moments) | ((moments == 0) & (id_index >= 0))
-            queries, labels, weights = take(query_embeddings), take(item_index), take(weight)
-            return self._softmax_loss(queries, candidate_embeddings, labels, weights, inputs, available)
+            return self._softmax_loss(queries, candidate_embeddings, labels, weight, inputs, available)
 
-        return over_targets(loss_of, weight, self.target_share)
+        values = (query_embeddings, item_index, times)
+        return over_targets(loss_of, self._sample_weight(inputs), values, self.target_share)
 
     def _softmax_loss(
         self,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -136,7 +134,10 @@ def test_positions_without_a_weight_are_left_out_and_none_with_one_however_many_
     def of(share: float) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             loss = over_targets(
-                lambda take: softmax_loss(take(logits), take(labels), take(weight), negatives=True), weight, share
+                lambda weight, logits, labels: softmax_loss(logits, labels, weight, negatives=True),
+                weight,
+                (logits, labels),
+                share,
             )
         return loss, tf.convert_to_tensor(tape.gradient(loss, logits))
 
@@ -148,11 +149,12 @@ def test_positions_without_a_weight_are_left_out_and_none_with_one_however_many_
 def test_only_the_share_of_the_positions_is_computed_where_it_holds_all_that_count() -> None:
     sizes = []
 
-    def loss_of(take: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-        taken = take(tf.constant([5.0, 7.0, 11.0, 13.0]))
+    def loss_of(weight: tf.Tensor, taken: tf.Tensor) -> tf.Tensor:
         sizes.append(len(taken))
         return tf.reduce_sum(taken)
 
+    values = [tf.constant([5.0, 7.0, 11.0, 13.0])]
+
     # The ones with a weight first: 7 and 13, and of the others 5, to fill the three places.
-    assert float(over_targets(loss_of, tf.constant([0.0, 1.0, 0.0, 1.0]), 0.75)) == 25.0
+    assert float(over_targets(loss_of, tf.constant([0.0, 1.0, 0.0, 1.0]), values, 0.75)) == 25.0
     assert sizes == [3]
