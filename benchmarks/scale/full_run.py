@@ -62,7 +62,7 @@ def run_apart(module: str, arguments: Sequence[str]) -> dict[str, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise DataError(f"python -m {module} ended with {process.returncode}; its own line above says why")
-    return {"seconds": round(time.monotonic() - started, 1), "peak_gigabytes": round(usage.ru_maxrss / 1e6, 2)}
+    return {"seconds": round(time.monotonic() - started, 1), "peak_gigabytes": round(usage.ru_maxrss * 1024 / 1e9, 2)}
 
 
 class Phases:

@@ -123,7 +123,7 @@ def cost(num_items: int, num_events: int, config: Config) -> dict[str, Any]:
     def timed(name: str, work: Callable[[], Any]) -> Any:
         started = time.perf_counter()
         result = work()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
         phases[name] = {"seconds": round(time.perf_counter() - started, 1), "peak_gigabytes_until_then": round(peak, 2)}
         say(f"{name}: {phases[name]}")
         return result

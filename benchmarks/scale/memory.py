@@ -87,7 +87,7 @@ def train(records: Path, out: Path, steps: int, changes: Sequence[str]) -> dict[
     started = time.perf_counter()
     trainer.run(trainer.TrainJob(records, out, load_config(None, changes)))
     return {
-        "peak_gigabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+        "peak_gigabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
         "seconds": round(time.perf_counter() - started),
         "phases": {name: round(peak / 1e9, 2) for name, peak in phases.peaks.items()},
         "seconds_of_phases": {name: round(seconds) for name, seconds in phases.seconds.items()},

@@ -169,7 +169,7 @@ def main(sizes: tuple[int, ...], changes: tuple[str, ...], out: Path) -> None:
                 **row
             )
         )
-    peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)
+    peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2)
     events = config.train.batch_size * config.user.max_history
     result = {"machine": machine(), "events_a_step": events, "peak_gigabytes_of_all": peak, "rows": rows}
     write_result(out, {"command": command_line("scale.step", changes=changes), **result})
