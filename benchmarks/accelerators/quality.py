@@ -47,9 +47,9 @@ def main(data: Path, seeds: int, precisions: tuple[str, ...], work: Path | None,
         for precision in ("float32", *precisions):
             config = load_config(None, (*changes, f"train.precision={precision}"))
             runs = train_runs(records, folder, config, range(seeds))
-            values = [evaluate.run(evaluate.EvaluateJob(run)).report["model"] for run in runs]
+            values = [evaluate.run(evaluate.EvaluateJob(run)).report.model for run in runs]
             rows[precision] = {name: [round(value[name], 5) for value in values] for name in METRICS}
-        name = Manifest.load(records).schema_.name
+        name = Manifest.load(records).name
     found = [
         Measurement(
             f"NDCG@10 of {precision} over that of float32",
