@@ -25,8 +25,13 @@ PIXELS = np.random.default_rng(0).integers(0, 256, [3, 32, 32, 3]).astype(np.uin
 def network(name: str = "MobileNetV2", **changes: float) -> tf.keras.Model:
     """A network with weights of its own, as somebody may have saved it."""
     tf.keras.utils.set_random_seed(7)
-    made = getattr(tf.keras.applications, name)
-    return made(include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg", **changes)
+    constructor = getattr(tf.keras.applications, name)
+    made = constructor(include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg", **changes)
+    for variable in made.variables:
+        # As trained ones: with the initial 1 a picture fades to 1e-12 on its way through 52 layers.
+        if variable.name.endswith("moving_variance:0"):
+            variable.assign(tf.fill(variable.shape, 0.05))
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +68,8 @@ def test_an_encoding_is_that_of_the_network_with_the_pixels_that_it_was_trained_
     encoder.load_pretrained()
     # MobileNet's own preprocessing: from -1 to 1.
     expected = network()(PIXELS.astype(np.float32) / 127.5 - 1.0, training=False)
-    np.testing.assert_allclose(encoder(tf.constant(PIXELS)), expected, atol=1e-5)
-    assert np.abs(before - expected).max() > 1e-3
+    np.testing.assert_allclose(encoder(tf.constant(PIXELS)), expected, rtol=1e-3, atol=1e-3)
+    assert np.abs(before - expected).max() > 0.1
 
 
 @pytest.mark.slow
@@ -125,7 +130,7 @@ def test_a_run_starts_from_the_weights_and_stands_without_their_file(tmp_path: P
     own.unlink()
     encoder = load_trained(RunFolder(tmp_path / "run")).model.item_encoders["image"]
     expected = network()(PIXELS.astype(np.float32) / 127.5 - 1.0, training=False)
-    np.testing.assert_allclose(encoder(tf.constant(PIXELS)), expected, atol=1e-5)
+    np.testing.assert_allclose(encoder(tf.constant(PIXELS)), expected, rtol=1e-3, atol=1e-3)
     # Raises where the served answers differ in a fresh process, or where an op is not one that stock servers have.
     exported = export.run(export.ExportJob(tmp_path / "run", tmp_path / "models" / "shop"))
     assert exported.gate.requests == 2
