@@ -7,6 +7,7 @@ import importlib
 import itertools
 import os
 import pickle
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,17 +46,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the files of tests; a worker of pytest-xdist takes the next file whole, so that what its tests share is made once.
 
-    First come the files with slow tests (a test that uses `whole` or `plain` is one), so that the quick ones at the end
-    even out what the workers have left. Files with and without `whole` take turns: while one worker makes it, the other
+    First come the files with slow tests (a test that uses `whole` or `plain` is one), those with the most of them before
+    the others, so that the quick ones at the end even out what the workers have left. Files with and without `whole` take turns: while one worker makes it, the other
     has something to do.
     """
     for item in items:
         if {"whole", "plain"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-    slow = {item.path: False for item in items if item.get_closest_marker("slow")}
-    slow |= {item.path: True for item in items if "whole" in getattr(item, "fixturenames", ())}
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    with_whole = {item.path for item in items if "whole" in getattr(item, "fixturenames", ())}
     turns = {True: itertools.count(0, 2), False: itertools.count(1, 2)}
-    order = {path: next(turns[uses_whole]) for path, uses_whole in slow.items()}
+    order = {path: next(turns[path in with_whole]) for path, _ in slow.most_common()}
     items.sort(key=lambda item: order.get(item.path, len(items)))
 
 

@@ -1,10 +1,11 @@
 """Quality of the sampled softmax against the full one: two runs that differ in nothing else.
 
-    python -m benchmarks.scale.sampled_softmax --data DIR/ml1m [--epochs 8] [--features text,genres] [--set section.key=value ...]
+    python -m benchmarks.scale.sampled_softmax --data DIR/ml1m [--epochs 8] [--negatives 256] [--features text,genres]
+                                               [--set section.key=value ...]
 
 Both train for the same number of epochs from the same seed, with frozen encoders, and keep the epoch with the best validation
-NDCG@10. The sampled one takes the items of its batch and `retrieval.uniform_negatives` others (mixed negatives). The towers
-alone are measured, because the rest of the hybrid score would hide a difference: NDCG@20 and Recall@20 on all requests of
+NDCG@10. The sampled one takes the items of its batch and `--negatives` others (`retrieval.uniform_negatives`; mixed
+negatives). The towers alone are measured, because the rest of the hybrid score would hide a difference: NDCG@20 and Recall@20 on all requests of
 validation and test, and the ratio with its 95 % bootstrap interval over users. Finished runs in `--work` are reused. Writes
 `benchmarks/results/scale-softmax-<data>.json`.
 """
@@ -53,10 +54,19 @@ def measure(run: Path) -> dict[str, dict[str, np.ndarray]]:
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="A data folder.")
 @click.option("--features", default="", help="Item features to keep, separated by commas; all by default.")
 @click.option("--epochs", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option("--negatives", type=click.IntRange(min=0), help="Uniform negatives of the sampled run.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change an option of both runs.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("work/sampled-softmax"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Result file.")
-def main(data: Path, features: str, epochs: int, changes: tuple[str, ...], work: Path, out: Path | None) -> None:
+def main(
+    data: Path,
+    features: str,
+    epochs: int,
+    negatives: int | None,
+    changes: tuple[str, ...],
+    work: Path,
+    out: Path | None,
+) -> None:
     """Compare the sampled softmax with the full one."""
     fixed = (
         "train.encoders=frozen",
@@ -72,7 +82,8 @@ def main(data: Path, features: str, epochs: int, changes: tuple[str, ...], work:
     records = build_variant(variant, folder, load_config(None, fixed))
     measured, seconds = {}, {}
     for softmax in SOFTMAXES:
-        config = load_config(None, (*fixed, f"retrieval.softmax={softmax}"))
+        own = () if negatives is None or softmax == "full" else (f"retrieval.uniform_negatives={negatives}",)
+        config = load_config(None, (*fixed, f"retrieval.softmax={softmax}", *own))
         say(f"{softmax.replace('_', '-')} softmax")
         (run,) = train_runs(records, folder / "runs", config, [config.seed])
         rows = RunFolder(run).read_metrics()
@@ -94,6 +105,7 @@ def main(data: Path, features: str, epochs: int, changes: tuple[str, ...], work:
         "scale.sampled_softmax",
         f"--data DIR/{data.name}",
         f"--epochs {epochs}",
+        f"--negatives {negatives}" * (negatives is not None),
         f"--features {features}" * bool(features),
         changes=changes,
     )

@@ -132,6 +132,7 @@ def test_items_made_cold_are_a_slice_of_their_own(tmp_path: Path) -> None:
     assert result["skipped"] == {"ials": "needs implicit: give the interpreter that has them with --peers-python"}
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_our_run_is_compared_with_tuned_peers_and_fits_are_kept(plain: Whole, tmp_path: Path) -> None:
     out = tmp_path / "result.json"

@@ -74,6 +74,7 @@ def test_held_out_items_show_that_it_learned(result: pretrain.TrainResult) -> No
     assert list((result.out / "logs" / "valid").glob("events.*"))
 
 
+@pytest.mark.matrix
 def test_a_pretraining_continued_after_a_kill_ends_at_the_same_weights(
     records: Path, config: Config, result: pretrain.TrainResult, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Report]:
     return reported(root / "real", shuffled=False), reported(root / "other", shuffled=True)
 
 
+@pytest.mark.matrix
 def test_trained_on_shuffled_rows_cold_items_are_not_found(reports: tuple[Report, Report]) -> None:
     real, other = (report.slices["cold_items"]["recall@20"] for report in reports)
     chance = reports[0].baseline_slices["random"]["cold_items"]["recall@20"]

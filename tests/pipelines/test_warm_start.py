@@ -124,6 +124,7 @@ def command(grown: Grown, out: Path) -> list[str]:
     return ["train", "--records", str(grown.records), "--out", str(out)]
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_a_continued_run_begins_ahead_of_a_new_one_and_goes_the_whole_way(
     grown: Grown, second: tuple[Path, str], tmp_path: Path
