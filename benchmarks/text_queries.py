@@ -7,8 +7,9 @@ The sentence is removed from the catalogue before anything is built, so that the
 without it. Two fifths of the films (by a hash of the id) tune the stemming, n-grams, k1 and b of the peers on the paraphrases
 themselves; the figures are of the other films. Queries are the sentence as written, without names, and paraphrased
 (`benchmarks/text/paraphrase.py` describes how; `changed_fraction` measures how much). The kinds of terms and the defaults of
-section `search` were chosen on these films too, with figures of both parts in view, so this is no untouched test. Ties are
-broken at random, in expectation. Queries that share no word with the text that answers them are a slice of their own.
+section `search`, those of meaning by the tuning films, were chosen here too, with figures of both parts in view, so this is no
+untouched test. Ties are broken at random, in expectation. Queries that share the stem of no word with the text that answers
+them, function words aside, are a slice of their own; what matches words alone finds nothing there by definition.
 Writes `benchmarks/results/text-queries-ml1m.json`, with a checkpoint `text-queries-ml1m-<checkpoint>.json`.
 """
 

@@ -14,8 +14,8 @@ class TextConfig(Section):
 
     Attributes:
       backbone: the keras-nlp model.
-      checkpoint: pretrained weights for the backbone bert: a folder with a Hugging Face BERT, or a keras-nlp preset;
-        its shape, activation and lowercase then replace the options here. Build the records with the same option,
+      checkpoint: pretrained weights for the backbone bert: minilm (all-MiniLM-L6-v2 in an installed package), a folder
+        with a Hugging Face BERT, or a keras-nlp preset; its shape, activation and lowercase then replace the options here. Build the records with the same option,
         because they hold its vocabulary.
       pooling: mean over the tokens, or the output at [CLS].
       num_layers: Transformer layers.
@@ -48,7 +48,7 @@ class ImageConfig(Section):
 
     Attributes:
       backbone: small, a residual convolutional network, or the name of a class in tf.keras.applications.
-      weights: a weights file of a tf.keras.applications backbone; null: random initial weights.
+      weights: a weights file of a tf.keras.applications backbone without its top; null: random initial weights.
       filters: channels of each stage of the small backbone.
     """
 
