@@ -69,7 +69,8 @@ class LexicalModel:
         """Read a file that `save` wrote."""
         with np.load(path) as file:
             settings = SearchConfig.model_validate_json(str(file["settings"]))
-            return cls(settings, file["weights"], file["lengths"], float(file["dense"]), float(file["semantic"]))
+            semantic = float(file["semantic"]) if "semantic" in file else 0.0  # runs of earlier versions have none
+            return cls(settings, file["weights"], file["lengths"], float(file["dense"]), semantic)
 
 
 @dataclass(frozen=True)

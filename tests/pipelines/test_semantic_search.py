@@ -14,6 +14,7 @@ from pipelines.config import SearchConfig
 from pipelines.exporting.serving_adapter import meaning_encoder
 from pipelines.runs.run_folder import RunFolder
 from pipelines.search.lexical_fit import fit_lexical
+from pipelines.search.lexical_index import LexicalModel
 from pipelines.search.semantic_fit import best_weight, own_scores
 from pipelines.search.semantic_index import (
     SemanticIndex,
@@ -164,6 +165,10 @@ def test_meaning_has_a_weight_where_words_fail_and_is_kept_in_the_run(tmp_path: 
     expected = index.lexical(asked) + lexical.semantic_weight * index.semantic(asked)
     np.testing.assert_allclose(index(asked), expected, rtol=1e-6)
     np.testing.assert_allclose(np.concatenate(list(index.blocks(asked, 7)), axis=1), expected, rtol=1e-6)
+    # A lexicon of an earlier version is words alone.
+    with np.load(run.lexicon) as file:
+        np.savez(tmp_path / "earlier.npz", **{name: file[name] for name in file.files if name != "semantic"})
+    assert LexicalModel.load(tmp_path / "earlier.npz").semantic_weight == 0
     # A run whose encoder is not a pretrained one leaves no passages of an earlier one behind.
     TextModel(without).save(run)
     assert TextModel.load(run).semantic is None
