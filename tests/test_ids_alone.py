@@ -23,7 +23,7 @@ from pipelines.inspection import inspector as inspect
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring.held_out import held_out_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
-from pipelines.search.lexical_fit import load_or_fit_lexical
+from pipelines.search.fitting import load_or_fit_text, text_index
 from pipelines.serving import query
 from pipelines.training import pretraining
 from pipelines.training import trainer as train
@@ -230,9 +230,9 @@ def test_words_are_searched_in_titles_where_items_have_nothing_else(bare: Bare, 
     titles = zip(trained.catalogue.ids, named + [f"Film {n}" for n in range(3, 22)], strict=True)
     items = ItemRecords.of_bytes([item_example(item, title, {}).SerializeToString() for item, title in titles])
     catalogue = replace(trained.catalogue, records=items)
-    lexical = load_or_fit_lexical(tmp_path / "lexicon.npz", trained.model, catalogue, bare.config)
-    assert lexical is not None
-    index = replace(trained.item_index(), lexical=lexical.index(catalogue.titles.tolist()))
+    fitted = load_or_fit_text(RunFolder(tmp_path), trained.model, catalogue, bare.config)
+    assert fitted is not None
+    index = replace(trained.item_index(), text_index=text_index(fitted, trained.model, catalogue, bare.config))
     module = export.make_module(trained, index)
     assert set(module.signatures()) == {"recommend", "serving_default", "rank", "similar", "search"}
 
@@ -245,7 +245,7 @@ def test_words_are_searched_in_titles_where_items_have_nothing_else(bare: Bare, 
     assert found("quiet orchards")[0] == "i2"
     assert found(" ") == ["", ""]
     scorer = ModelScorer(
-        ModelGraphs(trained.model), held_out_requests(trained), index.item_embeddings, None, index.lexical
+        ModelGraphs(trained.model), held_out_requests(trained), index.item_embeddings, None, index.text_index
     )
     scores = module.search(tf.constant(["harbor light"]), tf.constant(22))["scores"][0].numpy()
     np.testing.assert_allclose(scores, -np.sort(-scorer.search_texts(["harbor light"])[0]), rtol=1e-5)

@@ -120,12 +120,17 @@ def control() -> str:
 
 def text_queries() -> str:
     """Recall@10 of text search on held-out plot sentences."""
-    rows = []
-    for form, values in load("text-queries-ml1m")["queries asked"].items():
-        recall = values["recall@10"]
-        rows.append([form, *(f"{recall[key]:.3f}" for key in recall)])
-    names = next(iter(load("text-queries-ml1m")["queries asked"].values()))["recall@10"]
-    return table(["query", *names], rows)
+    rows, names = [], {}
+    for encoder, file in (("from scratch", "text-queries-ml1m"), ("MiniLM, frozen", "text-queries-ml1m-minilm")):
+        for form, values in load(file)["queries asked"].items():
+            alone = values["without a common word"]
+            for part, count, recall in (
+                (form, load(file)["queries"], values["recall@10"]),
+                (f"{form}, without a common word", alone["queries"], alone["recall@10"]),
+            ):
+                names = recall
+                rows.append([encoder, part, f"{count:,}", *(f"{recall[key]:.3f}" for key in recall)])
+    return table(["text encoder", "query", "number", *names], rows)
 
 
 def event_weights() -> str:

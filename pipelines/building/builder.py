@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -20,7 +20,7 @@ from tfrecs.build.beam import make_with_beam
 from tfrecs.build.build_plan import BuildPlan, plan_build
 from tfrecs.errors import DataError, SpecError
 from tfrecs.events.spool import Scratch
-from tfrecs.schema import REJECTED_FILE, Manifest
+from tfrecs.schema import REJECTED_FILE, VOCABULARY_FILE, Manifest
 from tfrecs.spec.dataset_yaml import SPEC_FILE, load_spec, spec_to_yaml
 from tfrecs.spec.infer import infer_spec
 from tfrecs.spec.models import DatasetSpec
@@ -161,7 +161,7 @@ def _build(job: BuildJob, spec: DatasetSpec, plan: BuildPlan | None) -> BuildRes
         say(f"  training a WordPiece vocabulary of {sizes}")
         return train(texts, settings.vocabulary_size)  # type: ignore[arg-type]
 
-    with ExitStack() as stack:
+    with _vocabulary(job) as vocabulary, ExitStack() as stack:
         manifest = builder.build(
             spec,
             job.data,
@@ -170,7 +170,7 @@ def _build(job: BuildJob, spec: DatasetSpec, plan: BuildPlan | None) -> BuildRes
             train_vocabulary=train_vocabulary,
             vocabulary_key=f"wordpiece {settings.vocabulary_size}",
             vocabulary_texts=settings.vocabulary_texts,
-            vocabulary_file=_vocabulary(job),
+            vocabulary_file=vocabulary,
             progress=_stages(stack, settings, job.out),
             scratch=_scratch(settings, job.out),
             plan=plan,
@@ -181,16 +181,22 @@ def _build(job: BuildJob, spec: DatasetSpec, plan: BuildPlan | None) -> BuildRes
     return BuildResult(job.out, manifest)
 
 
-def _vocabulary(job: BuildJob) -> Path | None:
-    """Return the vocabulary to copy: the one given, or that of the checkpoint that training will start from."""
+@contextmanager
+def _vocabulary(job: BuildJob) -> Iterator[Path | None]:
+    """The file of the vocabulary to copy: the one given, or one with that of the checkpoint that training will start from."""
     checkpoint = job.config.text.checkpoint
     if checkpoint is None:
-        return job.vocabulary
+        yield job.vocabulary
+        return
     if job.vocabulary is not None:
         raise SpecError("--vocabulary and text.checkpoint: a checkpoint has its own vocabulary; leave one of them away")
     from towers.encoders.bert_checkpoint import open_checkpoint  # keras-nlp: seconds to import
 
-    return open_checkpoint(checkpoint).vocabulary_file
+    tokens = open_checkpoint(checkpoint).vocabulary
+    with tempfile.TemporaryDirectory() as folder:  # a checkpoint may have it inside another file
+        path = Path(folder) / VOCABULARY_FILE
+        path.write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
+        yield path
 
 
 def _append(job: BuildJob, spec: DatasetSpec) -> BuildResult:

@@ -14,8 +14,8 @@ class TextConfig(Section):
 
     Attributes:
       backbone: the keras-nlp model.
-      checkpoint: pretrained weights for the backbone bert: a folder with a Hugging Face BERT, or a keras-nlp preset;
-        its shape, activation and lowercase then replace the options here. Build the records with the same option,
+      checkpoint: pretrained weights for the backbone bert: minilm (all-MiniLM-L6-v2 in an installed package), a folder
+        with a Hugging Face BERT, or a keras-nlp preset; its shape, activation and lowercase then replace the options here. Build the records with the same option,
         because they hold its vocabulary.
       pooling: mean over the tokens, or the output at [CLS].
       num_layers: Transformer layers.
@@ -48,7 +48,7 @@ class ImageConfig(Section):
 
     Attributes:
       backbone: small, a residual convolutional network, or the name of a class in tf.keras.applications.
-      weights: a weights file of a tf.keras.applications backbone; null: random initial weights.
+      weights: a weights file of a tf.keras.applications backbone without its top; null: random initial weights.
       filters: channels of each stage of the small backbone.
     """
 
@@ -197,7 +197,7 @@ class RetrievalConfig(Section):
 
 
 class SearchConfig(Section):
-    """The lexical part of text queries.
+    """Text queries: words, and meaning where the text encoder starts from a checkpoint.
 
     Attributes:
       buckets: hash buckets for each kind of term.
@@ -210,6 +210,12 @@ class SearchConfig(Section):
       queries: queries made from the catalogue that balance words and encoder.
       fitted_items: items whose texts the weights are fitted to; of a larger catalogue they are drawn at random.
       candidates: items that each of these is scored against.
+      passages: sentences of an item that are compared with a query by a pretrained text encoder; of more, neighbours are
+        joined. Of each, `text.max_tokens` are read. 0: text search without meaning.
+      most_passages: passages of all items; more items than these are searched without meaning.
+      meaning: the weight of meaning as a multiple of the one that finds sentences of the catalogue best, which repeat the
+        words of their texts more than what people type does. 0: no weight.
+      whitening: 0: cosines of the encoder itself; up to 0.5: what many sentences share counts less.
     """
 
     buckets: int = Field(131_072, ge=1024)
@@ -222,3 +228,7 @@ class SearchConfig(Section):
     queries: int = Field(2000, ge=1)
     fitted_items: int = Field(20_000, ge=1)
     candidates: int = Field(4000, ge=1)
+    passages: int = Field(32, ge=0)
+    most_passages: int = Field(200_000, ge=1)
+    meaning: float = Field(2.0, ge=0)
+    whitening: float = Field(0.3, ge=0, le=0.5)

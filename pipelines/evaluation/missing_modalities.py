@@ -133,8 +133,8 @@ def missing_content(
             else:
                 ranking = complete.first(settings.depth).take(few)
             if case.title is not None and len(asked):
-                lexical = scorer.lexical if items is None else items[2]
-                content_only = scorer.with_items(_content_embeddings(model, case), None, lexical)
+                texts = scorer.text_index if items is None else items[2]
+                content_only = scorer.with_items(_content_embeddings(model, case), None, texts)
                 row: dict[str, Any] = {
                     "content": case.title,
                     "modalities": list(case.modalities),

@@ -15,7 +15,7 @@ from pipelines.scoring import metrics
 from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import Queries, Scorer
 from pipelines.scoring.sampling import draw_some
-from pipelines.search.lexical_fit import item_texts
+from pipelines.search.fitting import item_texts
 from pipelines.search.lexical_index import term_counts
 
 __all__ = ["ALONE", "WITH", "WITHOUT", "bm25", "text_slices", "with_text"]
@@ -53,7 +53,7 @@ def text_slices(session: Session, scorer: ModelScorer, queries: Queries) -> tupl
         ranking = rank(score, queries, len(session.catalogue), settings, label="ranking by text")
         return metrics.accuracy(ranking, queries) | {"queries": float(len(queries))}
 
-    silent = replace(scorer, requests=scorer.requests.without_texts(), lexical=None)
+    silent = replace(scorer, requests=scorer.requests.without_texts(), text_index=None)
     baseline = bm25(item_texts(session.model, session.catalogue), session.config.search, settings.bm25)
     return (
         {WITHOUT: measured(silent), ALONE: measured(scorer.search)},

@@ -16,7 +16,7 @@ from pipelines.exporting.catalogue_update import UpdateJob, update_index
 from pipelines.exporting.extras import item_categories, write_extras
 from pipelines.exporting.parity import GateResult, pass_gate
 from pipelines.exporting.sample_requests import reindexed, sample_inputs, spread
-from pipelines.exporting.serving_adapter import TowerRecommender
+from pipelines.exporting.serving_adapter import TowerRecommender, meaning_encoder
 from pipelines.hybrid.item_index import ItemIndex
 from pipelines.hybrid.trained_run import TrainedRun, load_trained
 from pipelines.runs.locks import lock_folder
@@ -25,9 +25,10 @@ from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring.held_out import held_out_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.scoring.requests import Requests
-from pipelines.search.lexical_fit import item_texts, load_or_fit_lexical
+from pipelines.search.fitting import load_or_fit_text, text_index
 from serving.graph.item_table import INT8, INT8_WIDTH
 from serving.graph.lexical import LexicalSearch
+from serving.graph.semantic import SemanticSearch
 from serving.graph.signatures import ServingModule
 from serving.graph.top_k import padded_embeddings
 from serving.wire import layout
@@ -83,9 +84,10 @@ def run(job: ExportJob) -> ExportResult:
             index, rejects = session.item_index(), None
         else:
             index, rejects = update_index(job.update, session, job.to)
-        lexical = load_or_fit_lexical(folder.lexicon, session.model, session.catalogue, session.config)
-        if lexical is not None:
-            index = replace(index, lexical=lexical.index(item_texts(session.model, index.catalogue)))
+        fitted = load_or_fit_text(folder, session.model, session.catalogue, session.config)
+        if fitted is not None:
+            texts = text_index(fitted, session.model, index.catalogue, session.config)
+            index = replace(index, text_index=texts)
         module = make_module(session, index)
         signatures = module.signatures()
         tf.saved_model.save(module, str(temporary), signatures=signatures)
@@ -145,10 +147,13 @@ def make_module(session: TrainedRun, index: ItemIndex) -> ServingModule:
             f"export.index_dtype=int8 is for embeddings of up to {INT8_WIDTH:,} values, these have {width:,}; use bfloat16"
         )
     columns = len(padded_embeddings(index.item_embeddings))
-    lexical = None
-    if index.lexical is not None:
-        fitted = index.lexical.model
-        lexical = LexicalSearch(fitted.terms, index.lexical.postings(), columns, fitted.dense_weight)
+    lexical, semantic = None, None
+    if index.text_index is not None:
+        words, meaning = index.text_index.lexical, index.text_index.semantic
+        lexical = LexicalSearch(words.model.terms, words.postings(), columns, words.model.dense_weight)
+        if meaning is not None and session.model.query_encoder is not None:
+            encode = meaning_encoder(session.model.query_encoder, meaning.model.transform)
+            semantic = SemanticSearch(encode, meaning.vectors, meaning.owners, columns, words.model.semantic_weight)
     return ServingModule(
         TowerRecommender(session.model, session.hybrid_score(index, columns)),
         index.catalogue.ids.tolist(),
@@ -158,6 +163,7 @@ def make_module(session: TrainedRun, index: ItemIndex) -> ServingModule:
         pool=session.config.export.pool,
         max_k=session.config.export.max_k,
         lexical=lexical,
+        semantic=semantic,
         index_dtype=index_dtype,
     )
 
@@ -169,5 +175,5 @@ def _scorer(session: TrainedRun, index: ItemIndex, requests: Requests) -> ModelS
         reindexed(requests, index.positions(len(session.catalogue))),
         tf.constant(index.item_embeddings),
         session.hybrid_score(index),
-        index.lexical,
+        index.text_index,
     )

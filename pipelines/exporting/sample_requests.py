@@ -49,7 +49,7 @@ def sample_inputs(session: Session, index: ItemIndex, requests: Requests, rows: 
         contract.SIMILAR: {"item_ids": ids, "k": np.array(5, np.int32)},
         contract.RANK: {**shared, "candidate_ids": np.tile(ids, [len(rows), 1])},
     }
-    if session.model.query_encoder is not None or index.lexical is not None:
+    if session.model.query_encoder is not None or index.text_index is not None:
         samples[contract.SEARCH] = {"query": titles, "k": np.array(5, np.int32)}
     if schema.items:
         samples[contract.EMBED_ITEMS] = _missing_item(schema.items)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.model.request_encoder import RequestEncoder
 from tfrecs.reading.features import feature_for
 from tfrecs.schema import FeatureSchema, History
+from towers.encoders.base import TextQueryEncoder
 from towers.hybrid import TOWER, HybridScore
 from towers.two_tower import TwoTower
 
@@ -97,6 +99,20 @@ class TowerRecommender:
             row.name: tf.TensorSpec([None], dtypes[row.kind]) for row in self.schema.context if row.source == "column"
         }
         return {**context, **{feature.name: feature_for(feature).raw_spec for feature in self.schema.users}}
+
+
+def meaning_encoder(encoder: TextQueryEncoder, transform: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Make the function of strings [B] that gives unit vectors float [B, d], as `SemanticModel.queries` does in Python."""
+    matrix = tf.constant(transform)
+
+    def encode(texts: tf.Tensor) -> tf.Tensor:
+        token_ids = encoder.preprocess(texts)
+        longest = tf.reduce_max(tf.reduce_sum(tf.cast(token_ids != 0, tf.int32), axis=1))
+        # Queries are short; what all of them lack need not be computed.
+        encodings = encoder(token_ids[:, :longest])
+        return tf.math.l2_normalize(tf.matmul(tf.math.l2_normalize(encodings, axis=1), matrix), axis=1)
+
+    return encode
 
 
 def _decode(

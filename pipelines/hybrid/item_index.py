@@ -20,7 +20,7 @@ from pipelines.model.encodings import in_order
 from pipelines.model.prepared_items import CatalogueInputs, PreparedItems, prepare_items
 from pipelines.model.session import Session, records_id
 from pipelines.runs.progress import progress
-from pipelines.search.lexical_index import LexicalIndex
+from pipelines.search.text_index import TextIndex
 from tfrecs.reading.reader import Catalogue
 
 __all__ = ["ItemIndex", "fit_item_item", "item_item_id", "small_catalogue_content", "trained_index", "updated_index"]
@@ -36,7 +36,7 @@ class ItemIndex:
       modality_weights: float32 [N, M].
       trained: int64 [N], position of each in the catalogue that the model was trained on; -1 where it was not there.
       cold_start: predicts for items without a training event.
-      lexical: scores their texts for text queries; None where items have no text, and until an export adds it.
+      text_index: scores their texts for text queries; None where items have no text, and until an export adds it.
     """
 
     catalogue: Catalogue
@@ -44,7 +44,7 @@ class ItemIndex:
     modality_weights: np.ndarray
     trained: np.ndarray
     cold_start: ColdStart
-    lexical: LexicalIndex | None = None
+    text_index: TextIndex | None = None
 
     def __len__(self) -> int:
         return len(self.catalogue)

@@ -28,8 +28,8 @@ from pipelines.model.session import Session, open_session, records_id
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.scoring.requests import Requests
-from pipelines.search.lexical_fit import item_texts
-from pipelines.search.lexical_index import LexicalIndex, LexicalModel
+from pipelines.search.fitting import text_index
+from pipelines.search.text_index import TextIndex, TextModel
 from tfrecs.errors import DataError
 from tfrecs.schema import Manifest
 from towers.hybrid import NEIGHBOURS, HybridScore
@@ -43,12 +43,12 @@ class TrainedRun(Session):
 
     Attributes:
       hybrid_weights: of the hybrid score; None where the run has learned none.
-      lexical_model: of text search; None where items have neither text nor titles.
+      text_model: of text search; None where items have neither text nor titles.
       folder: of the run, where the fitted item-item model is kept; None: it is fitted here.
     """
 
     hybrid_weights: HybridWeights | None = None
-    lexical_model: LexicalModel | None = None
+    text_model: TextModel | None = None
     folder: Path | None = None
 
     @cached_property
@@ -81,11 +81,11 @@ class TrainedRun(Session):
         return LinearModel(training_matrix(self.events, len(self.catalogue)), self.config.hybrid)
 
     @cached_property
-    def lexical_index(self) -> LexicalIndex | None:
-        """The lexical model over the texts of the catalogue; None where no request has a text."""
-        if self.lexical_model is None or not self.manifest.schema_.has_queries:
+    def text_index(self) -> TextIndex | None:
+        """Text search over the texts of the catalogue; None where no request has a text."""
+        if self.text_model is None or not self.manifest.schema_.has_queries:
             return None
-        return self.lexical_model.index(item_texts(self.model, self.catalogue))
+        return text_index(self.text_model, self.model, self.catalogue, self.config)
 
     def item_index(self) -> ItemIndex:
         """Embed the catalogue as it was trained."""
@@ -102,7 +102,7 @@ class TrainedRun(Session):
 
     def with_content(
         self, presence: np.ndarray, order: np.ndarray | None = None
-    ) -> tuple[tf.Tensor, HybridScore | None, LexicalIndex | None]:
+    ) -> tuple[tf.Tensor, HybridScore | None, TextIndex | None]:
         """Embed the catalogue where items have only some of their content, and makes the scores that go with it.
 
         Args:
@@ -110,9 +110,9 @@ class TrainedRun(Session):
           order: int64 [N], the item whose content each one has; None: its own.
 
         Returns:
-          item embeddings float [N, D], hybrid score and lexical index: what `ModelScorer` takes behind the requests.
+          item embeddings float [N, D], hybrid score and text index: what `ModelScorer` takes behind the requests.
         """
-        similarity, item_item, lexical = self._similarity(presence, order), self.item_item, self.lexical_index
+        similarity, item_item, texts = self._similarity(presence, order), self.item_item, self.text_index
         index = trained_index(self, similarity, presence, order)
         weights, other_content = self.hybrid_weights, similarity is not self.content_similarity
         if item_item is not None and weights is not None and weights.content_weight and other_content:
@@ -120,10 +120,10 @@ class TrainedRun(Session):
             factors = content_factors(features) if features else None
             neighbours = self._linear.with_content(similarity, factors).links(weights.ease)
             item_item = replace(item_item, links={**item_item.links, NEIGHBOURS: neighbours})
-        if lexical is not None and self.model.query_encoder is not None:
+        if texts is not None and self.model.query_encoder is not None:
             column = self.manifest.schema_.modalities.index(self.model.query_encoder.schema.name)
-            lexical = lexical.with_texts(presence[:, column], order)
-        return tf.constant(index.item_embeddings), self._hybrid_score(item_item, index, len(index)), lexical
+            texts = texts.with_texts(presence[:, column], order)
+        return tf.constant(index.item_embeddings), self._hybrid_score(item_item, index, len(index)), texts
 
     def scorer(self, requests: Requests) -> ModelScorer:
         """Return the scorer of the trained model as it is exported: towers, hybrid score and text queries."""
@@ -178,6 +178,6 @@ def load_trained(run: RunFolder) -> TrainedRun:
     return TrainedRun(
         **{field.name: getattr(session, field.name) for field in fields(Session)},
         hybrid_weights=HybridWeights.load(run.path),
-        lexical_model=LexicalModel.load(run.lexicon) if run.lexicon.is_file() else None,
+        text_model=TextModel.load(run) if run.lexicon.is_file() else None,
         folder=run.path,
     )

@@ -15,6 +15,7 @@ from pipelines.model.encoder_weights import zero_input
 from tfrecs.modalities import resolve, row
 from tfrecs.schema import VOCABULARY_FILE, FeatureSchema, History, Schema
 from towers.encoders.base import Encoder, TextQueryEncoder, build_encoder
+from towers.encoders.checkpoint_folder import read_vocabulary
 from towers.item import ItemTower
 from towers.model import layers_of
 from towers.ranking import RankingHead
@@ -27,8 +28,6 @@ def records_vocabulary(records: Path) -> list[str]:
     path = records / VOCABULARY_FILE
     if not path.is_file():
         return []
-    from towers.encoders.bert_checkpoint import read_vocabulary  # keras-nlp: seconds to import, and only text needs it
-
     return read_vocabulary(path)
 
 

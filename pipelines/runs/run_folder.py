@@ -49,6 +49,11 @@ class RunFolder:
         """The lexical index of text queries."""
         return self.path / "lexicon.npz"
 
+    @property
+    def passages(self) -> Path:
+        """Sentences of the items in the space of a pretrained text encoder."""
+        return self.path / "passages.npz"
+
     def encodings(self, folder: str | None) -> Path:
         """Where the encodings of a large catalogue lie: here, or in a folder of this run's own in `folder`."""
         if folder is None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipelines.model.request_encoder import RequestEncoder
 from pipelines.runs.progress import progress
 from pipelines.scoring.requests import Queries, Requests
-from pipelines.search.lexical_index import LexicalIndex
+from pipelines.search.text_index import TextIndex
 from tfrecs.reading.reader import user_features
 from tfrecs.schema import History
 from towers.hybrid import HybridScore
@@ -75,14 +75,14 @@ class ModelScorer:
       requests: the requests; the scorer is called with slices of `requests.queries`.
       item_embeddings: float [N, D] of the catalogue.
       hybrid: over the same items; None: the towers' scores alone.
-      lexical: scores of text queries over the same items; None: their encodings alone, where the model takes text.
+      text_index: scores of text queries over the same items; None: their encodings alone, where the model takes text.
     """
 
     graphs: ModelGraphs
     requests: Requests
     item_embeddings: tf.Tensor
     hybrid: HybridScore | None = None
-    lexical: LexicalIndex | None = None
+    text_index: TextIndex | None = None
 
     @classmethod
     def of_towers(cls, model: TwoTower, requests: Requests) -> ModelScorer:
@@ -90,10 +90,10 @@ class ModelScorer:
         return cls(ModelGraphs(model), requests, model.item_embeddings()[0])
 
     def with_items(
-        self, item_embeddings: tf.Tensor, hybrid: HybridScore | None = None, lexical: LexicalIndex | None = None
+        self, item_embeddings: tf.Tensor, hybrid: HybridScore | None = None, text_index: TextIndex | None = None
     ) -> ModelScorer:
         """A scorer of the same requests over other items; arguments as the attributes."""
-        return replace(self, item_embeddings=item_embeddings, hybrid=hybrid, lexical=lexical)
+        return replace(self, item_embeddings=item_embeddings, hybrid=hybrid, text_index=text_index)
 
     @property
     def model(self) -> TwoTower:
@@ -102,7 +102,7 @@ class ModelScorer:
     @property
     def texts(self) -> np.ndarray | None:
         """str [Q], what was typed; None where nothing takes text or the requests have none."""
-        return None if self.model.query_encoder is None and self.lexical is None else self.requests.texts
+        return None if self.model.query_encoder is None and self.text_index is None else self.requests.texts
 
     def query_embeddings(self, queries: Queries) -> tf.Tensor:
         """Query embeddings float [q, D] of a slice of the requests."""
@@ -133,14 +133,16 @@ class ModelScorer:
         return self.model.scores(self.query_embeddings(queries), self.item_embeddings)
 
     def __call__(self, queries: Queries) -> np.ndarray:
-        """Final scores float32 [q, N]: towers, hybrid and words, as the signature `recommend` adds them up."""
+        """Final scores float32 [q, N]: towers, hybrid and text search, as the signature `recommend` adds them up."""
         return next(self.blocks(queries, len(self.item_embeddings)))
 
     def blocks(self, queries: Queries, size: int) -> Iterator[np.ndarray]:
         """The same, `size` items after the other: float32 [q, size]; the last block may be smaller."""
         embeddings = self.query_embeddings(queries)
         history = None if self.hybrid is None else self.model.chosen(self.history(queries))
-        words = None if self.texts is None or self.lexical is None else self.texts[queries.rows].tolist()
+        matches = None
+        if self.texts is not None and self.text_index is not None:
+            matches = self.text_index.blocks(self.texts[queries.rows].tolist(), size)
         for start in range(0, len(self.item_embeddings), size):
             items = self.item_embeddings[start : start + size]
             scores = self.model.scores(embeddings, items)
@@ -148,9 +150,7 @@ class ModelScorer:
                 hybrid = self.hybrid if len(items) == self.hybrid.num_items else self.hybrid.of_items(start, len(items))
                 scores = hybrid(scores, history.item_index, history.length)
             block = scores.numpy()
-            if words is not None and self.lexical is not None:
-                block = block + self.lexical.of_items(start, len(items))(words)
-            yield block
+            yield block if matches is None else block + next(matches)
 
     def search(self, queries: Queries) -> np.ndarray:
         """Scores float32 [q, N] by the requests' texts alone. Each must have a text."""
@@ -161,11 +161,11 @@ class ModelScorer:
     def search_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Scores float32 [q, N] of text queries, as the signature `search` computes them."""
         if self.model.query_encoder is None:
-            if self.lexical is None:
+            if self.text_index is None:
                 raise ValueError("items have neither text nor titles, so there is no text query")
-            return self.lexical(texts)
+            return self.text_index(texts)
         scores = self.graphs.text_scores(tf.constant(texts, tf.string), self.item_embeddings).numpy()
-        return scores if self.lexical is None else self.lexical.model.dense_weight * scores + self.lexical(texts)
+        return scores if self.text_index is None else self.text_index.dense_weight * scores + self.text_index(texts)
 
     def all_query_embeddings(self, batch: int) -> np.ndarray:
         """Query embeddings float32 [Q, D] of all requests, `batch` at a time."""

@@ -2,132 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import scipy.optimize
 import scipy.sparse as sp
-import tensorflow as tf
 
-from pipelines.config import Config, SearchConfig
-from pipelines.runs.progress import say
+from pipelines.config import SearchConfig
 from pipelines.search.lexical_index import LexicalModel, saturated, term_counts
-from tfrecs.reading.reader import Catalogue, item_features
-from towers.terms import KINDS, cut_into_words, without_cuts
-from towers.two_tower import TwoTower
+from pipelines.search.made_queries import as_typed, self_queries
+from pipelines.search.semantic_fit import best_weight, own_scores
+from pipelines.search.semantic_index import SemanticIndex
+from towers.terms import KINDS, cut_into_words
 
-__all__ = ["DenseScorer", "as_typed", "encoder_scores", "fit_lexical", "item_texts", "load_or_fit_lexical"]
-__all__ += ["relevance_weights", "self_queries"]
-
-# Behind full-width marks there need be no space.
-_SENTENCE = re.compile("(?<=[.!?\u2026\u3002\uff01\uff1f])[\"'\u201d\u2019)]*\\s+|(?<=[\u3002\uff01\uff1f])|\n+")
-_WORD = re.compile(r"\S+\s*")
-_BATCH = 1024  # items whose texts are read at a time
-_LONGEST = 40  # words of a query made from a text; longer sentences are cut
+__all__ = ["DenseScorer", "fit_lexical", "fit_titles", "relevance_weights"]
 
 DenseScorer = Callable[[Sequence[str]], np.ndarray]
-"""Queries [Q] -> scores float [Q, N] of the encoders."""
-
-
-def item_texts(model: TwoTower, catalogue: Catalogue) -> list[str]:
-    """Read what text queries search: the text feature, or the titles where there is none; str [N], "" = none."""
-    if model.query_encoder is None:
-        return list(catalogue.titles.tolist())
-    name = model.query_encoder.schema.name
-    texts: list[str] = []
-    for start in range(0, len(catalogue), _BATCH):
-        serialized = tf.constant(catalogue.records[start : start + _BATCH])
-        texts += [text.decode() for text in item_features(model.schema, serialized, only=[name])[0][name].numpy()]
-    return texts
-
-
-def encoder_scores(model: TwoTower, batch: int, rows: np.ndarray | None = None) -> DenseScorer:
-    """Return the trained query encoder as a scorer of the trained items, `batch` queries at a time.
-
-    Args:
-      rows: int64 [N], the items; None: all.
-    """
-    item_embeddings = model.item_embeddings()[0]
-    if rows is not None:
-        item_embeddings = tf.gather(item_embeddings, rows)
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def scores(queries: tf.Tensor) -> tf.Tensor:
-        assert model.query_encoder is not None
-        return model.scores(model.encode_query(model.query_encoder.preprocess_query(queries)), item_embeddings)
-
-    def dense(queries: Sequence[str]) -> np.ndarray:
-        parts = [tf.constant(list(queries[start : start + batch])) for start in range(0, len(queries), batch)]
-        return np.concatenate([scores(part).numpy() for part in parts])
-
-    return dense
-
-
-def load_or_fit_lexical(path: Path, model: TwoTower, catalogue: Catalogue, config: Config) -> LexicalModel | None:
-    """Read the lexical model of a run from `path`, or fits it to the catalogue and the trained model and writes it.
-
-    Returns:
-      None where items have neither a text feature nor titles.
-    """
-    if path.is_file():
-        return LexicalModel.load(path)
-    rows = np.arange(len(catalogue))
-    if len(rows) > config.search.fitted_items:
-        rows = np.sort(np.random.default_rng(config.seed).choice(rows, config.search.fitted_items, replace=False))
-        say(f"  words of queries: fitted to {len(rows):,} of {len(catalogue):,} items (search.fitted_items)")
-        catalogue = Catalogue(catalogue.ids[rows], catalogue.records.take(rows))
-    texts = item_texts(model, catalogue)
-    if model.query_encoder is not None:
-        scores = encoder_scores(model, config.train.encode_batch_size, rows)
-        lexical = fit_lexical(texts, scores, config.search, config.seed)
-    elif any(text.strip() for text in texts):
-        lexical = fit_titles(texts, config.search, config.seed)
-    else:
-        return None
-    lexical.save(path)
-    return lexical
+"""Queries [Q] -> scores float [Q, N] of the towers."""
 
 
 def _kinds(settings: SearchConfig) -> list[slice]:
     return [slice(kind * settings.buckets, (kind + 1) * settings.buckets) for kind in range(len(KINDS))]
-
-
-def self_queries(texts: Sequence[str], shortest: int = 3) -> tuple[list[str], np.ndarray]:
-    """Make queries of the sentences of the texts (inverse cloze task: Lee et al., 2019, arXiv:1906.00300).
-
-    Args:
-      texts: str [N], "" = none. A text of one sentence gives its two halves.
-      shortest: words of a query, at least; in scripts without spaces two characters count as one.
-
-    Returns:
-      queries str [Q], and owners int64 [Q], the text that each is from.
-    """
-    queries, owners = [], []
-    for owner, text in enumerate(cut_into_words(texts)):
-        parts = [_WORD.findall(part)[:_LONGEST] for part in _SENTENCE.split(text) if part]
-        if len(parts) == 1:
-            half = len(parts[0]) // 2
-            parts = [parts[0][:half], parts[0][half:]]
-        for words in parts:
-            if len(words) >= shortest:
-                queries.append(without_cuts("".join(words)))
-                owners.append(owner)
-    return queries, np.array(owners, np.int64)
-
-
-def as_typed(sentence: str, rng: np.random.Generator) -> str:
-    """Shorten a sentence to what somebody might type: half of its words, half of these without their last letters.
-
-    What people type is shorter than what is written, in other forms, and not always spelt right.
-
-    Args:
-      sentence: as `cut_into_words` leaves it.
-      rng: draws words and letters.
-    """
-    kept = [word for word in sentence.split() if rng.random() < 0.5]
-    return " ".join(word[: -rng.integers(1, 3)] if len(word) > 4 and rng.random() < 0.5 else word for word in kept)
 
 
 def _rest_of_texts(counts: sp.csr_matrix, query_counts: sp.csr_matrix, owners: np.ndarray) -> sp.csr_matrix:
@@ -198,14 +94,17 @@ def fit_titles(titles: Sequence[str], settings: SearchConfig, seed: int) -> Lexi
     return LexicalModel(settings, weights.astype(np.float32), lengths, 0.0)
 
 
-def fit_lexical(texts: Sequence[str], dense: DenseScorer, settings: SearchConfig, seed: int) -> LexicalModel:
-    """Fit the weights of the terms, then of each kind of term and of the encoders. Deterministic under the seed.
+def fit_lexical(
+    texts: Sequence[str], dense: DenseScorer, settings: SearchConfig, seed: int, semantic: SemanticIndex | None = None
+) -> LexicalModel:
+    """Fit the weights of the terms, then of each kind of term and of the towers, then of meaning. Deterministic under the seed.
 
     Args:
       texts: of the items [N], "" = none.
-      dense: the encoders' scores.
+      dense: the towers' scores.
       settings: section `search`.
       seed: of the queries that are drawn.
+      semantic: over the same texts; None where the text encoder is not a pretrained one.
     """
     counts = term_counts(texts, settings)
     filled = max(1, sum(bool(text) for text in texts))
@@ -224,7 +123,20 @@ def fit_lexical(texts: Sequence[str], dense: DenseScorer, settings: SearchConfig
     rest = _rest_of_texts(counts, query_counts[chosen], own)
     factors = _fit_to_queries(typed, own, rest, counts, weights, dense(typed), lengths, settings, rng)
     weights *= np.repeat(factors[: len(KINDS)], settings.buckets)
-    return LexicalModel(settings, weights.astype(np.float32), lengths, float(factors[-1]))
+    fitted = LexicalModel(settings, weights.astype(np.float32), lengths, float(factors[-1]))
+    if semantic is None:
+        return fitted
+    drawn = rng.permutation(len(texts))[: settings.candidates]
+    written = [queries[row] for row in chosen]
+    terms, impact = query_counts[chosen].sign(), sp.diags(weights)
+    scores = dense(written) * fitted.dense_weight
+    of_own = scores[np.arange(len(own)), own]
+    of_own += np.asarray(terms.multiply(saturated(rest, lengths, settings) @ impact).sum(axis=1)).ravel()
+    of_others = scores[:, drawn] + (terms @ (saturated(counts[drawn], lengths, settings) @ impact).T).toarray()
+    encoded = semantic.encoded(written)
+    meaning = own_scores(semantic, encoded, written, own, texts), semantic.best(encoded)[:, drawn]
+    best = best_weight((of_own, of_others), meaning, own[:, None] == drawn[None, :])
+    return replace(fitted, semantic_weight=settings.meaning * best)
 
 
 def _fit_to_queries(
@@ -238,7 +150,7 @@ def _fit_to_queries(
     settings: SearchConfig,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Fit the factors of each kind of term and of the encoders' score to queries whose answers are known.
+    """Fit the factors of each kind of term and of the towers' score to queries whose answers are known.
 
     Args:
       typed: Q queries.
@@ -246,7 +158,7 @@ def _fit_to_queries(
       answers: float csr [Q, V], term counts of the own text that compete.
       counts: float csr [N, V], of all texts.
       weights: float64 [V], of the terms.
-      dense_scores: float32 [Q, N], of the encoders.
+      dense_scores: float32 [Q, N], of the towers.
       lengths: float64 [kinds], see `LexicalModel`.
       settings: section `search`.
       rng: draws the other texts.
@@ -276,7 +188,7 @@ def _fit_factors(features: np.ndarray, is_own: np.ndarray) -> np.ndarray:
       is_own: bool [Q, C], others that are the own text.
 
     Returns:
-      float64 [F], the last one of the encoders' score.
+      float64 [F], the last one of the towers' score.
     """
 
     def loss(factors: np.ndarray) -> tuple[float, np.ndarray]:

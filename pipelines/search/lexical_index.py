@@ -28,13 +28,15 @@ class LexicalModel:
       settings: section `search`.
       weights: float32 [V], of each term.
       lengths: float64 [kinds], mean number of terms of each kind in a text.
-      dense_weight: of the encoders' score beside the lexical one.
+      dense_weight: of the towers' score beside the lexical one.
+      semantic_weight: of a `SemanticIndex`'s cosines; 0 where there is none.
     """
 
     settings: SearchConfig
     weights: np.ndarray
     lengths: np.ndarray
     dense_weight: float
+    semantic_weight: float = 0.0
 
     def terms(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Extract the terms of texts, none twice in a text; in plain TensorFlow ops, for the graph.
@@ -58,7 +60,8 @@ class LexicalModel:
         """Write the file whole or not at all."""
         temporary = path.with_name(f".{path.name}")
         settings = self.settings.model_dump_json()
-        np.savez(temporary, weights=self.weights, lengths=self.lengths, dense=self.dense_weight, settings=settings)
+        factors = {"dense": self.dense_weight, "semantic": self.semantic_weight}
+        np.savez(temporary, weights=self.weights, lengths=self.lengths, settings=settings, **factors)
         os.replace(temporary, path)
 
     @classmethod
@@ -66,7 +69,8 @@ class LexicalModel:
         """Read a file that `save` wrote."""
         with np.load(path) as file:
             settings = SearchConfig.model_validate_json(str(file["settings"]))
-            return cls(settings, file["weights"], file["lengths"], float(file["dense"]))
+            semantic = float(file["semantic"]) if "semantic" in file else 0.0  # runs of earlier versions have none
+            return cls(settings, file["weights"], file["lengths"], float(file["dense"]), semantic)
 
 
 @dataclass(frozen=True)

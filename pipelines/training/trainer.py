@@ -22,7 +22,7 @@ from pipelines.model.session import open_session, records_id
 from pipelines.runs.progress import progress, say
 from pipelines.scoring.held_out import validation_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
-from pipelines.search.lexical_fit import load_or_fit_lexical
+from pipelines.search.fitting import load_or_fit_text
 from pipelines.training.cooccurrence import CoOccurrenceStage
 from pipelines.training.input_pipeline import TrainingFeed
 from pipelines.training.joining import joined_by
@@ -161,7 +161,7 @@ class Trainer(TrainingLoop):
             fitted.weights.save(self.run.path)
             say(f"  {fitted.weights}")
         self.run.lexicon.unlink(missing_ok=True)  # of an earlier end of this run, beside other weights
-        load_or_fit_lexical(self.run.lexicon, session.model, session.catalogue, session.config)
+        load_or_fit_text(self.run, session.model, session.catalogue, session.config)
 
     @property
     def _encoding(self) -> tuple[Any, CatalogueInputs, int]:

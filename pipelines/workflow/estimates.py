@@ -20,7 +20,7 @@ from tfrecs.reading.packing import MAX_HISTORIES
 from tfrecs.reading.reader import item_features
 from tfrecs.schema import Schema
 from towers.encoders.base import Encoder
-from towers.encoders.bert_checkpoint import open_checkpoint, read_vocabulary
+from towers.encoders.bert_checkpoint import open_checkpoint
 
 # Calibrated on two cores (docs/guides/large_data.md says on what, and how far off it was).
 _START = {"build": 2.0, "train": 25.0, "evaluate": 12.0, "export": 35.0}  # seconds: imports, tracing, a fresh process
@@ -132,7 +132,7 @@ def _forward(encoder: Encoder, inputs: tf.Tensor) -> float:
 def _vocabulary(config: Config) -> list[str]:
     """Tokens of the right number: that of a checkpoint, else of the vocabulary that the build would train at most."""
     if config.text.checkpoint is not None:
-        return read_vocabulary(open_checkpoint(config.text.checkpoint).vocabulary_file)
+        return open_checkpoint(config.text.checkpoint).vocabulary
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     return [*special, *(f"t{number}" for number in range(config.build.vocabulary_size - len(special)))]
 

@@ -14,6 +14,7 @@ from serving.graph.contract import RecommenderModel
 from serving.graph.item_table import FLOAT32, ItemTable
 from serving.graph.lexical import LexicalSearch
 from serving.graph.selection import because, diverse_top_k, exclude, newest_events, unit
+from serving.graph.semantic import SemanticSearch
 from serving.graph.top_k import LOWEST, top_k
 from tfrecs.schema import History
 
@@ -22,12 +23,14 @@ _EVENTS = frozenset({"history_ids", "history_values", "history_times"})
 
 
 class _Request(NamedTuple):
-    """A checked request: item_index int32 [B, L'] of all events (-1 = unknown), query_embeddings float [B, D]."""
+    """A checked request: item_index int32 [B, L'] of all events (-1 = unknown), query_embeddings float [B, D], and
+    text_scores, see `ServingModule._text_scores`."""
 
     inputs: dict[str, tf.Tensor]
     item_index: tf.Tensor
     history: History
     query_embeddings: tf.Tensor
+    text_scores: tf.Tensor | float
 
 
 class ServingModule(tf.Module):
@@ -43,6 +46,7 @@ class ServingModule(tf.Module):
       max_k: the largest k. Outputs have k columns whatever there is to find, so a request must not be able to ask for
         more than the server's memory holds.
       lexical: exact matching of text queries over the same columns; None: their encodings alone, if the model has them.
+      semantic: matching of text queries by meaning over the same columns, beside `lexical`; None: none.
       index_dtype: of the table that a request scans; see `serving.graph.item_table.ItemTable`.
     """
 
@@ -57,13 +61,14 @@ class ServingModule(tf.Module):
         pool: int,
         max_k: int,
         lexical: LexicalSearch | None = None,
+        semantic: SemanticSearch | None = None,
         index_dtype: str = FLOAT32,
     ):
         super().__init__()
         self.model = model
         self.trackables = list(model.trackables)
         self.pool, self.max_k = pool, max_k
-        self.lexical = lexical
+        self.lexical, self.semantic = lexical, semantic
         self.num_items = len(item_ids)
         # One more row for "none": missing results read "" and zeros from it.
         self.item_ids = tf.constant([*item_ids, ""], tf.string)
@@ -161,15 +166,14 @@ class ServingModule(tf.Module):
         """The k items that match a text best; none for a blank text."""
         wanted, k = (tf.strings.strip(query) != "")[:, None], self._valid_k(k)
         if not self.model.has_text and self.lexical is not None:
-            scores = tf.where(wanted, self.lexical.scores(query), LOWEST)
+            scores = tf.where(wanted, self._text_scores(query), LOWEST)
             best, index = top_k(self._exclude(scores, None), k)
             return {"ids": self._ids(index), "scores": best}
-        dense = 1.0 if self.lexical is None else self.lexical.dense
+        dense, text_scores = 1.0 if self.lexical is None else self.lexical.dense, self._text_scores(query)
 
         def finish(scores: tf.Tensor) -> tf.Tensor:
-            # By text alone: the encodings, and the words where they are known.
-            scores = scores if self.lexical is None else dense * scores + self.lexical.scores(query)
-            return self._exclude(tf.where(wanted, scores, LOWEST), None)
+            # By text alone: the encodings, and words and meaning where they are known.
+            return self._exclude(tf.where(wanted, dense * scores + text_scores, LOWEST), None)
 
         queries = self.model.score_queries(self.model.text_embeddings(query))
         weights = lambda items: tf.fill(tf.shape(items), dense)  # noqa: E731
@@ -215,15 +219,21 @@ class ServingModule(tf.Module):
         query_embeddings = self.model.query_embeddings(
             tf.convert_to_tensor(self.item_embeddings), history, inputs["now"], inputs["query"], extra
         )
-        return _Request(inputs, item_index, history, query_embeddings)
+        return _Request(inputs, item_index, history, query_embeddings, self._text_scores(inputs["query"]))
 
     def _all_scores(self, scores: tf.Tensor, request: _Request) -> tf.Tensor:
         """Scores float [B, N] of all items, from those of the towers.
 
         The logits of the user's taste and of the text query add up, as those of independent evidence do.
         """
-        scores = self.model.hybrid_scores(scores, request.history)
-        return scores if self.lexical is None else scores + self.lexical.scores(request.inputs["query"])
+        return self.model.hybrid_scores(scores, request.history) + request.text_scores
+
+    def _text_scores(self, query: tf.Tensor) -> tf.Tensor | float:
+        """How words and meaning of texts, string [B], match the items, float [B, N]; 0 where there is neither."""
+        scores: tf.Tensor | float = 0.0
+        for part in (self.lexical, self.semantic):
+            scores = scores if part is None else scores + part.scores(query)
+        return scores
 
     def _filter(self, scores: tf.Tensor, categories: tf.Tensor) -> tf.Tensor:
         """Scores with -inf at items outside the requested categories, string [B, C]; "" is none."""

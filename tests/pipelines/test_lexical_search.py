@@ -13,8 +13,9 @@ from small_model import ITEMS, config, model
 
 from pipelines.config import SearchConfig
 from pipelines.exporting.serving_adapter import TowerRecommender
-from pipelines.search.lexical_fit import as_typed, fit_lexical, relevance_weights, self_queries
+from pipelines.search.lexical_fit import fit_lexical, relevance_weights
 from pipelines.search.lexical_index import LexicalIndex, LexicalModel, term_counts
+from pipelines.search.made_queries import as_typed, self_queries
 from serving.export_check.gate import unknown_ops
 from serving.graph.lexical import LexicalSearch
 from serving.graph.signatures import ServingModule

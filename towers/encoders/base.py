@@ -83,6 +83,11 @@ class TextQueryEncoder(Encoder):
 
     query_tokens: int
 
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether it started from the weights of a checkpoint, whose space compares any two texts."""
+        return False
+
     def preprocess_query(self, values: tf.Tensor) -> tf.Tensor:
         """Turn query strings [B] into model inputs [B, Tq]."""
         raise NotImplementedError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,17 @@ with contextlib.redirect_stdout(io.StringIO()):  # a dependency prints the backe
     import keras_nlp
 
 from tfrecs.errors import DataError
+from towers.encoders.checkpoint_folder import (
+    INSTALLED,
+    Folder,
+    installed_folder,
+    read_json,
+    read_vocabulary,
+    vocabulary_of,
+)
 from towers.encoders.text_backbones import transformer_layers
 
-CONFIG_FILE, VOCABULARY_FILE, WEIGHTS_FILE = "config.json", "vocab.txt", "model.safetensors"
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 _PRESET_VOCABULARY = "assets/tokenizer/vocabulary.txt"
 _ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_approximate", "gelu_pytorch_tanh": "gelu_approximate"}
 _LAYER_NORM = 1e-12  # keras-nlp's BERT has this epsilon built in
@@ -37,7 +44,6 @@ class BertCheckpoint:
       positions: length of the longest sequence.
       pooling: "mean" or "cls" where the checkpoint names its pooling, else None.
       vocabulary: WordPiece tokens, `[PAD]` first.
-      vocabulary_file: their file.
       weights: reads the weights, by the names of `bert_variables`.
     """
 
@@ -46,44 +52,29 @@ class BertCheckpoint:
     positions: int
     pooling: str | None
     vocabulary: list[str]
-    vocabulary_file: Path
     weights: Callable[[], dict[str, np.ndarray]]
 
 
 def open_checkpoint(name: str) -> BertCheckpoint:
-    """Open a checkpoint by its folder, or the name or handle (`kaggle://`, `hf://`) of a keras-nlp preset.
+    """Open a checkpoint: one of `INSTALLED`, a folder, or the name or handle (`kaggle://`, `hf://`) of a keras-nlp preset.
 
     Raises:
-      DataError: no such folder or preset, not a BERT that `BertBackbone` can represent, or it cannot be fetched.
+      DataError: no such package, folder or preset, not a BERT that `BertBackbone` can represent, or it cannot be fetched.
     """
+    if name in INSTALLED:
+        return _hugging_face(name, installed_folder(name))
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / CONFIG_FILE).is_file():
             raise DataError(f"{folder}: no {CONFIG_FILE} there; text.checkpoint names a folder with a BERT checkpoint")
-        keras = "registered_name" in _json(folder / CONFIG_FILE)
+        keras = "registered_name" in read_json(folder / CONFIG_FILE)
         return _preset(name) if keras else _hugging_face(name, folder)
     presets = keras_nlp.models.BertBackbone.presets
     if name not in presets and "://" not in name:
         raise DataError(
-            f"text.checkpoint={name}: no such folder, and no preset of BERT; there are {', '.join(presets)}"
+            f"text.checkpoint={name}: no such folder, and no preset of BERT; there are {', '.join([*INSTALLED, *presets])}"
         )
     return _preset(name)
-
-
-def read_vocabulary(path: Path) -> list[str]:
-    """Read WordPiece tokens, one per line. Raises DataError where the file cannot be BERT's."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot read the vocabulary ({error})") from error
-    # Not `splitlines`: a token may be a separator of its own script.
-    tokens = text.removesuffix("\n").split("\n")
-    if tokens[0] != "[PAD]":
-        raise DataError(f"{path}: the first token must be [PAD]; give a WordPiece vocabulary of BERT")
-    missing = [token for token in ("[UNK]", "[CLS]", "[SEP]", "[MASK]") if token not in tokens]
-    if missing:
-        raise DataError(f"{path}: no token {', '.join(missing)}; give a WordPiece vocabulary of BERT")
-    return tokens
 
 
 def bert_variables(model: tf.keras.Model) -> dict[str, tf.Variable]:
@@ -126,27 +117,41 @@ def assign(model: tf.keras.Model, weights: Mapping[str, np.ndarray], source: str
         if name in ("position_embedding", "segment_embedding"):
             value = value[: variable.shape[0]]
         if value.shape != tuple(variable.shape):
-            raise DataError(f"{source}: {name} is {value.shape} where {tuple(variable.shape)} is expected")
+            raise DataError(
+                f"{source}: {name} is {value.shape} where {tuple(variable.shape)} is expected: its weights are not of its "
+                f"{CONFIG_FILE} and vocabulary; fetch all of them anew from one place"
+            )
         variable.assign(value.astype(np.float32))
 
 
 # --- Hugging Face ------------------------------------------------------------------------------------------------------
 
 
-def _hugging_face(name: str, folder: Path) -> BertCheckpoint:
-    config = _json(folder / CONFIG_FILE)
+def _hugging_face(name: str, folder: Folder) -> BertCheckpoint:
+    config = read_json(folder / CONFIG_FILE)
     if config.get("model_type") != "bert":
-        raise DataError(f"{folder}: model_type is {config.get('model_type')!r}; text.checkpoint takes bert")
+        raise DataError(
+            f"{folder}: model_type is {config.get('model_type')!r}; text.checkpoint takes bert: name such a folder, or "
+            f"one of {', '.join(INSTALLED)}"
+        )
     if config.get("position_embedding_type", "absolute") != "absolute":
-        raise DataError(f"{folder}: {config['position_embedding_type']} positions; text.checkpoint takes absolute ones")
+        raise DataError(
+            f"{folder}: {config['position_embedding_type']} positions; text.checkpoint takes absolute ones; name another"
+        )
     if config.get("hidden_act") not in _ACTIVATIONS:
-        raise DataError(f"{folder}: hidden_act {config.get('hidden_act')!r}; there are {', '.join(_ACTIVATIONS)}")
+        raise DataError(
+            f"{folder}: hidden_act {config.get('hidden_act')!r}; there are {', '.join(_ACTIVATIONS)}: name another folder"
+        )
     if config.get("layer_norm_eps", _LAYER_NORM) != _LAYER_NORM:
-        raise DataError(f"{folder}: layer_norm_eps {config['layer_norm_eps']}; text.checkpoint takes {_LAYER_NORM}")
-    tokenizer = _json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
+        raise DataError(
+            f"{folder}: layer_norm_eps {config['layer_norm_eps']}; text.checkpoint takes {_LAYER_NORM}: name another folder"
+        )
+    tokenizer = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
     lowercase = bool(tokenizer.get("do_lower_case", True))
     if tokenizer.get("strip_accents") not in (None, lowercase):
-        raise DataError(f"{folder}: strip_accents differs from do_lower_case, which the tokenizer here does not know")
+        raise DataError(
+            f"{folder}: strip_accents differs from do_lower_case, which the tokenizer here does not know; name another"
+        )
     try:
         shape: dict[str, Any] = {
             "num_layers": int(config["num_hidden_layers"]),
@@ -159,24 +164,27 @@ def _hugging_face(name: str, folder: Path) -> BertCheckpoint:
         positions = int(config["max_position_embeddings"])
     except KeyError as error:
         raise DataError(f"{folder / CONFIG_FILE}: no {error}; text.checkpoint takes a BERT checkpoint") from error
-    vocabulary = folder / VOCABULARY_FILE
+    if shape["hidden_dim"] % shape["num_heads"]:
+        raise DataError(
+            f"{folder / CONFIG_FILE}: hidden_size {shape['hidden_dim']} is no multiple of its {shape['num_heads']} heads; "
+            "fetch it anew"
+        )
     return BertCheckpoint(
         name,
         shape,
         positions,
         _pooling(folder),
-        read_vocabulary(vocabulary),
-        vocabulary,
+        vocabulary_of(folder),
         lambda: _hugging_face_weights(folder / WEIGHTS_FILE, shape["num_layers"], shape["num_heads"]),
     )
 
 
-def _pooling(folder: Path) -> str | None:
+def _pooling(folder: Folder) -> str | None:
     """Return the pooling that sentence-transformers has noted in the folder, if any."""
     path = folder / "1_Pooling" / CONFIG_FILE
     if not path.is_file():
         return None
-    config = _json(path)
+    config = read_json(path)
     modes = [name for name, value in config.items() if name.startswith("pooling_mode_") and value is True]
     known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
     if len(modes) != 1 or modes[0] not in known:
@@ -184,11 +192,14 @@ def _pooling(folder: Path) -> str | None:
     return known[modes[0]]
 
 
-def _hugging_face_weights(path: Path, num_layers: int, num_heads: int) -> dict[str, np.ndarray]:
+def _hugging_face_weights(path: Folder, num_layers: int, num_heads: int) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise DataError(f"{path}: not there; save the checkpoint with safe_serialization=True")
     try:
-        tensors = safetensors.numpy.load_file(path)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: not there; save the checkpoint with safe_serialization=True") from error
+        if isinstance(path, Path):
+            tensors = safetensors.numpy.load_file(path)
+        else:
+            tensors = safetensors.numpy.load(path.read_bytes())
     except (OSError, TypeError, KeyError, safetensors.SafetensorError) as error:
         raise DataError(f"{path}: cannot be read ({error}); save it anew, as float32 or float16") from error
     # A model with a head on top has its BERT under this name.
@@ -215,9 +226,11 @@ def _hugging_face_weights(path: Path, num_layers: int, num_heads: int) -> dict[s
         for part, key in _DENSE.items():
             # A torch layer keeps [out, in].
             kernel, bias = tensor(f"{source}.{key}.weight").T, tensor(f"{source}.{key}.bias")
-            if part in ("query", "key", "value"):
+            # Where they cannot be cut into heads, `assign` says what is wrong.
+            cut = kernel.ndim == 2 and not any(size % num_heads for size in (*kernel.shape, len(bias)))
+            if cut and part in ("query", "key", "value"):
                 kernel, bias = kernel.reshape(len(kernel), num_heads, -1), bias.reshape(num_heads, -1)
-            elif part == "attention_output":
+            elif cut and part == "attention_output":
                 kernel = kernel.reshape(num_heads, -1, len(bias))
             weights |= {f"{number}/{part}/kernel": kernel, f"{number}/{part}/bias": bias}
         weights |= norm(f"{number}/attention_norm", f"{source}.attention.output.LayerNorm")
@@ -243,7 +256,7 @@ def _preset(name: str) -> BertCheckpoint:
     utils = keras_nlp.src.utils.preset_utils
     backbone = _fetched(name, lambda: keras_nlp.models.BertBackbone.from_preset(name, load_weights=False))
     tokenizer = _fetched(name, lambda: utils.load_config(name, utils.TOKENIZER_CONFIG_FILE))["config"]
-    vocabulary = Path(_fetched(name, lambda: utils.get_file(name, _PRESET_VOCABULARY)))
+    vocabulary = read_vocabulary(Path(_fetched(name, lambda: utils.get_file(name, _PRESET_VOCABULARY))))
 
     def weights() -> dict[str, np.ndarray]:
         trained = _fetched(name, lambda: keras_nlp.models.BertBackbone.from_preset(name))
@@ -257,9 +270,7 @@ def _preset(name: str) -> BertCheckpoint:
         "activation": "gelu_approximate",
         "lowercase": bool(tokenizer["lowercase"]),
     }
-    return BertCheckpoint(
-        name, shape, backbone.max_sequence_length, None, read_vocabulary(vocabulary), vocabulary, weights
-    )
+    return BertCheckpoint(name, shape, backbone.max_sequence_length, None, vocabulary, weights)
 
 
 def _fetched(name: str, fetch: Callable[[], Any]) -> Any:
@@ -272,13 +283,3 @@ def _fetched(name: str, fetch: Callable[[], Any]) -> Any:
             f"text.checkpoint={name}: keras-nlp cannot load the preset ({reason}); check the name and the network, or "
             "name a folder with a BERT checkpoint"
         ) from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: holds no JSON object")
-    return value

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from tfrecs.errors import DataError, SpecError
 from towers.encoders.base import Encoder
 from towers.encoders.convolution import ResidualTower
+
+SMALL = "small"
 
 
 class ImageEncoder(Encoder):
     """uint8 [B, S, S, 3] -> float [B, d].
 
+    Pixels are scaled as the backbone's own `preprocess_input` does, which pretrained weights expect.
+
     Args:
       schema: the feature's row in the manifest; `params["size"]` is S.
       backbone: "small" (`ResidualTower`) or the name of a class in `tf.keras.applications`.
-      weights: a weights file of that backbone, or None for random initial weights. Ignored by "small".
+      weights: a file that `load_pretrained` reads, for such a class without its top; None: random initial weights.
       filters: channels of the small tower's stages.
 
     Raises:
-      ValueError: `tf.keras.applications` has no such backbone.
+      SpecError: `tf.keras.applications` has no such backbone, or it cannot take pictures of this size.
     """
 
     def __init__(
@@ -30,17 +38,23 @@ class ImageEncoder(Encoder):
         super().__init__(schema, **kwargs)
         self.size = int(self.schema.params["size"])
         self.backbone_name, self.weights_file, self.filters = backbone, weights, tuple(filters)
-        if backbone == "small":
+        if backbone == SMALL:
             self.backbone = ResidualTower(self.filters)
             self._dim = self.filters[-1]
+            self._scaled: Callable[[tf.Tensor], tf.Tensor] = lambda pixels: pixels / 127.5 - 1.0
         else:
-            constructor = getattr(tf.keras.applications, backbone, None)
-            if constructor is None:
-                raise ValueError(f"image.backbone: tf.keras.applications has no {backbone!r}; 'small' is always there")
-            self.backbone = constructor(
-                include_top=False, weights=weights, input_shape=(self.size, self.size, 3), pooling="avg"
-            )
+            constructor = _constructor(backbone)
+            try:
+                self.backbone = constructor(
+                    include_top=False, weights=None, input_shape=(self.size, self.size, 3), pooling="avg"
+                )
+            except ValueError as error:
+                raise SpecError(
+                    f"image.backbone={backbone}: takes no pictures of {self.size} pixels ({_line(error)}); give the "
+                    "feature a larger size in dataset.yaml, or choose another"
+                ) from error
             self._dim = int(self.backbone.output_shape[-1])
+            self._scaled = sys.modules[constructor.__module__].preprocess_input
 
     @property
     def output_dim(self) -> int:
@@ -54,10 +68,45 @@ class ImageEncoder(Encoder):
         return values
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        pixels = tf.cast(inputs, self.compute_dtype)
-        if self.backbone_name == "small":
-            return self.backbone(pixels / 127.5 - 1.0)
-        return self.backbone(pixels, training=training)
+        return self.backbone(self._scaled(tf.cast(inputs, self.compute_dtype)), training=training)
+
+    @classmethod
+    def resolve_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Check that backbone and weights go together, before anything else is done.
+
+        Raises:
+          SpecError: there is no such backbone, or weights are named for the small one.
+          DataError: there is no such file.
+        """
+        weights = options["weights"]
+        if options["backbone"] != SMALL:
+            _constructor(options["backbone"])
+        elif weights is not None:
+            raise SpecError(
+                f"image.weights={weights}: the small backbone has no pretrained weights; name a class of "
+                "tf.keras.applications with --set image.backbone, or leave image.weights away"
+            )
+        if weights is not None and not Path(weights).expanduser().is_file():
+            raise DataError(
+                f"image.weights={weights}: no such file; save {options['backbone']}(include_top=False).save_weights(...) "
+                "where there is a network, and name that file"
+            )
+        return dict(options)
+
+    def load_pretrained(self) -> None:
+        """Load the weights file. Raises DataError where it is not of this backbone."""
+        if self.weights_file is None:
+            return
+        path = Path(self.weights_file).expanduser()
+        try:
+            self.backbone.load_weights(str(path))
+        # Keras and h5py raise whatever they stumble over: another shape, fewer layers, a file that is no HDF5.
+        except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"image.weights={self.weights_file}: not the weights of {self.backbone_name} without its top "
+                f"({_line(error)}); name a file of {self.backbone_name}(include_top=False).save_weights, or "
+                "the image.backbone that it is of"
+            ) from error
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -66,3 +115,17 @@ class ImageEncoder(Encoder):
             "weights": self.weights_file,
             "filters": list(self.filters),
         }
+
+
+def _constructor(backbone: str) -> Callable[..., tf.keras.Model]:
+    constructor = getattr(tf.keras.applications, backbone, None)
+    if not inspect.isfunction(constructor):
+        raise SpecError(
+            f"image.backbone={backbone}: tf.keras.applications has no such class; name one, such as MobileNetV2, or small"
+        )
+    return constructor
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error, cut."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]

@@ -141,6 +141,10 @@ class TextEncoder(TextQueryEncoder):
             attention._softmax = tf.keras.layers.Softmax(axis=attention._softmax.axis, dtype="float32")
 
     @property
+    def is_pretrained(self) -> bool:
+        return self.options["checkpoint"] is not None
+
+    @property
     def output_dim(self) -> int:
         return int(self.options["hidden_dim"])
 
