@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.hybrid.item_index import fit_item_item, small_catalogue_content, trained_index
-from pipelines.hybrid.likelihood import Choices, fit_weights
+from pipelines.hybrid.likelihood import Choices, FittedWeights, fit_weights
+from pipelines.hybrid.ranking_weights import rank_best
 from pipelines.hybrid.weights import HybridWeights
 from pipelines.item_item.content_similarity import content_similarity
 from pipelines.item_item.ease import EaseSettings
@@ -22,7 +23,7 @@ from pipelines.scoring import metrics
 from pipelines.scoring.held_out import first_validation_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.scoring.requests import Queries, Requests, with_targets
-from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore, links_of
+from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, WALK, HybridScore, links_of
 
 __all__ = ["FittedHybrid", "fit_hybrid"]
 
@@ -97,29 +98,38 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
     with progress("item-item model", "settings") as advance:
         ease = choose_ease(loss_of, settings.regularizations, content_weights, advance)
     links = links_of_settings(ease) if asked is None else linear.links(ease)
-    item_item = fit_item_item(session, ease, similarity, links)
+    item_item = fit_item_item(session, ease, similarity, features, links)
     model = item_item.for_catalogue(index.trained, index.cold_start, settings.cold_links)
-    names = [TOWER, NEIGHBOURS, *([RECENT, SUCCESSORS] if SUCCESSORS in model.links else []), POPULARITY]
+    names = [TOWER, NEIGHBOURS, *([RECENT, SUCCESSORS] if SUCCESSORS in model.links else [])]
+    names += [*([WALK] if WALK in model.links else []), POPULARITY]
     choices = choices_of(model, names, queries)
     softness = choose_softness(choices.take(rows), names, settings.softness)
     choices = softened(choices, names, softness)
     steps: list[dict[str, object]] = []
     weights: dict[str, float] = {}
     cold_weights: dict[str, float] = {}
-    stages = [(size, False) for size in range(1, len(names) + 1)] + [(len(names), True)] * bool(session.is_cold.any())
+    some_cold = bool(session.is_cold.any())
+    stages = [(size, False) for size in range(1, len(names) + 1)] + [(len(names), True)] * some_cold
+
+    def measure(fitted: FittedWeights) -> None:
+        nonlocal weights, cold_weights
+        weights = dict(zip(names, fitted.weights, strict=False))
+        cold_weights = dict(zip(names, fitted.cold_weights, strict=False)) | ({BIAS: fitted.bias} if some_cold else {})
+        hybrid = model.hybrid_score(weights, cold_weights, softness)
+        measured = _validation_metrics(session, scorer, hybrid, queries, arrival)
+        own = {"cold_weights": cold_weights} if cold_weights != weights else {}
+        steps.append({"parts": list(weights), "loss": fitted.loss, "weights": weights, **own, **measured})
+
     with progress("hybrid score", "stages") as advance:
-        advance(0, len(stages))
+        advance(0, len(stages) + 1)
         for done, (size, separate_cold) in enumerate(stages, 1):
             fitted = fit_weights(choices, size, separate_cold=separate_cold)
-            weights = dict(zip(names, fitted.weights, strict=False))
-            cold_weights = dict(zip(names, fitted.cold_weights, strict=False)) | (
-                {BIAS: fitted.bias} if separate_cold else {}
-            )
-            hybrid = model.hybrid_score(weights, cold_weights, softness)
-            measured = _validation_metrics(session, scorer, hybrid, queries, arrival)
-            own = {"cold_weights": cold_weights} if separate_cold else {}
-            steps.append({"parts": names[:size], "loss": fitted.loss, "weights": weights, **own, **measured})
-            advance(done, len(stages))
+            measure(fitted)
+            advance(done, len(stages) + 1)
+        ranked = rank_best(choices, fitted)
+        if ranked.after > ranked.before:
+            measure(ranked.weights)
+        advance(len(stages) + 1, len(stages) + 1)
     fitted_weights = HybridWeights(ease.regularization, weights, cold_weights, steps, ease.content_weight, softness)
     return FittedHybrid(fitted_weights, item_item)
 

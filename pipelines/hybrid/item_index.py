@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,13 +64,18 @@ def small_catalogue_content(session: Session, catalogue: Catalogue) -> dict[str,
 
 
 def fit_item_item(
-    session: Session, ease: EaseSettings, similarity: np.ndarray | None, linear: Links | None = None
+    session: Session,
+    ease: EaseSettings,
+    similarity: np.ndarray | None,
+    features: Mapping[str, sp.csr_matrix],
+    linear: Links | None = None,
 ) -> ItemItemModel:
     """Fit the item-item model of the session's catalogue; its cold items are not completed.
 
     Args:
       session: its training events count.
       ease, similarity: see `pipelines.item_item.linear.LinearModel`.
+      features: plain content of the items.
       linear: links of that model where they are fitted already.
     """
     return ItemItemModel.fit(
@@ -79,6 +84,7 @@ def fit_item_item(
         session.config.hybrid,
         ease,
         similarity,
+        features,
         history=session.config.user.max_history,
         ordered=session.manifest.schema_.ordered,
         linear=linear,

@@ -42,6 +42,10 @@ class HybridWeights:
         """Settings of the EASE model."""
         return EaseSettings(self.regularization, self.content_weight)
 
+    def takes(self, part: str) -> bool:
+        """Whether a part has a say in the score of any item."""
+        return bool(self.weights.get(part) or self.cold_weights.get(part))
+
     def __str__(self) -> str:
         names = ", ".join(name for name, weight in self.weights.items() if weight)
         if not self.steps:
