@@ -9,6 +9,7 @@ from functools import cache, partial
 import numpy as np
 import tensorflow as tf
 
+from pipelines.hybrid.cold_weights import choose_exploration, exploration_curve, mixed_choices, simulated_cold
 from pipelines.hybrid.item_index import fit_item_item, small_catalogue_content, trained_index
 from pipelines.hybrid.likelihood import Choices, FittedWeights, fit_weights
 from pipelines.hybrid.ranking_weights import rank_best
@@ -62,11 +63,16 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
     queries = queries.take(_sample(len(queries), settings.queries, seed))
     if not len(queries):
         return FittedHybrid(HybridWeights(settings.regularizations[0], {TOWER: 1.0}, {TOWER: 1.0}, []), None)
-    scorer = ModelScorer(ModelGraphs(session.model), requests.without_texts(), tf.constant(index.item_embeddings))
+    graphs, asked_without_texts = ModelGraphs(session.model), requests.without_texts()
+    scorer = ModelScorer(graphs, asked_without_texts, tf.constant(index.item_embeddings))
     candidates = _sample(num_items, settings.candidates, seed)
 
     def choices_of(
-        model: ItemItemModel, names: Sequence[str], queries: Queries, place: np.ndarray | None = None
+        model: ItemItemModel,
+        names: Sequence[str],
+        queries: Queries,
+        place: np.ndarray | None = None,
+        scorer: ModelScorer = scorer,
     ) -> Choices:
         unweighted = model.hybrid_score(dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0), {})
         evaluate = session.config.evaluate
@@ -108,30 +114,59 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
     steps: list[dict[str, object]] = []
     weights: dict[str, float] = {}
     cold_weights: dict[str, float] = {}
-    some_cold = bool(session.is_cold.any())
-    stages = [(size, False) for size in range(1, len(names) + 1)] + [(len(names), True)] * some_cold
 
-    def measure(fitted: FittedWeights) -> None:
+    def measure(fitted: FittedWeights, stage: str | None = None, *, separate_cold: bool = False) -> None:
         nonlocal weights, cold_weights
         weights = dict(zip(names, fitted.weights, strict=False))
-        cold_weights = dict(zip(names, fitted.cold_weights, strict=False)) | ({BIAS: fitted.bias} if some_cold else {})
+        cold_weights = dict(zip(names, fitted.cold_weights, strict=False))
+        own: dict[str, object] = {} if stage is None else {"stage": stage}
+        if separate_cold:
+            cold_weights[BIAS] = fitted.bias
+            own["cold_weights"] = cold_weights
         hybrid = model.hybrid_score(weights, cold_weights, softness)
         measured = _validation_metrics(session, scorer, hybrid, queries, arrival)
-        own = {"cold_weights": cold_weights} if cold_weights != weights else {}
         steps.append({"parts": list(weights), "loss": fitted.loss, "weights": weights, **own, **measured})
 
     with progress("hybrid score", "stages") as advance:
-        advance(0, len(stages) + 1)
-        for done, (size, separate_cold) in enumerate(stages, 1):
-            fitted = fit_weights(choices, size, separate_cold=separate_cold)
+        count = len(names) + 2
+        advance(0, count)
+        for size in range(1, len(names) + 1):
+            fitted = fit_weights(choices, size, separate_cold=False)
             measure(fitted)
-            advance(done, len(stages) + 1)
+            advance(size, count)
         ranked = rank_best(choices, fitted)
         if ranked.after > ranked.before:
-            measure(ranked.weights)
-        advance(len(stages) + 1, len(stages) + 1)
-    fitted_weights = HybridWeights(ease.regularization, weights, cold_weights, steps, ease.content_weight, softness)
-    return FittedHybrid(fitted_weights, item_item)
+            measure(ranked.weights, "weights that rank best")
+        advance(count - 1, count)
+        exploration: list[dict[str, float]] = []
+        # Nothing predicts the scores of a new item without content.
+        share = settings.simulated if session.model.item_encoders else 0.0
+        simulated = simulated_cold(session.is_cold, share, seed)
+        if simulated.any():
+            as_cold = trained_index(session, similarity, is_cold=session.is_cold | simulated)
+            of_cold = ModelScorer(graphs, asked_without_texts, tf.constant(as_cold.item_embeddings))
+            without = item_item.for_catalogue(as_cold.trained, as_cold.cold_start, settings.cold_links)
+            cold = softened(choices_of(without, names, queries, scorer=of_cold), names, softness)
+            chosen = np.array([targets[0] for targets in queries.targets])
+            rows = np.broadcast_to(simulated[candidates], (len(chosen), len(candidates)))
+            choices = mixed_choices(choices, cold, np.concatenate([simulated[chosen][:, None], rows], axis=1))
+        if simulated.any() or session.is_cold.any():
+            of_new = fit_weights(choices, len(names), separate_cold=True)
+            fitted = replace(of_new, weights=ranked.weights.weights)
+            exploration = exploration_curve(choices, fitted)
+            measure(fitted, "weights of new items", separate_cold=True)
+        advance(count, count)
+    weights_of_run = HybridWeights(
+        ease.regularization,
+        weights,
+        cold_weights,
+        steps,
+        ease.content_weight,
+        softness,
+        exploration,
+        choose_exploration(exploration, settings.explore_cost) if exploration else 0.0,
+    )
+    return FittedHybrid(weights_of_run, item_item)
 
 
 def _validation_metrics(

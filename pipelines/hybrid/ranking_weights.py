@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.hybrid.likelihood import Choices, FittedWeights
 
-__all__ = ["Ranked", "ndcg_of", "rank_best"]
+__all__ = ["Ranked", "choice_scores", "ndcg_of", "places", "rank_best"]
 
 _DEPTH = 20
 _FACTORS = (0.0, 0.5, 2.0, 0.7, 1.4)
@@ -39,15 +39,8 @@ def rank_best(choices: Choices, fitted: FittedWeights) -> Ranked:
       choices: with the parts that the weights are of.
       fitted: of `fit_weights`.
     """
-    values = np.where(np.isnan(choices.values), np.float32(0), choices.values)
-    is_alternative = ~np.isnan(choices.values).any(axis=-1)
-    warm, cold = np.array(fitted.weights, np.float32), np.array(fitted.cold_weights, np.float32)
-    if np.array_equal(warm, cold):
-        terms = [values[..., part] * warm[part] for part in range(len(warm))]
-    else:
-        weights = [np.where(choices.is_cold, cold[part], warm[part]) for part in range(len(warm))]
-        terms = [values[..., part] * weights[part] for part in range(len(warm))]
-    total = np.where(is_alternative, choices.is_cold * np.float32(fitted.bias) + sum(terms), -np.inf)
+    terms = _terms(choices, fitted)
+    total = choice_scores(choices, fitted)
     factors = np.ones(len(terms))
     best = start = ndcg_of(total, choices.correction)
     for _ in range(_ROUNDS):
@@ -72,8 +65,29 @@ def rank_best(choices: Choices, fitted: FittedWeights) -> Ranked:
     return Ranked(chosen, float(start.mean()), float(best.mean()))
 
 
+def choice_scores(choices: Choices, fitted: FittedWeights) -> np.ndarray:
+    """Return the weighted sum of the parts, float32 [Q, 1 + C]; -inf where a candidate was no alternative."""
+    is_alternative = ~np.isnan(choices.values).any(axis=-1)
+    return np.where(is_alternative, choices.is_cold * np.float32(fitted.bias) + sum(_terms(choices, fitted)), -np.inf)
+
+
+def _terms(choices: Choices, fitted: FittedWeights) -> list[np.ndarray]:
+    """Each part times its weight, float32 [Q, 1 + C]; 0 where a candidate was no alternative."""
+    terms = []
+    for part, (warm, cold) in enumerate(zip(fitted.weights, fitted.cold_weights, strict=True)):
+        weight = np.float32(warm) if warm == cold else np.where(choices.is_cold, np.float32(cold), np.float32(warm))
+        terms.append(np.nan_to_num(choices.values[..., part]) * weight)
+    return terms
+
+
 def ndcg_of(scores: np.ndarray, correction: float) -> np.ndarray:
-    """NDCG@20 of each choice, as if every candidate stood for as many items as it was drawn from.
+    """Return NDCG@20 of each choice, float64 [Q], for scores as `places` takes them."""
+    before = places(scores, correction)
+    return np.where(before < _DEPTH, 1.0 / np.log2(before + 2.0), 0.0)
+
+
+def places(scores: np.ndarray, correction: float) -> np.ndarray:
+    """Count the items before the chosen one, as if every candidate stood for as many items as it was drawn from.
 
     Args:
       scores: float [Q, 1 + C], the chosen item first; -inf where a candidate was no alternative.
@@ -84,5 +98,4 @@ def ndcg_of(scores: np.ndarray, correction: float) -> np.ndarray:
     """
     chosen = scores[:, :1]
     before = (scores[:, 1:] > chosen).sum(axis=1) + 0.5 * (scores[:, 1:] == chosen).sum(axis=1)
-    before = before * np.exp(correction)
-    return np.where(before < _DEPTH, 1.0 / np.log2(before + 2.0), 0.0)
+    return np.asarray(before * np.exp(correction))
