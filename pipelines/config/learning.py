@@ -79,7 +79,7 @@ class HybridConfig(Section):
     cold_links: int = Field(200, ge=1)
     content_regularization: float = Field(1.0, gt=0)
     explore: float | None = None
-    explore_cost: float = Field(0.02, ge=0, lt=1)
+    explore_cost: float = Field(0.05, ge=0, lt=1)
     simulated: float = Field(0.1, gt=0, lt=1)
     queries: int = Field(2000, ge=1)
     candidates: int = Field(4096, ge=1)

@@ -11,7 +11,7 @@ from pipelines.hybrid.ranking_weights import choice_scores, places
 
 __all__ = ["EXPLORATIONS", "choose_exploration", "exploration_curve", "mixed_choices", "simulated_cold"]
 
-EXPLORATIONS = tuple(np.arange(0.0, 6.01, 0.25).tolist())
+EXPLORATIONS = tuple(np.round(np.arange(-4.0, 4.01, 0.1), 1).tolist())
 _DEPTH = 20
 
 

@@ -151,8 +151,7 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
             rows = np.broadcast_to(simulated[candidates], (len(chosen), len(candidates)))
             choices = mixed_choices(choices, cold, np.concatenate([simulated[chosen][:, None], rows], axis=1))
         if simulated.any() or session.is_cold.any():
-            of_new = fit_weights(choices, len(names), separate_cold=True)
-            fitted = replace(of_new, weights=ranked.weights.weights)
+            fitted = fit_weights(choices, len(names), separate_cold=True, warm=ranked.weights.weights)
             exploration = exploration_curve(choices, fitted)
             measure(fitted, "weights of new items", separate_cold=True)
         advance(count, count)
