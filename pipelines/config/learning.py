@@ -55,8 +55,7 @@ class HybridConfig(Section):
       cold_links: links kept from each item to items without training events.
       content_regularization: of the kernel ridge regression from content.
       explore: added to the score of items without training events: the log of how many times likelier they are taken to
-        be; null: as much as `explore_cost` allows on the validation split.
-      explore_cost: share of the Recall@20 of known items that may be lost for new ones.
+        be.
       simulated: share of the known items that are treated as new ones to learn how these are to be scored.
       queries: validation requests that the weights are learned on.
       candidates: items drawn at random for each of them.
@@ -78,8 +77,7 @@ class HybridConfig(Section):
     nearest: int = Field(3, ge=1)
     cold_links: int = Field(200, ge=1)
     content_regularization: float = Field(1.0, gt=0)
-    explore: float | None = None
-    explore_cost: float = Field(0.05, ge=0, lt=1)
+    explore: float = 0.0
     simulated: float = Field(0.1, gt=0, lt=1)
     queries: int = Field(2000, ge=1)
     candidates: int = Field(4096, ge=1)

@@ -216,7 +216,7 @@ def _exploration(trained: TrainedRun) -> dict[str, Any]:
     weights = trained.hybrid_weights
     if weights is None or not weights.exploration:
         return {}
-    return {"chosen": weights.explore, "rows": list(weights.exploration)}
+    return {"chosen": trained.config.hybrid.explore, "rows": list(weights.exploration)}
 
 
 def _towers_alone(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from pipelines.hybrid.likelihood import Choices, FittedWeights
 from pipelines.hybrid.ranking_weights import choice_scores, places
 
-__all__ = ["EXPLORATIONS", "choose_exploration", "exploration_curve", "mixed_choices", "simulated_cold"]
+__all__ = ["EXPLORATIONS", "exploration_curve", "mixed_choices", "simulated_cold"]
 
-EXPLORATIONS = tuple(np.round(np.arange(-4.0, 4.01, 0.1), 1).tolist())
+EXPLORATIONS = tuple(np.arange(-2.0, 3.01, 0.25).tolist())
 _DEPTH = 20
 
 
@@ -66,15 +66,3 @@ def exploration_curve(
         known, new = (float(part.mean()) if len(part) else 0.0 for part in (found[~is_new], found[is_new]))
         rows.append({"explore": float(explore), "known": known, "new": new})
     return rows
-
-
-def choose_exploration(curve: Sequence[Mapping[str, float]], cost: float) -> float:
-    """Choose how much to explore: where most new items are found and known ones lose at most `cost` of their recall.
-
-    Args:
-      curve: of `exploration_curve`, from no exploration on.
-      cost: share of the recall of known items.
-    """
-    least = curve[0]["known"] * (1.0 - cost)
-    affordable = [row for row in curve if row["known"] >= least]
-    return max(affordable, key=lambda row: (row["new"], -row["explore"]))["explore"]

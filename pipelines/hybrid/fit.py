@@ -9,7 +9,7 @@ from functools import cache, partial
 import numpy as np
 import tensorflow as tf
 
-from pipelines.hybrid.cold_weights import choose_exploration, exploration_curve, mixed_choices, simulated_cold
+from pipelines.hybrid.cold_weights import exploration_curve, mixed_choices, simulated_cold
 from pipelines.hybrid.item_index import fit_item_item, small_catalogue_content, trained_index
 from pipelines.hybrid.likelihood import Choices, FittedWeights, fit_weights
 from pipelines.hybrid.ranking_weights import rank_best
@@ -30,6 +30,7 @@ __all__ = ["FittedHybrid", "fit_hybrid"]
 
 MEASURED = ("recall@20", "ndcg@10", "ndcg@20")
 _FEW = 500  # requests that choose the EASE model and the softness
+_ENOUGH_COLD = 100  # choices of new items in the validation split from which none are simulated
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,9 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
             measure(ranked.weights, "weights that rank best")
         advance(count - 1, count)
         exploration: list[dict[str, float]] = []
-        # Nothing predicts the scores of a new item without content.
-        share = settings.simulated if session.model.item_encoders else 0.0
+        # Nothing predicts the scores of a new item without content; and choices of truly new items tell more.
+        enough = choices.is_cold[:, 0].sum() >= _ENOUGH_COLD
+        share = settings.simulated if session.model.item_encoders and not enough else 0.0
         simulated = simulated_cold(session.is_cold, share, seed)
         if simulated.any():
             as_cold = trained_index(session, similarity, is_cold=session.is_cold | simulated)
@@ -163,7 +165,6 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
         ease.content_weight,
         softness,
         exploration,
-        choose_exploration(exploration, settings.explore_cost) if exploration else 0.0,
     )
     return FittedHybrid(weights_of_run, item_item)
 

@@ -26,7 +26,7 @@ from tfrecs.reading.reader import Catalogue
 __all__ = ["ItemIndex", "fit_item_item", "item_item_id", "small_catalogue_content", "trained_index", "updated_index"]
 
 # Options of section `hybrid` that the item-item model does not depend on.
-_NOT_FITTED = {"explore", "explore_cost", "simulated", "queries", "candidates", "softness"}
+_NOT_FITTED = {"explore", "simulated", "queries", "candidates", "softness"}
 
 
 @dataclass(frozen=True)

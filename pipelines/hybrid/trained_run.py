@@ -171,7 +171,7 @@ class TrainedRun(Session):
             return None
         model = item_item.for_catalogue(index.trained, index.cold_start, settings.cold_links).padded(rows)
         score = model.hybrid_score(weights.weights, weights.cold_weights, weights.softness)
-        return score.exploring(weights.explore if settings.explore is None else settings.explore)
+        return score.exploring(settings.explore)
 
 
 def load_trained(run: RunFolder) -> TrainedRun:

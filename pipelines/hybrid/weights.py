@@ -30,7 +30,6 @@ class HybridWeights:
       content_weight: of the content similarity in the EASE model.
       softness: name of the links -> where their sum bends.
       exploration: rows of `pipelines.hybrid.cold_weights.exploration_curve`; none where nothing could be learned.
-      explore: the one of them that was chosen.
     """
 
     regularization: float
@@ -40,7 +39,6 @@ class HybridWeights:
     content_weight: float = 0.0
     softness: Mapping[str, float] = field(default_factory=dict)
     exploration: Sequence[Mapping[str, float]] = field(default_factory=list)
-    explore: float = 0.0
 
     @property
     def ease(self) -> EaseSettings:

@@ -177,8 +177,7 @@ def _exploration_table(report: Report) -> str:
     ]
     note = (
         "Recall@20 on the validation split, in which a share of the known items (`hybrid.simulated`) is scored as new ones "
-        "are. What is added to the score of new items is chosen so that known ones lose at most `hybrid.explore_cost` of "
-        "theirs.\n\n"
+        "are; at 0 all are scored as likelihood has it. The model that is exported has the marked value.\n\n"
     )
     return note + markdown_table(["`hybrid.explore`", "known items", "new items", "chosen"], rows)
 

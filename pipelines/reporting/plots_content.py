@@ -93,9 +93,9 @@ def exploration_curve(dataset: str, exploration: Mapping[str, Any]) -> Figure | 
     axes = figure.add_subplot()
     known, new = ([value_of(row, name) for row in rows] for name in ("known", "new"))
     axes.plot(known, new, color=MODEL_COLOUR, marker="o", markersize=4, linewidth=2.0)
-    chosen = [row["explore"] for row in rows].index(exploration["chosen"])
+    chosen = int(np.argmin([abs(row["explore"] - exploration["chosen"]) for row in rows]))
     axes.plot(known[chosen], new[chosen], "o", markersize=11, markerfacecolor="none", markeredgecolor="black")
-    label = f"hybrid.explore = {exploration['chosen']:g}, chosen"
+    label = f"hybrid.explore = {exploration['chosen']:g}"
     axes.annotate(
         label, (known[chosen], new[chosen]), xytext=(-10, 0), textcoords="offset points", ha="right", va="center"
     )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from pipelines.hybrid.cold_weights import choose_exploration, exploration_curve, mixed_choices, simulated_cold
+from pipelines.hybrid.cold_weights import exploration_curve, mixed_choices, simulated_cold
 from pipelines.hybrid.likelihood import Choices, FittedWeights
 
 
@@ -43,14 +42,3 @@ def test_the_curve_counts_choices_of_known_and_new_items_among_the_first_twenty(
         {"explore": 0.25, "known": 1.0, "new": 0.0},
         {"explore": 0.75, "known": 0.0, "new": 1.0},
     ]
-
-
-@pytest.mark.parametrize(("cost", "chosen"), [(0.0, 0.0), (0.02, 1.0), (0.5, 2.0)])
-def test_known_items_lose_no_more_than_is_allowed_for_new_ones(cost: float, chosen: float) -> None:
-    curve = [
-        {"explore": 0.0, "known": 0.400, "new": 0.05},
-        {"explore": 1.0, "known": 0.393, "new": 0.15},
-        {"explore": 2.0, "known": 0.300, "new": 0.30},
-        {"explore": 3.0, "known": 0.290, "new": 0.30},  # costs more and finds no more
-    ]
-    assert choose_exploration(curve, cost) == chosen
