@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfrecs.schema import History
 
 TOWER, NEIGHBOURS, RECENT, SUCCESSORS, POPULARITY = "tower", "neighbours", "recent", "successors", "popularity"
+WALK = "walk"
 BIAS = "bias"  # of cold items alone
 SPARSE_FROM = 2  # items for each link of a history; measured by `benchmarks.scale.item_item`
 
@@ -19,17 +20,19 @@ class HybridScore(tf.Module):
     """Weighted sum of scores of different origin (a "weighted hybrid": Burke, 2002, "Hybrid recommender systems").
 
     score(q, i) = w_tower s(q, i) + w_n f_n(sum_j n(j, i)) + w_r f_n(sum_j' n(j', i))
-                  + w_s f_s(sum_j" t(j", i) / rank(j")) + w_p log(1 + count(i)) + b,   f(x) = asinh(x / softness)
+                  + w_s f_s(sum_j" t(j", i) / rank(j")) + w_k f_k(sum_j k(j, i)) + w_p log(1 + count(i)) + b,
+    f(x) = asinh(x / softness)
 
     where j, j' and j" run over the different items of the history's newest events (rank 1 is the newest), each over another
-    number of events; n are the weights of a linear item-item model (EASE) and t says how often i came soon after j". For
-    cold items, those without a training event, n, t and the count are predicted from content; they may have weights of
+    number of events; n are the weights of a linear item-item model (EASE), t says how often i came soon after j", and k how
+    often a random walk from j ends at i. For cold items, those without a training event, n, t, k and the count are
+    predicted from content; they may have weights of
     their own, and only they have a bias. The sum is the logit of a softmax, so the weights can be fitted by maximum
     likelihood on held-out requests. A logit grows with the logarithm of a count, as f does for large |x|.
 
     Args:
-      links: `NEIGHBOURS`, and `SUCCESSORS` where events have an order -> int32 positions [N, K] of the
-        items that each item speaks for, and float32 values [N, K].
+      links: `NEIGHBOURS`, `WALK`, and `SUCCESSORS` where events have an order -> int32 positions [N, K] of the items that
+        each item speaks for, and float32 values [N, K].
       last: part -> how many of the newest events of a history it takes; `RECENT` is `NEIGHBOURS` over fewer.
       popularity: float32 [N], log(1 + training events).
       is_cold: bool [N].
@@ -54,7 +57,7 @@ class HybridScore(tf.Module):
         some_cold = bool(is_cold.any())
         self.weights = {
             name: (float(weights.get(name, 0.0)), float(cold_weights.get(name, 0.0) if some_cold else 0.0))
-            for name in (TOWER, NEIGHBOURS, RECENT, SUCCESSORS, POPULARITY)
+            for name in (TOWER, NEIGHBOURS, RECENT, SUCCESSORS, WALK, POPULARITY)
             if weights.get(name) or (some_cold and cold_weights.get(name))
         }
         self.bias = float(cold_weights.get(BIAS, 0.0))

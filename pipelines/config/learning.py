@@ -48,11 +48,15 @@ class HybridConfig(Section):
       last_successors: newest items of an ordered history whose successors count.
       window: number of following events that are successors of an item.
       shrinkage: added to the denominators of successors, and of the similarity by which neighbours are nearest.
+      walk_hops: from an item over its users to their items and on, in a random walk; 0: there is none.
+      walk_content: weight of an item's edges to items with similar content, for each feature, beside 1 for a user.
+      walk_neighbours: items with similar content that an item has edges to, for each feature.
       nearest: known items that a new item borrows from where the catalogue is too large for the regression.
       cold_links: links kept from each item to items without training events.
       content_regularization: of the kernel ridge regression from content.
       explore: added to the score of items without training events: the log of how many times likelier they are taken to
         be.
+      simulated: share of the known items that are treated as new ones to learn how these are to be scored.
       queries: validation requests that the weights are learned on.
       candidates: items drawn at random for each of them.
     """
@@ -61,16 +65,20 @@ class HybridConfig(Section):
     regularizations: tuple[float, ...] = Field((30.0, 100.0, 300.0, 1000.0), min_length=1)
     softness: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.003, 0.01, 0.03, 0.1, 0.3, 3.0), min_length=1)
     content_weights: tuple[Annotated[float, Field(ge=0)], ...] = Field((0.0, 30.0, 100.0, 300.0), min_length=1)
-    linear_items: int = Field(6000, ge=0)
+    linear_items: int = Field(8000, ge=0)
     neighbours: int = Field(200, ge=1)
     recent: int = Field(5, ge=1)
     last_successors: int = Field(20, ge=1)
     window: int = Field(10, ge=1)
     shrinkage: float = Field(50.0, ge=0)
+    walk_hops: int = Field(3, ge=0)
+    walk_content: float = Field(0.1, ge=0)
+    walk_neighbours: int = Field(10, ge=1)
     nearest: int = Field(3, ge=1)
     cold_links: int = Field(200, ge=1)
     content_regularization: float = Field(1.0, gt=0)
     explore: float = 0.0
+    simulated: float = Field(0.1, gt=0, lt=1)
     queries: int = Field(2000, ge=1)
     candidates: int = Field(4096, ge=1)
 

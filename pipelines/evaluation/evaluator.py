@@ -140,6 +140,7 @@ def evaluate(trained: TrainedRun, *, commands: Mapping[str, str], curve: Sequenc
             modality_weights, schema.modalities, groups, item_categories(schema, trained.catalogue), settings.groups
         ),
         hybrid=() if trained.hybrid_weights is None else trained.hybrid_weights.steps,
+        exploration=_exploration(trained),
         commands=commands,
         versions=trained.manifest.versions,
         sample={"requests": int(sample.main.sum()), "of": sample.total, "seed": trained.config.seed},
@@ -208,6 +209,14 @@ def _accuracy(ranking: Ranking, queries: Queries) -> Metrics:
 def _slices(ranking: Ranking, queries: Queries, parts: Mapping[str, np.ndarray]) -> dict[str, Metrics]:
     """Return the metrics of a system on each part of the queries."""
     return {name: _accuracy(ranking.take(mask), queries.take(mask)) for name, mask in parts.items()}
+
+
+def _exploration(trained: TrainedRun) -> dict[str, Any]:
+    """What showing new items more often gains and costs on the validation split; nothing where it was not learned."""
+    weights = trained.hybrid_weights
+    if weights is None or not weights.exploration:
+        return {}
+    return {"chosen": trained.config.hybrid.explore, "rows": list(weights.exploration)}
 
 
 def _towers_alone(

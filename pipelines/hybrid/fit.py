@@ -9,8 +9,10 @@ from functools import cache, partial
 import numpy as np
 import tensorflow as tf
 
+from pipelines.hybrid.cold_weights import exploration_curve, mixed_choices, simulated_cold
 from pipelines.hybrid.item_index import fit_item_item, small_catalogue_content, trained_index
-from pipelines.hybrid.likelihood import Choices, fit_weights
+from pipelines.hybrid.likelihood import Choices, FittedWeights, fit_weights
+from pipelines.hybrid.ranking_weights import rank_best
 from pipelines.hybrid.weights import HybridWeights
 from pipelines.item_item.content_similarity import content_similarity
 from pipelines.item_item.ease import EaseSettings
@@ -22,12 +24,13 @@ from pipelines.scoring import metrics
 from pipelines.scoring.held_out import first_validation_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.scoring.requests import Queries, Requests, with_targets
-from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore, links_of
+from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, WALK, HybridScore, links_of
 
 __all__ = ["FittedHybrid", "fit_hybrid"]
 
 MEASURED = ("recall@20", "ndcg@10", "ndcg@20")
 _FEW = 500  # requests that choose the EASE model and the softness
+_ENOUGH_COLD = 100  # choices of new items in the validation split from which none are simulated
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,16 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
     queries = queries.take(_sample(len(queries), settings.queries, seed))
     if not len(queries):
         return FittedHybrid(HybridWeights(settings.regularizations[0], {TOWER: 1.0}, {TOWER: 1.0}, []), None)
-    scorer = ModelScorer(ModelGraphs(session.model), requests.without_texts(), tf.constant(index.item_embeddings))
+    graphs, asked_without_texts = ModelGraphs(session.model), requests.without_texts()
+    scorer = ModelScorer(graphs, asked_without_texts, tf.constant(index.item_embeddings))
     candidates = _sample(num_items, settings.candidates, seed)
 
     def choices_of(
-        model: ItemItemModel, names: Sequence[str], queries: Queries, place: np.ndarray | None = None
+        model: ItemItemModel,
+        names: Sequence[str],
+        queries: Queries,
+        place: np.ndarray | None = None,
+        scorer: ModelScorer = scorer,
     ) -> Choices:
         unweighted = model.hybrid_score(dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0), {})
         evaluate = session.config.evaluate
@@ -97,31 +105,68 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
     with progress("item-item model", "settings") as advance:
         ease = choose_ease(loss_of, settings.regularizations, content_weights, advance)
     links = links_of_settings(ease) if asked is None else linear.links(ease)
-    item_item = fit_item_item(session, ease, similarity, links)
+    item_item = fit_item_item(session, ease, similarity, features, links)
     model = item_item.for_catalogue(index.trained, index.cold_start, settings.cold_links)
-    names = [TOWER, NEIGHBOURS, *([RECENT, SUCCESSORS] if SUCCESSORS in model.links else []), POPULARITY]
+    names = [TOWER, NEIGHBOURS, *([RECENT, SUCCESSORS] if SUCCESSORS in model.links else [])]
+    names += [*([WALK] if WALK in model.links else []), POPULARITY]
     choices = choices_of(model, names, queries)
     softness = choose_softness(choices.take(rows), names, settings.softness)
     choices = softened(choices, names, softness)
     steps: list[dict[str, object]] = []
     weights: dict[str, float] = {}
     cold_weights: dict[str, float] = {}
-    stages = [(size, False) for size in range(1, len(names) + 1)] + [(len(names), True)] * bool(session.is_cold.any())
+
+    def measure(fitted: FittedWeights, stage: str | None = None, *, separate_cold: bool = False) -> None:
+        nonlocal weights, cold_weights
+        weights = dict(zip(names, fitted.weights, strict=False))
+        cold_weights = dict(zip(names, fitted.cold_weights, strict=False))
+        own: dict[str, object] = {} if stage is None else {"stage": stage}
+        if separate_cold:
+            cold_weights[BIAS] = fitted.bias
+            own["cold_weights"] = cold_weights
+        hybrid = model.hybrid_score(weights, cold_weights, softness)
+        measured = _validation_metrics(session, scorer, hybrid, queries, arrival)
+        steps.append({"parts": list(weights), "loss": fitted.loss, "weights": weights, **own, **measured})
+
     with progress("hybrid score", "stages") as advance:
-        advance(0, len(stages))
-        for done, (size, separate_cold) in enumerate(stages, 1):
-            fitted = fit_weights(choices, size, separate_cold=separate_cold)
-            weights = dict(zip(names, fitted.weights, strict=False))
-            cold_weights = dict(zip(names, fitted.cold_weights, strict=False)) | (
-                {BIAS: fitted.bias} if separate_cold else {}
-            )
-            hybrid = model.hybrid_score(weights, cold_weights, softness)
-            measured = _validation_metrics(session, scorer, hybrid, queries, arrival)
-            own = {"cold_weights": cold_weights} if separate_cold else {}
-            steps.append({"parts": names[:size], "loss": fitted.loss, "weights": weights, **own, **measured})
-            advance(done, len(stages))
-    fitted_weights = HybridWeights(ease.regularization, weights, cold_weights, steps, ease.content_weight, softness)
-    return FittedHybrid(fitted_weights, item_item)
+        count = len(names) + 2
+        advance(0, count)
+        for size in range(1, len(names) + 1):
+            fitted = fit_weights(choices, size, separate_cold=False)
+            measure(fitted)
+            advance(size, count)
+        ranked = rank_best(choices, fitted)
+        if ranked.after > ranked.before:
+            measure(ranked.weights, "weights that rank best")
+        advance(count - 1, count)
+        exploration: list[dict[str, float]] = []
+        # Nothing predicts the scores of a new item without content; and choices of truly new items tell more.
+        enough = choices.is_cold[:, 0].sum() >= _ENOUGH_COLD
+        share = settings.simulated if session.model.item_encoders and not enough else 0.0
+        simulated = simulated_cold(session.is_cold, share, seed)
+        if simulated.any():
+            as_cold = trained_index(session, similarity, is_cold=session.is_cold | simulated)
+            of_cold = ModelScorer(graphs, asked_without_texts, tf.constant(as_cold.item_embeddings))
+            without = item_item.for_catalogue(as_cold.trained, as_cold.cold_start, settings.cold_links)
+            cold = softened(choices_of(without, names, queries, scorer=of_cold), names, softness)
+            chosen = np.array([targets[0] for targets in queries.targets])
+            rows = np.broadcast_to(simulated[candidates], (len(chosen), len(candidates)))
+            choices = mixed_choices(choices, cold, np.concatenate([simulated[chosen][:, None], rows], axis=1))
+        if simulated.any() or session.is_cold.any():
+            fitted = fit_weights(choices, len(names), separate_cold=True, warm=ranked.weights.weights)
+            exploration = exploration_curve(choices, fitted)
+            measure(fitted, "weights of new items", separate_cold=True)
+        advance(count, count)
+    weights_of_run = HybridWeights(
+        ease.regularization,
+        weights,
+        cold_weights,
+        steps,
+        ease.content_weight,
+        softness,
+        exploration,
+    )
+    return FittedHybrid(weights_of_run, item_item)
 
 
 def _validation_metrics(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,9 @@ from pipelines.search.text_index import TextIndex
 from tfrecs.reading.reader import Catalogue
 
 __all__ = ["ItemIndex", "fit_item_item", "item_item_id", "small_catalogue_content", "trained_index", "updated_index"]
+
+# Options of section `hybrid` that the item-item model does not depend on.
+_NOT_FITTED = {"explore", "simulated", "queries", "candidates", "softness"}
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,18 @@ def small_catalogue_content(session: Session, catalogue: Catalogue) -> dict[str,
 
 
 def fit_item_item(
-    session: Session, ease: EaseSettings, similarity: np.ndarray | None, linear: Links | None = None
+    session: Session,
+    ease: EaseSettings,
+    similarity: np.ndarray | None,
+    features: Mapping[str, sp.csr_matrix],
+    linear: Links | None = None,
 ) -> ItemItemModel:
     """Fit the item-item model of the session's catalogue; its cold items are not completed.
 
     Args:
       session: its training events count.
       ease, similarity: see `pipelines.item_item.linear.LinearModel`.
+      features: plain content of the items.
       linear: links of that model where they are fitted already.
     """
     return ItemItemModel.fit(
@@ -79,6 +87,7 @@ def fit_item_item(
         session.config.hybrid,
         ease,
         similarity,
+        features,
         history=session.config.user.max_history,
         ordered=session.manifest.schema_.ordered,
         linear=linear,
@@ -87,7 +96,7 @@ def fit_item_item(
 
 def item_item_id(session: Session, ease: EaseSettings) -> str:
     """Return the fingerprint of what `fit_item_item` fits: it tells whether a file of it is this session's."""
-    hybrid = session.config.hybrid.model_dump(mode="json", exclude={"explore", "queries", "candidates", "softness"})
+    hybrid = session.config.hybrid.model_dump(mode="json", exclude=_NOT_FITTED)
     history = session.config.user.max_history
     return fingerprint(records=records_id(session.records), hybrid=hybrid, ease=list(ease), history=history)
 
@@ -97,6 +106,7 @@ def trained_index(
     similarity: np.ndarray | None,
     presence: np.ndarray | None = None,
     order: np.ndarray | None = None,
+    is_cold: np.ndarray | None = None,
 ) -> ItemIndex:
     """Embed the catalogue that the model was trained on, also with some of its content only.
 
@@ -105,13 +115,16 @@ def trained_index(
       similarity: content similarity [N, N] of the items with that content; None: cold start by nearest embeddings.
       presence: bool [N, M], the modalities that each item shall have; None: what it has.
       order: int64 [N], the item whose content each one shall have; None: its own.
+      is_cold: bool [N], items that shall be embedded as those without training events are; None: those without.
     """
     model = session.model
+    is_cold = session.is_cold if is_cold is None else is_cold
     encodings = in_order(model.cache, order)
     present = tf.constant(session.items.presence if presence is None else presence)
     item_embeddings, modality_weights = (value.numpy() for value in model.item_embeddings(present, encodings))
     content_embeddings = model.content_embeddings(present, encodings)[0].numpy()
-    cold_start = ColdStart.fit(session.is_cold, similarity, content_embeddings, session.config.hybrid)
+    item_embeddings = np.where(is_cold[:, None], content_embeddings, item_embeddings)
+    cold_start = ColdStart.fit(is_cold, similarity, content_embeddings, session.config.hybrid)
     return ItemIndex(
         session.catalogue,
         cold_start.complete_embeddings(item_embeddings, content_embeddings),

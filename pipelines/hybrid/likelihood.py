@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,9 @@ class FittedWeights:
     loss: float
 
 
-def fit_weights(choices: Choices, parts: int, *, separate_cold: bool) -> FittedWeights:
+def fit_weights(
+    choices: Choices, parts: int, *, separate_cold: bool, warm: Sequence[float] | None = None
+) -> FittedWeights:
     """Fit weights of at least 0 that make the choices most likely under a softmax over the weighted sum of parts.
 
     (McFadden, 1974, "Conditional logit analysis of qualitative choice behavior".)
@@ -58,6 +61,7 @@ def fit_weights(choices: Choices, parts: int, *, separate_cold: bool) -> FittedW
       separate_cold: whether cold items have weights of their own, and a bias. As few choices of cold items say little
         about these, their prior is normal around the weights of warm items, and around 0 for the bias, so that without
         any such choice they are the same (maximum a posteriori).
+      warm: weights of the parts for warm items, which then stay as they are; None: they are fitted too.
     """
     values = choices.values[..., :parts]
     is_alternative = ~np.isnan(values).any(axis=-1)
@@ -109,13 +113,12 @@ def fit_weights(choices: Choices, parts: int, *, separate_cold: bool) -> FittedW
         value = (log_z - chosen_logits).mean() + prior(warm_weights, cold_weights, bias)
         return float(value), np.concatenate([gradient, cold_gradient, [bias_gradient]])
 
-    fitted = minimize(
-        loss,
-        np.concatenate([np.full(2 * parts, 0.1), [0.0]]),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(0.0, None)] * (2 * parts) + [(None, None)],
-    )
+    start = np.concatenate([np.full(2 * parts, 0.1), [0.0]])
+    bounds: list[tuple[float | None, float | None]] = [(0.0, None)] * (2 * parts) + [(None, None)]
+    if warm is not None:
+        start[: 2 * parts] = np.tile(np.asarray(warm) * scale, 2)
+        bounds[:parts] = [(value, value) for value in start[:parts]]
+    fitted = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
     warm_weights, cold_weights, bias = split(fitted.x)
     return FittedWeights(
         weights=[float(weight) for weight in warm_weights / scale],

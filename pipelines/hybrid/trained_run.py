@@ -22,6 +22,7 @@ from pipelines.item_item import storage
 from pipelines.item_item.content_similarity import content_factors, content_similarity
 from pipelines.item_item.linear import LinearModel
 from pipelines.item_item.model import ItemItemModel, training_matrix
+from pipelines.item_item.random_walk import random_walk
 from pipelines.model.checkpoints import restore_best
 from pipelines.model.encoding_store import EncodingStore
 from pipelines.model.session import Session, open_session, records_id
@@ -32,7 +33,7 @@ from pipelines.search.fitting import text_index
 from pipelines.search.text_index import TextIndex, TextModel
 from tfrecs.errors import DataError
 from tfrecs.schema import Manifest
-from towers.hybrid import NEIGHBOURS, HybridScore
+from towers.hybrid import NEIGHBOURS, WALK, HybridScore
 
 __all__ = ["TrainedRun", "load_trained"]
 
@@ -69,16 +70,22 @@ class TrainedRun(Session):
             return None
 
         def fit() -> ItemItemModel:
-            return fit_item_item(self, weights.ease, self.content_similarity if weights.content_weight else None)
+            similarity = self.content_similarity if weights.content_weight else None
+            return fit_item_item(self, weights.ease, similarity, self.content_features)
 
         if self.folder is None:
             return fit()
         return storage.load_or_fit(self.folder, item_item_id(self, weights.ease), fit)
 
     @cached_property
+    def _train(self) -> sp.csr_matrix:
+        """See `training_matrix`."""
+        return training_matrix(self.events, len(self.catalogue))
+
+    @cached_property
     def _linear(self) -> LinearModel:
         """What the log says for the linear item-item model, whatever the content."""
-        return LinearModel(training_matrix(self.events, len(self.catalogue)), self.config.hybrid)
+        return LinearModel(self._train, self.config.hybrid)
 
     @cached_property
     def text_index(self) -> TextIndex | None:
@@ -114,12 +121,8 @@ class TrainedRun(Session):
         """
         similarity, item_item, texts = self._similarity(presence, order), self.item_item, self.text_index
         index = trained_index(self, similarity, presence, order)
-        weights, other_content = self.hybrid_weights, similarity is not self.content_similarity
-        if item_item is not None and weights is not None and weights.content_weight and other_content:
-            features = self._features(presence, order)
-            factors = content_factors(features) if features else None
-            neighbours = self._linear.with_content(similarity, factors).links(weights.ease)
-            item_item = replace(item_item, links={**item_item.links, NEIGHBOURS: neighbours})
+        if item_item is not None and self.content_features and not self._is_own_content(presence, order):
+            item_item = self._item_item_with(item_item, similarity, self._features(presence, order))
         if texts is not None and self.model.query_encoder is not None:
             column = self.manifest.schema_.modalities.index(self.model.query_encoder.schema.name)
             texts = texts.with_texts(presence[:, column], order)
@@ -129,12 +132,27 @@ class TrainedRun(Session):
         """Return the scorer of the trained model as it is exported: towers, hybrid score and text queries."""
         return ModelScorer(ModelGraphs(self.model), requests, *self.with_content(self.items.presence))
 
+    def _item_item_with(
+        self, item_item: ItemItemModel, similarity: np.ndarray | None, features: dict[str, sp.csr_matrix]
+    ) -> ItemItemModel:
+        """The item-item model where items have other plain content; links that content has no part in are shared."""
+        weights, links = self.hybrid_weights, dict(item_item.links)
+        if weights is not None and weights.content_weight:
+            linear = self._linear.with_content(similarity, content_factors(features))
+            links[NEIGHBOURS] = linear.links(weights.ease)
+        if weights is not None and weights.takes(WALK) and self.config.hybrid.walk_content:
+            links[WALK] = random_walk(self._train, features, self.config.hybrid)
+        return replace(item_item, links=links)
+
+    def _is_own_content(self, presence: np.ndarray, order: np.ndarray | None) -> bool:
+        return order is None and np.array_equal(presence, self.items.presence)
+
     def _similarity(self, presence: np.ndarray, order: np.ndarray | None) -> np.ndarray | None:
         """Content similarity where items have only some of their content, or None where nothing depends on it."""
         ease_takes_it = self.hybrid_weights is not None and self.hybrid_weights.content_weight
         if not self.is_cold.any() and not ease_takes_it:
             return None
-        if order is None and np.array_equal(presence, self.items.presence):
+        if self._is_own_content(presence, order):
             return self.content_similarity
         features = self._features(presence, order)
         return content_similarity(features) if features else None

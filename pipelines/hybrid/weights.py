@@ -25,9 +25,11 @@ class HybridWeights:
       regularization: of the EASE model.
       weights: part of the score -> weight, at least 0.
       cold_weights: the same for cold items, and their `towers.hybrid.BIAS`.
-      steps: the parts as they were added one by one: `parts`, `loss` (cross-entropy in nats) and validation metrics.
+      steps: the parts as they were added one by one: `parts`, `loss` (cross-entropy in nats) and validation metrics;
+        `stage` names a step that added no part.
       content_weight: of the content similarity in the EASE model.
       softness: name of the links -> where their sum bends.
+      exploration: rows of `pipelines.hybrid.cold_weights.exploration_curve`; none where nothing could be learned.
     """
 
     regularization: float
@@ -36,11 +38,16 @@ class HybridWeights:
     steps: Sequence[Mapping[str, object]]
     content_weight: float = 0.0
     softness: Mapping[str, float] = field(default_factory=dict)
+    exploration: Sequence[Mapping[str, float]] = field(default_factory=list)
 
     @property
     def ease(self) -> EaseSettings:
         """Settings of the EASE model."""
         return EaseSettings(self.regularization, self.content_weight)
+
+    def takes(self, part: str) -> bool:
+        """Whether a part has a say in the score of any item."""
+        return bool(self.weights.get(part) or self.cold_weights.get(part))
 
     def __str__(self) -> str:
         names = ", ".join(name for name, weight in self.weights.items() if weight)

@@ -1,4 +1,4 @@
-"""The item-item model: EASE or item-kNN neighbours, successors and popularity, completed for cold items."""
+"""The item-item model: linear neighbours, successors, random walks and popularity, completed for cold items."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from pipelines.item_item.cold_start import ColdStart
 from pipelines.item_item.ease import EaseSettings
 from pipelines.item_item.linear import LinearModel
 from pipelines.item_item.neighbours import interaction_matrix, successor_similarities
+from pipelines.item_item.random_walk import random_walk
 from pipelines.item_item.sparse_top import Links, top_links
 from tfrecs.reading.training_events import TrainingEvents
-from towers.hybrid import NEIGHBOURS, RECENT, SUCCESSORS, HybridScore
+from towers.hybrid import NEIGHBOURS, RECENT, SUCCESSORS, WALK, HybridScore
 
 __all__ = ["ItemItemModel", "training_matrix"]
 
@@ -26,7 +27,8 @@ class ItemItemModel:
     """What training events say about N items; `hybrid_score` scores requests with it.
 
     Attributes:
-      links: `NEIGHBOURS` and, where events have an order, `SUCCESSORS` -> of each item those it speaks for.
+      links: `NEIGHBOURS`, with `walk_hops` `WALK`, and where events have an order `SUCCESSORS` -> of each item those it
+        speaks for.
       popularity: float32 [N], log(1 + number of training events, or sum of their weights).
       is_cold: bool [N], items without a training event.
       last: part of the score -> how many of the newest events of a history it takes; `RECENT` is `NEIGHBOURS` of fewer.
@@ -45,6 +47,7 @@ class ItemItemModel:
         settings: HybridConfig,
         ease: EaseSettings,
         content_similarity: np.ndarray | None = None,
+        features: Mapping[str, sp.csr_matrix] | None = None,
         *,
         history: int,
         ordered: bool,
@@ -57,14 +60,18 @@ class ItemItemModel:
           num_items: N, of the catalogue.
           settings: section `hybrid`.
           ease, content_similarity: see `LinearModel`.
+          features: plain content, see `random_walk`; None: there is none.
           history: how many events of a history the towers take.
           ordered: whether the events of a user have an order; without one there are no successors and no recent events.
           linear: what `LinearModel.links` gave for the same events and settings; None: fit it.
         """
+        train = training_matrix(events, num_items)
         if linear is None:
-            linear = LinearModel(training_matrix(events, num_items), settings, content_similarity).links(ease)
+            linear = LinearModel(train, settings, content_similarity).links(ease)
         links = {NEIGHBOURS: linear}
         last = {NEIGHBOURS: history}
+        if settings.walk_hops:
+            links[WALK], last[WALK] = random_walk(train, features or {}, settings), history
         if ordered:
             successors = successor_similarities(
                 events.users,

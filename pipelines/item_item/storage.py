@@ -20,7 +20,7 @@ from pipelines.runs.progress import say
 __all__ = ["FILE", "fingerprint", "forget", "load_or_fit", "save"]
 
 FILE = "item_item.npz"
-_FORMAT = 1  # larger by one where the same records and settings give another model
+_FORMAT = 2  # larger by one where the same records and settings give another model
 
 
 def fingerprint(**belongs_to: Any) -> str:

@@ -18,6 +18,7 @@ CAPTIONS = {
     "beyond_accuracy": "Coverage, diversity, novelty and popularity bias",
     "exposure": "Share of the first positions by popularity in training",
     "reliability": "Observed share against predicted probability, and the number of events",
+    "exploration": "Recall of new items against that of known ones, as new items are shown more often",
     "tradeoff": "Accuracy against diversity, by the input `diversity` of `recommend`",
     "training": "Losses, validation metrics and learning rate by epoch",
 }
@@ -54,6 +55,8 @@ def report_markdown(report: Report, drawn: Sequence[str], folder: str) -> str:
         blocks += ["## Ranking head", _ranking_table(report), *images("reliability"), *_reranking_table(report)]
     if report.hybrid:
         blocks += ["## Parts of the hybrid score", _hybrid_table(report)]
+    if report.exploration:
+        blocks += ["## New items against known ones", _exploration_table(report), *images("exploration")]
     if report.tradeoff:
         blocks += ["## Accuracy against diversity", _tradeoff_table(report), *images("tradeoff")]
     if "training" in drawn:
@@ -146,10 +149,10 @@ def _weight_table(report: Report) -> str:
 
 
 def _hybrid_table(report: Report) -> str:
-    metrics = [name for name in report.hybrid[0] if name not in ("parts", "weights", "cold_weights", "loss")]
+    metrics = [name for name in report.hybrid[0] if name not in ("parts", "stage", "weights", "cold_weights", "loss")]
     rows, before = [], 0
     for step in report.hybrid:
-        added = step["parts"][before:] or ["weights of new items"]
+        added = step["parts"][before:] or [step.get("stage", "weights of new items")]
         weights = [f"{name} {weight:.3g}" for name, weight in step.get("cold_weights", step["weights"]).items()]
         row = [
             " and ".join(added),
@@ -158,8 +161,25 @@ def _hybrid_table(report: Report) -> str:
         ]
         rows.append([*row, ", ".join(weights)])
         before = len(step["parts"])
-    note = "On the validation split, whose likelihood chose the weights; a part of weight 0 is left out.\n\n"
+    note = "On the validation split, which chose the weights; a part of weight 0 is left out.\n\n"
     return note + markdown_table(["added", "cross-entropy", *metrics, "weights"], rows)
+
+
+def _exploration_table(report: Report) -> str:
+    chosen = report.exploration["chosen"]
+    rows = [
+        [
+            f"{row['explore']:g}",
+            *(format_number(row[name]) for name in ("known", "new")),
+            "yes" * (row["explore"] == chosen),
+        ]
+        for row in report.exploration["rows"]
+    ]
+    note = (
+        "Recall@20 on the validation split, in which a share of the known items (`hybrid.simulated`) is scored as new ones "
+        "are; at 0 all are scored as likelihood has it. The model that is exported has the marked value.\n\n"
+    )
+    return note + markdown_table(["`hybrid.explore`", "known items", "new items", "chosen"], rows)
 
 
 def _ranking_table(report: Report) -> str:

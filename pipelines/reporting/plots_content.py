@@ -1,4 +1,4 @@
-"""Plots of the modalities: accuracy without some of them, and their weights."""
+"""Plots of the modalities, accuracy without some of them and their weights, and of new items against known ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from pipelines.reporting.formatting import value_of
 from pipelines.reporting.plots_style import LIGHT_COLOUR, MODEL_COLOUR, PALETTE, clean, new_figure, panel_grid
 
-__all__ = ["pattern_bars", "weight_bars"]
+__all__ = ["exploration_curve", "pattern_bars", "weight_bars"]
 
 
 def pattern_bars(dataset: str, rows: Sequence[Mapping[str, Any]]) -> Figure | None:
@@ -73,6 +73,36 @@ def weight_bars(dataset: str, rows: Sequence[Mapping[str, Any]]) -> Figure | Non
         axes.set_title(kind, fontsize=11)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False)
+    return figure
+
+
+def exploration_curve(dataset: str, exploration: Mapping[str, Any]) -> Figure | None:
+    """Plot Recall@20 of new items against that of known ones, a point for each value of `hybrid.explore`.
+
+    Args:
+      dataset: its name.
+      exploration: `rows` with `explore`, `known` and `new`, and which `explore` was `chosen`.
+
+    Returns:
+      None without rows.
+    """
+    if not exploration:
+        return None
+    rows = exploration["rows"]
+    figure = new_figure(6.4, 4.2, f"{dataset}: new items against known ones (validation)")
+    axes = figure.add_subplot()
+    known, new = ([value_of(row, name) for row in rows] for name in ("known", "new"))
+    axes.plot(known, new, color=MODEL_COLOUR, marker="o", markersize=4, linewidth=2.0)
+    chosen = int(np.argmin([abs(row["explore"] - exploration["chosen"]) for row in rows]))
+    axes.plot(known[chosen], new[chosen], "o", markersize=11, markerfacecolor="none", markeredgecolor="black")
+    label = f"hybrid.explore = {exploration['chosen']:g}"
+    axes.annotate(
+        label, (known[chosen], new[chosen]), xytext=(-10, 0), textcoords="offset points", ha="right", va="center"
+    )
+    axes.set(xlabel="Recall@20 of known items", ylabel="Recall@20 of new items")
+    axes.set_ylim(0, 1.12 * max(new) or None)
+    axes.set_xlim(0, 1.05 * max(known) or None)
+    clean(axes, "both")
     return figure
 
 

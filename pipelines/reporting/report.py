@@ -64,6 +64,7 @@ def _figures(report: Report) -> dict[str, Figure | None]:
         "exposure": plots.exposure_curves(data, exposure["groups"], exposure["systems"]) if exposure else None,
         "reliability": plots_learning.reliability_diagram(data, report.ranking),
         "tradeoff": plots.tradeoff_curve(data, report.tradeoff),
+        "exploration": plots_content.exploration_curve(data, report.exploration),
         "training": plots_learning.training_curves(data, report.curve),
     }
 
@@ -89,6 +90,7 @@ def report_json(report: Report) -> str:
         "modality_weights": report.modality_weights,
         "exposure": report.exposure,
         "hybrid": report.hybrid,
+        "exploration": report.exploration,
     }
     content |= {name: value for name, value in optional.items() if value}
     content |= {"commands": report.commands, "versions": report.versions}

@@ -32,6 +32,7 @@ class Report:
       exposure: `groups` (names) and `systems`, system -> share of the first positions of each group.
       modality_weights: rows of `pipelines.evaluation.exposure.modality_weights_by_group`.
       hybrid: `pipelines.hybrid.weights.HybridWeights.steps`, what each part of the hybrid score adds on the validation split.
+      exploration: `rows` of `pipelines.hybrid.cold_weights.exploration_curve`, and which `explore` was `chosen`.
       sample: `requests` that were drawn `of` those of the test split, and the `seed`.
       notes: sentences on what was not measured or not on all requests, and why.
       seconds: part of the evaluation -> how long it took; not in the files, so that equal runs have equal reports.
@@ -53,6 +54,7 @@ class Report:
     exposure: Mapping[str, Any] = field(default_factory=dict)
     modality_weights: Sequence[Mapping[str, Any]] = ()
     hybrid: Sequence[Mapping[str, Any]] = ()
+    exploration: Mapping[str, Any] = field(default_factory=dict)
     intervals: Mapping[str, Any] = field(default_factory=dict)
     sample: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()

@@ -70,6 +70,10 @@ REPORT = Report(
         },
         "rating": {"rmse": 0.93, "baselines": {"bias": {"rmse": 0.95}}},
     },
+    exploration={
+        "chosen": 0.5,
+        "rows": [{"explore": 0.5 * step, "known": 0.3 - 0.01 * step**2, "new": 0.1 + 0.05 * step} for step in range(4)],
+    },
     baseline_slices={"item_knn": {"cold_items": figures(0.0), "warm_items": figures(0.2)}},
     patterns=[
         {
@@ -115,10 +119,10 @@ REPORT = Report(
 )
 PLAIN = dataclasses.replace(
     REPORT, oracle=None, slices={}, ranking={}, commands={}, versions={}, tradeoff=(), curve=(), baseline_slices={},
-    patterns=(), exposure={}, modality_weights=(),
+    patterns=(), exposure={}, modality_weights=(), exploration={},
 )  # fmt: skip
 PICTURES = (
-    "accuracy", "beyond_accuracy", "exposure", "missing_content", "modality_weights", "reliability", "slices",
+    "accuracy", "beyond_accuracy", "exploration", "exposure", "missing_content", "modality_weights", "reliability", "slices",
     "tradeoff", "training", "warm_cold",
 )  # fmt: skip
 

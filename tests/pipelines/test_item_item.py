@@ -17,7 +17,7 @@ from pipelines.item_item.neighbours import successor_similarities
 from pipelines.item_item.sparse_top import Links
 from tfrecs.errors import DataError
 from tfrecs.reading.training_events import TrainingEvents
-from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, newest_different
+from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, WALK, newest_different
 
 SETTINGS = HybridConfig(neighbours=4, shrinkage=0.0, window=1)
 SOFTNESS = {NEIGHBOURS: 0.5, SUCCESSORS: 0.1}
@@ -143,7 +143,7 @@ def test_fitting_neighbours_successors_and_popularity() -> None:
     np.testing.assert_allclose(dense(fitted.links[SUCCESSORS]), [[0, 1, 0, 0], [0, 0, 1, 0], [0] * 4, [0] * 4])
     np.testing.assert_allclose(fitted.popularity, np.log([3, 3, 2, 1]), rtol=1e-6)
     assert fitted.is_cold.tolist() == [False, False, False, True]
-    assert fitted.last == {NEIGHBOURS: 50, RECENT: 5, SUCCESSORS: 20}
+    assert fitted.last == {NEIGHBOURS: 50, RECENT: 5, SUCCESSORS: 20, WALK: 50}
 
 
 def test_several_settings_of_ease_share_their_counts_and_do_not_disturb_each_other() -> None:
@@ -191,8 +191,10 @@ def test_what_comes_sooner_after_an_item_is_more_its_successor() -> None:
 def test_without_an_order_there_is_no_successor_and_the_whole_history_counts() -> None:
     events = TrainingEvents.of(np.array(["a", "a"]), np.array([0, 1], np.int32), np.zeros(2, np.int64))
     fitted = ItemItemModel.fit(events, 2, SETTINGS, EASE, history=50, ordered=False)
-    assert set(fitted.links) == {NEIGHBOURS}
-    assert fitted.last == {NEIGHBOURS: 50}
+    assert set(fitted.links) == {NEIGHBOURS, WALK}
+    assert fitted.last == {NEIGHBOURS: 50, WALK: 50}
+    without = SETTINGS.model_copy(update={"walk_hops": 0})
+    assert set(ItemItemModel.fit(events, 2, without, EASE, history=50, ordered=False).links) == {NEIGHBOURS}
 
 
 def test_an_item_that_comes_after_itself_is_no_successor() -> None:

@@ -36,6 +36,7 @@ def test_layout_of_the_json() -> None:
         "modality_weights",
         "exposure",
         "hybrid",
+        "exploration",
         "commands",
         "versions",
     ]

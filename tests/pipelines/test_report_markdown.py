@@ -84,3 +84,8 @@ def test_the_price_of_diversity_has_a_line_for_every_setting() -> None:
     assert "| 0.5 | 0.2800 | 0.1100 | 0.6200 | 0.4700 |" in text
     assert "| 1 | 0.1500 | n/a | 0.8000 | 0.6000 |" in text
     assert "Accuracy against diversity" not in text_of(PLAIN, PICTURES)
+
+
+def test_the_chosen_exploration_is_marked() -> None:
+    rows = [line for line in lines_with(text_of(REPORT, PICTURES), "|") if line.endswith("| yes |")]
+    assert [row.split("|")[1:4] for row in rows] == [[" 0.5 ", " 0.2900 ", " 0.1500 "]]
