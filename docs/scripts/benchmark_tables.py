@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -298,8 +299,21 @@ def scale_softmax() -> str:
             for metric, values in result[split].items():
                 cells = [f"{values[softmax]:.4f}" for softmax in ("full", "in_batch")]
                 ratio = _ratio(values["sampled_against_full"])
-                rows.append([path.stem.rpartition("-")[2], result["epochs"], split, metric, *cells, ratio])
-    return table(["data", "epochs", "split", "metric", "full", "sampled", "sampled / full (95 %)"], rows)
+                data, negatives = re.findall(r"DIR/(\S+)|--negatives (\d+)", result["command"] + " --negatives 256")[:2]
+                rows.append([data[0], negatives[1], result["epochs"], split, metric, *cells, ratio])
+    head = ["data", "uniform negatives", "epochs", "split", "metric", "full", "sampled", "sampled / full (95 %)"]
+    return table(head, rows)
+
+
+def precision() -> str:
+    """What a precision does to quality, on each data set that was measured."""
+    rows = []
+    for path in sorted(RESULTS.glob("precision-*.json")):
+        for name, values in load(path.stem)["runs"].items():
+            means = [sum(values[metric]) / len(values[metric]) for metric in ("ndcg@10", "ndcg@20", "recall@20")]
+            cells = [f"{value:.4f}" for value in means]
+            rows.append([path.stem.partition("-")[2], name, len(values["ndcg@10"]), *cells])
+    return table(["data", "precision", "seeds", "NDCG@10", "NDCG@20", "Recall@20"], rows)
 
 
 def scale_full_run() -> str:
@@ -368,6 +382,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "peers-ml100k-sasrec": lambda: peers("quality-ml100k-peers"),
     "peers-ml100k-cold": lambda: peers("quality-ml100k-cold0.1"),
     "peers-ml1m": lambda: peers("quality-ml1m"),
+    "peers-tiktok": lambda: peers("quality-tiktok"),
     "peers-lfm2k": lambda: peers("quality-lfm2k"),
     "ablation-ml100k": lambda: ablation("ml100k"),
     "ablation-lfm2k": lambda: ablation("lfm2k"),
@@ -388,6 +403,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "input": lambda: limits("input", "ratios"),
     "scale-build": scale_build,
     "levers": where_measured("levers.json", levers),
+    "precision": where_measured("precision-*.json", precision),
     "accelerators": where_measured("accelerators.json", accelerators),
     "encoders": lambda: limits("encoders", "rows"),
 }
