@@ -28,6 +28,7 @@ def stop(row: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+@pytest.mark.matrix
 def test_a_run_in_an_odd_folder_that_is_killed_twice_is_that_of_a_plain_one(plain: Whole, tmp_path: Path) -> None:
     # Whoever takes ODD for a pattern reads these files.
     for made in (plain.records, plain.run):

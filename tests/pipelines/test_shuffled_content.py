@@ -56,6 +56,7 @@ def test_trained_on_shuffled_rows_cold_items_are_not_found(reports: tuple[Report
     assert real > 2 * chance
 
 
+@pytest.mark.matrix
 def test_shuffled_after_training_the_content_says_nothing(reports: tuple[Report, Report]) -> None:
     rows = {row["content"]: row for row in reports[0].patterns}
     assert rows[ALL]["content_only_recall@20"] > 2 * rows[SHUFFLED]["content_only_recall@20"]

@@ -77,6 +77,7 @@ def straight(records: Path, space_file: Path, tmp_path_factory: pytest.TempPathF
     return tune.run(tune.TuneJob(records, out, load_config(None, SMALL), space_file))
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_a_search_without_the_test_split_ends_with_the_best_configuration(straight: tune.TuneResult) -> None:
     assert [trial.state for trial in straight.trials] == ["complete"] * 3

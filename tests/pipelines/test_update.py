@@ -79,6 +79,7 @@ def hammer(stubs: Stubs, catalogue: dict[int, set[str]], history: list[str], wro
     seen.append(version)
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_an_update_is_swapped_in_under_load_without_a_failed_or_mixed_answer(
     plain: Whole, changed: tuple[Path, list[str], dict[str, Any]], tmp_path: Path

@@ -158,6 +158,7 @@ def stop(row: object) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_a_continued_run_that_was_killed_ends_at_the_same_weights(
     grown: Grown, second: tuple[Path, str], tmp_path: Path
