@@ -136,8 +136,8 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
             measure(fitted)
             advance(size, count)
         ranked = rank_best(choices, fitted)
-        if ranked.after > ranked.before:
-            measure(ranked.weights, "weights that rank best")
+        if ranked is not fitted:
+            measure(ranked, "weights that rank best")
         advance(count - 1, count)
         exploration: list[dict[str, float]] = []
         # Nothing predicts the scores of a new item without content; and choices of truly new items tell more.
@@ -153,7 +153,7 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
             rows = np.broadcast_to(simulated[candidates], (len(chosen), len(candidates)))
             choices = mixed_choices(choices, cold, np.concatenate([simulated[chosen][:, None], rows], axis=1))
         if simulated.any() or session.is_cold.any():
-            fitted = fit_weights(choices, len(names), separate_cold=True, warm=ranked.weights.weights)
+            fitted = fit_weights(choices, len(names), separate_cold=True, warm=ranked.weights)
             exploration = exploration_curve(choices, fitted)
             measure(fitted, "weights of new items", separate_cold=True)
         advance(count, count)
