@@ -30,7 +30,7 @@ __all__ = ["FittedHybrid", "fit_hybrid"]
 
 MEASURED = ("recall@20", "ndcg@10", "ndcg@20")
 _FEW = 500  # requests that choose the EASE model and the softness
-_ENOUGH_COLD = 100  # choices of new items in the validation split from which none are simulated
+_ENOUGH_COLD = 20  # choices of new items in the validation split from which none are simulated
 
 
 @dataclass(frozen=True)
