@@ -15,8 +15,8 @@ class TextConfig(Section):
     Attributes:
       backbone: the keras-nlp model.
       checkpoint: pretrained weights for the backbone bert: minilm (all-MiniLM-L6-v2 in an installed package), a folder
-        with a Hugging Face BERT, or a keras-nlp preset; its shape, activation and lowercase then replace the options here. Build the records with the same option,
-        because they hold its vocabulary.
+        with a Hugging Face BERT, or a keras-nlp preset; its shape, activation and lowercase then replace the options
+        here. Build the records with the same option, because they hold its vocabulary.
       pooling: mean over the tokens, or the output at [CLS].
       num_layers: Transformer layers.
       num_heads: attention heads.

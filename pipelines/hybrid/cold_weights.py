@@ -57,12 +57,13 @@ def exploration_curve(
       explorations: numbers added to the score of cold items.
 
     Returns:
-      Rows with `explore`, and Recall@20 of the choices of known items (`known`) and of new ones (`new`).
+      Rows with `explore`, and Recall@20 of the choices of known items (`known`) and of new ones (`new`); none where there are no choices of one of them.
     """
     scores, is_new = choice_scores(choices, fitted), choices.is_cold[:, 0]
+    if is_new.all() or not is_new.any():
+        return []
     rows = []
     for explore in explorations:
         found = places(scores + np.float32(explore) * choices.is_cold, choices.correction) < _DEPTH
-        known, new = (float(part.mean()) if len(part) else 0.0 for part in (found[~is_new], found[is_new]))
-        rows.append({"explore": float(explore), "known": known, "new": new})
+        rows.append({"explore": explore, "known": float(found[~is_new].mean()), "new": float(found[is_new].mean())})
     return rows

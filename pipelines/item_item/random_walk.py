@@ -49,9 +49,7 @@ def random_walk(train: sp.csr_matrix, features: Mapping[str, sp.csr_matrix], set
     walk = hop
     for number in range(2, settings.walk_hops + 1):
         walk = _product(walk, hop, kept, f"random walk, hop {number}")
-    walk = walk.tolil()
-    walk.setdiag(0.0)
-    walk = walk.tocsr()
+    walk.data[walk.indices == np.repeat(np.arange(num_items), np.diff(walk.indptr))] = 0.0
     walk.eliminate_zeros()
     return top_links(walk * num_items, settings.neighbours)
 

@@ -176,8 +176,9 @@ def _exploration_table(report: Report) -> str:
         for row in report.exploration["rows"]
     ]
     note = (
-        "Recall@20 on the validation split, in which a share of the known items (`hybrid.simulated`) is scored as new ones "
-        "are; at 0 all are scored as likelihood has it. The model that is exported has the marked value.\n\n"
+        "Recall@20 on the validation split; where it has few requests for new items, a share of the known ones "
+        "(`hybrid.simulated`) stands in for them. At 0 all are scored as likelihood has it. The exported value is marked, "
+        "where it is one of these.\n\n"
     )
     return note + markdown_table(["`hybrid.explore`", "known items", "new items", "chosen"], rows)
 

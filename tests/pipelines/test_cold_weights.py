@@ -42,3 +42,8 @@ def test_the_curve_counts_choices_of_known_and_new_items_among_the_first_twenty(
         {"explore": 0.25, "known": 1.0, "new": 0.0},
         {"explore": 0.75, "known": 0.0, "new": 1.0},
     ]
+
+
+def test_without_choices_of_new_items_there_is_no_curve() -> None:
+    values, known = np.ones((2, 3, 1), np.float32), np.zeros((2, 3), bool)
+    assert exploration_curve(Choices(values, known, 0.0), FittedWeights([1.0], [1.0], 0.0, 1.0)) == []
