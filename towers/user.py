@@ -11,6 +11,7 @@ from tfrecs.schema import ContextSchema, History
 
 _TIME_BUCKETS = 64  # two per doubling of the gap in seconds: up to 136 years; one more for "unknown"
 _EXCLUDED = -1e9
+_GAIN = 8.0  # initial weight of the mean; item embeddings begin with about 0.1 in each dimension, a normalised output with 1
 
 
 def time_bucket(now: tf.Tensor, then: tf.Tensor) -> tf.Tensor:
@@ -106,6 +107,10 @@ class UserTower(tf.keras.layers.Layer):
     begins with a start token of its own, and the last event of a history, which predicts nothing, gives way to the next
     one's start token.
 
+    With `average` the mean embedding of the events before a position, weighted by dimension, is added to its embedding.
+    So the tower begins as what neighbourhood models are, and need not learn to add up a set from few and short ones
+    (the user side of FISM, Kabbur et al., 2013, "FISM: factored item similarity models for top-n recommender systems").
+
     Pre-norm Transformer blocks (Vaswani et al., 2017, arXiv:1706.03762; SASRec, Kang and McAuley, 2018,
     arXiv:1808.09781).
 
@@ -118,6 +123,7 @@ class UserTower(tf.keras.layers.Layer):
       max_history: the longest history L.
       use_values: whether event values are inputs.
       use_time_gaps: whether the time since each event is an input.
+      average: whether the mean of the events is added.
       context: rows of the schema's context, as dictionaries.
 
     Call arguments:
@@ -159,6 +165,7 @@ class UserTower(tf.keras.layers.Layer):
         max_history: int = 50,
         use_values: bool = True,
         use_time_gaps: bool = True,
+        average: bool = False,
         context: Sequence[Mapping[str, Any]] = (),
         **kwargs: Any,
     ):
@@ -172,7 +179,9 @@ class UserTower(tf.keras.layers.Layer):
             "max_history": max_history,
             "use_values": use_values,
             "use_time_gaps": use_time_gaps,
+            "average": average,
         }
+        self.average = average
         self.use_values, self.use_time_gaps = use_values, use_time_gaps
         self.hidden_dim, self.max_history = hidden_dim, max_history
         self.context = [ContextSchema.model_validate(row) for row in context]
@@ -202,6 +211,9 @@ class UserTower(tf.keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         self.start = self.add_weight("start", [1, 1, self.hidden_dim], initializer="glorot_uniform")
+        if self.average:
+            start = tf.keras.initializers.Constant(_GAIN)
+            self.gain = self.add_weight("gain", [self.hidden_dim], initializer=start, experimental_autocast=False)
         super().build(input_shape)
 
     def call(
@@ -241,7 +253,23 @@ class UserTower(tf.keras.layers.Layer):
             x += block["dropout"](attended, training=training)
             forward = block["out"](block["hidden"](block["norm_forward"](x)))
             x += block["dropout"](forward, training=training)
-        return self.norm(x)
+        if not self.average:
+            return self.norm(x)
+        return self.norm(x) + self.gain * self._mean_before(history_embeddings, begins)
+
+    @staticmethod
+    def _mean_before(events: tf.Tensor, begins: tf.Tensor) -> tf.Tensor:
+        """The mean of the events float [B, L, D] of a history up to each of its positions, float32 [B, L + 1, D]; 0 without.
+
+        Position i + 1 brings in event i, but where a history begins: there the last event of the one before has no place.
+        """
+        number = tf.cumsum(tf.cast(begins, tf.int32), axis=1)
+        size = tf.shape(begins)[1]
+        counts = (number[:, :, None] == number[:, None, :]) & ~begins[:, None, :]
+        counts &= tf.range(size)[:, None] >= tf.range(size)[None, :]
+        weights = tf.cast(counts, tf.float32)
+        weights /= tf.maximum(tf.reduce_sum(weights, axis=2, keepdims=True), 1.0)
+        return tf.matmul(weights, tf.pad(tf.cast(events, tf.float32), [[0, 0], [1, 0], [0, 0]]))
 
     def get_config(self) -> dict[str, Any]:
         return {

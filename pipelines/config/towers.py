@@ -140,6 +140,8 @@ class UserConfig(Section):
       stride: new targets in each training window of that length.
       use_values: whether event values are an input.
       use_time_gaps: whether the time between events is an input.
+      average: whether the mean embedding of the history's items is added to what the Transformer gives; null: where events
+        have no order.
     """
 
     hidden_dim: int = Field(64, ge=8)
@@ -151,6 +153,7 @@ class UserConfig(Section):
     stride: int = Field(25, ge=1)
     use_values: bool = True
     use_time_gaps: bool = True
+    average: bool | None = None
 
 
 class RankingConfig(Section):

@@ -111,6 +111,7 @@ def make_model(
             max_history=user.max_history,
             use_values=user.use_values,
             use_time_gaps=user.use_time_gaps,
+            average=not schema.ordered if user.average is None else user.average,
             context=[row.model_dump(mode="json") for row in schema.context],
         )
     ranking_head = None

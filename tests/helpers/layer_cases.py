@@ -188,6 +188,7 @@ CASES: dict[str, LayerCase] = {
             "max_history": 4,
             "use_values": True,
             "use_time_gaps": True,
+            "average": True,
             "context": CONTEXT,
         },
         lambda rng: {

@@ -131,3 +131,21 @@ def test_an_empty_history_has_one_embedding_that_depends_on_the_context() -> Non
     before, after = call(layer, first), call(layer, second)
     assert before.shape == (2, 1, 8)
     assert np.abs(before - after).max() > 1e-3
+
+
+def test_the_mean_is_of_the_events_before_a_position_in_its_own_history() -> None:
+    events = tf.constant([[[1.0], [3.0], [100.0], [6.0]]])
+    # Histories of two and of one event: the last event of the first, 100, gives way to the start of the second.
+    begins = tf.constant([[True, False, False, True, False]])
+    assert UserTower._mean_before(events, begins).numpy().ravel().tolist() == [0.0, 1.0, 2.0, 0.0, 6.0]
+
+
+def test_what_is_added_is_eight_times_the_mean_to_begin_with() -> None:
+    arguments = inputs(3)
+    plain, with_mean = tower(), UserTower(**{**tower().options, "average": True, "context": CONTEXT})
+    call(plain, arguments), call(with_mean, arguments)
+    with_mean.set_weights([*plain.get_weights()[:1], np.full(8, 8.0), *plain.get_weights()[1:]])
+    means = np.cumsum(arguments["items"], axis=1) / np.arange(1, 4)[:, None]
+    difference = call(with_mean, arguments) - call(plain, arguments)
+    np.testing.assert_allclose(difference[:, 0], 0.0, atol=1e-5)
+    np.testing.assert_allclose(difference[:, 1:], 8.0 * means, atol=1e-4)
