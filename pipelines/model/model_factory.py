@@ -31,8 +31,11 @@ def records_vocabulary(records: Path) -> list[str]:
     return read_vocabulary(path)
 
 
-def resolve_encoders(config: Config, schema: Schema) -> Config:
-    """Fill in the shapes of the pretrained checkpoints that the configuration names.
+def resolve_config(config: Config, schema: Schema) -> Config:
+    """Fill in what the configuration leaves to the data: the shapes of pretrained checkpoints, and `user.average`.
+
+    A run keeps what was filled in, so that it is opened as it was trained; of a run from before `user.average`, and of what
+    goes on from it, the user tower has no mean.
 
     Raises:
       DataError: there is no such checkpoint, or it does not go with another option.
@@ -42,6 +45,9 @@ def resolve_encoders(config: Config, schema: Schema) -> Config:
         options = resolve(row(kind).encoder).resolve_options(config.encoder_options(kind))
         section = getattr(config, kind, options)
         sections[kind] = section.model_copy(update=options) if isinstance(section, BaseModel) else options
+    if config.user.average is None:
+        average = not schema.ordered and config.train.warm_start is None
+        sections["user"] = config.user.model_copy(update={"average": average})
     return config.model_copy(update=sections)
 
 
@@ -111,7 +117,7 @@ def make_model(
             max_history=user.max_history,
             use_values=user.use_values,
             use_time_gaps=user.use_time_gaps,
-            average=not schema.ordered if user.average is None else user.average,
+            average=bool(user.average),
             context=[row.model_dump(mode="json") for row in schema.context],
         )
     ranking_head = None

@@ -15,7 +15,7 @@ import tensorflow as tf
 from pipelines.cluster.workers import Workers
 from pipelines.config import Config, PretrainConfig, TrainConfig
 from pipelines.model.checkpoints import Checkpoints
-from pipelines.model.model_factory import resolve_encoders
+from pipelines.model.model_factory import resolve_config
 from pipelines.model.session import records_id
 from pipelines.model.strategy import make_strategy
 from pipelines.runs.progress import progress, say
@@ -115,7 +115,7 @@ class TrainingLoop(ABC):
         self.records, self.manifest = job.records, Manifest.load(job.records)
         if step == TRAIN and self.manifest.splits["train"].events == 0:
             raise DataError(f"{job.records}: no training interactions; see rejected.jsonl and `split` in dataset.yaml")
-        self.config, self.run = resolve_encoders(job.config, self.manifest.schema_), RunFolder(job.out)
+        self.config, self.run = resolve_config(job.config, self.manifest.schema_), RunFolder(job.out)
         self.strategy = make_strategy(self.config.train.strategy, workers)
         self.replicas = self.strategy.num_replicas_in_sync
         check_divisible(self.config, self.batch_options, self.replicas)

@@ -199,7 +199,7 @@ def run(job: TrainJob) -> TrainResult:
             f"{'in-batch' if trainer.feed.in_batch else 'full'} softmax, "
             f"{trainer.replicas} replica(s), {trainer.steps} steps an epoch."
         )
-        if session.model.user_tower.average and trainer.config.user.average is None:
+        if job.config.user.average is None and session.model.user_tower.average:
             say("  histories: events have no order, so the mean of their items is added (user.average)")
         if isinstance(session.items, StoredItems):
             say("  items: preprocessed more than train.items_in_memory, so they are read from their records")

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.config import Config
-from pipelines.model.model_factory import choose_softmax, make_encoders, query_encoder, resolve_encoders
+from pipelines.model.model_factory import choose_softmax, make_encoders, query_encoder, resolve_config
 from tfrecs.build.build_plan import BuildPlan
 from tfrecs.check.sample import FeatureSample, WindowSample
 from tfrecs.reading.packing import MAX_HISTORIES
@@ -109,7 +109,7 @@ def measure_encoders(config: Config, schema: Schema, examples: Sequence[bytes]) 
     Returns:
       Item feature -> its cost; the key "" is that of a text query, where items have a text.
     """
-    config = resolve_encoders(config, schema)
+    config = resolve_config(config, schema)
     encoders = make_encoders(schema.items, config, _vocabulary(config))
     values, _ = item_features(schema, tf.constant(list(examples), tf.string))
     costs = {}
