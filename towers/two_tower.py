@@ -157,8 +157,16 @@ class TwoTower(Model):
         fill(self.cache, self.center, self.spread, encodings, self.presence.numpy())
 
     def standardize(self, encodings: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
-        """Standardise encodings, name -> [R, d_m], by the catalogue's statistics: a list in the schema's order."""
-        return [standardize(encodings[name], self.center[name], self.spread[name]) for name in self.item_encoders]
+        """Standardise encodings, name -> [R, d_m], by the catalogue's statistics.
+
+        Args:
+          encodings: of all modalities or some of them.
+
+        Returns:
+          a list in the schema's order.
+        """
+        names = [name for name in self.item_encoders if name in encodings]
+        return [standardize(encodings[name], self.center[name], self.spread[name]) for name in names]
 
     def item_embeddings(
         self,

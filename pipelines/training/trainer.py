@@ -121,6 +121,14 @@ class Trainer(TrainingLoop):
         if not self.session.model.item_encoders:
             say("  encoders: none, items have no features; the stage of co-occurrences is skipped")
             return
+        kept = [name for name, encoder in self.session.model.item_encoders.items() if encoder.is_pretrained]
+        if kept:
+            say(
+                f"  encoders: pretrained weights of {', '.join(kept)} are kept; train.encoders=lora or finetune trains them too"
+            )
+        if len(kept) == len(self.session.model.item_encoders):
+            self.refresh()
+            return
         self.encodings.fill_statistics(self.session.model, *self._encoding)
         stage = CoOccurrenceStage(self.session.model, self.session.items, self.session.events, config, self.strategy)
         with progress("encoders", "steps") as advance:
