@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+
+pytest.importorskip("Stemmer", reason="needs benchmarks/requirements-benchmarks.txt")
 
 from benchmarks.text_queries import without_common_word
 
