@@ -43,6 +43,9 @@ ROWS: dict[str, tuple[str, ...]] = {
     "encoders not taught before": ("train.encoders=frozen",),
     "no averaging of weights": ("train.ema_momentum=0",),
     "concat fusion": ("item.fusion=concat",),
+    "semantic ids beside ids": ("item.semantic_ids=beside",),
+    "semantic ids instead of ids": ("item.semantic_ids=instead",),
+    "HSTU": ("user.block=hstu",),
 }
 METRICS = ("recall@20", "ndcg@20")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from towers.model import Gradients, Model
 from towers.ranking import RankingHead
 from towers.replicas import gradients_by_parts, part_of_mean
 from towers.retrieval import over_targets, softmax_loss
+from towers.semantic.codes import SemanticCodes
 from towers.text_queries import answers, at_positions, query_tokens
 from towers.user import UserTower
 
@@ -96,6 +97,7 @@ class TwoTower(Model):
       accumulate: parts that a batch's rows are divided into, see `gradients`.
       stores_encodings: whether the cache is variables of the model; else whoever fills it sets `cache` to name -> what
         gives float32 [R, d_m] for a slice of R rows, and the statistics.
+      codes: semantic IDs of the catalogue; None: there are none.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class TwoTower(Model):
         query_rate: float,
         accumulate: int = 1,
         stores_encodings: bool = True,
+        codes: SemanticCodes | None = None,
     ):
         super().__init__()
         self.schema = schema
@@ -141,7 +144,7 @@ class TwoTower(Model):
         never = np.iinfo(np.int64).max
         self.first_times = tf.constant(np.where(counts > 0, items.first_times, never), tf.int64)
         dims = {name: encoder.output_dim for name, encoder in self.item_encoders.items()}
-        self.stores_encodings = stores_encodings
+        self.stores_encodings, self.codes = stores_encodings, codes
         self.cache: Mapping[str, Any]
         self.cache, self.center, self.spread = cache_variables(self.num_items if stores_encodings else None, dims)
         self.step_metrics = {name: tf.keras.metrics.Mean(name=name) for name in self.loss_weights}
@@ -155,6 +158,21 @@ class TwoTower(Model):
     def fill_cache(self, encodings: Mapping[str, np.ndarray]) -> None:
         """Take the encodings of the whole catalogue, name -> [N, d_m], and their statistics."""
         fill(self.cache, self.center, self.spread, encodings, self.presence.numpy())
+
+    def fill_codes(self) -> None:
+        """Take the codes of the whole catalogue by the encodings of the cache, where there are codebooks."""
+        if self.codes is not None:
+            blocks = [self.codes(*content).numpy() for _, *content in self.content_blocks(self.presence, self.cache)]
+            self.codes.fill(np.concatenate(blocks))
+
+    def content_blocks(
+        self, presence: tf.Tensor, encodings: Mapping[str, Any]
+    ) -> Iterator[tuple[slice, list[tf.Tensor], tf.Tensor]]:
+        """The catalogue block by block: its rows, their standardised encodings, their presence. See `item_embeddings`."""
+        for start in range(0, self.num_items, _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            block = {name: tf.convert_to_tensor(encodings[name][rows]) for name in self.item_encoders}
+            yield rows, self.standardize(block), presence[rows]
 
     def standardize(self, encodings: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
         """Standardise encodings, name -> [R, d_m], by the catalogue's statistics: a list in the schema's order."""
@@ -186,10 +204,10 @@ class TwoTower(Model):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Embed the catalogue block by block, so that what the fusion needs in between does not grow with it."""
         parts = []
-        for start in range(0, self.num_items, _BLOCK):
-            rows = slice(start, start + _BLOCK)
-            block = {name: tf.convert_to_tensor(encodings[name][rows]) for name in self.item_encoders}
-            parts.append(self.item_tower(self.standardize(block), presence[rows], id_index[rows]))
+        for rows, block, present in self.content_blocks(presence, encodings):
+            # Codes go with the content that is given, which may be another than the records'.
+            codes = None if self.codes is None else self.codes.with_last(self.codes(block, present), rows)
+            parts.append(self.item_tower(block, present, id_index[rows], codes))
         embeddings, weights = zip(*parts, strict=True)
         return tf.concat(embeddings, axis=0), tf.concat(weights, axis=0)
 
@@ -204,7 +222,9 @@ class TwoTower(Model):
           embeddings float [R, D] and modality weights float [R, M].
         """
         encodings = self.standardize(self.encode_items(inputs))
-        return self.item_tower(encodings, presence, tf.fill([tf.shape(presence)[0]], -1))
+        none = tf.fill([tf.shape(presence)[0]], -1)
+        codes = None if self.codes is None else tf.concat([self.codes(encodings, presence), none[:, None]], axis=1)
+        return self.item_tower(encodings, presence, none, codes)
 
     def candidate_embeddings(self, batch: Batch, training: bool = False) -> tf.Tensor:
         """Embed the candidates of a batch, float [U, D]; gradients reach the encoders through its fresh items alone."""
@@ -212,14 +232,16 @@ class TwoTower(Model):
         if rows is None:
             encodings: dict[str, tf.Tensor] = {name: tf.convert_to_tensor(value) for name, value in self.cache.items()}
             presence, id_index = self.presence, self.id_index
+            codes = None if self.codes is None else tf.convert_to_tensor(self.codes.catalogue)
         else:
             at = tf.maximum(rows, 0)
             encodings = batch.get("encodings") or {name: tf.gather(value, at) for name, value in self.cache.items()}
             presence, id_index = tf.gather(self.presence, at), tf.where(rows >= 0, tf.gather(self.id_index, at), -1)
+            codes = None if self.codes is None else tf.gather(self.codes.catalogue, at)
         if "fresh" in batch:
             fresh = self.encode_items(batch["fresh"], training=True)
             encodings = with_fresh(encodings, fresh, batch["fresh_index"])
-        return self.item_tower(self.standardize(encodings), presence, id_index, training=training)[0]
+        return self.item_tower(self.standardize(encodings), presence, id_index, codes, training=training)[0]
 
     # --- queries ---------------------------------------------------------------------------------------------------
 
