@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from benchmarks.quality.triptych_runs import rank_queries, train_runs
 from benchmarks.quality.variants import Variant, build_variant, example_spec
 from benchmarks.results_file import RESULTS, command_line, machine, write_result
 from pipelines.config import load_config
-from pipelines.hybrid.trained_run import load_trained
+from pipelines.hybrid.trained_run import TrainedRun, load_trained
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring import metrics
-from pipelines.scoring.held_out import held_out_requests
+from pipelines.scoring.generative import GenerativeScorer, beam_search
+from pipelines.scoring.held_out import held_out_requests, validation_requests
 from pipelines.scoring.model_scorer import ModelScorer
-from pipelines.scoring.requests import with_targets
+from pipelines.scoring.requests import Requests, Scorer, with_targets
 from tfrecs.errors import SpecError, TriptychError
 
 ROWS: dict[str, tuple[str, ...]] = {
@@ -46,6 +48,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "semantic ids beside ids": ("item.semantic_ids=beside",),
     "semantic ids instead of ids": ("item.semantic_ids=instead",),
     "HSTU": ("user.block=hstu",),
+    "generative head": ("generative.weight=0.5",),
 }
 METRICS = ("recall@20", "ndcg@20")
 
@@ -57,20 +60,28 @@ def measure_row(records: Path, work: Path, changes: tuple[str, ...]) -> dict[str
     session = load_trained(run)
     epochs = run.read_metrics()
     requests = held_out_requests(session)
-    queries = with_targets(requests.queries)
     row: dict[str, Any] = {"set": list(changes)}
-    scorers = {
-        "towers": ModelScorer.of_towers(session.model, requests),
-        "hybrid": session.scorer(requests),
-    }
-    for name, scorer in scorers.items():
-        ranking = rank_queries(session, scorer, queries)
-        row[name] = {metric: round(float(metrics.per_query(ranking, queries, metric).mean()), 5) for metric in METRICS}
+    towers = ModelScorer.of_towers(session.model, requests)
+    for name, scorer in {"towers": towers, "hybrid": session.scorer(requests)}.items():
+        row[name] = _values(session, scorer, requests)
     if session.hybrid_weights is not None:
         steps = session.hybrid_weights.steps
         row["valid_ndcg@20"] = {"towers": steps[0]["ndcg@20"], "hybrid": steps[-1]["ndcg@20"]}
+    search = beam_search(session.model, session.item_index().codes, config.generative.beam)
+    if search is not None:
+        valid = validation_requests(session)
+        found = _values(session, GenerativeScorer(replace(towers, requests=valid), search), valid)
+        row.setdefault("valid_ndcg@20", {})["generative"] = found["ndcg@20"]
+        row["generative"] = _values(session, GenerativeScorer(towers, search), requests)
     seconds = statistics.median(epoch["seconds"] for epoch in epochs)
     return {**row, "epochs": len(epochs), "seconds_of_an_epoch": round(seconds, 2)}
+
+
+def _values(session: TrainedRun, scorer: Scorer, requests: Requests) -> dict[str, float]:
+    """Measure the lists of a scorer for the requests that have a target."""
+    queries = with_targets(requests.queries)
+    ranking = rank_queries(session, scorer, queries)
+    return {metric: round(float(metrics.per_query(ranking, queries, metric).mean()), 5) for metric in METRICS}
 
 
 def markdown_table(rows: dict[str, dict[str, Any]]) -> str:
@@ -84,6 +95,9 @@ def markdown_table(rows: dict[str, dict[str, Any]]) -> str:
         cells = [f"{valid[part]:.4f}" if part in valid else "" for part in ("towers", "hybrid")]
         cells += [f"{row[part][metric]:.4f}" for part in ("towers", "hybrid") for metric in METRICS]
         lines.append(f"| {name} | {' | '.join(cells)} | {row['seconds_of_an_epoch']:.1f} |")
+        if "generative" in row:  # lists of its own, without the hybrid score
+            cells = [f"{valid['generative']:.4f}", "", *(f"{row['generative'][metric]:.4f}" for metric in METRICS)]
+            lines.append(f"| {name}, its own lists | {' | '.join(cells)} | | | |")
     return "\n".join(lines)
 
 

@@ -205,6 +205,18 @@ class RetrievalConfig(Section):
     own_query_rate: float = Field(0.5, gt=0, le=1)
 
 
+class GenerativeConfig(Section):
+    """The generative head, which decodes the codes of items (`item.semantic_levels`, `item.semantic_codes`) from a query.
+
+    Attributes:
+      weight: weight of its loss beside the retrieval loss; 0: no head, and no signature `generate`.
+      beam: prefixes of codes that are kept at each level of the search.
+    """
+
+    weight: float = Field(0.0, ge=0)
+    beam: int = Field(100, ge=1)
+
+
 class SearchConfig(Section):
     """Text queries: words, and meaning where the text encoder starts from a checkpoint.
 

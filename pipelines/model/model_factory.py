@@ -21,6 +21,7 @@ from towers.item import ItemTower
 from towers.model import layers_of
 from towers.ranking import RankingHead
 from towers.semantic.codes import SemanticCodes
+from towers.semantic.decoder import CodeDecoder
 from towers.two_tower import ItemStatistics, TwoTower
 from towers.user import UserTower
 
@@ -74,21 +75,23 @@ def choose_softmax(config: Config, items: int) -> str:
 def make_codes(
     config: Config, item_encoders: Mapping[str, Encoder], num_items: int
 ) -> tuple[SemanticCodes | None, dict[str, Any]]:
-    """Make the codes of the catalogue where `item.semantic_ids` asks for them, and the item tower's options for them.
+    """Make the codes of the catalogue where an option asks for them, and the item tower's options for them.
 
     Raises:
       SpecError: items have no content to take codes from.
     """
     item = config.item
-    if item.semantic_ids == "none":
+    if item.semantic_ids == "none" and not config.generative.weight:
         return None, {}
     if not item_encoders:
-        raise SpecError(
-            f"item.semantic_ids={item.semantic_ids}: items have no features that codes could be taken from; set it to none"
-        )
+        option = f"item.semantic_ids={item.semantic_ids}: items have no features that codes could be taken from; set it to none"
+        if item.semantic_ids == "none":
+            option = "generative.weight: items have no features that codes could be taken from; set it to 0"
+        raise SpecError(option)
     sizes = {"num_levels": item.semantic_levels, "num_codes": item.semantic_codes}
     dims = [encoder.output_dim for encoder in item_encoders.values()]
-    return SemanticCodes(num_items, **sizes, dims=dims), {"semantic_ids": item.semantic_ids, **sizes}
+    codes = SemanticCodes(num_items, **sizes, dims=dims)
+    return codes, {} if item.semantic_ids == "none" else {"semantic_ids": item.semantic_ids, **sizes}
 
 
 def make_model(
@@ -146,6 +149,9 @@ def make_model(
             hidden_dim=ranking.hidden_dim,
             dropout=ranking.dropout,
         )
+    decoder = None
+    if codes is not None and config.generative.weight:
+        decoder = CodeDecoder(codes.num_levels + 1, codes.num_codes, user.hidden_dim)
     model = TwoTower(
         schema,
         item_encoders,
@@ -163,6 +169,8 @@ def make_model(
         # A step over the whole catalogue needs all encodings anyway.
         stores_encodings=choose_softmax(config, len(train_counts)) == "full",
         codes=codes,
+        decoder=decoder,
+        generative_weight=config.generative.weight,
     )
     with layers_of(precision):  # layers make some of theirs late
         for encoder in item_encoders.values():
@@ -197,3 +205,5 @@ def _build_variables(model: TwoTower) -> None:
     embeddings = model.sequence_embeddings(item_embeddings, history, tf.zeros([1, 2], tf.int64), context, user, query)
     if model.ranking_head is not None:
         model.ranking_head(embeddings[:, 0], item_embeddings[:1])
+    if model.decoder is not None and codes is not None:
+        model.decoder(embeddings[:, 0], codes)

@@ -23,6 +23,7 @@ from towers.fusion import AttentionFusion, ConcatFusion, GatedFusion, Transforme
 from towers.item import ItemTower
 from towers.ranking import RankingHead
 from towers.semantic.codes import CodeEmbeddings, SemanticCodes
+from towers.semantic.decoder import CodeDecoder
 from towers.user import UserTower
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", *(f"##{letter}" for letter in "abcdefgh")]
@@ -243,6 +244,12 @@ CASES: dict[str, LayerCase] = {
         {"num_levels": 2, "num_codes": 4, "hidden_dim": 8, "scale": 0.1},
         lambda rng: {"codes": tf.constant([[3, 0], [1, 2], [0, 0]])},
         output=(3, 8),
+    ),
+    "CodeDecoder": LayerCase(
+        CodeDecoder,
+        {"num_levels": 3, "num_codes": 4, "hidden_dim": 8},
+        lambda rng: {"query_embeddings": _f(rng, 2, 8), "codes": tf.constant([[3, 0, 1], [1, 2, 7]])},
+        output=(2, 3, 4),
     ),
     "CausalAttention": _attention(CausalAttention),
     "HstuAttention": _attention(HstuAttention),
