@@ -33,6 +33,7 @@ from pipelines.training.loop import (
     TrainResult,
     keyboard_interrupt_hint,
 )
+from pipelines.training.semantic_ids import describe_codes, fit_codebooks
 from pipelines.training.validation import validate
 from pipelines.training.warm_start import copy_weights, earlier_run
 from towers.encoders.rematerialise import rematerialise_all
@@ -79,7 +80,7 @@ class Trainer(TrainingLoop):
             train,
             Checkpoints(self.run.best, max_to_keep=1, workers=workers, model=model),
             scale=lambda variable: scales.get(id(variable), 1.0),
-            tables=[model.item_tower.id_embeddings],
+            tables=model.item_tower.tables,
             ema_momentum=train.ema_momentum,
         )
         self._restore()
@@ -117,6 +118,7 @@ class Trainer(TrainingLoop):
             return
         if config.train.encoders != "cooccurrence" or not config.cooccurrence.epochs:
             self.refresh()
+            self._fit_codes()
             return
         if not self.session.model.item_encoders:
             say("  encoders: none, items have no features; the stage of co-occurrences is skipped")
@@ -139,6 +141,7 @@ class Trainer(TrainingLoop):
             f"cross-entropy {loss:.3f}"
         )
         self.refresh()
+        self._fit_codes()
         self._checkpoints.save(0)
 
     def validate(self) -> dict[str, float]:
@@ -178,6 +181,17 @@ class Trainer(TrainingLoop):
     def refresh(self) -> None:
         """Fill the cache of encodings with those of the encoders as they are."""
         self.encodings.fill(self.session.model, *self._encoding)
+        self.session.model.fill_codes()
+
+    def _fit_codes(self) -> None:
+        """Fit the codebooks of semantic IDs to the encodings in the cache, where the configuration asks for codes."""
+        model = self.session.model
+        if model.codes is None:
+            return
+        codebooks = self.workers.from_chief(lambda: fit_codebooks(model, self.config.seed).tolist())
+        model.codes.codebooks.assign(codebooks)
+        model.fill_codes()
+        say(f"  semantic IDs: {describe_codes(model.codes.catalogue.numpy())}")
 
     def _measure(self) -> dict[str, float]:
         model, evaluate = self.session.model, self.config.evaluate
