@@ -116,23 +116,29 @@ class Trainer(TrainingLoop):
             self.refresh()
             say(f"  before training  {self._ranking(self._measure())}")
             return
-        if config.train.encoders != "cooccurrence" or not config.cooccurrence.epochs:
-            self.refresh()
-            self._fit_codes()
-            return
-        if not self.session.model.item_encoders:
+        taught = config.train.encoders == "cooccurrence" and config.cooccurrence.epochs > 0 and self._teach_encoders()
+        self.refresh()
+        self._fit_codes()
+        if taught:
+            self._checkpoints.save(0)
+
+    def _teach_encoders(self) -> bool:
+        """Let the encoders without pretrained weights learn from co-occurrences; returns whether there is any."""
+        encoders = self.session.model.item_encoders
+        if not encoders:
             say("  encoders: none, items have no features; the stage of co-occurrences is skipped")
-            return
-        kept = [name for name, encoder in self.session.model.item_encoders.items() if encoder.is_pretrained]
+            return False
+        kept = [name for name, encoder in encoders.items() if encoder.is_pretrained]
         if kept:
             say(
                 f"  encoders: pretrained weights of {', '.join(kept)} are kept; train.encoders=lora or finetune trains them too"
             )
-        if len(kept) == len(self.session.model.item_encoders):
-            self.refresh()
-            return
+        if len(kept) == len(encoders):
+            return False
         self.encodings.fill_statistics(self.session.model, *self._encoding)
-        stage = CoOccurrenceStage(self.session.model, self.session.items, self.session.events, config, self.strategy)
+        stage = CoOccurrenceStage(
+            self.session.model, self.session.items, self.session.events, self.config, self.strategy
+        )
         with progress("encoders", "steps") as advance:
             loss = stage.run(advance)
         cut = f" ({stage.left_out:,} more left out: cooccurrence.max_steps)" if stage.left_out else ""
@@ -140,9 +146,7 @@ class Trainer(TrainingLoop):
             f"  encoders: {len(stage.training_items):,} items, {stage.epochs} epochs of {stage.steps:,} steps{cut}, "
             f"cross-entropy {loss:.3f}"
         )
-        self.refresh()
-        self._fit_codes()
-        self._checkpoints.save(0)
+        return True
 
     def validate(self) -> dict[str, float]:
         """Measure the epoch and calibrate the ranking head, before the checkpoint that keeps both."""
