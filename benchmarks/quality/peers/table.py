@@ -93,7 +93,15 @@ _USERS = grid(users=("learned",)) + grid(users=("folded",), regularization=(1.0,
 _LIGHTFM = {"factors": (64,), "learning_rate": (0.05,)}
 _VBPR = {"factors": (64,), "batch": (256,), "learning_rate": (0.005,)}
 _SASREC = {"factors": (64,), "dropout": (0.2,), "batch": (32,), "learning_rate": (1e-3,), "heads": (2,), "blocks": (2,)}
-_GRAPH = {"factors": (64,), "batch": (2048,), "learning_rate": (1e-3,)}
+_GRAPH = {
+    "factors": (64,),
+    "batch": (2048,),
+    "learning_rate": (1e-3,),
+    "epochs": (400,),
+    "every": (4,),
+    "patience": (8,),
+}
+_BM3 = {"features": (ALL,), **_GRAPH}
 _GRAPH_USERS = grid(users=("learned",)) + grid(users=("folded",), last=(None, 20))
 
 PEERS: tuple[Peer, ...] = (
@@ -160,6 +168,41 @@ PEERS: tuple[Peer, ...] = (
         seeded=True,
         content=True,
         dense=(IMAGE, VECTOR),
+    ),
+    Peer(
+        "lightgcn",
+        "benchmarks.quality.peers.graph_models:lightgcn",
+        grid(layers=(2, 3), penalty=(1e-4, 1e-3), **_GRAPH),
+        _GRAPH_USERS,
+        needs=("torch",),
+        seeded=True,
+    ),
+    Peer(
+        "bm3",
+        "benchmarks.quality.peers.graph_models:bm3",
+        grid(layers=(1, 2), dropout=(0.3, 0.5), penalty=(1e-3,), **_BM3)
+        + grid(layers=(2,), dropout=(0.5,), penalty=(3e-4, 3e-3), **_BM3),
+        _GRAPH_USERS,
+        needs=("torch",),
+        seeded=True,
+        content=True,
+    ),
+    Peer(
+        "freedom",
+        "benchmarks.quality.peers.graph_models:freedom",
+        grid(
+            dropped=(0.8, 0.9),
+            alignment=(1e-3, 1e-1),
+            features=(ALL,),
+            neighbours=(10,),
+            hops=(1,),
+            layers=(2,),
+            **_GRAPH,
+        ),
+        _GRAPH_USERS,
+        needs=("torch",),
+        seeded=True,
+        content=True,
     ),
     Peer(
         "tfrs_tutorial",
