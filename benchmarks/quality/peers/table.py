@@ -172,7 +172,7 @@ PEERS: tuple[Peer, ...] = (
     Peer(
         "lightgcn",
         "benchmarks.quality.peers.graph_models:lightgcn",
-        grid(layers=(2, 3), penalty=(1e-4, 1e-3), **_GRAPH),
+        grid(layers=(3, 2), penalty=(1e-4,), **_GRAPH) + grid(layers=(3,), penalty=(1e-3,), **_GRAPH),
         _GRAPH_USERS,
         needs=("torch",),
         seeded=True,
