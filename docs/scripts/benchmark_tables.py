@@ -71,8 +71,19 @@ def peers(name: str) -> str:
         head = ["model", "Recall@20", "NDCG@20", "Triptych / peer, Recall@20", "Triptych / peer, NDCG@20"]
         parts.append(
             f"**{title}** ({values['queries']:,} requests of {values['users']:,} users)\n\n{table(head, rows)}"
+            + _best_epochs(values["peers"])
         )
     return f"`{content['command']}`\n\nProtocol: {content['protocol']}.\n\n" + "\n\n".join(parts)
+
+
+def _best_epochs(rows: dict[str, Any]) -> str:
+    """A line on the peers that were trained to their best epoch; nothing where none was."""
+    epochs = [
+        f"{peer} {' and '.join(str(seed['best']) for seed in row['epochs'])} of {max(seed['trained'] for seed in row['epochs'])}"
+        for peer, row in rows.items()
+        if "epochs" in row
+    ]
+    return f"\n\nBest epoch on validation, of those trained: {', '.join(epochs)}." if epochs else ""
 
 
 def ablation(data: str) -> str:
@@ -404,6 +415,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "peers-ml100k-cold": lambda: peers("quality-ml100k-cold0.1"),
     "peers-ml1m": lambda: peers("quality-ml1m"),
     "peers-tiktok": lambda: peers("quality-tiktok"),
+    "peers-tiktok-graphs": lambda: peers("quality-tiktok-peers"),
     "peers-lfm2k": lambda: peers("quality-lfm2k"),
     "ablation-ml100k": lambda: ablation("ml100k"),
     "ablation-lfm2k": lambda: ablation("lfm2k"),
