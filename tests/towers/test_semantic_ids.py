@@ -10,6 +10,7 @@ from small_model import assert_same_weights, compile_with_rows
 
 from pipelines.model.model_factory import make_codes
 from pipelines.training.semantic_ids import describe_codes, fit_codebooks, residual_k_means
+from pipelines.training.warm_start import take_over
 from tfrecs.errors import SpecError
 from towers.semantic.codes import UNUSED, SemanticCodes, last_codes, quantise
 from towers.two_tower import TwoTower
@@ -131,6 +132,24 @@ def test_content_that_is_given_has_the_codes_that_the_catalogue_has() -> None:
     np.testing.assert_allclose(
         model.embed_items(inputs, presence)[0], model.content_embeddings(everywhere, model.cache)[0][:4], atol=1e-5
     )
+
+
+@pytest.mark.parametrize("mode", ["beside", "instead"])
+def test_a_model_of_more_items_takes_codebooks_and_codes_over(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    grown = with_codes(mode, generative={"weight": 0.5})
+    monkeypatch.setattr(small_model, "ITEMS", small_model.ITEMS - 3)
+    earlier = with_codes(mode, generative={"weight": 0.5})
+    assert earlier.codes is not None
+    assert grown.codes is not None
+    earlier.codes.codebooks.assign_add(tf.random.normal(earlier.codes.codebooks.shape, stddev=0.1, seed=0))
+    earlier.fill_codes()
+    take_over(earlier, grown)
+    grown.presence = tf.concat([earlier.presence, grown.presence[earlier.num_items :]], axis=0)
+    grown.fill_codes()
+    np.testing.assert_array_equal(grown.codes.codebooks, earlier.codes.codebooks)
+    np.testing.assert_array_equal(grown.codes.catalogue[: earlier.num_items], earlier.codes.catalogue)
+    tables = [model.item_tower.code_embeddings.table.numpy() for model in (earlier, grown)]
+    np.testing.assert_array_equal(*tables)
 
 
 @pytest.mark.slow
