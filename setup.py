@@ -77,6 +77,7 @@ TEST = [
     "playwright>=1.49",  # drives the Chromium of the system: it brings no browser of its own
     "pytest>=8",
     "pytest-xdist>=3.5",
+    "pytrec-eval-terrier>=0.5.6",  # trec_eval, which our metrics are compared with
 ]
 
 setup(

@@ -47,6 +47,7 @@ SMALL = (
     "user.max_history=10",
     "train.epochs=1",
     "train.batch_size=16",
+    "train.steps_per_call=1",
     "hybrid.regularizations=[100]",
     "hybrid.softness=[1]",
     "evaluate.diversities=[0]",

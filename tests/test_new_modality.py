@@ -33,6 +33,7 @@ SMALL = (
     "hybrid.softness=[1]",
     "hybrid.content_weights=[30]",
     "train.batch_size=16",
+    "train.steps_per_call=1",
     "export.parity_requests=4",
     "export.warmup_requests=1",
 )

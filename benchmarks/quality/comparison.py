@@ -80,6 +80,8 @@ def slice_result(
             "fit_seconds": round(tuned[name].seconds, 1),
             "seeds": len(tuned[name].lists),
         }
+        if tuned[name].epochs:
+            row["epochs"] = [{"best": best, "trained": trained} for best, trained in tuned[name].epochs]
         if runs:
             row["ours_against_it"] = compare_metrics(ours, values, queries.user_ids)
         if name != "all":

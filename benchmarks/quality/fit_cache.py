@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,10 @@ from benchmarks.quality.heldout import DEPTH, BenchmarkSplit
 from benchmarks.quality.peers.interface import save_queries, save_training
 from benchmarks.quality.peers.table import Peer
 from benchmarks.results_file import REPO
+from pipelines.runs.progress import say
 from tfrecs.errors import DataError
+
+_FIRST_LINE, _LINE_EVERY = 5.0, 15.0  # seconds before the first epoch that is shown and between those after it
 
 # Prints the versions of the distributions that contain the given modules.
 _PRINT_VERSIONS = """
@@ -36,11 +40,13 @@ class FittedPeer:
     Attributes:
       lists: "valid" and "test" -> int32 [A, Q, depth], for A sets of scoring parameters.
       fit_seconds, rank_seconds: time of fitting and of ranking.
+      epochs: the best epoch on validation and all that were trained; None for a peer that does not stop early.
     """
 
     lists: dict[str, np.ndarray]
     fit_seconds: float
     rank_seconds: float
+    epochs: tuple[int, int] | None = None
 
 
 class FitCache:
@@ -105,7 +111,9 @@ class FitCache:
             self._run_worker(peer, params, seed, path)
         with np.load(path) as file:
             fit_seconds, rank_seconds = file["seconds"].tolist()
-            return FittedPeer({"valid": file["valid"], "test": file["test"]}, fit_seconds, rank_seconds)
+            epochs = file["epochs"].tolist() if "epochs" in file else []  # not in fits of earlier versions
+            lists = {"valid": file["valid"], "test": file["test"]}
+            return FittedPeer(lists, fit_seconds, rank_seconds, (epochs[0], epochs[1]) if epochs else None)
 
     def _run_worker(self, peer: Peer, params: Mapping[str, Any], seed: int, path: Path) -> None:
         python = self.python if peer.needs else sys.executable
@@ -118,8 +126,20 @@ class FitCache:
         threads = {f"{library}_NUM_THREADS": str(self.threads) for library in ("OMP", "OPENBLAS", "MKL")}
         environment = os.environ | threads | {"PYTHONPATH": str(REPO), "CUDA_VISIBLE_DEVICES": ""}
         log = path.with_suffix(".log")
-        with log.open("w", encoding="utf-8") as output:
-            process = subprocess.run(command, cwd=REPO, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        due = time.monotonic() + _FIRST_LINE
+        with (
+            log.open("w", encoding="utf-8") as output,
+            subprocess.Popen(
+                command, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            ) as process,
+        ):
+            assert process.stdout is not None
+            for line in process.stdout:
+                output.write(line)
+                output.flush()
+                if line.startswith("epoch ") and time.monotonic() >= due:
+                    due = time.monotonic() + _LINE_EVERY
+                    say(f"    {peer.name}: {line.rstrip()}")
         if process.returncode:
             raise DataError(
                 f"{log}: fitting {peer.name} ended with {process.returncode}; see there, or leave it out of --peers"

@@ -24,12 +24,15 @@ class TunedPeer:
       valid: `TUNING_METRIC` on validation.
       lists: test lists of each seed, int32 [Q, depth].
       seconds: time of one fit.
+      epochs: of each seed, the best epoch on validation and all that were trained; empty for a peer that does not stop
+        early.
     """
 
     params: Mapping[str, Any]
     valid: float
     lists: Sequence[np.ndarray]
     seconds: float
+    epochs: Sequence[tuple[int, int]] = ()
 
 
 def best_point(values: Sequence[float]) -> int:
@@ -107,10 +110,12 @@ def _choose(
         best = best_point(values)
         point, scoring = divmod(best, len(peer.scoring))
         other_seeds = [cache.fit(peer, points[point], seed) for seed in seeds[1:]] if peer.seeded else []
+        by_seed = [fits[point], *other_seeds]
         chosen[name] = TunedPeer(
             {**points[point], **peer.scoring[scoring]},
             values[best],
-            [fit.lists["test"][scoring] for fit in (fits[point], *other_seeds)],
+            [fit.lists["test"][scoring] for fit in by_seed],
             fits[point].fit_seconds,
+            [fit.epochs for fit in by_seed if fit.epochs],
         )
     return chosen

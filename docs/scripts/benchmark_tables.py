@@ -71,8 +71,19 @@ def peers(name: str) -> str:
         head = ["model", "Recall@20", "NDCG@20", "Triptych / peer, Recall@20", "Triptych / peer, NDCG@20"]
         parts.append(
             f"**{title}** ({values['queries']:,} requests of {values['users']:,} users)\n\n{table(head, rows)}"
+            + _best_epochs(values["peers"])
         )
     return f"`{content['command']}`\n\nProtocol: {content['protocol']}.\n\n" + "\n\n".join(parts)
+
+
+def _best_epochs(rows: dict[str, Any]) -> str:
+    """A line on the peers that were trained to their best epoch; nothing where none was."""
+    epochs = [
+        f"{peer} {' and '.join(str(seed['best']) for seed in row['epochs'])} of {max(seed['trained'] for seed in row['epochs'])}"
+        for peer, row in rows.items()
+        if "epochs" in row
+    ]
+    return f"\n\nBest epoch on validation, of those trained: {', '.join(epochs)}." if epochs else ""
 
 
 def ablation(data: str) -> str:
@@ -94,6 +105,27 @@ def ablation(data: str) -> str:
         "test Recall@20, towers",
         "test Recall@20, hybrid",
     ]
+    return table(head, rows)
+
+
+def options_of_the_ablation(name: str) -> str:
+    """Options that are off by default, with requests for items without training events apart; a head's own lists too."""
+    rows = []
+    for label, row in load(name)["rows"].items():
+        parts = {label: ("towers", "hybrid")}
+        if "generative" in row:
+            parts[f"{label}, its own lists"] = ("generative",)
+        for title, systems in parts.items():
+            cells = [title]
+            for measured, key, digits in (
+                ("valid_ndcg@20", None, 4),
+                (None, "recall@20", 3),
+                (None, "new_recall@20", 3),
+            ):
+                values = [row[measured][part] if measured else row[part].get(key) for part in systems]
+                cells.append(", ".join("-" if value is None else f"{value:.{digits}f}" for value in values))
+            rows.append(cells)
+    head = ["configuration", "validation NDCG@20: towers, hybrid", "test Recall@20", "of items without training events"]
     return table(head, rows)
 
 
@@ -383,9 +415,16 @@ TABLES: dict[str, Callable[[], str]] = {
     "peers-ml100k-cold": lambda: peers("quality-ml100k-cold0.1"),
     "peers-ml1m": lambda: peers("quality-ml1m"),
     "peers-tiktok": lambda: peers("quality-tiktok"),
+    "peers-tiktok-graphs": lambda: peers("quality-tiktok-peers"),
     "peers-lfm2k": lambda: peers("quality-lfm2k"),
     "ablation-ml100k": lambda: ablation("ml100k"),
     "ablation-lfm2k": lambda: ablation("lfm2k"),
+    "ablation-ml100k-semantic": where_measured(
+        "ablation-ml100k-semantic.json", lambda: options_of_the_ablation("ablation-ml100k-semantic")
+    ),
+    "ablation-ml100k-cold": where_measured(
+        "ablation-ml100k-cold0.1.json", lambda: options_of_the_ablation("ablation-ml100k-cold0.1")
+    ),
     "control": control,
     "text-queries": text_queries,
     "event-weights": event_weights,

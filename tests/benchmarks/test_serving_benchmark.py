@@ -33,6 +33,7 @@ def test_memory_is_flat_under_requests_of_all_kinds(whole: Whole) -> None:
     assert figures["megabytes"]["end"] - figures["megabytes"]["settled"] < 30, figures
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_a_swap_under_load_loses_nothing_and_every_answer_is_of_the_version_it_names(tmp_path: Path) -> None:
     figures = measure_swap(tmp_path, clients=4, seconds=1.0, items=5_000)

@@ -22,6 +22,7 @@ SMALL = (
     "user.stride=10",
     "train.epochs=2",
     "train.batch_size=16",
+    "train.steps_per_call=1",  # see whole.py
     "cooccurrence.epochs=1",
     "hybrid.regularizations=[100]",
     "hybrid.softness=[1]",

@@ -29,6 +29,8 @@ SMALL = (
     "train.epochs=3",
     "train.batch_size=16",
     "train.fresh_items=8",
+    # A loop of several steps is traced twice; test_training_step.py shows that it takes the same steps.
+    "train.steps_per_call=1",
     "export.parity_requests=40",
 )
 

@@ -209,7 +209,8 @@ def test_items_read_from_their_records_are_those_prepared_in_memory(whole: Whole
     assert sizes == [(32, {32}), (32, {32}), (16, {32})]
 
 
-@pytest.mark.parametrize("mode", ["frozen", pytest.param("finetune", marks=pytest.mark.matrix)])
+@pytest.mark.matrix
+@pytest.mark.parametrize("mode", ["frozen", "finetune"])
 def test_a_run_with_nothing_in_memory_goes_on_after_a_kill_and_is_opened_with_its_file(
     plain: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:

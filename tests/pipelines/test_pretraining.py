@@ -41,6 +41,7 @@ CHANGES = (
     "user.hidden_dim=8",
     "user.num_layers=1",
     "train.epochs=1",
+    "train.steps_per_call=1",
     "train.encoders=frozen",
 )
 

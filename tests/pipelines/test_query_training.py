@@ -42,6 +42,7 @@ SMALL = (
     "cooccurrence.epochs=0",
     "train.epochs=1",
     "train.batch_size=10",
+    "train.steps_per_call=1",
     "hybrid.regularizations=[100]",
     "hybrid.softness=[1]",
     "hybrid.content_weights=[30]",

@@ -83,6 +83,7 @@ def test_own_queries_are_drawn_tokenised_and_placed() -> None:
     assert drawn(2, 0.5, 7)["query_position"].tolist() == few[7]["query_position"].tolist()
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_a_weighted_step_with_queries_compiled_by_xla_is_the_same_step() -> None:
     settings = small_model.config(retrieval={"softmax": "full"})

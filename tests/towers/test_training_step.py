@@ -43,27 +43,25 @@ def test_another_backbone_of_keras_nlp_trains_through_its_adapter() -> None:
 def test_two_replicas_and_one_with_the_same_global_batch_end_at_the_same_weights(
     two_replicas: tf.distribute.Strategy,
 ) -> None:
-    settings = small_model.config()
-    batch = small_model.batch(8, 8)
-    single = small_model.model(settings)
-    before = weights(single)
-    loss = sgd_step(single, batch)
+    batch = small_model.with_candidates(small_model.batch(8, 8))
 
-    with two_replicas.scope():
-        double = small_model.model(settings)
-        double.target_share = 0.3  # fewer places than targets
-        double.compile(optimizer=tf.keras.optimizers.SGD(0.1))
-    halves = [small_model.half(batch, part) for part in (0, 1)]
+    def trained(strategy: tf.distribute.Strategy, parts: list[dict], target_share: float) -> TwoTower:
+        with strategy.scope():
+            model = small_model.model(small_model.config())
+            model.target_share = target_share
+            compile_with_rows(model)
 
-    def elements() -> tf.data.Dataset:
-        first, second = (tf.data.Dataset.from_tensors(part) for part in halves)
-        return first.concatenate(second)
+        def elements(_: object) -> tf.data.Dataset:
+            datasets = [tf.data.Dataset.from_tensors(part) for part in parts]
+            return functools.reduce(lambda first, second: first.concatenate(second), datasets).repeat(2)
 
-    dataset = two_replicas.distribute_datasets_from_function(lambda context: elements())
-    double.fit(dataset, steps_per_epoch=1, verbose=0)
-    # Keras reports one replica's share; the loss of the global batch is what the same weights give on it.
-    again = small_model.model(settings)
-    assert float(again.compute_loss(batch, training=True)) == pytest.approx(loss, abs=1e-4)
+        model.fit(strategy.distribute_datasets_from_function(elements), steps_per_epoch=2, verbose=0)
+        return model
+
+    before = weights(small_model.model(small_model.config()))
+    single = trained(tf.distribute.OneDeviceStrategy("/cpu:0"), [batch], 1.0)
+    # Fewer places than targets.
+    double = trained(two_replicas, [small_model.half(batch, 0), small_model.half(batch, 1)], 0.3)
     assert_same_weights(single, double, 1e-4)
     moved = [name for (name, a), (_, b) in zip(weights(single), before, strict=True) if np.abs(a - b).max() > 1e-6]
     assert any("id_embeddings" in name for name in moved)
@@ -144,9 +142,10 @@ def loss_and_gradients(model: TwoTower, batch: dict) -> tuple[float, list[np.nda
     return float(loss), [tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
 
 
-def test_packing_changes_no_loss_and_no_gradient() -> None:
+@pytest.mark.parametrize("block", ["transformer", "hstu"])
+def test_packing_changes_no_loss_and_no_gradient(block: str) -> None:
     # Histories of 2, 3 and 1 events, each in a row of its own, and all in one.
-    model = small_model.model(small_model.config(train=FROZEN))
+    model = small_model.model(small_model.config(train=FROZEN, user={"block": block}))
     rows = small_model.events_alone(small_model.batch(3, 6))
     inside = tf.sequence_mask([2, 3, 1], small_model.LENGTH)
     rows |= {
@@ -265,27 +264,6 @@ def test_a_step_on_every_row_of_a_table_is_that_of_adamw() -> None:
     for optimizer, variable in ((by_rows, table), (dense, plain)):
         optimizer.finalize_variable_values([variable])
     np.testing.assert_allclose(table.numpy(), plain.numpy(), atol=1e-5)
-
-
-def test_two_replicas_update_the_rows_of_a_table_as_one_does(two_replicas: tf.distribute.Strategy) -> None:
-    settings = small_model.config(train=FROZEN)
-    batch = small_model.events_alone(small_model.with_candidates(small_model.batch(8, 8)))
-
-    def trained(strategy: tf.distribute.Strategy, parts: list[dict]) -> TwoTower:
-        with strategy.scope():
-            model = small_model.model(settings)
-            compile_with_rows(model)
-
-        def elements(_: object) -> tf.data.Dataset:
-            datasets = [tf.data.Dataset.from_tensors(part) for part in parts]
-            return functools.reduce(lambda first, second: first.concatenate(second), datasets).repeat(2)
-
-        model.fit(strategy.distribute_datasets_from_function(elements), steps_per_epoch=2, verbose=0)
-        return model
-
-    single = trained(tf.distribute.OneDeviceStrategy("/cpu:0"), [batch])
-    double = trained(two_replicas, [small_model.half(batch, 0), small_model.half(batch, 1)])
-    assert_same_weights(single, double, 1e-4)
 
 
 def test_nothing_in_an_in_batch_step_is_of_the_size_of_the_catalogue() -> None:

@@ -35,6 +35,7 @@ class TrainingData:
         events have an order.
       num_items: N.
       content: name of an item feature -> float32 csr [N, d], rows of length 1 or 0 (the item lacks it).
+      validation: the requests that a peer may decide on when to stop training; None where nobody gave them.
     """
 
     user_ids: np.ndarray
@@ -42,6 +43,7 @@ class TrainingData:
     items: np.ndarray
     num_items: int
     content: Mapping[str, sp.csr_matrix]
+    validation: Queries | None = None
 
     @property
     def matrix(self) -> sp.csr_matrix:
@@ -65,7 +67,7 @@ FitFunction = Callable[[TrainingData, Mapping[str, Any], int], ScorerFactory]
 
 
 def save_training(path: Path, training: TrainingData) -> None:
-    """Write training data as .npz."""
+    """Write training data, without the validation requests, as .npz."""
     arrays: dict[str, Any] = {"user_ids": training.user_ids, "users": training.users, "items": training.items}
     for name, rows in training.content.items():
         arrays |= {f"content/{name}/{part}": getattr(rows, part) for part in ("data", "indices", "indptr", "shape")}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from benchmarks.quality.peers.early_stopping import EarlyStopped, train_to_best_epoch
 from benchmarks.quality.peers.interface import ScorerFactory, TrainingData
-from pipelines.scoring.requests import Queries, Scorer
+from pipelines.scoring.requests import Queries
 
 # Longer than the measured lists; all other items get no score.
 _DEPTH = 100
@@ -28,12 +30,12 @@ def dataset(users: np.ndarray, items: np.ndarray) -> Any:
     return Dataset.construct(pd.DataFrame(columns))
 
 
-def make_model(params: Mapping[str, Any], *, epochs: int, callback: Any) -> Any:
-    """Return an unfitted model that trains on the CPU for some epochs.
+def make_model(params: Mapping[str, Any], *, epochs: int | None = None, callback: Any = None) -> Any:
+    """Return an unfitted model that trains on the CPU.
 
     Args:
       params: see `fit`; also loss (the full softmax if absent) and negatives of a position (where the loss has any).
-      epochs: at most so many.
+      epochs: of `fit`; `fit_partial` is told how many itself.
       callback: of Lightning's trainer.
     """
     from pytorch_lightning import Trainer
@@ -44,7 +46,7 @@ def make_model(params: Mapping[str, Any], *, epochs: int, callback: Any) -> Any:
             max_epochs=epochs,
             accelerator="cpu",
             devices=1,
-            callbacks=[callback],
+            callbacks=[callback] if callback else [],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -66,46 +68,42 @@ def make_model(params: Mapping[str, Any], *, epochs: int, callback: Any) -> Any:
 
 
 def fit(training: TrainingData, params: Mapping[str, Any], seed: int) -> ScorerFactory:
-    """Fit SASRec and keep its weights after several epochs.
+    """Fit SASRec to its best epoch on validation. No scoring options.
 
-    Parameters: factors, blocks, heads, length (history events), batch, learning_rate, dropout, kept (epochs whose weights
-    are kept; the last one ends training). Scoring options: epochs, one of `kept`.
+    Parameters: factors, blocks, heads, length (history events), batch, learning_rate, dropout, and those of early stopping.
     """
     import torch
-    from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
+    from pytorch_lightning import seed_everything
     from rectools import Columns
 
-    kept_weights: dict[int, dict[str, torch.Tensor]] = {}
-
-    class KeepWeights(Callback):
-        def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-            done = trainer.current_epoch + 1
-            if done in params["kept"]:
-                kept_weights[done] = copy.deepcopy(pl_module.torch_model.state_dict())
-                print(f"epoch {done} of {params['kept'][-1]}", flush=True)
-
+    # Lightning says of every epoch that training ended.
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     torch.set_num_threads(1)
     seed_everything(seed, verbose=False)
-    model = make_model(params, epochs=params["kept"][-1], callback=KeepWeights())
-    model.fit(dataset(training.users, training.items))
-    warm = training.warm
+    model = make_model(params)
+    events, warm = dataset(training.users, training.items), training.warm
 
-    def make_scorer(options: Mapping[str, Any]) -> Scorer:
-        def score(queries: Queries) -> np.ndarray:
-            model.lightning_model.torch_model.load_state_dict(kept_weights[options["epochs"]])
-            scores = np.full((len(queries), training.num_items), -np.inf, np.float32)
-            known = [history[warm[history]] for history in queries.histories]
-            lengths = np.array([len(history) for history in known])
-            rows = np.flatnonzero(lengths)
-            if len(rows):
-                histories = dataset(np.repeat(np.arange(len(known)), lengths), np.concatenate(known))
-                with warnings.catch_warnings():
-                    # RecTools warns about items that are in no history.
-                    warnings.simplefilter("ignore")
-                    lists = model.recommend(rows, histories, k=_DEPTH, filter_viewed=True, add_rank_col=False)
-                scores[lists[Columns.User], lists[Columns.Item]] = lists[Columns.Score]
-            return scores
+    def score(queries: Queries) -> np.ndarray:
+        scores = np.full((len(queries), training.num_items), -np.inf, np.float32)
+        known = [history[warm[history]] for history in queries.histories]
+        lengths = np.array([len(history) for history in known])
+        rows = np.flatnonzero(lengths)
+        if len(rows):
+            histories = dataset(np.repeat(np.arange(len(known)), lengths), np.concatenate(known))
+            with warnings.catch_warnings():
+                # RecTools warns about items that are in no history.
+                warnings.simplefilter("ignore")
+                lists = model.recommend(rows, histories, k=_DEPTH, filter_viewed=True, add_rank_col=False)
+            scores[lists[Columns.User], lists[Columns.Item]] = lists[Columns.Score]
+        return scores
 
-        return score
-
-    return make_scorer
+    best = train_to_best_epoch(
+        training,
+        params,
+        seed,
+        train_epoch=lambda: model.fit_partial(events, min_epochs=1, max_epochs=1),
+        scorer=lambda: score,
+        state=lambda: copy.deepcopy(model.lightning_model.torch_model.state_dict()),
+    )
+    model.lightning_model.torch_model.load_state_dict(best.state)
+    return EarlyStopped(lambda options: score, best.epoch, best.trained)

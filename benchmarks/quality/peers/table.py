@@ -92,9 +92,17 @@ _ALS = {"factors": (64,), "regularization": (1.0,), "iterations": (15,)}
 _USERS = grid(users=("learned",)) + grid(users=("folded",), regularization=(1.0,), alpha=(1.0, 10.0), last=(None, 20))
 _LIGHTFM = {"factors": (64,), "learning_rate": (0.05,)}
 _VBPR = {"factors": (64,), "batch": (256,), "learning_rate": (0.005,)}
-_EPOCHS = (10, 20, 40, 80)
-_FEW_EPOCHS = (5, 10, 20)
-_SASREC = {"dropout": (0.2,), "batch": (32,), "learning_rate": (1e-3,), "heads": (2,), "blocks": (2,)}
+_SASREC = {"factors": (64,), "dropout": (0.2,), "batch": (32,), "learning_rate": (1e-3,), "heads": (2,), "blocks": (2,)}
+_GRAPH = {
+    "factors": (64,),
+    "batch": (2048,),
+    "learning_rate": (1e-3,),
+    "epochs": (400,),
+    "every": (4,),
+    "patience": (8,),
+}
+_BM3 = {"features": (ALL,), **_GRAPH}
+_GRAPH_USERS = grid(users=("learned",)) + grid(users=("folded",), last=(None, 20))
 
 PEERS: tuple[Peer, ...] = (
     Peer("popularity", "benchmarks.quality.peers.neighbours:popularity", grid()),
@@ -162,6 +170,41 @@ PEERS: tuple[Peer, ...] = (
         dense=(IMAGE, VECTOR),
     ),
     Peer(
+        "lightgcn",
+        "benchmarks.quality.peers.graph_models:lightgcn",
+        grid(layers=(3, 2), penalty=(1e-4,), **_GRAPH) + grid(layers=(3,), penalty=(1e-3,), **_GRAPH),
+        _GRAPH_USERS,
+        needs=("torch",),
+        seeded=True,
+    ),
+    Peer(
+        "bm3",
+        "benchmarks.quality.peers.graph_models:bm3",
+        grid(layers=(1, 2), dropout=(0.3, 0.5), penalty=(1e-3,), **_BM3)
+        + grid(layers=(2,), dropout=(0.5,), penalty=(3e-4, 3e-3), **_BM3),
+        _GRAPH_USERS,
+        needs=("torch",),
+        seeded=True,
+        content=True,
+    ),
+    Peer(
+        "freedom",
+        "benchmarks.quality.peers.graph_models:freedom",
+        grid(
+            dropped=(0.8, 0.9),
+            alignment=(1e-3, 1e-1),
+            features=(ALL,),
+            neighbours=(10,),
+            hops=(1,),
+            layers=(2,),
+            **_GRAPH,
+        ),
+        _GRAPH_USERS,
+        needs=("torch",),
+        seeded=True,
+        content=True,
+    ),
+    Peer(
         "tfrs_tutorial",
         "benchmarks.quality.peers.tfrs_tutorial:fit",
         grid(epochs=(3, 10, 30), batch=(2048,), factors=(32, 64), learning_rate=(0.1,)),
@@ -170,21 +213,11 @@ PEERS: tuple[Peer, ...] = (
     Peer(
         "sasrec",
         "benchmarks.quality.peers.sasrec:fit",
-        grid(factors=(64,), length=(50, 200), kept=(_EPOCHS,), **_SASREC),
-        grid(epochs=_EPOCHS),
+        grid(length=(50, 200), epochs=(300,), every=(1,), patience=(10,), **_SASREC),
         needs=("rectools", "torch"),
         seeded=True,
         ordered=True,
-    ),
-    # For a million events, where the 80 epochs of `sasrec` at two lengths take a day.
-    Peer(
-        "sasrec_brief",
-        "benchmarks.quality.peers.sasrec:fit",
-        grid(factors=(64,), length=(200,), kept=(_FEW_EPOCHS,), **_SASREC),
-        grid(epochs=_FEW_EPOCHS),
-        needs=("rectools", "torch"),
-        seeded=True,
-        ordered=True,
+        revision=2,
     ),
 )
 """All peers; a new one is a function and a row."""

@@ -4,7 +4,7 @@
 
 DIR holds `training.npz` and `valid.npz`, `test.npz` (see `interface.py`). FILE gets `valid` and `test`, int32
 [A, Q, depth], lists for each of the scoring options (`--scoring`), made by `pipelines.scoring.metrics.rank` as for every
-other model, and `seconds` of fitting and of ranking.
+other model, `seconds` of fitting and of ranking, and `epochs` of a peer that stops early: the best one and all trained.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import argparse
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.quality.peers.early_stopping import EarlyStopped
 from benchmarks.quality.peers.interface import load_queries, load_training
 from benchmarks.quality.peers.table import peers_named
 from pipelines.scoring.metrics import rank
@@ -35,22 +37,24 @@ def main() -> None:
     parser.add_argument("--depth", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
     job = parser.parse_args()
-    training = load_training(job.exchange / "training.npz")
+    queries = {split: load_queries(job.exchange / f"{split}.npz") for split in ("valid", "test")}
+    training = replace(load_training(job.exchange / "training.npz"), validation=queries["valid"])
     fit = peers_named([job.peer])[0].resolve()
     start = time.monotonic()
     make_scorer = fit(training, job.params, job.seed)
     fitted = time.monotonic()
     scorers = [make_scorer(options) for options in job.scoring]
     lists = {}
-    for split in ("valid", "test"):
-        queries = load_queries(job.exchange / f"{split}.npz")
+    for split, requests in queries.items():
         rankings = [
-            rank(scorer, queries, num_items=training.num_items, depth=job.depth, batch=_BATCH) for scorer in scorers
+            rank(scorer, requests, num_items=training.num_items, depth=job.depth, batch=_BATCH) for scorer in scorers
         ]
         lists[split] = np.stack([ranking.items for ranking in rankings])
     seconds = np.array([fitted - start, time.monotonic() - fitted])
+    stopped = isinstance(make_scorer, EarlyStopped)
+    epochs = np.array([make_scorer.best_epoch, make_scorer.trained_epochs] if stopped else [], np.int64)
     temporary = job.out.with_name(f".{job.out.name}.tmp.npz")
-    np.savez(temporary, seconds=seconds, **lists)
+    np.savez(temporary, seconds=seconds, epochs=epochs, **lists)
     os.replace(temporary, job.out)
 
 
