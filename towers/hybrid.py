@@ -11,8 +11,7 @@ import tensorflow as tf
 from tfrecs.schema import History
 
 TOWER, NEIGHBOURS, RECENT, SUCCESSORS, POPULARITY = "tower", "neighbours", "recent", "successors", "popularity"
-WALK, TREND = "walk", "trend"
-OF_ITEMS = (POPULARITY, TREND)  # the same for all histories
+WALK = "walk"
 BIAS = "bias"  # of cold items alone
 SPARSE_FROM = 2  # items for each link of a history; measured by `benchmarks.scale.item_item`
 
@@ -21,15 +20,14 @@ class HybridScore(tf.Module):
     """Weighted sum of scores of different origin (a "weighted hybrid": Burke, 2002, "Hybrid recommender systems").
 
     score(q, i) = w_tower s(q, i) + w_n f_n(sum_j n(j, i)) + w_r f_n(sum_j' n(j', i))
-                  + w_s f_s(sum_j" t(j", i) / rank(j")) + w_k f_k(sum_j k(j, i)) + w_p log(1 + count(i))
-                  + w_l log(1 + late(i)) + b,
+                  + w_s f_s(sum_j" t(j", i) / rank(j")) + w_k f_k(sum_j k(j, i)) + w_p log(1 + count(i)) + b,
     f(x) = asinh(x / softness)
 
     where j, j' and j" run over the different items of the history's newest events (rank 1 is the newest), each over another
-    number of events; n are the weights of a linear item-item model (EASE), t says how often i came soon after j", k how often a
-    random walk from j ends at i, and late(i) how many users took i in the validation split. For cold items, those without a
-    training event, n, t, k and the count are predicted from content, and late is 0; they may have weights of their own, and
-    only they have a bias. The sum is the logit of a softmax, so the weights can be fitted by maximum
+    number of events; n are the weights of a linear item-item model (EASE), t says how often i came soon after j", and k how
+    often a random walk from j ends at i. For cold items, those without a training event, n, t, k and the count are
+    predicted from content; they may have weights of
+    their own, and only they have a bias. The sum is the logit of a softmax, so the weights can be fitted by maximum
     likelihood on held-out requests. A logit grows with the logarithm of a count, as f does for large |x|.
 
     Args:
@@ -37,7 +35,6 @@ class HybridScore(tf.Module):
         each item speaks for, and float32 values [N, K].
       last: part -> how many of the newest events of a history it takes; `RECENT` is `NEIGHBOURS` over fewer.
       popularity: float32 [N], log(1 + training events).
-      trend: float32 [N], log(1 + users who took it of late).
       is_cold: bool [N].
       weights: part -> weight; a part without one is left out.
       cold_weights: the same for cold items, and `BIAS`.
@@ -49,7 +46,6 @@ class HybridScore(tf.Module):
         links: Mapping[str, tuple[np.ndarray, np.ndarray]],
         last: Mapping[str, int],
         popularity: np.ndarray,
-        trend: np.ndarray,
         is_cold: np.ndarray,
         weights: Mapping[str, float],
         cold_weights: Mapping[str, float],
@@ -61,14 +57,13 @@ class HybridScore(tf.Module):
         some_cold = bool(is_cold.any())
         self.weights = {
             name: (float(weights.get(name, 0.0)), float(cold_weights.get(name, 0.0) if some_cold else 0.0))
-            for name in (TOWER, NEIGHBOURS, RECENT, SUCCESSORS, WALK, POPULARITY, TREND)
+            for name in (TOWER, NEIGHBOURS, RECENT, SUCCESSORS, WALK, POPULARITY)
             if weights.get(name) or (some_cold and cold_weights.get(name))
         }
         self.bias = float(cold_weights.get(BIAS, 0.0))
         self.last = dict(last)
         self.first, self.num_items = 0, len(popularity)
         self.popularity = _untrained(popularity, "item_popularity")
-        self.trend = _untrained(trend, "item_trend")
         self.is_cold = _untrained(is_cold.astype(np.float32), "item_is_new")
         used = {links_of(name) for name in self.weights}
         self.links = {
@@ -87,8 +82,7 @@ class HybridScore(tf.Module):
         """Return the same score of `count` items from position `first` on; histories hold items of the whole catalogue."""
         result = copy.copy(self)
         result.first, result.num_items = self.first + first, count
-        of_items = (self.popularity, self.trend, self.is_cold)
-        result.popularity, result.trend, result.is_cold = (part[first : first + count] for part in of_items)
+        result.popularity, result.is_cold = (part[first : first + count] for part in (self.popularity, self.is_cold))
         return result
 
     def _links_from(self, name: str, index: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -125,8 +119,8 @@ class HybridScore(tf.Module):
         Returns:
           float [B, N]; [1, N] where it is the same for all histories.
         """
-        if name in OF_ITEMS:
-            return tf.convert_to_tensor(self.popularity if name == POPULARITY else self.trend)[None, :]
+        if name == POPULARITY:
+            return tf.convert_to_tensor(self.popularity)[None, :]
         sums = self._sums(index, *self._links_from(name, index, count)[1:])
         return soft(tf.reshape(sums, [-1, self.num_items]), self.softness.get(links_of(name)))
 
@@ -146,7 +140,7 @@ class HybridScore(tf.Module):
 
     def _is_sparse(self, name: str) -> bool:
         """Whether the links of a history lead to so few of the items that it is faster not to touch the others."""
-        if name in (TOWER, *OF_ITEMS):
+        if name in (TOWER, POPULARITY):
             return False
         return self.num_items > SPARSE_FROM * self.last[name] * self.links[links_of(name)][0].shape[1]
 

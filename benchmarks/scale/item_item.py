@@ -39,7 +39,7 @@ from pipelines.runs.progress import say
 from pipelines.scoring import metrics
 from pipelines.scoring.requests import Queries, Scorer
 from towers import hybrid
-from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, TREND, HybridScore
+from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, HybridScore
 
 SHRINKAGES = (10.0, 50.0)
 LAST = (5, 20, 10_000)  # newest events of a history that count
@@ -145,7 +145,7 @@ def cost(num_items: int, num_events: int, config: Config) -> dict[str, Any]:
 def score_cost(num_items: int, config: Config) -> dict[str, Any]:
     """Measure the hybrid score of a request in the graph: milliseconds, over all items and over linked ones alone."""
     rng, links = np.random.default_rng(config.seed), config.hybrid.neighbours
-    weights = {TOWER: 1.0, NEIGHBOURS: 1.0, RECENT: 0.5, SUCCESSORS: 1.0, POPULARITY: 0.2, TREND: 0.5}
+    weights = {TOWER: 1.0, NEIGHBOURS: 1.0, RECENT: 0.5, SUCCESSORS: 1.0, POPULARITY: 0.2}
     last = {
         NEIGHBOURS: config.user.max_history,
         RECENT: config.hybrid.recent,
@@ -154,7 +154,7 @@ def score_cost(num_items: int, config: Config) -> dict[str, Any]:
     score = HybridScore(
         {name: (rng.integers(0, num_items, (num_items, links), np.int32), rng.random((num_items, links), np.float32))
          for name in (NEIGHBOURS, SUCCESSORS)},
-        last, *rng.random((2, num_items), np.float32), rng.random(num_items) < 0.05, weights, {**weights, BIAS: 0.1},
+        last, rng.random(num_items, np.float32), rng.random(num_items) < 0.05, weights, {**weights, BIAS: 0.1},
         {NEIGHBOURS: 0.1, SUCCESSORS: 0.03},
     )  # fmt: skip
     length = config.user.max_history

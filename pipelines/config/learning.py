@@ -51,8 +51,6 @@ class HybridConfig(Section):
       walk_hops: from an item over its users to their items and on, in a random walk; 0: there is none.
       walk_content: weight of an item's edges to items with similar content, for each feature, beside 1 for a user.
       walk_neighbours: items with similar content that an item has edges to, for each feature.
-      trend: whether the users who took an item in the validation split are counted, as a part of their own; false: nothing
-        but the weights comes from that split.
       nearest: known items that a new item borrows from where the catalogue is too large for the regression.
       cold_links: links kept from each item to items without training events.
       content_regularization: of the kernel ridge regression from content.
@@ -76,7 +74,6 @@ class HybridConfig(Section):
     walk_hops: int = Field(3, ge=0)
     walk_content: float = Field(0.1, ge=0)
     walk_neighbours: int = Field(10, ge=1)
-    trend: bool = False
     nearest: int = Field(3, ge=1)
     cold_links: int = Field(200, ge=1)
     content_regularization: float = Field(1.0, gt=0)

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from pipelines.config import EvaluateConfig
-from pipelines.evaluation.baselines import fit_baselines, popularity_scorer
-from pipelines.hybrid.trend import late_events
+from pipelines.evaluation.baselines import fit_baselines
 from pipelines.item_item.neighbours import interaction_matrix
 from pipelines.model.session import Session
 from pipelines.reporting.formatting import MODEL, ORACLE
@@ -83,9 +81,6 @@ def rank_systems(session: Session, scorer: ModelScorer, queries: Queries, depth:
             last=settings.last,
         )
     )
-    late = late_events(session).counts
-    if late.any():  # what the model's trend counts, and nothing else
-        scorers["popularity_late"] = popularity_scorer(sp.csr_matrix(late[None].astype(np.float32)))
     if session.manifest.oracle is not None:
         scorers[ORACLE] = _oracle(session.records / session.manifest.oracle, session.catalogue.ids)
     for name, score in scorers.items():

@@ -13,7 +13,6 @@ from pipelines.hybrid.cold_weights import exploration_curve, mixed_choices, simu
 from pipelines.hybrid.item_index import fit_item_item, small_catalogue_content, trained_index
 from pipelines.hybrid.likelihood import Choices, FittedWeights, fit_weights
 from pipelines.hybrid.ranking_weights import rank_best
-from pipelines.hybrid.trend import LateEvents, late_events
 from pipelines.hybrid.weights import HybridWeights
 from pipelines.item_item.content_similarity import content_similarity
 from pipelines.item_item.ease import EaseSettings
@@ -25,19 +24,7 @@ from pipelines.scoring import metrics
 from pipelines.scoring.held_out import first_validation_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.scoring.requests import Queries, Requests, with_targets
-from towers.hybrid import (
-    BIAS,
-    NEIGHBOURS,
-    OF_ITEMS,
-    POPULARITY,
-    RECENT,
-    SUCCESSORS,
-    TOWER,
-    TREND,
-    WALK,
-    HybridScore,
-    links_of,
-)
+from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, WALK, HybridScore, links_of
 
 __all__ = ["FittedHybrid", "fit_hybrid"]
 
@@ -80,7 +67,6 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
     graphs, asked_without_texts = ModelGraphs(session.model), requests.without_texts()
     scorer = ModelScorer(graphs, asked_without_texts, tf.constant(index.item_embeddings))
     candidates = _sample(num_items, settings.candidates, seed)
-    late = late_events(session) if settings.trend else None
 
     def choices_of(
         model: ItemItemModel,
@@ -92,11 +78,7 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
         unweighted = model.hybrid_score(dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0), {})
         evaluate = session.config.evaluate
         batch = max(1, min(evaluate.batch, evaluate.scores_in_memory // num_items))
-        choices = _choices(scorer, unweighted, names, queries, candidates, session.is_cold, arrival, batch, place)
-        if late is not None and TREND in names:
-            column = choices.values[..., names.index(TREND)]
-            column[...] = np.where(np.isnan(column), np.nan, late.known_to(queries, candidates, model.is_cold))
-        return choices
+        return _choices(scorer, unweighted, names, queries, candidates, session.is_cold, arrival, batch, place)
 
     rows = _sample(len(queries), _FEW, seed)
     few = queries.take(rows)
@@ -115,8 +97,7 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
         links = {NEIGHBOURS: links_of_settings(ease)}
         last = {NEIGHBOURS: session.config.user.max_history}
         names, middle = [TOWER, NEIGHBOURS], settings.softness[len(settings.softness) // 2]
-        nothing = np.zeros(num_items, np.float32)
-        model = ItemItemModel(links, nothing, nothing, session.is_cold, last)
+        model = ItemItemModel(links, np.zeros(num_items, np.float32), session.is_cold, last)
         choices = softened(choices_of(model, names, few, place), names, {NEIGHBOURS: middle})
         return fit_weights(choices, 2, separate_cold=False).loss
 
@@ -124,10 +105,10 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
     with progress("item-item model", "settings") as advance:
         ease = choose_ease(loss_of, settings.regularizations, content_weights, advance)
     links = links_of_settings(ease) if asked is None else linear.links(ease)
-    item_item = fit_item_item(session, ease, similarity, features, links, late)
+    item_item = fit_item_item(session, ease, similarity, features, links)
     model = item_item.for_catalogue(index.trained, index.cold_start, settings.cold_links)
     names = [TOWER, NEIGHBOURS, *([RECENT, SUCCESSORS] if SUCCESSORS in model.links else [])]
-    names += [*([WALK] if WALK in model.links else []), POPULARITY, *([TREND] if late is not None else [])]
+    names += [*([WALK] if WALK in model.links else []), POPULARITY]
     choices = choices_of(model, names, queries)
     softness = choose_softness(choices.take(rows), names, settings.softness)
     choices = softened(choices, names, softness)
@@ -144,7 +125,7 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
             cold_weights[BIAS] = fitted.bias
             own["cold_weights"] = cold_weights
         hybrid = model.hybrid_score(weights, cold_weights, softness)
-        measured = _validation_metrics(session, scorer, hybrid, queries, arrival, late, model.is_cold)
+        measured = _validation_metrics(session, scorer, hybrid, queries, arrival)
         steps.append({"parts": list(weights), "loss": fitted.loss, "weights": weights, **own, **measured})
 
     with progress("hybrid score", "stages") as advance:
@@ -189,21 +170,13 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
 
 
 def _validation_metrics(
-    session: Session, scorer: ModelScorer, hybrid: HybridScore, queries: Queries, arrival: np.ndarray,
-    late: LateEvents | None, is_cold: np.ndarray,
-) -> dict[str, float]:  # fmt: skip
-    """The metrics `MEASURED` of the hybrid score, in which items that had not arrived yet are not ranked.
-
-    Of `late` each request knows what `LateEvents.known_to` says.
-    """
-    all_items, (weight, _) = np.arange(len(is_cold)), hybrid.weights.get(TREND, (0.0, 0.0))
+    session: Session, scorer: ModelScorer, hybrid: HybridScore, queries: Queries, arrival: np.ndarray
+) -> dict[str, float]:
+    """The metrics `MEASURED` of the hybrid score, in which items that had not arrived yet are not ranked."""
 
     def score(part: Queries) -> np.ndarray:
         history = scorer.model.chosen(scorer.history(part))
         scores = hybrid(scorer.tower_scores(part), history.item_index, history.length).numpy()
-        if late is not None and weight:
-            known = late.known_to(part, all_items, is_cold)[:, 1:]
-            scores = scores + np.float32(weight) * (known - hybrid.trend.numpy())
         return np.where(_not_arrived(arrival, part.times), -np.inf, scores)
 
     evaluate = session.config.evaluate
@@ -264,7 +237,7 @@ def softened(choices: Choices, names: Sequence[str], softness: Mapping[str, floa
 def choose_softness(choices: Choices, names: Sequence[str], options: Sequence[float]) -> dict[str, float]:
     """Choose the softness of least loss, first of the neighbours, then of the successors where there are any."""
     chosen: dict[str, float] = {}
-    for links in dict.fromkeys(links_of(name) for name in names if name not in (TOWER, *OF_ITEMS)):
+    for links in dict.fromkeys(links_of(name) for name in names if name not in (TOWER, POPULARITY)):
         size = 1 + max(column for column, name in enumerate(names) if links_of(name) == links)
         losses = [
             fit_weights(softened(choices, names, chosen | {links: option}), size, separate_cold=False).loss

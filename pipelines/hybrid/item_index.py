@@ -9,7 +9,6 @@ import numpy as np
 import scipy.sparse as sp
 import tensorflow as tf
 
-from pipelines.hybrid.trend import LateEvents, late_events
 from pipelines.item_item.cold_start import ColdStart
 from pipelines.item_item.content_features import content_features
 from pipelines.item_item.content_similarity import content_similarity
@@ -76,7 +75,6 @@ def fit_item_item(
     similarity: np.ndarray | None,
     features: Mapping[str, sp.csr_matrix],
     linear: Links | None = None,
-    late: LateEvents | None = None,
 ) -> ItemItemModel:
     """Fit the item-item model of the session's catalogue; its cold items are not completed.
 
@@ -85,10 +83,7 @@ def fit_item_item(
       ease, similarity: see `pipelines.item_item.linear.LinearModel`.
       features: plain content of the items.
       linear: links of that model where they are fitted already.
-      late: the events of the validation split where they are read already; of no use without `hybrid.trend`.
     """
-    if late is None and session.config.hybrid.trend:
-        late = late_events(session)
     return ItemItemModel.fit(
         session.events,
         len(session.catalogue),
@@ -99,7 +94,6 @@ def fit_item_item(
         history=session.config.user.max_history,
         ordered=session.manifest.schema_.ordered,
         linear=linear,
-        late=None if late is None else late.counts,
     )
 
 

@@ -30,14 +30,12 @@ class ItemItemModel:
       links: `NEIGHBOURS`, with `walk_hops` `WALK`, and where events have an order `SUCCESSORS` -> of each item those it
         speaks for.
       popularity: float32 [N], log(1 + number of training events, or sum of their weights).
-      trend: float32 [N], log(1 + number of users who took it in the validation split); 0 for cold items.
       is_cold: bool [N], items without a training event.
       last: part of the score -> how many of the newest events of a history it takes; `RECENT` is `NEIGHBOURS` of fewer.
     """
 
     links: Mapping[str, Links]
     popularity: np.ndarray
-    trend: np.ndarray
     is_cold: np.ndarray
     last: Mapping[str, int]
 
@@ -54,7 +52,6 @@ class ItemItemModel:
         history: int,
         ordered: bool,
         linear: Links | None = None,
-        late: np.ndarray | None = None,
     ) -> ItemItemModel:
         """Fit the model to training events.
 
@@ -66,7 +63,6 @@ class ItemItemModel:
           features: plain content, see `random_walk`; None: there is none.
           history: how many events of a history the towers take.
           ordered: whether the events of a user have an order; without one there are no successors and no recent events.
-          late: int [N], users who took each item in the validation split; None: nothing is known.
           linear: what `LinearModel.links` gave for the same events and settings; None: fit it.
         """
         train = training_matrix(events, num_items)
@@ -89,9 +85,7 @@ class ItemItemModel:
             links[SUCCESSORS] = top_links(successors, settings.neighbours)
             last |= {RECENT: min(settings.recent, history), SUCCESSORS: min(settings.last_successors, history)}
         counts = np.bincount(events.items, events.weights, minlength=num_items)
-        is_cold = counts == 0
-        trend = np.where(is_cold, 0.0, np.log1p(np.zeros(num_items) if late is None else late)).astype(np.float32)
-        return cls(links, np.log1p(counts).astype(np.float32), trend, is_cold, last)
+        return cls(links, np.log1p(counts).astype(np.float32), counts == 0, last)
 
     def for_catalogue(self, trained: np.ndarray, cold_start: ColdStart, cold_links: int) -> ItemItemModel:
         """Return the model of another catalogue, or of the same one with its cold items completed.
@@ -115,8 +109,6 @@ class ItemItemModel:
         mean = warm_popularity.mean() if len(warm) else 0.0
         popularity = np.zeros(after, np.float32)
         popularity[warm], popularity[cold] = warm_popularity, mean + coefficients @ (warm_popularity - mean)
-        trend = np.zeros(after, np.float32)
-        trend[warm] = select @ self.trend
         links = {}
         for name, own in self.links.items():
             warm_to_warm = select @ own.to_csr(before) @ select.T
@@ -126,7 +118,7 @@ class ItemItemModel:
                 k = min(cold_links, len(cold))
                 to_cold = _links_to(cold, warm_to_warm @ coefficients.T, cold_to_warm @ coefficients.T, cold_start, k)
                 links[name] = Links(*(np.concatenate(pair, axis=1) for pair in zip(links[name], to_cold, strict=True)))
-        return replace(self, links=links, popularity=popularity, trend=trend, is_cold=np.isin(np.arange(after), cold))
+        return replace(self, links=links, popularity=popularity, is_cold=np.isin(np.arange(after), cold))
 
     def padded(self, rows: int) -> ItemItemModel:
         """Return the model with items behind the others, up to `rows`, about which nothing is known."""
@@ -138,7 +130,6 @@ class ItemItemModel:
             self,
             links=links,
             popularity=np.pad(self.popularity, [0, missing]),
-            trend=np.pad(self.trend, [0, missing]),
             is_cold=np.pad(self.is_cold, [0, missing]),
         )
 
@@ -146,8 +137,7 @@ class ItemItemModel:
         self, weights: Mapping[str, float], cold_weights: Mapping[str, float], softness: Mapping[str, float]
     ) -> HybridScore:
         """Return the TensorFlow module that scores with this model; see there for the arguments."""
-        of_items = self.popularity, self.trend, self.is_cold
-        return HybridScore(self.links, self.last, *of_items, weights, cold_weights, softness)
+        return HybridScore(self.links, self.last, self.popularity, self.is_cold, weights, cold_weights, softness)
 
 
 def training_matrix(events: TrainingEvents, num_items: int) -> sp.csr_matrix:

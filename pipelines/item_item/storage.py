@@ -20,7 +20,7 @@ from pipelines.runs.progress import say
 __all__ = ["FILE", "fingerprint", "forget", "load_or_fit", "save"]
 
 FILE = "item_item.npz"
-_FORMAT = 3  # larger by one where the same records and settings give another model
+_FORMAT = 2  # larger by one where the same records and settings give another model
 
 
 def fingerprint(**belongs_to: Any) -> str:
@@ -32,7 +32,7 @@ def fingerprint(**belongs_to: Any) -> str:
 def save(folder: Path, model: ItemItemModel, belongs_to: str) -> None:
     """Write `item_item.npz` whole or not at all. Where the disk is full it says so: the file only saves time."""
     arrays: dict[str, Any] = {"belongs_to": belongs_to, "last": json.dumps(dict(model.last))}
-    arrays |= {"popularity": model.popularity, "trend": model.trend, "is_cold": model.is_cold}
+    arrays |= {"popularity": model.popularity, "is_cold": model.is_cold}
     for name, links in model.links.items():
         # Zeros stand behind the other values of a row; a short log has many.
         used = links.values != 0
@@ -91,7 +91,7 @@ def _read(path: Path, belongs_to: str) -> ItemItemModel:
             raise _StaleError
         names = [name.removesuffix(".shape") for name in file.files if name.endswith(".shape")]
         links = {name: _links(file, name) for name in names}
-        return ItemItemModel(links, file["popularity"], file["trend"], file["is_cold"], json.loads(str(file["last"])))
+        return ItemItemModel(links, file["popularity"], file["is_cold"], json.loads(str(file["last"])))
 
 
 def _links(file: Mapping[str, np.ndarray], name: str) -> Links:

@@ -17,7 +17,7 @@ from pipelines.item_item.neighbours import successor_similarities
 from pipelines.item_item.sparse_top import Links
 from tfrecs.errors import DataError
 from tfrecs.reading.training_events import TrainingEvents
-from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, TREND, WALK, newest_different
+from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, WALK, newest_different
 
 SETTINGS = HybridConfig(neighbours=4, shrinkage=0.0, window=1)
 SOFTNESS = {NEIGHBOURS: 0.5, SUCCESSORS: 0.1}
@@ -29,12 +29,12 @@ def dense(links: Links) -> np.ndarray:
 
 
 def three_items() -> ItemItemModel:
-    """Item 0 speaks for 1 (0.5) and 2 (0.25), item 1 for 2 (1.0); after 1 comes 0 (2.0); item 2 is cold; of late 1 is taken."""
+    """Item 0 speaks for 1 (0.5) and 2 (0.25), item 1 for 2 (1.0); after 1 comes 0 (2.0); item 2 is cold."""
     near = Links(np.array([[1, 2], [2, 0], [0, 0]], np.int32), np.array([[0.5, 0.25], [1.0, 0], [0, 0]], np.float32))
     after = Links(np.array([[0], [0], [0]], np.int32), np.array([[0.0], [2.0], [0]], np.float32))
     popularity, cold = np.array([3.0, 2.0, 1.0], np.float32), np.array([False, False, True])
-    trend, last = np.array([0.5, 1.0, 0.0], np.float32), {NEIGHBOURS: 2, RECENT: 1, SUCCESSORS: 2}
-    return ItemItemModel({NEIGHBOURS: near, SUCCESSORS: after}, popularity, trend, cold, last)
+    last = {NEIGHBOURS: 2, RECENT: 1, SUCCESSORS: 2}
+    return ItemItemModel({NEIGHBOURS: near, SUCCESSORS: after}, popularity, cold, last)
 
 
 def score(
@@ -56,7 +56,6 @@ def test_each_part_is_its_sum_over_the_newest_items_times_its_weight() -> None:
     assert score({SUCCESSORS: 1.0}, [0, 1]) == [2.0, 0.0, 0.0]  # 1 is the newest: rank 1
     assert score({SUCCESSORS: 1.0}, [1, 0]) == [1.0, 0.0, 0.0]  # rank 2 counts half
     assert score({POPULARITY: 0.5}, [], {POPULARITY: 1.0}) == [1.5, 1.0, 1.0]
-    assert score({TREND: 2.0, POPULARITY: 1.0}, [0], {TREND: 9.0}) == [4.0, 4.0, 0.0]
     assert score({}, [0], {BIAS: -1.0}) == [0.0, 0.0, -1.0]
 
 
@@ -106,9 +105,8 @@ def test_scores_over_linked_items_alone_are_those_over_all_items(monkeypatch: py
         for name in (NEIGHBOURS, SUCCESSORS)  # to seven items only: most are linked to several times
     }
     last = {NEIGHBOURS: 4, RECENT: 2, SUCCESSORS: 3}
-    popularity, trend = rng.random((2, items)).astype(np.float32)
-    model = ItemItemModel(links, popularity, trend, rng.random(items) < 0.4, last)
-    weights = {TOWER: 1.0, NEIGHBOURS: 0.7, RECENT: 0.3, SUCCESSORS: 2.0, POPULARITY: 0.1, TREND: 0.2}
+    model = ItemItemModel(links, rng.random(items).astype(np.float32), rng.random(items) < 0.4, last)
+    weights = {TOWER: 1.0, NEIGHBOURS: 0.7, RECENT: 0.3, SUCCESSORS: 2.0, POPULARITY: 0.1}
     score = model.hybrid_score(weights, {**weights, NEIGHBOURS: 0.2, BIAS: 1.0}, SOFTNESS)
     asked = (
         tf.constant(rng.normal(size=(3, items)).astype(np.float32)),
@@ -217,14 +215,13 @@ def test_links_and_popularity_of_a_cold_item_are_predicted_from_warm_ones() -> N
     np.testing.assert_allclose(dense(whole.links[SUCCESSORS]), [[0, 0, 0], [2, 0, 1], [2, 0, 1]], atol=1e-6)
     # The mean is 2.5; half of +0.5 and all of -0.5.
     np.testing.assert_allclose(whole.popularity, [3.0, 2.0, 2.25], atol=1e-6)
-    assert whole.trend.tolist() == [0.5, 1.0, 0.0]  # a new item has none
     assert whole.is_cold.tolist() == [False, False, True]
 
 
 def test_links_to_cold_items_are_beside_those_to_warm_ones() -> None:
     cold_start = ColdStart(np.array([0]), np.array([1, 2]), np.array([[1.0], [0.5]], np.float32))
     fitted = ItemItemModel({NEIGHBOURS: Links(np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32))},
-                         np.ones(1, np.float32), np.zeros(1, np.float32), np.zeros(1, bool), {NEIGHBOURS: 2})  # fmt: skip
+                         np.ones(1, np.float32), np.zeros(1, bool), {NEIGHBOURS: 2})  # fmt: skip
     one = fitted.for_catalogue(np.array([0, -1, -1]), cold_start, cold_links=1)
     # Each item keeps its one link among the warm ones and the larger of the two to cold ones.
     np.testing.assert_allclose(dense(one.links[NEIGHBOURS]), [[1, 1, 0], [1, 1, 0], [0.5, 0.5, 0]], atol=1e-6)
@@ -236,7 +233,6 @@ def test_the_model_follows_its_items_into_another_catalogue() -> None:
     np.testing.assert_allclose(dense(moved.links[NEIGHBOURS]), [[0, 0], [0.5, 0]])
     np.testing.assert_allclose(dense(moved.links[SUCCESSORS]), [[0, 2.0], [0, 0]])
     assert moved.popularity.tolist() == [2.0, 3.0]
-    assert moved.trend.tolist() == [1.0, 0.5]
 
 
 def test_a_catalogue_of_cold_items_alone_has_nothing_to_predict_from() -> None:

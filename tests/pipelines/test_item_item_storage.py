@@ -20,7 +20,6 @@ AFTER = Links(np.array([[0], [2], [0]], np.int32), np.array([[0.0], [2.0], [0]],
 MODEL = ItemItemModel(
     {NEIGHBOURS: NEAR, SUCCESSORS: AFTER},
     np.array([3.0, 2.0, 0.0], np.float32),
-    np.array([1.0, 0.0, 0.0], np.float32),
     np.array([False, False, True]),
     {NEIGHBOURS: 2, RECENT: 1, SUCCESSORS: 2},
 )
@@ -42,7 +41,6 @@ def test_what_was_written_is_read_to_the_bit_and_nothing_is_fitted(tmp_path: Pat
             np.testing.assert_array_equal(np.where(links.values != 0, kept, 0), np.where(links.values != 0, was, 0))
         assert not found.links[name].values[links.values == 0].any()
     np.testing.assert_array_equal(found.popularity, MODEL.popularity)
-    np.testing.assert_array_equal(found.trend, MODEL.trend)
     np.testing.assert_array_equal(found.is_cold, MODEL.is_cold)
     assert found.last == MODEL.last
 

@@ -15,7 +15,7 @@ from serving.graph import contract
 from serving.graph.item_table import BFLOAT16, FLOAT32, INT8, ItemTable
 from serving.graph.signatures import ServingModule
 from tfrecs.schema import History
-from towers.hybrid import BIAS, POPULARITY, TOWER, TREND, HybridScore
+from towers.hybrid import BIAS, POPULARITY, TOWER, HybridScore
 
 SIZE, WIDTH = 45_000, 16
 
@@ -123,8 +123,8 @@ def test_every_signature_answers_as_with_float32(dtype: str, monkeypatch: pytest
 def test_the_hybrid_score_tells_what_the_scores_of_the_towers_count(cold_weight: float) -> None:
     """Raising them by 2 raises the hybrid score by twice their weight, whatever else is added; 0.7 is that of warm items."""
     is_cold = np.array([False, True, False])
-    weights, trend = {TOWER: 0.7, POPULARITY: 0.1, TREND: 0.2}, np.float32([0, 0, 1])
-    score = HybridScore({}, {}, np.float32([3, 2, 1]), trend, is_cold, weights, {TOWER: cold_weight, BIAS: 1.0}, {})
+    weights = {TOWER: 0.7, POPULARITY: 0.1}
+    score = HybridScore({}, {}, np.float32([3, 2, 1]), is_cold, weights, {TOWER: cold_weight, BIAS: 1.0}, {})
     scores, index, count = tf.constant([[1.0, 2.0, 3.0]]), tf.zeros([1, 1], tf.int32), tf.zeros([1], tf.int32)
     raised = score(scores + 2, index, count) - score(scores, index, count)
     told = score.tower_weights(tf.constant([[0, 1, 2]])).numpy()
