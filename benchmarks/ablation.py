@@ -1,32 +1,36 @@
 """Contribution of each part of the model: the same data with one part removed or changed at a time.
 
-    python -m benchmarks.ablation --data DIR [--only NAME,...] [--set KEY=VALUE ...] [--work DIR]
+    python -m benchmarks.ablation --data DIR [--cold-items 0.1] [--only NAME,...] [--set KEY=VALUE ...] [--work DIR]
 
 DIR is the folder of one data set. The first row is the configuration as it is, with the changes of `--set`; each other row
 changes one thing more. The validation split (NDCG@20) decides what a part contributes; test values of the towers alone and
-of the hybrid score stand beside it. Runs in `--work` are reused. Writes `benchmarks/results/ablation-<data>.json`.
+of the hybrid score stand beside it, and Recall@20 of requests for items without training events, as exported. `--cold-items`
+makes a share of the items such. Runs in `--work` are reused. Writes `benchmarks/results/ablation-<data>[-<variant>].json`.
 """
 
 from __future__ import annotations
 
 import statistics
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from benchmarks.quality.triptych_runs import rank_queries, train_runs
 from benchmarks.quality.variants import Variant, build_variant, example_spec
 from benchmarks.results_file import RESULTS, command_line, machine, write_result
 from pipelines.config import load_config
-from pipelines.hybrid.trained_run import load_trained
+from pipelines.hybrid.trained_run import TrainedRun, load_trained
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring import metrics
-from pipelines.scoring.held_out import held_out_requests
+from pipelines.scoring.generative import GenerativeScorer, beam_search
+from pipelines.scoring.held_out import held_out_requests, validation_requests
 from pipelines.scoring.model_scorer import ModelScorer
-from pipelines.scoring.requests import with_targets
+from pipelines.scoring.requests import Requests, Scorer, with_targets
 from tfrecs.errors import SpecError, TriptychError
 
 ROWS: dict[str, tuple[str, ...]] = {
@@ -43,8 +47,13 @@ ROWS: dict[str, tuple[str, ...]] = {
     "encoders not taught before": ("train.encoders=frozen",),
     "no averaging of weights": ("train.ema_momentum=0",),
     "concat fusion": ("item.fusion=concat",),
+    "semantic ids beside ids": ("item.semantic_ids=beside",),
+    "semantic ids instead of ids": ("item.semantic_ids=instead",),
+    "HSTU": ("user.block=hstu",),
+    "generative head": ("generative.weight=0.5",),
 }
 METRICS = ("recall@20", "ndcg@20")
+NEW = "new_recall@20"  # of requests for items without training events
 
 
 def measure_row(records: Path, work: Path, changes: tuple[str, ...]) -> dict[str, Any]:
@@ -54,33 +63,53 @@ def measure_row(records: Path, work: Path, changes: tuple[str, ...]) -> dict[str
     session = load_trained(run)
     epochs = run.read_metrics()
     requests = held_out_requests(session)
-    queries = with_targets(requests.queries)
     row: dict[str, Any] = {"set": list(changes)}
-    scorers = {
-        "towers": ModelScorer.of_towers(session.model, requests),
-        "hybrid": session.scorer(requests),
-    }
-    for name, scorer in scorers.items():
-        ranking = rank_queries(session, scorer, queries)
-        row[name] = {metric: round(float(metrics.per_query(ranking, queries, metric).mean()), 5) for metric in METRICS}
+    towers = ModelScorer.of_towers(session.model, requests)
+    for name, scorer in {"towers": towers, "hybrid": session.scorer(requests)}.items():
+        row[name] = _values(session, scorer, requests)
     if session.hybrid_weights is not None:
         steps = session.hybrid_weights.steps
         row["valid_ndcg@20"] = {"towers": steps[0]["ndcg@20"], "hybrid": steps[-1]["ndcg@20"]}
+    search = beam_search(session.model, session.item_index().codes, config.generative.beam)
+    if search is not None:
+        valid = validation_requests(session)
+        found = _values(session, GenerativeScorer(replace(towers, requests=valid), search), valid)
+        row.setdefault("valid_ndcg@20", {})["generative"] = found["ndcg@20"]
+        row["generative"] = _values(session, GenerativeScorer(towers, search), requests)
     seconds = statistics.median(epoch["seconds"] for epoch in epochs)
     return {**row, "epochs": len(epochs), "seconds_of_an_epoch": round(seconds, 2)}
+
+
+def _values(session: TrainedRun, scorer: Scorer, requests: Requests) -> dict[str, float]:
+    """Measure the lists of a scorer for the requests that have a target."""
+    queries = with_targets(requests.queries)
+    ranking = rank_queries(session, scorer, queries)
+    values = {metric: metrics.per_query(ranking, queries, metric) for metric in METRICS}
+    result = {metric: round(float(of.mean()), 5) for metric, of in values.items()}
+    is_new = np.array([bool(session.is_cold[targets].all()) for targets in queries.targets], bool)
+    if is_new.any():  # items without a training event
+        result[NEW] = round(float(values[METRICS[0]][is_new].mean()), 5)
+    return result
 
 
 def markdown_table(rows: dict[str, dict[str, Any]]) -> str:
     """Format the rows as Markdown."""
     lines = [
-        "| | valid NDCG@20, towers | hybrid | test Recall@20, towers | NDCG@20 | hybrid Recall@20 | NDCG@20 | s an epoch |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| | valid NDCG@20, towers | hybrid | test Recall@20, towers | NDCG@20 | hybrid Recall@20 | NDCG@20 "
+        "| new items, towers | hybrid | s an epoch |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, row in rows.items():
         valid = row.get("valid_ndcg@20", {})
         cells = [f"{valid[part]:.4f}" if part in valid else "" for part in ("towers", "hybrid")]
         cells += [f"{row[part][metric]:.4f}" for part in ("towers", "hybrid") for metric in METRICS]
+        cells += [f"{row[part][NEW]:.4f}" if NEW in row[part] else "" for part in ("towers", "hybrid")]
         lines.append(f"| {name} | {' | '.join(cells)} | {row['seconds_of_an_epoch']:.1f} |")
+        if "generative" in row:  # lists of its own, without the hybrid score
+            own = row["generative"]
+            cells = [f"{valid['generative']:.4f}", "", *(f"{own[metric]:.4f}" for metric in METRICS), "", ""]
+            cells += [f"{own[NEW]:.4f}" if NEW in own else "", ""]
+            lines.append(f"| {name}, its own lists | {' | '.join(cells)} | |")
     return "\n".join(lines)
 
 
@@ -88,17 +117,21 @@ def markdown_table(rows: dict[str, dict[str, Any]]) -> str:
 @click.option("--data", type=click.Path(path_type=Path), required=True)
 @click.option("--only", help="Rows, separated by commas; all by default.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change an option of every row.")
+@click.option("--cold-items", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True)
 @click.option("--work", type=click.Path(path_type=Path), default=Path("work/quality"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Result file.")
-def main(data: Path, only: str | None, changes: tuple[str, ...], work: Path, out: Path | None) -> None:
+def main(
+    data: Path, only: str | None, changes: tuple[str, ...], cold_items: float, work: Path, out: Path | None
+) -> None:
     """Measure the contribution of each part of the model."""
     names = only.split(",") if only else list(ROWS)
-    folder = work / data.name
+    variant = Variant(data, example_spec(data, None), cold_items=cold_items)
+    folder = work / variant.folder_name
     try:
         for name in names:
             if name not in ROWS:
                 raise SpecError(f"--only {name}: there are {', '.join(ROWS)}")
-        records = build_variant(Variant(data, example_spec(data, None)), folder, load_config(None, changes))
+        records = build_variant(variant, folder, load_config(None, changes))
         rows = {}
         for name in names:
             say(f"{name}:")
@@ -107,8 +140,10 @@ def main(data: Path, only: str | None, changes: tuple[str, ...], work: Path, out
         click.echo(f"ablation: {error}", err=True)
         sys.exit(2)
     say(markdown_table(rows))
-    command = command_line("ablation", f"--data DIR/{data.name}", f'--only "{only}"' if only else "", changes=changes)
-    path = out or RESULTS / f"ablation-{data.name}.json"
+    cold = f"--cold-items {cold_items:g}" if cold_items else ""
+    named = f'--only "{only}"' if only else ""
+    command = command_line("ablation", f"--data DIR/{data.name}", cold, named, changes=changes)
+    path = out or RESULTS / f"ablation-{variant.folder_name}.json"
     write_result(path, {"command": command, "machine": machine(), "rows": rows})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from towers.fusion import FUSIONS
+from towers.semantic.codes import CodeEmbeddings
 
 _SCALE = 0.1  # initial standard deviation, per dimension, of content and id embeddings
 
@@ -20,6 +21,9 @@ class ItemTower(tf.keras.layers.Layer):
     item (DropoutNet, Volkovs et al., 2017), so that content alone carries an item that was never seen in training.
     Without modalities an item is its id embedding, which is then never hidden.
 
+    With semantic IDs the embeddings of an item's codes are added, which items of like content share, new ones too. In place
+    of the id embeddings, an item's own share is then the embedding of its last code, which is hidden as an id is.
+
     Args:
       num_items: number of id embeddings.
       num_modalities: M.
@@ -27,11 +31,15 @@ class ItemTower(tf.keras.layers.Layer):
       fusion: a key of `towers.fusion.FUSIONS`.
       modality_dropout: rate at which a modality is hidden in training.
       id_dropout: rate at which an id embedding is hidden in training.
+      semantic_ids: none, beside the id embeddings, or instead of them; the latter need modalities.
+      num_levels: levels of the codes, without the last one.
+      num_codes: codes of a level.
 
     Call arguments:
       encodings: M tensors [N, d_m].
       presence: bool [N, M].
       id_index: int32 [N], row of the id embeddings, different ones; -1: an item without one.
+      codes: int32 [N, num_levels + 1], codes of the content and the last code; None where there are no semantic IDs.
       training: whether modalities and ids are hidden.
 
     Returns:
@@ -55,6 +63,9 @@ class ItemTower(tf.keras.layers.Layer):
         fusion: str = "attention",
         modality_dropout: float = 0.0,
         id_dropout: float = 0.0,
+        semantic_ids: str = "none",
+        num_levels: int = 0,
+        num_codes: int = 0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -65,8 +76,14 @@ class ItemTower(tf.keras.layers.Layer):
             "fusion": fusion,
             "modality_dropout": modality_dropout,
             "id_dropout": id_dropout,
+            "semantic_ids": semantic_ids,
+            "num_levels": num_levels,
+            "num_codes": num_codes,
         }
-        self.num_items, self.hidden_dim = num_items, hidden_dim
+        self.hidden_dim, self.num_levels = hidden_dim, num_levels
+        self.semantic_ids = semantic_ids
+        # Last codes beyond those of a level are as rare as they are without meaning: they share embeddings.
+        self.num_ids = num_codes if semantic_ids == "instead" else num_items
         self.projections = [tf.keras.layers.Dense(hidden_dim) for _ in range(num_modalities)]
         self.norms = [tf.keras.layers.LayerNormalization(epsilon=1e-5) for _ in range(num_modalities)]
         if not num_modalities:
@@ -78,22 +95,34 @@ class ItemTower(tf.keras.layers.Layer):
         )
         self.drop_modality = tf.keras.layers.Dropout(modality_dropout)
         self.drop_id = tf.keras.layers.Dropout(id_dropout)
+        if semantic_ids != "none":
+            self.code_embeddings = CodeEmbeddings(num_levels, num_codes, hidden_dim, _SCALE)
 
     def build(self, input_shape: Any) -> None:
         self.id_embeddings = self.add_weight(
             "id_embeddings",
             # One row more, for items without one: no row that is learned is then gathered twice.
-            [self.num_items + 1, self.hidden_dim],
+            [self.num_ids + 1, self.hidden_dim],
             initializer=tf.keras.initializers.RandomNormal(stddev=_SCALE),
             experimental_autocast=False,  # what is learned of an item is not rounded
         )
         super().build(input_shape)
 
     def call(
-        self, encodings: Sequence[tf.Tensor], presence: tf.Tensor, id_index: tf.Tensor, training: bool = False
+        self,
+        encodings: Sequence[tf.Tensor],
+        presence: tf.Tensor,
+        id_index: tf.Tensor,
+        codes: tf.Tensor | None = None,
+        training: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         has_id = tf.cast(id_index >= 0, tf.float32)[:, None]
-        identity = tf.gather(self.id_embeddings, tf.where(id_index >= 0, id_index, self.num_items))
+        own = id_index
+        if self.semantic_ids != "none" and codes is None:
+            raise ValueError("a tower with semantic IDs needs the codes of its items")
+        if self.semantic_ids == "instead" and codes is not None:
+            own = codes[:, -1] % self.num_ids
+        identity = tf.gather(self.id_embeddings, tf.where(id_index >= 0, own, self.num_ids))
         if not self.projections:  # a catalogue of bare ids
             return has_id * identity, tf.zeros([tf.shape(id_index)[0], 0], identity.dtype)
         if training:
@@ -106,7 +135,14 @@ class ItemTower(tf.keras.layers.Layer):
         fused, weights = self.fusion(values, presence)
         has_content = tf.cast(tf.reduce_any(presence, axis=-1, keepdims=True), tf.float32)
         content = self.content_norm(fused) * has_content
+        if self.semantic_ids != "none" and codes is not None:
+            content += self.code_embeddings(codes[:, : self.num_levels]) * has_content
         return content + has_id * identity, weights
+
+    @property
+    def tables(self) -> list[tf.Variable]:
+        """Variables of which a step gathers different rows, so that it may update them by rows."""
+        return [] if self.semantic_ids == "instead" else [self.id_embeddings]
 
     def _drop_modalities(self, presence: tf.Tensor) -> tf.Tensor:
         kept = presence & (self.drop_modality(tf.ones(tf.shape(presence)), training=True) > 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ from towers.model import Gradients, Model
 from towers.ranking import RankingHead
 from towers.replicas import gradients_by_parts, part_of_mean
 from towers.retrieval import over_targets, softmax_loss
+from towers.semantic.codes import SemanticCodes
+from towers.semantic.decoder import CodeDecoder
 from towers.text_queries import answers, at_positions, query_tokens
 from towers.user import UserTower
 
@@ -96,6 +98,9 @@ class TwoTower(Model):
       accumulate: parts that a batch's rows are divided into, see `gradients`.
       stores_encodings: whether the cache is variables of the model; else whoever fills it sets `cache` to name -> what
         gives float32 [R, d_m] for a slice of R rows, and the statistics.
+      codes: semantic IDs of the catalogue; None: there are none.
+      decoder: of these codes, the generative head; None: there is none.
+      generative_weight: of its loss.
     """
 
     def __init__(
@@ -115,6 +120,9 @@ class TwoTower(Model):
         query_rate: float,
         accumulate: int = 1,
         stores_encodings: bool = True,
+        codes: SemanticCodes | None = None,
+        decoder: CodeDecoder | None = None,
+        generative_weight: float = 0.0,
     ):
         super().__init__()
         self.schema = schema
@@ -125,6 +133,8 @@ class TwoTower(Model):
         self.target_share = 1.0  # of a batch's positions, which its targets seldom exceed; see `over_targets`
         weights = {"retrieval_loss": 1.0, "search_loss": search_weight}
         weights |= {f"{row.name}_loss": ranking_weight for row in schema.labels}
+        if decoder is not None:
+            weights["generative_loss"] = generative_weight
         self.loss_weights = MappingProxyType(weights)  # no part of checkpoints, as a dictionary would be
         self.accumulate = accumulate
         self.num_items = len(items.train_counts)
@@ -141,7 +151,7 @@ class TwoTower(Model):
         never = np.iinfo(np.int64).max
         self.first_times = tf.constant(np.where(counts > 0, items.first_times, never), tf.int64)
         dims = {name: encoder.output_dim for name, encoder in self.item_encoders.items()}
-        self.stores_encodings = stores_encodings
+        self.stores_encodings, self.codes, self.decoder = stores_encodings, codes, decoder
         self.cache: Mapping[str, Any]
         self.cache, self.center, self.spread = cache_variables(self.num_items if stores_encodings else None, dims)
         self.step_metrics = {name: tf.keras.metrics.Mean(name=name) for name in self.loss_weights}
@@ -156,9 +166,36 @@ class TwoTower(Model):
         """Take the encodings of the whole catalogue, name -> [N, d_m], and their statistics."""
         fill(self.cache, self.center, self.spread, encodings, self.presence.numpy())
 
+    def fill_codes(self) -> None:
+        """Take the codes of the whole catalogue by the encodings of the cache, where there are codebooks."""
+        if self.codes is not None:
+            self.codes.fill(self.content_codes(self.presence, self.cache))
+
+    def content_codes(self, presence: tf.Tensor, encodings: Mapping[str, Any]) -> np.ndarray:
+        """Codes int32 [N, levels] of the catalogue's content, without last codes. See `item_embeddings`."""
+        assert self.codes is not None
+        return np.concatenate([self.codes(*block).numpy() for _, *block in self.content_blocks(presence, encodings)])
+
+    def content_blocks(
+        self, presence: tf.Tensor, encodings: Mapping[str, Any]
+    ) -> Iterator[tuple[slice, list[tf.Tensor], tf.Tensor]]:
+        """The catalogue block by block: its rows, their standardised encodings, their presence. See `item_embeddings`."""
+        for start in range(0, self.num_items, _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            block = {name: tf.convert_to_tensor(encodings[name][rows]) for name in self.item_encoders}
+            yield rows, self.standardize(block), presence[rows]
+
     def standardize(self, encodings: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
-        """Standardise encodings, name -> [R, d_m], by the catalogue's statistics: a list in the schema's order."""
-        return [standardize(encodings[name], self.center[name], self.spread[name]) for name in self.item_encoders]
+        """Standardise encodings, name -> [R, d_m], by the catalogue's statistics.
+
+        Args:
+          encodings: of all modalities or some of them.
+
+        Returns:
+          a list in the schema's order.
+        """
+        names = [name for name in self.item_encoders if name in encodings]
+        return [standardize(encodings[name], self.center[name], self.spread[name]) for name in names]
 
     def item_embeddings(
         self,
@@ -186,10 +223,10 @@ class TwoTower(Model):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Embed the catalogue block by block, so that what the fusion needs in between does not grow with it."""
         parts = []
-        for start in range(0, self.num_items, _BLOCK):
-            rows = slice(start, start + _BLOCK)
-            block = {name: tf.convert_to_tensor(encodings[name][rows]) for name in self.item_encoders}
-            parts.append(self.item_tower(self.standardize(block), presence[rows], id_index[rows]))
+        for rows, block, present in self.content_blocks(presence, encodings):
+            # Codes go with the content that is given, which may be another than the records'.
+            codes = None if self.codes is None else self.codes.with_last(self.codes(block, present), rows)
+            parts.append(self.item_tower(block, present, id_index[rows], codes))
         embeddings, weights = zip(*parts, strict=True)
         return tf.concat(embeddings, axis=0), tf.concat(weights, axis=0)
 
@@ -204,7 +241,15 @@ class TwoTower(Model):
           embeddings float [R, D] and modality weights float [R, M].
         """
         encodings = self.standardize(self.encode_items(inputs))
-        return self.item_tower(encodings, presence, tf.fill([tf.shape(presence)[0]], -1))
+        none = tf.fill([tf.shape(presence)[0]], -1)
+        codes = None if self.codes is None else tf.concat([self.codes(encodings, presence), none[:, None]], axis=1)
+        return self.item_tower(encodings, presence, none, codes)
+
+    def codes_of_items(self, inputs: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tf.Tensor:
+        """Codes int32 [R, levels] of any items by their content, without last codes. See `embed_items`."""
+        assert self.codes is not None
+        codes: tf.Tensor = self.codes(self.standardize(self.encode_items(inputs)), presence)
+        return codes
 
     def candidate_embeddings(self, batch: Batch, training: bool = False) -> tf.Tensor:
         """Embed the candidates of a batch, float [U, D]; gradients reach the encoders through its fresh items alone."""
@@ -212,14 +257,16 @@ class TwoTower(Model):
         if rows is None:
             encodings: dict[str, tf.Tensor] = {name: tf.convert_to_tensor(value) for name, value in self.cache.items()}
             presence, id_index = self.presence, self.id_index
+            codes = None if self.codes is None else tf.convert_to_tensor(self.codes.catalogue)
         else:
             at = tf.maximum(rows, 0)
             encodings = batch.get("encodings") or {name: tf.gather(value, at) for name, value in self.cache.items()}
             presence, id_index = tf.gather(self.presence, at), tf.where(rows >= 0, tf.gather(self.id_index, at), -1)
+            codes = None if self.codes is None else tf.gather(self.codes.catalogue, at)
         if "fresh" in batch:
             fresh = self.encode_items(batch["fresh"], training=True)
             encodings = with_fresh(encodings, fresh, batch["fresh_index"])
-        return self.item_tower(self.standardize(encodings), presence, id_index, training=training)[0]
+        return self.item_tower(self.standardize(encodings), presence, id_index, codes, training=training)[0]
 
     # --- queries ---------------------------------------------------------------------------------------------------
 
@@ -357,7 +404,8 @@ class TwoTower(Model):
             )
         rows = {name: inputs[name] for name in ROWS if name in inputs}
         others = {name: value for name, value in inputs.items() if name not in ROWS}
-        parts = [self.user_tower, *self.user_encoders.values(), *self.user_projections.values(), self.ranking_head]
+        parts = [self.user_tower, *self.user_encoders.values(), *self.user_projections.values()]
+        parts += [self.ranking_head, self.decoder]
         variables = [variable for part in parts if part is not None for variable in part.trainable_variables]
         row_losses, of_shared, of_rows = gradients_by_parts(
             lambda candidates, queries, part: self._row_losses(
@@ -396,7 +444,7 @@ class TwoTower(Model):
         return Shared(candidates, queries), {"search_loss": loss}, {"search_loss": tf.reduce_sum(sample_weight)}
 
     def _row_losses(self, shared: Shared, inputs: Batch, training: bool) -> Sums:
-        """The summed losses of the batch's rows: retrieval and labels."""
+        """The summed losses of the batch's rows: retrieval, labels and codes."""
         queries = self._query_embeddings(shared, inputs, training)
         item_index = tf.reshape(inputs["item_index"], [-1])
         losses = {"retrieval_loss": self._retrieval_loss(queries, shared.candidates, item_index, inputs)}
@@ -404,6 +452,8 @@ class TwoTower(Model):
             items = tf.gather(shared.candidates, item_index)
             labels = self.ranking_head.losses_of(queries, items, *self._labels(inputs), training)
             losses |= {f"{name}_loss": loss for name, loss in labels.items()}
+        if self.decoder is not None:
+            losses["generative_loss"] = self._generative_loss(queries, item_index, inputs)
         return losses
 
     def _row_counts(self, inputs: Batch) -> Sums:
@@ -414,6 +464,8 @@ class TwoTower(Model):
         if self.ranking_head is not None:
             labels = self.ranking_head.counts_of(*self._labels(inputs))
             counts |= {f"{name}_loss": count for name, count in labels.items()}
+        if self.decoder is not None:
+            counts["generative_loss"] = tf.reduce_sum(tf.maximum(sample_weight, 0.0))
         return counts
 
     def _labels(self, inputs: Batch) -> tuple[tf.Tensor, tf.Tensor]:
@@ -471,6 +523,20 @@ class TwoTower(Model):
 
         values = (query_embeddings, item_index, times)
         return over_targets(loss_of, self._sample_weight(inputs), values, self.target_share)
+
+    def _generative_loss(self, query_embeddings: tf.Tensor, item_index: tf.Tensor, inputs: Batch) -> tf.Tensor:
+        """Of the codes of positives; an explicit negative teaches the decoder nothing."""
+        assert self.codes is not None
+        assert self.decoder is not None
+        surprisal = self.decoder.surprisal
+        rows = item_index if "candidates" not in inputs else tf.gather(inputs["candidates"], item_index)
+        codes = tf.gather(self.codes.catalogue, tf.maximum(rows, 0))
+
+        def loss_of(weight: tf.Tensor, queries: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_sum(surprisal(queries, codes) * weight)
+
+        weight = tf.maximum(self._sample_weight(inputs), 0.0)
+        return over_targets(loss_of, weight, (query_embeddings, codes), self.target_share)
 
     def _softmax_loss(
         self,

@@ -1,4 +1,4 @@
-"""User tower: a causal Transformer over the history, in which every position is a training example."""
+"""User tower: causal blocks over the history, in which every position is a training example."""
 
 from __future__ import annotations
 
@@ -8,95 +8,11 @@ from typing import Any
 import tensorflow as tf
 
 from tfrecs.schema import ContextSchema, History
-
-_TIME_BUCKETS = 64  # two per doubling of the gap in seconds: up to 136 years; one more for "unknown"
-_EXCLUDED = -1e9
-
-
-def time_bucket(now: tf.Tensor, then: tf.Tensor) -> tf.Tensor:
-    """Logarithmic bucket of the gap between two moments.
-
-    Args:
-      now: int64, unix seconds, 0 = unknown.
-      then: int64, of a shape that broadcasts with it.
-
-    Returns:
-      int32: floor(2 log2(gap + 1)), at most 63; 64 where either time is unknown. A gap below zero counts as zero.
-    """
-    gap = tf.cast(tf.maximum(now - then, 0), tf.float32)
-    bucket = tf.cast(2.0 * tf.math.log(gap + 1.0) / tf.math.log(2.0), tf.int32)
-    known = (now > 0) & (then > 0)
-    return tf.where(known, tf.minimum(bucket, _TIME_BUCKETS - 1), _TIME_BUCKETS)
-
-
-class CausalAttention(tf.keras.layers.Layer):
-    """Multi-head causal self-attention with learned biases of distance and of elapsed time.
-
-    Relative distance as in T5 (Raffel et al., 2020, arXiv:1910.10683), one bias per distance; elapsed time between
-    the moment a position predicts for and the attended event as in HSTU (Zhai et al., 2024, arXiv:2402.17152).
-    Both depend on differences alone, so a history may start anywhere.
-
-    Args:
-      hidden_dim: D, divisible by num_heads.
-      num_heads: H.
-      max_length: the longest sequence.
-      dropout: rate, on the attention weights.
-
-    Call arguments:
-      inputs: float [B, S, D].
-      time_gaps: int32 [B, S, S], `time_bucket` of query position i and key j.
-      segments: int32 [B, S]; a position attends to those of its own segment alone. None: all are of one.
-      training: whether dropout is on.
-
-    Returns:
-      float [B, S, D].
-    """
-
-    def __init__(self, hidden_dim: int, num_heads: int, max_length: int, dropout: float = 0.0, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.options = {"hidden_dim": hidden_dim, "num_heads": num_heads, "max_length": max_length, "dropout": dropout}
-        self.hidden_dim, self.num_heads, self.max_length = hidden_dim, num_heads, max_length
-        self.qkv = tf.keras.layers.Dense(3 * hidden_dim)
-        self.out = tf.keras.layers.Dense(hidden_dim)
-        self.dropout = tf.keras.layers.Dropout(dropout)
-
-    def build(self, input_shape: Any) -> None:
-        # The logits are float32 in every precision, and so is what is added to them.
-        zeros = {"initializer": "zeros", "experimental_autocast": False}
-        self.distance_bias = self.add_weight("distance_bias", [self.max_length, self.num_heads], **zeros)
-        self.time_bias = self.add_weight("time_bias", [_TIME_BUCKETS + 1, self.num_heads], **zeros)
-        super().build(input_shape)
-
-    def call(
-        self, inputs: tf.Tensor, time_gaps: tf.Tensor, segments: tf.Tensor | None = None, training: bool = False
-    ) -> tf.Tensor:
-        size = tf.shape(inputs)[1]
-        heads = tf.reshape(
-            self.qkv(inputs), [tf.shape(inputs)[0], size, 3, self.num_heads, self.hidden_dim // self.num_heads]
-        )
-        query, key, value = tf.unstack(heads, num=3, axis=2)
-        logits = tf.cast(tf.einsum("bihd,bjhd->bhij", query, key), tf.float32)
-        logits *= (self.hidden_dim // self.num_heads) ** -0.5
-        steps = tf.range(size)
-        distance = steps[:, None] - steps[None, :]
-        logits += tf.transpose(
-            tf.gather(self.distance_bias, tf.clip_by_value(distance, 0, self.max_length - 1)), [2, 0, 1]
-        )
-        logits += tf.transpose(tf.gather(self.time_bias, time_gaps), [0, 3, 1, 2])
-        allowed = distance >= 0
-        if segments is not None:
-            allowed &= (segments[:, :, None] == segments[:, None, :])[:, None]
-        logits = tf.where(allowed, logits, _EXCLUDED)
-        weights = self.dropout(tf.nn.softmax(logits), training=training)
-        mixed = tf.einsum("bhij,bjhd->bihd", weights, value)
-        return self.out(tf.reshape(mixed, [tf.shape(inputs)[0], size, self.hidden_dim]))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self.options}
+from towers.blocks.attention import TIME_BUCKETS, CausalAttention, HstuAttention, time_bucket
 
 
 class UserTower(tf.keras.layers.Layer):
-    """A causal Transformer over a user's events, with one query embedding per position.
+    """A causal Transformer, or HSTU, over a user's events, with one query embedding per position.
 
     The sequence is a start token, which carries the user's features, followed by the events, oldest first. Position i
     attends to the start and the first i events and predicts event i, at the time and in the context of that event.
@@ -107,17 +23,18 @@ class UserTower(tf.keras.layers.Layer):
     one's start token.
 
     Pre-norm Transformer blocks (Vaswani et al., 2017, arXiv:1706.03762; SASRec, Kang and McAuley, 2018,
-    arXiv:1808.09781).
+    arXiv:1808.09781), or pre-norm HSTU blocks, see `HstuAttention`.
 
     Args:
       hidden_dim: D.
-      num_layers: number of Transformer blocks.
+      num_layers: number of blocks.
       num_heads: attention heads of each.
-      intermediate_dim: of the feed-forward layers.
-      dropout: rate, on the input, the attention weights and each block's two outputs.
+      intermediate_dim: of the feed-forward layers of a Transformer.
+      dropout: rate, on the input, within the attention and on each of a block's outputs.
       max_history: the longest history L.
       use_values: whether event values are inputs.
       use_time_gaps: whether the time since each event is an input.
+      block: transformer or hstu.
       context: rows of the schema's context, as dictionaries.
 
     Call arguments:
@@ -159,6 +76,7 @@ class UserTower(tf.keras.layers.Layer):
         max_history: int = 50,
         use_values: bool = True,
         use_time_gaps: bool = True,
+        block: str = "transformer",
         context: Sequence[Mapping[str, Any]] = (),
         **kwargs: Any,
     ):
@@ -172,12 +90,13 @@ class UserTower(tf.keras.layers.Layer):
             "max_history": max_history,
             "use_values": use_values,
             "use_time_gaps": use_time_gaps,
+            "block": block,
         }
         self.use_values, self.use_time_gaps = use_values, use_time_gaps
         self.hidden_dim, self.max_history = hidden_dim, max_history
         self.context = [ContextSchema.model_validate(row) for row in context]
         self.value_embed = tf.keras.layers.Dense(hidden_dim, use_bias=False)
-        self.gap_embed = tf.keras.layers.Embedding(_TIME_BUCKETS + 1, hidden_dim)
+        self.gap_embed = tf.keras.layers.Embedding(TIME_BUCKETS + 1, hidden_dim)
         self.context_embed = [
             tf.keras.layers.Embedding(len(row.vocabulary) + 1, hidden_dim)
             if row.kind == "categories"
@@ -187,18 +106,23 @@ class UserTower(tf.keras.layers.Layer):
         # Without a bias, so that a zero query is the same as none.
         self.query_embed = tf.keras.layers.Dense(hidden_dim, use_bias=False)
         self.input_dropout = tf.keras.layers.Dropout(dropout)
-        self.blocks = [
-            {
-                "norm_attention": tf.keras.layers.LayerNormalization(epsilon=1e-5),
-                "attention": CausalAttention(hidden_dim, num_heads, max_history + 1, dropout),
+        self.blocks = [self._block(block, num_heads, intermediate_dim, dropout) for _ in range(num_layers)]
+        self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-5, dtype="float32")
+
+    def _block(self, kind: str, num_heads: int, intermediate_dim: int, dropout: float) -> dict[str, Any]:
+        """The layers of a block; an HSTU block has no feed-forward layers."""
+        attention = {"transformer": CausalAttention, "hstu": HstuAttention}[kind]
+        layers = {
+            "norm_attention": tf.keras.layers.LayerNormalization(epsilon=1e-5),
+            "attention": attention(self.hidden_dim, num_heads, self.max_history + 1, dropout),
+        }
+        if kind == "transformer":
+            layers |= {
                 "norm_forward": tf.keras.layers.LayerNormalization(epsilon=1e-5),
                 "hidden": tf.keras.layers.Dense(intermediate_dim, activation="gelu"),
-                "out": tf.keras.layers.Dense(hidden_dim),
-                "dropout": tf.keras.layers.Dropout(dropout),
+                "out": tf.keras.layers.Dense(self.hidden_dim),
             }
-            for _ in range(num_layers)
-        ]
-        self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-5, dtype="float32")
+        return {**layers, "dropout": tf.keras.layers.Dropout(dropout)}
 
     def build(self, input_shape: Any) -> None:
         self.start = self.add_weight("start", [1, 1, self.hidden_dim], initializer="glorot_uniform")
@@ -239,8 +163,9 @@ class UserTower(tf.keras.layers.Layer):
         for block in self.blocks:
             attended = block["attention"](block["norm_attention"](x), gaps, segments, training=training)
             x += block["dropout"](attended, training=training)
-            forward = block["out"](block["hidden"](block["norm_forward"](x)))
-            x += block["dropout"](forward, training=training)
+            if "hidden" in block:
+                forward = block["out"](block["hidden"](block["norm_forward"](x)))
+                x += block["dropout"](forward, training=training)
         return self.norm(x)
 
     def get_config(self) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def model_of(num_items: int, config: Config) -> TwoTower:
     else:
         model.cache = encodings
     optimizer = make_optimizer(
-        config.train, 1000, tables=[model.item_tower.id_embeddings], ema_momentum=config.train.ema_momentum
+        config.train, 1000, tables=model.item_tower.tables, ema_momentum=config.train.ema_momentum
     )
     optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer, steps_per_execution=config.train.steps_per_call)

@@ -108,6 +108,27 @@ def ablation(data: str) -> str:
     return table(head, rows)
 
 
+def options_of_the_ablation(name: str) -> str:
+    """Options that are off by default, with requests for items without training events apart; a head's own lists too."""
+    rows = []
+    for label, row in load(name)["rows"].items():
+        parts = {label: ("towers", "hybrid")}
+        if "generative" in row:
+            parts[f"{label}, its own lists"] = ("generative",)
+        for title, systems in parts.items():
+            cells = [title]
+            for measured, key, digits in (
+                ("valid_ndcg@20", None, 4),
+                (None, "recall@20", 3),
+                (None, "new_recall@20", 3),
+            ):
+                values = [row[measured][part] if measured else row[part].get(key) for part in systems]
+                cells.append(", ".join("-" if value is None else f"{value:.{digits}f}" for value in values))
+            rows.append(cells)
+    head = ["configuration", "validation NDCG@20: towers, hybrid", "test Recall@20", "of items without training events"]
+    return table(head, rows)
+
+
 def limits(name: str, key: str) -> str:
     """Measured values beside the limits that were aimed at."""
     rows = []
@@ -398,6 +419,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "peers-lfm2k": lambda: peers("quality-lfm2k"),
     "ablation-ml100k": lambda: ablation("ml100k"),
     "ablation-lfm2k": lambda: ablation("lfm2k"),
+    "ablation-ml100k-semantic": where_measured(
+        "ablation-ml100k-semantic.json", lambda: options_of_the_ablation("ablation-ml100k-semantic")
+    ),
+    "ablation-ml100k-cold": where_measured(
+        "ablation-ml100k-cold0.1.json", lambda: options_of_the_ablation("ablation-ml100k-cold0.1")
+    ),
     "control": control,
     "text-queries": text_queries,
     "event-weights": event_weights,

@@ -37,6 +37,7 @@ from pipelines.config.running import (
 from pipelines.config.towers import (
     AudioConfig,
     CategoriesConfig,
+    GenerativeConfig,
     ImageConfig,
     ItemConfig,
     NumberConfig,
@@ -61,6 +62,7 @@ __all__ = [
     "DemoConfig",
     "EvaluateConfig",
     "ExportConfig",
+    "GenerativeConfig",
     "HybridConfig",
     "ImageConfig",
     "InspectConfig",
@@ -104,6 +106,7 @@ class Config(BaseModel):
     user: UserConfig = UserConfig()
     ranking: RankingConfig = RankingConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
+    generative: GenerativeConfig = GenerativeConfig()
     search: SearchConfig = SearchConfig()
     cooccurrence: CooccurrenceConfig = CooccurrenceConfig()
     pretrain: PretrainConfig = PretrainConfig()

@@ -120,9 +120,9 @@ class TrainConfig(Section):
 
     Attributes:
       strategy: devices, see `--strategy`.
-      encoders: cooccurrence: trained before the towers (section `cooccurrence`), then frozen and cached; finetune: in
-        every step, on `fresh_items` items; lora: as finetune, but of attention projections only low-rank adapters;
-        frozen: not at all.
+      encoders: cooccurrence: trained before the towers (section `cooccurrence`), then frozen and cached, those with
+        pretrained weights left as they are; finetune: in every step, on `fresh_items` items; lora: as finetune, but of
+        attention projections only low-rank adapters; frozen: not at all.
       pretrained: run folder of `triptych pretrain` whose encoders are the start.
       warm_start: run folder of `triptych train` whose model is the start, on records that were appended to since
         (`--continue`); encoders then have no stage of their own.

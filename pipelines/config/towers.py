@@ -120,28 +120,37 @@ class ItemConfig(Section):
       fusion: how the encodings of the modalities become one vector.
       modality_dropout: probability that a modality of an item is hidden in a training step; never all of them.
       id_dropout: probability that the id embedding of an item is hidden in a training step.
+      semantic_ids: codes of the content, by residual k-means over the encodings, whose embeddings items of like content
+        share, new ones too: beside the id embeddings, or instead of them; none: no codes.
+      semantic_levels: codes of an item, each refining the ones before.
+      semantic_codes: codes of each level; fewer where the catalogue has fewer different contents.
     """
 
     fusion: Literal["attention", "concat", "gated", "transformer"] = "attention"
     modality_dropout: float = Field(0.3, ge=0, lt=1)
     id_dropout: float = Field(0.3, ge=0, lt=1)
+    semantic_ids: Literal["none", "beside", "instead"] = "none"
+    semantic_levels: int = Field(3, ge=1, le=8)
+    semantic_codes: int = Field(64, ge=2, le=4096)
 
 
 class UserConfig(Section):
-    """The user tower, a causal Transformer over the history.
+    """The user tower, a causal Transformer or HSTU over the history.
 
     Attributes:
+      block: transformer, or hstu: attention without a softmax and a gate in place of the feed-forward layers.
       hidden_dim: dimension D of query and item embeddings.
-      num_layers: Transformer layers.
+      num_layers: blocks.
       num_heads: attention heads.
-      intermediate_dim: dimension of the feed-forward layers.
+      intermediate_dim: dimension of the feed-forward layers of a Transformer.
       dropout: dropout rate.
-      max_history: newest events of a history that the Transformer sees.
+      max_history: newest events of a history that the user tower sees.
       stride: new targets in each training window of that length.
       use_values: whether event values are an input.
       use_time_gaps: whether the time between events is an input.
     """
 
+    block: Literal["transformer", "hstu"] = "transformer"
     hidden_dim: int = Field(64, ge=8)
     num_layers: int = Field(2, ge=1)
     num_heads: int = Field(2, ge=1)
@@ -194,6 +203,18 @@ class RetrievalConfig(Section):
     query_rate: float = Field(0.15, gt=0, lt=1)
     queries_per_batch: int = Field(32, ge=1)
     own_query_rate: float = Field(0.5, gt=0, le=1)
+
+
+class GenerativeConfig(Section):
+    """The generative head, which decodes the codes of items (`item.semantic_levels`, `item.semantic_codes`) from a query.
+
+    Attributes:
+      weight: weight of its loss beside the retrieval loss; 0: no head, and no signature `generate`.
+      beam: prefixes of codes that are kept at each level of the search.
+    """
+
+    weight: float = Field(0.0, ge=0)
+    beam: int = Field(100, ge=1)
 
 
 class SearchConfig(Section):

@@ -22,6 +22,7 @@ from pipelines.hybrid.trained_run import TrainedRun, load_trained
 from pipelines.runs.locks import lock_folder
 from pipelines.runs.progress import say
 from pipelines.runs.run_folder import RunFolder
+from pipelines.scoring.generative import GenerativeScorer, beam_search
 from pipelines.scoring.held_out import held_out_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.scoring.requests import Requests
@@ -98,7 +99,9 @@ def run(job: ExportJob) -> ExportResult:
         extra = write_extras(session, index, list(signatures), temporary, job.to.name, samples, module.table.dtype)
         if rejects is not None:
             rejects.write(extra)
-        gate = pass_gate(_scorer(session, index, requests), index, rows, samples, temporary)
+        scorer = _scorer(session, index, requests)
+        generative = None if module.generator is None else GenerativeScorer(scorer, module.generator)
+        gate = pass_gate(scorer, index, rows, samples, temporary, generative)
         (extra / layout.GATE_FILE).write_text(json.dumps(asdict(gate), indent=1) + "\n", encoding="utf-8")
         version = layout.latest_version(job.to) + 1
         path = temporary.rename(job.to / str(version))
@@ -165,6 +168,7 @@ def make_module(session: TrainedRun, index: ItemIndex) -> ServingModule:
         lexical=lexical,
         semantic=semantic,
         index_dtype=index_dtype,
+        generator=beam_search(session.model, index.codes, session.config.generative.beam),
     )
 
 

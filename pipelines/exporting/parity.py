@@ -13,6 +13,7 @@ from sklearn.preprocessing import normalize
 from pipelines.exporting.sample_requests import FEW, Arrays
 from pipelines.hybrid.item_index import ItemIndex
 from pipelines.scoring import metrics
+from pipelines.scoring.generative import GenerativeScorer
 from pipelines.scoring.model_scorer import ModelScorer
 from pipelines.scoring.requests import Queries
 from serving.export_check.gate import ask_fresh_process, ops_in, unknown_ops
@@ -47,7 +48,12 @@ class GateResult:
 
 
 def pass_gate(
-    scorer: ModelScorer, index: ItemIndex, rows: np.ndarray, samples: Mapping[str, Arrays], folder: Path
+    scorer: ModelScorer,
+    index: ItemIndex,
+    rows: np.ndarray,
+    samples: Mapping[str, Arrays],
+    folder: Path,
+    generative: GenerativeScorer | None = None,
 ) -> GateResult:
     """Load a SavedModel in a fresh process, compare its answers with Python's, and measure it.
 
@@ -57,6 +63,7 @@ def pass_gate(
       rows: int64 [B], the requests of the scorer that are the inputs of `recommend` in `samples`.
       samples: signature -> inputs of a batch of requests.
       folder: folder of the version, still under its temporary name.
+      generative: expected scores of the signature `generate`, where there is one.
 
     Raises:
       ExportError: it does not load, has an op that stock servers lack, or its answers differ from Python's.
@@ -70,7 +77,7 @@ def pass_gate(
         answers = ask_fresh_process(folder, samples, timed=contract.RECOMMEND)
     except RuntimeError as error:
         raise ExportError(f"export gate: {error}; nothing was written") from error
-    worst = compare(scorer, index, rows, samples, answers.outputs, answers.alone)
+    worst = compare(scorer, index, rows, samples, answers.outputs, answers.alone, generative)
     p50, p99 = np.percentile(answers.seconds, [50, 99]) * 1000
     return GateResult(
         requests=len(rows),
@@ -90,6 +97,7 @@ def compare(
     samples: Mapping[str, Arrays],
     served: Mapping[str, Arrays],
     alone: Arrays,
+    generative: GenerativeScorer | None = None,
 ) -> float:
     """Compare served outputs with Python's.
 
@@ -101,6 +109,7 @@ def compare(
       served: signature -> outputs.
       alone: outputs of `recommend` whose rows were each asked for on their own: one request may take another way than
         several do, by another side of a product or a smaller table.
+      generative: expected scores of the signature `generate`, where there is one.
 
     Returns:
       The largest difference of two scores of `recommend`.
@@ -113,6 +122,9 @@ def compare(
     query_embeddings, scores = scorer.query_embeddings(queries), scorer(queries)
     k = int(samples[contract.RECOMMEND]["k"])
     worst = max(_compare_lists(index, scores, queries, k, lists) for lists in (served[contract.RECOMMEND], alone))
+
+    if generative is not None:
+        _compare_lists(index, generative(queries), queries, k, served[contract.GENERATE])
 
     candidates = item_embeddings[:FEW]
     _close("rank scores", served[contract.RANK]["scores"], scores[:, :FEW])

@@ -51,6 +51,8 @@ def sample_inputs(session: Session, index: ItemIndex, requests: Requests, rows: 
     }
     if session.model.query_encoder is not None or index.text_index is not None:
         samples[contract.SEARCH] = {"query": titles, "k": np.array(5, np.int32)}
+    if index.codes is not None:
+        samples[contract.GENERATE] = recommend
     if schema.items:
         samples[contract.EMBED_ITEMS] = _missing_item(schema.items)
     return samples

@@ -39,6 +39,7 @@ class TowerRecommender:
             *model.user_projections.values(),
             model.item_tower,
             model.user_tower,
+            *([model.codes] if model.codes else []),
             *([model.ranking_head] if model.ranking_head else []),
             *([model.search_head] if model.search_head else []),
             *([hybrid] if hybrid else []),

@@ -22,6 +22,7 @@ from pipelines.model.session import Session, records_id
 from pipelines.runs.progress import progress
 from pipelines.search.text_index import TextIndex
 from tfrecs.reading.reader import Catalogue
+from towers.semantic.codes import last_codes
 
 __all__ = ["ItemIndex", "fit_item_item", "item_item_id", "small_catalogue_content", "trained_index", "updated_index"]
 
@@ -40,6 +41,7 @@ class ItemIndex:
       trained: int64 [N], position of each in the catalogue that the model was trained on; -1 where it was not there.
       cold_start: predicts for items without a training event.
       text_index: scores their texts for text queries; None where items have no text, and until an export adds it.
+      codes: int32 [N, T], semantic IDs with last codes, all different; None for a model without a generative head.
     """
 
     catalogue: Catalogue
@@ -48,6 +50,7 @@ class ItemIndex:
     trained: np.ndarray
     cold_start: ColdStart
     text_index: TextIndex | None = None
+    codes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.catalogue)
@@ -131,6 +134,7 @@ def trained_index(
         modality_weights,
         np.arange(len(item_embeddings)),
         cold_start,
+        codes=None if model.decoder is None or model.codes is None else model.codes.catalogue.numpy(),
     )
 
 
@@ -169,11 +173,18 @@ def updated_index(session: Session, catalogue: Catalogue) -> ItemIndex:
     for target, value in zip(result, of_trained, strict=True):
         target[known] = value.numpy()[trained[known]]
 
-    embed = tf.function(model.embed_items, autograph=False)
+    codes = None
+    if model.decoder is not None:
+        codes = np.zeros([len(catalogue), session.config.item.semantic_levels], np.int32)
+        codes[known] = model.content_codes(*content)[trained[known]]
+    embed, codes_of = (tf.function(of, autograph=False) for of in (model.embed_items, model.codes_of_items))
     with progress("embedding new items", "items") as advance:
         prepared = _prepared(session, catalogue, added)
         for rows, inputs in _batches(prepared, batch):
-            embedding, weights = embed(inputs, tf.constant(prepared.presence[np.resize(rows, batch)]))
+            present = tf.constant(prepared.presence[np.resize(rows, batch)])
+            embedding, weights = embed(inputs, present)
+            if codes is not None:
+                codes[added[rows]] = codes_of(inputs, present).numpy()[: len(rows)]
             for target, value in zip(result, (embedding, weights, embedding), strict=True):
                 target[added[rows]] = value.numpy()[: len(rows)]
             advance(int(rows[-1]) + 1, len(added))
@@ -183,7 +194,17 @@ def updated_index(session: Session, catalogue: Catalogue) -> ItemIndex:
     similarity = content_similarity(features) if features else None
     cold_start = ColdStart.fit(is_cold, similarity, content_embeddings, session.config.hybrid)
     completed = cold_start.complete_embeddings(item_embeddings, content_embeddings)
-    return ItemIndex(catalogue, completed, modality_weights, trained, cold_start)
+    if codes is not None:
+        codes = _with_last_codes(codes, trained)
+    return ItemIndex(catalogue, completed, modality_weights, trained, cold_start, codes=codes)
+
+
+def _with_last_codes(codes: np.ndarray, trained: np.ndarray) -> np.ndarray:
+    """Codes int32 [N, levels] with last codes behind them: those of the training first, so that they keep theirs."""
+    order = np.argsort(np.where(trained < 0, len(trained) + trained.max(initial=0), trained), kind="stable")
+    last = np.zeros([len(codes), 1], np.int32)
+    last[order, 0] = last_codes(codes[order])
+    return np.concatenate([codes, last], axis=1)
 
 
 def _positions_in(trained: Catalogue, catalogue: Catalogue) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from pipelines.config import Config
 from pipelines.model.encoder_weights import zero_input
+from tfrecs.errors import SpecError
 from tfrecs.modalities import resolve, row
 from tfrecs.schema import VOCABULARY_FILE, FeatureSchema, History, Schema
 from towers.encoders.base import Encoder, TextQueryEncoder, build_encoder
@@ -19,6 +20,8 @@ from towers.encoders.checkpoint_folder import read_vocabulary
 from towers.item import ItemTower
 from towers.model import layers_of
 from towers.ranking import RankingHead
+from towers.semantic.codes import SemanticCodes
+from towers.semantic.decoder import CodeDecoder
 from towers.two_tower import ItemStatistics, TwoTower
 from towers.user import UserTower
 
@@ -69,6 +72,28 @@ def choose_softmax(config: Config, items: int) -> str:
     return "full" if items <= config.retrieval.full_limit else "in_batch"
 
 
+def make_codes(
+    config: Config, item_encoders: Mapping[str, Encoder], num_items: int
+) -> tuple[SemanticCodes | None, dict[str, Any]]:
+    """Make the codes of the catalogue where an option asks for them, and the item tower's options for them.
+
+    Raises:
+      SpecError: items have no content to take codes from.
+    """
+    item = config.item
+    if item.semantic_ids == "none" and not config.generative.weight:
+        return None, {}
+    if not item_encoders:
+        option = f"item.semantic_ids={item.semantic_ids}: items have no features that codes could be taken from; set it to none"
+        if item.semantic_ids == "none":
+            option = "generative.weight: items have no features that codes could be taken from; set it to 0"
+        raise SpecError(option)
+    sizes = {"num_levels": item.semantic_levels, "num_codes": item.semantic_codes}
+    dims = [encoder.output_dim for encoder in item_encoders.values()]
+    codes = SemanticCodes(num_items, **sizes, dims=dims)
+    return codes, {} if item.semantic_ids == "none" else {"semantic_ids": item.semantic_ids, **sizes}
+
+
 def make_model(
     config: Config,
     schema: Schema,
@@ -93,6 +118,7 @@ def make_model(
     """
     user, ranking, retrieval = config.user, config.ranking, config.retrieval
     items = ItemStatistics(presence, train_counts, first_times)
+    codes, semantic = make_codes(config, item_encoders, len(train_counts))
     with layers_of(precision):
         item_tower = ItemTower(
             num_items=len(train_counts),
@@ -101,6 +127,7 @@ def make_model(
             fusion=config.item.fusion,
             modality_dropout=config.item.modality_dropout,
             id_dropout=config.item.id_dropout,
+            **semantic,
         )
         user_tower = UserTower(
             hidden_dim=user.hidden_dim,
@@ -111,6 +138,7 @@ def make_model(
             max_history=user.max_history,
             use_values=user.use_values,
             use_time_gaps=user.use_time_gaps,
+            block=user.block,
             context=[row.model_dump(mode="json") for row in schema.context],
         )
     ranking_head = None
@@ -121,6 +149,9 @@ def make_model(
             hidden_dim=ranking.hidden_dim,
             dropout=ranking.dropout,
         )
+    decoder = None
+    if codes is not None and config.generative.weight:
+        decoder = CodeDecoder(codes.num_levels + 1, codes.num_codes, user.hidden_dim)
     model = TwoTower(
         schema,
         item_encoders,
@@ -137,6 +168,9 @@ def make_model(
         accumulate=config.train.accumulate,
         # A step over the whole catalogue needs all encodings anyway.
         stores_encodings=choose_softmax(config, len(train_counts)) == "full",
+        codes=codes,
+        decoder=decoder,
+        generative_weight=config.generative.weight,
     )
     with layers_of(precision):  # layers make some of theirs late
         for encoder in item_encoders.values():
@@ -152,7 +186,8 @@ def make_model(
 def _build_variables(model: TwoTower) -> None:
     """Call every layer once on a row of zeros, so that checkpoints restore at once instead of variable by variable."""
     encodings = model.encode_items({name: zero_input(encoder) for name, encoder in model.item_encoders.items()})
-    item_embeddings, _ = model.item_tower(model.standardize(encodings), model.presence[:1], model.id_index[:1])
+    codes = None if model.codes is None else model.codes.catalogue[:1]
+    item_embeddings, _ = model.item_tower(model.standardize(encodings), model.presence[:1], model.id_index[:1], codes)
     user = model.encode_user(
         {name: zero_input(encoder) for name, encoder in model.user_encoders.items()},
         tf.ones([1, len(model.user_encoders)], tf.bool),
@@ -170,3 +205,5 @@ def _build_variables(model: TwoTower) -> None:
     embeddings = model.sequence_embeddings(item_embeddings, history, tf.zeros([1, 2], tf.int64), context, user, query)
     if model.ranking_head is not None:
         model.ranking_head(embeddings[:, 0], item_embeddings[:1])
+    if model.decoder is not None and codes is not None:
+        model.decoder(embeddings[:, 0], codes)

@@ -16,6 +16,7 @@ from pipelines.training.input_pipeline import divided, parts_of_replicas, sample
 from pipelines.training.loop import StepProgress
 from tfrecs.reading.training_events import TrainingEvents
 from towers.cooccurrence import CoOccurrence
+from towers.encoders.base import Encoder
 from towers.optimizer import ScaledAdamW, loss_scale_for
 from towers.two_tower import TwoTower
 
@@ -43,11 +44,19 @@ def cooccurrence_targets(
     return neighbours, counts
 
 
+def encoders_to_train(model: TwoTower) -> dict[str, Encoder]:
+    """Return modality -> item encoder of those that learn: all but those that start from pretrained weights.
+
+    What a text encoder has read elsewhere is more than a catalogue teaches it, and search compares in its space.
+    """
+    return {name: encoder for name, encoder in model.item_encoders.items() if not encoder.is_pretrained}
+
+
 class CoOccurrenceStage:
     """Trains the item encoders of a model that has the statistics of their encodings. Deterministic under the seed.
 
     Args:
-      model: its encoders learn; nothing else of it changes.
+      model: its `encoders_to_train` learn; nothing else of it changes.
       items: the catalogue.
       events: of training.
       config: sections `cooccurrence` and `retrieval` (which softmax), `user.hidden_dim` (of the space in which contents
@@ -65,6 +74,8 @@ class CoOccurrenceStage:
     ):
         self.model, self.items, self.strategy = model, items, strategy
         self.settings, self.seed, self.precision = config.cooccurrence, config.seed, config.train.precision
+        self.encoders = encoders_to_train(model)
+        self.presence = items.presence[:, [name in self.encoders for name in model.item_encoders]]
         counts = np.bincount(events.items, minlength=model.num_items)
         # What stands beside an item of a handful of events is chance.
         enough = np.flatnonzero(counts >= self.settings.min_events)
@@ -89,12 +100,10 @@ class CoOccurrenceStage:
         self.in_batch = choose_softmax(config, model.num_items) == "in_batch"
         self.uniform = config.retrieval.uniform_negatives
         with strategy.scope():
-            self.learner = CoOccurrence(
-                model.item_encoders, model.standardize, config.user.hidden_dim, self.neighbour_counts
-            )
+            self.learner = CoOccurrence(self.encoders, model.standardize, config.user.hidden_dim, self.neighbour_counts)
             # Once on a row: every variable is made here, under the scope.
-            row = {name: tf.zeros([1, encoder.output_dim]) for name, encoder in model.item_encoders.items()}
-            self.learner.logits(row, model.presence[:1])
+            row = {name: tf.zeros([1, encoder.output_dim]) for name, encoder in self.encoders.items()}
+            self.learner.logits(row, tf.constant(self.presence[:1]))
 
     def run(self, advance: Callable[[int, int], None]) -> float:
         """Train for all epochs.
@@ -108,7 +117,7 @@ class CoOccurrenceStage:
         total = self.steps * self.epochs
         if not total:
             return float("nan")
-        encoders = self.model.item_encoders.values()
+        encoders = self.encoders.values()
         before = [encoder.trainable for encoder in encoders]
         self.compile()
         # One call over all epochs: what Keras calls an epoch here is only when it resets the mean of the loss.
@@ -125,7 +134,7 @@ class CoOccurrenceStage:
 
     def compile(self) -> None:
         """Make the encoders trainable and give the learner its optimizer."""
-        for encoder in self.model.item_encoders.values():
+        for encoder in self.encoders.values():
             encoder.trainable = True
         with self.strategy.scope():
             total = max(1, self.steps * self.epochs)
@@ -151,7 +160,7 @@ class CoOccurrenceStage:
         order = np.concatenate(
             [np.concatenate([rng.permutation(count), padding])[: self.steps * size] for _ in range(self.epochs)]
         )
-        items, presence = tf.constant(self.training_items, tf.int32), tf.constant(self.items.presence)
+        items, presence = tf.constant(self.training_items, tf.int32), tf.constant(self.presence)
         neighbours, probabilities = tf.constant(self.neighbours), tf.constant(self.probabilities)
         shares, replicas = shares_of(self.neighbour_counts), self.strategy.num_replicas_in_sync
 
@@ -177,7 +186,7 @@ class CoOccurrenceStage:
         def complete(batch: dict[str, Any]) -> dict[str, Any]:
             batch = dict(batch)
             row = batch.pop("row")
-            return {**batch, "items": self.items.rows(row), "presence": tf.gather(presence, row)}
+            return {**batch, "items": self.items.rows(row, self.encoders), "presence": tf.gather(presence, row)}
 
         batches = tf.data.Dataset.from_tensor_slices(order.astype(np.int32)).batch(size, drop_remainder=True)
         batches = batches.enumerate().map(targets, tf.data.AUTOTUNE)

@@ -33,6 +33,7 @@ from pipelines.training.loop import (
     TrainResult,
     keyboard_interrupt_hint,
 )
+from pipelines.training.semantic_ids import describe_codes, fit_codebooks
 from pipelines.training.validation import validate
 from pipelines.training.warm_start import copy_weights, earlier_run
 from towers.encoders.rematerialise import rematerialise_all
@@ -79,7 +80,7 @@ class Trainer(TrainingLoop):
             train,
             Checkpoints(self.run.best, max_to_keep=1, workers=workers, model=model),
             scale=lambda variable: scales.get(id(variable), 1.0),
-            tables=[model.item_tower.id_embeddings],
+            tables=model.item_tower.tables,
             ema_momentum=train.ema_momentum,
         )
         self._restore()
@@ -115,14 +116,29 @@ class Trainer(TrainingLoop):
             self.refresh()
             say(f"  before training  {self._ranking(self._measure())}")
             return
-        if config.train.encoders != "cooccurrence" or not config.cooccurrence.epochs:
-            self.refresh()
-            return
-        if not self.session.model.item_encoders:
+        taught = config.train.encoders == "cooccurrence" and config.cooccurrence.epochs > 0 and self._teach_encoders()
+        self.refresh()
+        self._fit_codes()
+        if taught:
+            self._checkpoints.save(0)
+
+    def _teach_encoders(self) -> bool:
+        """Let the encoders without pretrained weights learn from co-occurrences; returns whether there is any."""
+        encoders = self.session.model.item_encoders
+        if not encoders:
             say("  encoders: none, items have no features; the stage of co-occurrences is skipped")
-            return
+            return False
+        kept = [name for name, encoder in encoders.items() if encoder.is_pretrained]
+        if kept:
+            say(
+                f"  encoders: pretrained weights of {', '.join(kept)} are kept; train.encoders=lora or finetune trains them too"
+            )
+        if len(kept) == len(encoders):
+            return False
         self.encodings.fill_statistics(self.session.model, *self._encoding)
-        stage = CoOccurrenceStage(self.session.model, self.session.items, self.session.events, config, self.strategy)
+        stage = CoOccurrenceStage(
+            self.session.model, self.session.items, self.session.events, self.config, self.strategy
+        )
         with progress("encoders", "steps") as advance:
             loss = stage.run(advance)
         cut = f" ({stage.left_out:,} more left out: cooccurrence.max_steps)" if stage.left_out else ""
@@ -130,8 +146,7 @@ class Trainer(TrainingLoop):
             f"  encoders: {len(stage.training_items):,} items, {stage.epochs} epochs of {stage.steps:,} steps{cut}, "
             f"cross-entropy {loss:.3f}"
         )
-        self.refresh()
-        self._checkpoints.save(0)
+        return True
 
     def validate(self) -> dict[str, float]:
         """Measure the epoch and calibrate the ranking head, before the checkpoint that keeps both."""
@@ -170,6 +185,17 @@ class Trainer(TrainingLoop):
     def refresh(self) -> None:
         """Fill the cache of encodings with those of the encoders as they are."""
         self.encodings.fill(self.session.model, *self._encoding)
+        self.session.model.fill_codes()
+
+    def _fit_codes(self) -> None:
+        """Fit the codebooks of semantic IDs to the encodings in the cache, where the configuration asks for codes."""
+        model = self.session.model
+        if model.codes is None:
+            return
+        codebooks = self.workers.from_chief(lambda: fit_codebooks(model, self.config.seed).tolist())
+        model.codes.codebooks.assign(codebooks)
+        model.fill_codes()
+        say(f"  semantic IDs: {describe_codes(model.codes.catalogue.numpy())}")
 
     def _measure(self) -> dict[str, float]:
         model, evaluate = self.session.model, self.config.evaluate

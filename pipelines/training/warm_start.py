@@ -41,15 +41,19 @@ def copy_weights(run: RunFolder, session: Session) -> None:
     Raises:
       DataError: the configuration asks for weights of another shape.
     """
-    num_items = run.described()["items"]
-    earlier = _model(session, num_items)
+    earlier = _model(session, run.described()["items"])
     restore_best(run, "leave the towers' shapes as they are, or train anew", model=earlier)
-    both = earlier.stores_encodings and session.model.stores_encodings
-    for old, new in zip(_weights(earlier, both), _weights(session.model, both), strict=True):
+    take_over(earlier, session.model)
+
+
+def take_over(earlier: TwoTower, model: TwoTower) -> None:
+    """Give a model the weights of one that knows only its first items; the others keep their own."""
+    both, count = earlier.stores_encodings and model.stores_encodings, earlier.num_items
+    for old, new in zip(_weights(earlier, both), _weights(model, both), strict=True):
         if old.shape == new.shape:
             new.assign(old)
         else:  # One row for each item, those of the earlier run first.
-            new.assign(tf.concat([old[:num_items], new[num_items:]], axis=0))
+            new.assign(tf.concat([old[:count], new[count:]], axis=0))
 
 
 def _weights(model: TwoTower, encodings: bool) -> list[tf.Variable]:

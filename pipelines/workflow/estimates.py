@@ -58,6 +58,7 @@ class EncoderCost:
     encode: float
     bytes: int
     dim: int
+    is_pretrained: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,9 @@ def measure_encoders(config: Config, schema: Schema, examples: Sequence[bytes]) 
     for name, encoder in encoders.items():
         inputs = encoder.preprocess(values[name])
         prepare = best_of(partial(encoder.preprocess, values[name]), 1) / len(examples)
-        costs[name] = EncoderCost(prepare, _forward(encoder, inputs), inputs[:1].numpy().nbytes, encoder.output_dim)
+        costs[name] = EncoderCost(
+            prepare, _forward(encoder, inputs), inputs[:1].numpy().nbytes, encoder.output_dim, encoder.is_pretrained
+        )
     queries = query_encoder(encoders)
     if queries is not None:
         typed = tf.zeros([len(examples), queries.query_tokens], tf.int32)
@@ -256,7 +259,9 @@ def _training_seconds(
     total = train.planned_epochs * epoch + work.items * encode
     if train.encoders == "cooccurrence" and work.modalities:
         taught = config.cooccurrence.epochs * work.taught
-        total += taught * (_BACKWARD * encode + _STEP / config.cooccurrence.batch_size)
+        learned = [cost.encode for name, cost in costs.items() if name and not cost.is_pretrained]
+        if learned:
+            total += taught * (_BACKWARD * sum(learned) + _STEP / config.cooccurrence.batch_size)
     if config.hybrid.enabled:
         candidates_of_fit: float = 2 * len(config.hybrid.regularizations) + len(config.hybrid.content_weights)
         if work.items > config.hybrid.linear_items:  # each is fitted for the items that are drawn, the best one for all

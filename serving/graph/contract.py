@@ -7,7 +7,7 @@ D embedding dimension, N items.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import tensorflow as tf
@@ -15,7 +15,11 @@ import tensorflow as tf
 from tfrecs.schema import History, Schema
 
 RECOMMEND, RANK, SEARCH, SIMILAR, EMBED_ITEMS = "recommend", "rank", "search", "similar", "embed_items"
+GENERATE = "generate"
 DEFAULT = "serving_default"
+
+Generator = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+"""Query embeddings float [B, D] -> items int32 [B, W], different ones, -1 = none, and scores float [B, W], -inf there."""
 
 
 class RecommenderModel(Protocol):

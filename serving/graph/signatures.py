@@ -48,6 +48,7 @@ class ServingModule(tf.Module):
       lexical: exact matching of text queries over the same columns; None: their encodings alone, if the model has them.
       semantic: matching of text queries by meaning over the same columns, beside `lexical`; None: none.
       index_dtype: of the table that a request scans; see `serving.graph.item_table.ItemTable`.
+      generator: finds items without scanning them, for the signature `generate`, which is there only then.
     """
 
     def __init__(
@@ -63,12 +64,13 @@ class ServingModule(tf.Module):
         lexical: LexicalSearch | None = None,
         semantic: SemanticSearch | None = None,
         index_dtype: str = FLOAT32,
+        generator: contract.Generator | None = None,
     ):
         super().__init__()
         self.model = model
         self.trackables = list(model.trackables)
         self.pool, self.max_k = pool, max_k
-        self.lexical, self.semantic = lexical, semantic
+        self.lexical, self.semantic, self.generator = lexical, semantic, generator
         self.num_items = len(item_ids)
         # One more row for "none": missing results read "" and zeros from it.
         self.item_ids = tf.constant([*item_ids, ""], tf.string)
@@ -95,7 +97,7 @@ class ServingModule(tf.Module):
         self.category_bits = tf.Variable(category_bits(member, len(vocabulary)), trainable=False, name="category_bits")
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """Signature name -> concrete function; `search` and `embed_items` only where there is something to search or embed."""
+        """Signature name -> concrete function; `search`, `embed_items` and `generate` only where there is what they need."""
         extra = self.model.extra_specs()
         request = contract.request_specs()
         k = tf.TensorSpec([], tf.int32, "k")
@@ -107,6 +109,8 @@ class ServingModule(tf.Module):
             ),
             contract.SIMILAR: (self.similar, {"item_ids": tf.TensorSpec([None], tf.string, "item_ids"), "k": k}),
         }
+        if self.generator is not None:
+            specs[contract.GENERATE] = (self.generate, {**request, **extra, "k": k})
         if self.model.item_specs():
             specs[contract.EMBED_ITEMS] = (self.embed_items, self.model.item_specs())
         if self.model.has_text or self.lexical is not None:
@@ -147,6 +151,24 @@ class ServingModule(tf.Module):
             "modality_weights": tf.gather(self.modality_weights, self._or_none(index)),
             "because_ids": self._ids(because(index, history.item_index, history.length, self.item_embeddings)),
         }
+
+    def generate(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The k items that the generator gives the highest scores, without those excluded; diversity does not apply."""
+        assert self.generator is not None
+        k = self._valid_k(inputs["k"])
+        request = self._request(inputs)
+        inputs = request.inputs
+        items, found = self.generator(request.query_embeddings)
+        columns = tf.shape(self.inverse_norms)[0]
+        batch = tf.shape(items)[0]
+        rows = tf.tile(tf.range(batch)[:, None], [1, tf.shape(items)[1]])
+        # Places without an item have the score that every item has before.
+        scores = tf.tensor_scatter_nd_max(
+            tf.fill([batch, columns], LOWEST), tf.stack([rows, tf.maximum(items, 0)], axis=2), found
+        )
+        excluded = tf.concat([request.item_index, self.item_lookup.lookup(inputs["exclude_ids"])], axis=1)
+        best, index = top_k(self._exclude(self._filter(scores, inputs["categories"]), excluded), k)
+        return {"ids": self._ids(index), "scores": best}
 
     def rank(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores and labels of given candidates; filters, exclusions and diversity do not apply."""

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecs.schema import History
+from towers.blocks.attention import CausalAttention, HstuAttention
 from towers.encoders.audio import AudioEncoder, UniformNoise
 from towers.encoders.categories import CategoriesEncoder
 from towers.encoders.convolution import ResidualTower
@@ -21,7 +22,9 @@ from towers.encoders.vector import VectorEncoder
 from towers.fusion import AttentionFusion, ConcatFusion, GatedFusion, TransformerFusion
 from towers.item import ItemTower
 from towers.ranking import RankingHead
-from towers.user import CausalAttention, UserTower
+from towers.semantic.codes import CodeEmbeddings, SemanticCodes
+from towers.semantic.decoder import CodeDecoder
+from towers.user import UserTower
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", *(f"##{letter}" for letter in "abcdefgh")]
 TEXT_SCHEMA = {"name": "text", "kind": "text", "params": {}}
@@ -67,6 +70,45 @@ def _fusion(layer: type) -> LayerCase:
         layer,
         {"hidden_dim": 8},
         lambda rng: {"values": _f(rng, 3, 2, 8), "presence": tf.constant([[True, True], [True, False], [False, True]])},
+    )
+
+
+def _attention(layer: type) -> LayerCase:
+    return LayerCase(
+        layer,
+        {"hidden_dim": 8, "num_heads": 2, "max_length": 5, "dropout": 0.1},
+        lambda rng: {"inputs": _f(rng, 2, 4, 8), "time_gaps": tf.constant(rng.integers(0, 65, (2, 4, 4)), tf.int32)},
+        output=(2, 4, 8),
+    )
+
+
+def _user_tower(block: str) -> LayerCase:
+    return LayerCase(
+        UserTower,
+        {
+            "hidden_dim": 8,
+            "num_layers": 1,
+            "num_heads": 2,
+            "intermediate_dim": 16,
+            "dropout": 0.1,
+            "max_history": 4,
+            "use_values": True,
+            "use_time_gaps": True,
+            "block": block,
+            "context": CONTEXT,
+        },
+        lambda rng: {
+            "history_embeddings": _f(rng, 2, 3, 8),
+            "history": History(
+                tf.zeros([2, 3], tf.int32),
+                _f(rng, 2, 3),
+                tf.constant(rng.integers(1, 9999, (2, 3))),
+                tf.fill([2], 3),
+            ),
+            "now": tf.constant(rng.integers(9999, 99999, (2, 4))),
+            "context": {"device": tf.constant([[0, 1, 2, 0], [2, 1, 0, 0]])},
+        },
+        output=(2, 4, 8),
     )
 
 
@@ -171,38 +213,48 @@ CASES: dict[str, LayerCase] = {
             "id_index": tf.constant([0, 4, -1]),
         },
     ),
-    "CausalAttention": LayerCase(
-        CausalAttention,
-        {"hidden_dim": 8, "num_heads": 2, "max_length": 5, "dropout": 0.1},
-        lambda rng: {"inputs": _f(rng, 2, 4, 8), "time_gaps": tf.constant(rng.integers(0, 65, (2, 4, 4)), tf.int32)},
-        output=(2, 4, 8),
-    ),
-    "UserTower": LayerCase(
-        UserTower,
+    "ItemTower with semantic IDs": LayerCase(
+        ItemTower,
         {
+            "num_items": 5,
+            "num_modalities": 2,
             "hidden_dim": 8,
-            "num_layers": 1,
-            "num_heads": 2,
-            "intermediate_dim": 16,
-            "dropout": 0.1,
-            "max_history": 4,
-            "use_values": True,
-            "use_time_gaps": True,
-            "context": CONTEXT,
+            "semantic_ids": "instead",
+            "num_levels": 2,
+            "num_codes": 4,
         },
         lambda rng: {
-            "history_embeddings": _f(rng, 2, 3, 8),
-            "history": History(
-                tf.zeros([2, 3], tf.int32),
-                _f(rng, 2, 3),
-                tf.constant(rng.integers(1, 9999, (2, 3))),
-                tf.fill([2], 3),
-            ),
-            "now": tf.constant(rng.integers(9999, 99999, (2, 4))),
-            "context": {"device": tf.constant([[0, 1, 2, 0], [2, 1, 0, 0]])},
+            "encodings": [_f(rng, 3, 4), _f(rng, 3, 6)],
+            "presence": tf.constant([[True, True], [True, False], [False, False]]),
+            "id_index": tf.constant([0, 4, -1]),
+            "codes": tf.constant([[3, 0, 0], [1, 2, 7], [0, 0, 1]]),
         },
-        output=(2, 4, 8),
     ),
+    "SemanticCodes": LayerCase(
+        SemanticCodes,
+        {"num_items": 3, "num_levels": 2, "num_codes": 4, "dims": [4, 6]},
+        lambda rng: {
+            "encodings": [_f(rng, 2, 4), _f(rng, 2, 6)],
+            "presence": tf.constant([[True, True], [True, False]]),
+        },
+        output=(2, 2),
+    ),
+    "CodeEmbeddings": LayerCase(
+        CodeEmbeddings,
+        {"num_levels": 2, "num_codes": 4, "hidden_dim": 8, "scale": 0.1},
+        lambda rng: {"codes": tf.constant([[3, 0], [1, 2], [0, 0]])},
+        output=(3, 8),
+    ),
+    "CodeDecoder": LayerCase(
+        CodeDecoder,
+        {"num_levels": 3, "num_codes": 4, "hidden_dim": 8},
+        lambda rng: {"query_embeddings": _f(rng, 2, 8), "codes": tf.constant([[3, 0, 1], [1, 2, 7]])},
+        output=(2, 3, 4),
+    ),
+    "CausalAttention": _attention(CausalAttention),
+    "HstuAttention": _attention(HstuAttention),
+    "UserTower": _user_tower("transformer"),
+    "UserTower of HSTU": _user_tower("hstu"),
     "RankingHead": LayerCase(
         RankingHead,
         {"labels": LABELS, "num_cross_layers": 2, "hidden_dim": 8, "dropout": 0.1},

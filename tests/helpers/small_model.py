@@ -170,7 +170,7 @@ def compile_with_rows(model: TwoTower, **options: Any) -> None:
         0.01,
         weight_decay=0.0,
         scale=lambda _: 1.0,
-        tables=[model.item_tower.id_embeddings],
+        tables=model.item_tower.tables,
         use_ema=True,
         ema_momentum=0.5,
         epsilon=1e-3,  # or the sign of a gradient that is zero but for rounding would count

@@ -209,3 +209,22 @@ def test_items_that_nobody_took_are_left_out() -> None:
     )
     assert len(learning.training_items) == 0
     assert np.isnan(learning.run(lambda done, total: None))
+
+
+def test_an_encoder_with_pretrained_weights_keeps_them_and_the_others_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_model.model(small_model.config())
+    words, feel = model.item_encoders["words"], model.item_encoders["feel"]
+    monkeypatch.setattr(type(words), "is_pretrained", True)
+    before = [[variable.numpy() for variable in encoder.variables] for encoder in (words, feel)]
+    of_stage = stage(model, epochs=8)
+    loss = of_stage.run(lambda done, total: None)
+    assert list(of_stage.encoders) == ["feel"]
+    assert [len(of_stage.learner.heads), of_stage.presence.shape[1]] == [1, 1]
+    kept, learned = (
+        [np.array_equal(variable.numpy(), start) for variable, start in zip(encoder.variables, starts, strict=True)]
+        for encoder, starts in zip((words, feel), before, strict=True)
+    )
+    assert all(kept)
+    assert not any(learned)
+    # Whoever knows the camps has five others to choose from, of eleven.
+    assert loss < np.log(11)

@@ -142,9 +142,10 @@ def loss_and_gradients(model: TwoTower, batch: dict) -> tuple[float, list[np.nda
     return float(loss), [tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
 
 
-def test_packing_changes_no_loss_and_no_gradient() -> None:
+@pytest.mark.parametrize("block", ["transformer", "hstu"])
+def test_packing_changes_no_loss_and_no_gradient(block: str) -> None:
     # Histories of 2, 3 and 1 events, each in a row of its own, and all in one.
-    model = small_model.model(small_model.config(train=FROZEN))
+    model = small_model.model(small_model.config(train=FROZEN, user={"block": block}))
     rows = small_model.events_alone(small_model.batch(3, 6))
     inside = tf.sequence_mask([2, 3, 1], small_model.LENGTH)
     rows |= {

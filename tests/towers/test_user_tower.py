@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tfrecs.schema import History
-from towers.user import UserTower, time_bucket, time_context
+from towers.blocks.attention import HstuAttention, time_bucket
+from towers.user import UserTower, time_context
 
 CONTEXT = [
     {"name": "hour", "kind": "categories", "source": "time", "vocabulary": [str(hour) for hour in range(24)]},
@@ -16,7 +17,12 @@ CONTEXT = [
 ]
 
 
-def tower(*, values: bool = True, gaps: bool = True) -> UserTower:
+@pytest.fixture(params=["transformer", "hstu"])
+def block(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def tower(block: str, *, values: bool = True, gaps: bool = True) -> UserTower:
     tf.keras.utils.set_random_seed(1)
     return UserTower(
         hidden_dim=8,
@@ -27,6 +33,7 @@ def tower(*, values: bool = True, gaps: bool = True) -> UserTower:
         max_history=6,
         use_values=values,
         use_time_gaps=gaps,
+        block=block,
         context=CONTEXT,
     )
 
@@ -71,11 +78,11 @@ def test_time_bucket_by_hand(now: int, then: int, bucket: int) -> None:
 
 
 @pytest.mark.parametrize(("option", "changed"), [("values", ["values"]), ("gaps", ["times"])])
-def test_event_values_and_time_gaps_can_be_switched_off(option: str, changed: list[str]) -> None:
+def test_event_values_and_time_gaps_can_be_switched_off(block: str, option: str, changed: list[str]) -> None:
     first, second = inputs(4), inputs(4)
     for name in changed:
         second[name] = second[name] * 2
-    with_input, without_input = tower(), tower(**{option: False})
+    with_input, without_input = tower(block), tower(block, **{option: False})
     assert not np.allclose(call(with_input, first), call(with_input, second))
     np.testing.assert_array_equal(call(without_input, first), call(without_input, second))
 
@@ -89,8 +96,8 @@ def test_hour_and_weekday_of_a_known_moment() -> None:
         time_context("moon", moment)
 
 
-def test_no_position_sees_a_later_event() -> None:
-    layer = tower()
+def test_no_position_sees_a_later_event(block: str) -> None:
+    layer = tower(block)
     before = inputs(6)
     after = inputs(6)
     changed = inputs(6, seed=9)
@@ -103,8 +110,8 @@ def test_no_position_sees_a_later_event() -> None:
     assert np.abs(first[:, 5:] - second[:, 5:]).max() > 1e-3
 
 
-def test_more_padding_changes_nothing() -> None:
-    layer = tower()
+def test_more_padding_changes_nothing(block: str) -> None:
+    layer = tower(block)
     long, short = inputs(6), inputs(6)
     short = {
         "items": long["items"][:, :3],
@@ -116,18 +123,64 @@ def test_more_padding_changes_nothing() -> None:
     np.testing.assert_allclose(call(layer, long)[:, :4], call(layer, short), atol=1e-6)
 
 
-def test_a_history_may_start_anywhere_in_time() -> None:
-    layer = tower()
+def test_a_history_may_start_anywhere_in_time(block: str) -> None:
+    layer = tower(block)
     first, second = inputs(5), inputs(5)
     shift = 24 * 3600 * 7  # a week later the hour is the same
     second["times"], second["now"] = second["times"] + shift, second["now"] + shift
     np.testing.assert_allclose(call(layer, first), call(layer, second), atol=1e-6)
 
 
-def test_an_empty_history_has_one_embedding_that_depends_on_the_context() -> None:
-    layer = tower()
+def test_an_empty_history_has_one_embedding_that_depends_on_the_context(block: str) -> None:
+    layer = tower(block)
     first, second = inputs(0), inputs(0)
     second["context"]["device"] = (first["context"]["device"] + 1) % 3
     before, after = call(layer, first), call(layer, second)
     assert before.shape == (2, 1, 8)
     assert np.abs(before - after).max() > 1e-3
+
+
+def test_histories_in_one_row_are_embedded_as_each_in_a_row_of_its_own(block: str) -> None:
+    # Of 2 and 3 events: the last event of the first predicts nothing and gives way to the start token of the second.
+    layer, alone = tower(block), inputs(5)
+    split = {"now": [alone["now"][:1, :3], alone["now"][1:, :4]]}
+    parts = []
+    for row, length in ((0, 2), (1, 3)):
+        parts.append(
+            {
+                **{name: alone[name][row : row + 1, :length] for name in ("items", "values", "times")},
+                "now": split["now"][row],
+                "context": {name: value[row : row + 1, : length + 1] for name, value in alone["context"].items()},
+            }
+        )
+    packed = {
+        # What stands at the start token of the second history is not an event of it.
+        name: np.concatenate([parts[0][name], parts[0][name][:, -1:], parts[1][name]], axis=1)
+        for name in ("items", "values", "times")
+    }
+    packed["now"] = np.concatenate([part["now"] for part in parts], axis=1)
+    packed["context"] = {
+        name: np.concatenate([part["context"][name] for part in parts], axis=1) for name in alone["context"]
+    }
+    packed["segments"] = np.array([[0, 0, 0, 1, 1, 1, 1]], np.int32)
+    expected = np.concatenate([call(layer, part) for part in parts], axis=1)
+    np.testing.assert_allclose(call(layer, packed), expected, atol=1e-6)
+
+
+def test_hstu_attention_by_hand() -> None:
+    # D = 1, one head, two positions; every weight of the first projection 1, of the second 2, no bias but of distance 1.
+    layer = HstuAttention(hidden_dim=2, num_heads=1, max_length=4)
+    x, gaps = tf.constant([[[1.0, 0.0], [0.0, 2.0]]]), tf.zeros([1, 2, 2], tf.int32)
+    layer(x, gaps)
+    eye = np.eye(2, dtype=np.float32)
+    layer.uvqk.set_weights([np.concatenate([eye] * 4, axis=1), np.zeros(8, np.float32)])
+    layer.out.set_weights([2 * eye, np.zeros(2, np.float32)])
+    layer.distance_bias.assign([[0.0], [0.5], [0.0], [0.0]])
+    silu = lambda value: value / (1 + np.exp(-value))  # noqa: E731
+    a, b = silu(1.0), silu(2.0)  # U = V = Q = K = [a, 0] at the first position and [0, b] at the second
+    # The second gathers silu(b * b) / 4 of itself and silu(0 * a + 0.5) / 4 of the first.
+    gathered = np.array([[silu(a * a) / 4 * a, 0.0], [silu(0.5) / 4 * a, silu(b * b) / 4 * b]])
+    centred = gathered - gathered.mean(axis=1, keepdims=True)
+    normed = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-6)
+    expected = 2 * normed * np.array([[a, 0.0], [0.0, b]])
+    np.testing.assert_allclose(layer(x, gaps).numpy()[0], expected, atol=1e-5)

@@ -51,6 +51,11 @@ class Encoder(tf.keras.layers.Layer):
         """
         return dict(options)
 
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the options name pretrained weights: the space of its encodings then compares more than this catalogue."""
+        return False
+
     def load_pretrained(self) -> None:
         """Load the pretrained weights that the options name, if any."""
 
@@ -82,11 +87,6 @@ class TextQueryEncoder(Encoder):
     """
 
     query_tokens: int
-
-    @property
-    def is_pretrained(self) -> bool:
-        """Whether it started from the weights of a checkpoint, whose space compares any two texts."""
-        return False
 
     def preprocess_query(self, values: tf.Tensor) -> tf.Tensor:
         """Turn query strings [B] into model inputs [B, Tq]."""

@@ -93,6 +93,10 @@ class ImageEncoder(Encoder):
             )
         return dict(options)
 
+    @property
+    def is_pretrained(self) -> bool:
+        return self.weights_file is not None
+
     def load_pretrained(self) -> None:
         """Load the weights file. Raises DataError where it is not of this backbone."""
         if self.weights_file is None:

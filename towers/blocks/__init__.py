@@ -1,0 +1,1 @@
+"""Blocks of the user tower: what lets each position of a history see those before it."""

@@ -1,0 +1,1 @@
+"""Semantic IDs: codes of items by their content, and what is made of them."""
