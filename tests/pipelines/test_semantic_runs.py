@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
 CHANGES = ("item.semantic_ids=instead", "item.semantic_codes=8", "user.block=hstu", "generative.weight=0.5")
 
 
+@pytest.mark.matrix
 def test_a_run_is_exported_with_the_codes_of_its_items_and_of_new_ones(tmp_path: Path) -> None:
     config = load_config(None, (*SMALL, "train.epochs=1", *CHANGES))
     data, run = make_plain_folder(tmp_path / "data"), tmp_path / "run"
