@@ -106,7 +106,7 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
         ease = choose_ease(loss_of, settings.regularizations, content_weights, advance)
     links = links_of_settings(ease) if asked is None else linear.links(ease)
     item_item = fit_item_item(session, ease, similarity, features, links)
-    model = item_item.for_catalogue(index.trained, index.cold_start, settings.cold_links)
+    model = item_item.for_catalogue(index.trained, index.cold_start, settings.kept_cold_links(len(index.trained)))
     names = [TOWER, NEIGHBOURS, *([RECENT, SUCCESSORS] if SUCCESSORS in model.links else [])]
     names += [*([WALK] if WALK in model.links else []), POPULARITY]
     choices = choices_of(model, names, queries)
@@ -147,7 +147,8 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
         if simulated.any():
             as_cold = trained_index(session, similarity, is_cold=session.is_cold | simulated)
             of_cold = ModelScorer(graphs, asked_without_texts, tf.constant(as_cold.item_embeddings))
-            without = item_item.for_catalogue(as_cold.trained, as_cold.cold_start, settings.cold_links)
+            kept = settings.kept_cold_links(len(as_cold.trained))
+            without = item_item.for_catalogue(as_cold.trained, as_cold.cold_start, kept)
             cold = softened(choices_of(without, names, queries, scorer=of_cold), names, softness)
             chosen = np.array([targets[0] for targets in queries.targets])
             rows = np.broadcast_to(simulated[candidates], (len(chosen), len(candidates)))

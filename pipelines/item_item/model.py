@@ -80,9 +80,9 @@ class ItemItemModel:
                 events.weights,
                 window=settings.window,
                 shrinkage=settings.shrinkage,
-                neighbours=settings.neighbours,
+                neighbours=settings.kept_links(num_items),
             )
-            links[SUCCESSORS] = top_links(successors, settings.neighbours)
+            links[SUCCESSORS] = top_links(successors, settings.kept_links(num_items))
             last |= {RECENT: min(settings.recent, history), SUCCESSORS: min(settings.last_successors, history)}
         counts = np.bincount(events.items, events.weights, minlength=num_items)
         return cls(links, np.log1p(counts).astype(np.float32), counts == 0, last)

@@ -180,6 +180,18 @@ def test_in_a_large_catalogue_each_item_is_regressed_on_its_neighbours() -> None
     np.testing.assert_allclose(dense(fitted.links[NEIGHBOURS]), [[0, 1 / 3], [1 / 2, 0]], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("num_items", "neighbours", "kept", "cold"),
+    [(0, 200, 200, 100), (250_000, 200, 200, 100), (1_000_000, 200, 50, 50), (10**8, 200, 20, 20), (10**8, 5, 5, 20)],
+)
+def test_a_table_of_links_does_not_grow_with_the_catalogue(
+    num_items: int, neighbours: int, kept: int, cold: int
+) -> None:
+    settings = HybridConfig(neighbours=neighbours, cold_links=100)
+    assert settings.kept_links(num_items) == kept
+    assert settings.kept_cold_links(num_items) == cold
+
+
 def test_what_comes_sooner_after_an_item_is_more_its_successor() -> None:
     near = successor_similarities(np.zeros(3, int), np.array([0, 1, 2]), 3, window=2, shrinkage=0.0, neighbours=3)
     # T[0, 1] = T[1, 2] = 1 and T[0, 2] = 1/2; out of 0 go 3/2, into 2 come 3/2.
