@@ -306,10 +306,12 @@ def _choices(
     place = np.full(len(is_cold), -1)  # of each item among the candidates
     place[candidates] = np.arange(len(candidates))
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def part_of(name: str, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        return hybrid.part(name, index, count)
-
+    # A graph for each part: TensorFlow warns of one that is traced anew for every part.
+    part_of = {
+        name: tf.function(partial(hybrid.part, name), reduce_retracing=True, autograph=False)
+        for name in names
+        if name != TOWER
+    }
     with progress("parts of the hybrid score", "requests") as advance:
         advance(0, len(queries))
         for start in range(0, len(queries), batch):
@@ -323,7 +325,7 @@ def _choices(
                 if name == TOWER:
                     values = scorer.tower_scores(part).numpy()
                 else:
-                    values = part_of(name, history.item_index, history.length).numpy()
+                    values = part_of[name](history.item_index, history.length).numpy()
                 values = np.broadcast_to(values, (len(part), len(is_cold)))
                 block[:, 0, column] = values[np.arange(len(part)), first]
                 block[:, 1:, column] = values[:, candidates]
