@@ -323,3 +323,16 @@ def test_other_content_shares_what_the_log_says_and_gives_what_fitting_anew_woul
     assert len(inverses) == (1 if width == 3 else 0)
     without = shared.with_content(None, None).ease.weights(ease)
     np.testing.assert_array_equal(without, Ease(train).weights(ease))
+
+
+def test_asked_for_the_links_of_some_items_they_are_those_among_all() -> None:
+    cold_start = ColdStart(np.array([0, 1]), np.array([2]), np.float32([[0.5, 0.25]]))
+    whole = three_items().for_catalogue(np.arange(3), cold_start, cold_links=1)
+    for rows in ([0, 2], [1], [2]):
+        some = three_items().for_catalogue(np.arange(3), cold_start, 1, np.array(rows))
+        for name, links in some.links.items():
+            for part, table in zip(links, whole.links[name], strict=True):
+                np.testing.assert_array_equal(part, table[rows])
+    nothing_cold = ColdStart(np.arange(3), np.array([], np.int64), np.zeros([0, 3], np.float32))
+    some = three_items().for_catalogue(np.arange(3), nothing_cold, 1, np.array([2]))
+    np.testing.assert_array_equal(some.links[NEIGHBOURS].values, three_items().links[NEIGHBOURS].values[[2]])
