@@ -34,6 +34,7 @@ from pipelines.evaluation.baselines import popularity_scorer
 from pipelines.item_item.ease import Ease, EaseSettings
 from pipelines.item_item.neighbour_regression import neighbour_regression
 from pipelines.item_item.neighbours import co_occurrences, interaction_matrix, item_similarities, successor_similarities
+from pipelines.item_item.random_walk import random_walk
 from pipelines.item_item.sparse_top import top_links
 from pipelines.runs.progress import say
 from pipelines.scoring import metrics
@@ -128,7 +129,7 @@ def cost(num_items: int, num_events: int, config: Config) -> dict[str, Any]:
         say(f"{name}: {phases[name]}")
         return result
 
-    links, shrinkage = settings.neighbours, settings.shrinkage
+    links, shrinkage = settings.kept_links(num_items), settings.shrinkage
     timed("co-occurrences", lambda: co_occurrences(train, config.cooccurrence.num_neighbours))
     timed(
         "successors",
@@ -139,12 +140,14 @@ def cost(num_items: int, num_events: int, config: Config) -> dict[str, Any]:
     nearest = timed("item-kNN", lambda: item_similarities(train, shrinkage=shrinkage, neighbours=links))
     weights = timed("regression on neighbours", lambda: neighbour_regression(train, nearest, 100.0))
     timed("largest weights of each item", lambda: top_links(weights, links))
-    return {"items": num_items, "events": len(users), "users": train.shape[0], "phases": phases}
+    if settings.walk_hops:
+        timed("random walk", lambda: random_walk(train, {}, settings))
+    return {"items": num_items, "events": len(users), "users": train.shape[0], "links": links, "phases": phases}
 
 
 def score_cost(num_items: int, config: Config) -> dict[str, Any]:
     """Measure the hybrid score of a request in the graph: milliseconds, over all items and over linked ones alone."""
-    rng, links = np.random.default_rng(config.seed), config.hybrid.neighbours
+    rng, links = np.random.default_rng(config.seed), config.hybrid.kept_links(num_items)
     weights = {TOWER: 1.0, NEIGHBOURS: 1.0, RECENT: 0.5, SUCCESSORS: 1.0, POPULARITY: 0.2}
     last = {
         NEIGHBOURS: config.user.max_history,

@@ -8,6 +8,9 @@ from pydantic import Field
 
 from pipelines.config.section import Section
 
+_LINKS = 50_000_000  # entries of a table of links, of 8 bytes each
+_FEWEST_LINKS = 20  # of an item, in any catalogue
+
 
 class CooccurrenceConfig(Section):
     """The stage before the first epoch in which encoders learn which items the same users take (`train.encoders:
@@ -43,7 +46,8 @@ class HybridConfig(Section):
       content_weights: candidates for how many common users a content similarity of 1 counts in EASE; the validation
         split chooses.
       linear_items: largest catalogue for EASE; in larger ones every item is regressed on its nearest neighbours alone.
-      neighbours: links kept for each item, and neighbours that each is regressed on where there are too many for EASE.
+      neighbours: links kept for each item, and neighbours that each is regressed on where there are too many for EASE. In
+        very large catalogues fewer, so that a table of links takes at most 400 MB.
       recent: newest items of an ordered history whose links count once more.
       last_successors: newest items of an ordered history whose successors count.
       window: number of following events that are successors of an item.
@@ -52,7 +56,8 @@ class HybridConfig(Section):
       walk_content: weight of an item's edges to items with similar content, for each feature, beside 1 for a user.
       walk_neighbours: items with similar content that an item has edges to, for each feature.
       nearest: known items that a new item borrows from where the catalogue is too large for the regression.
-      cold_links: links kept from each item to items without training events.
+      cold_links: links kept from each item to items without training events; in very large catalogues fewer, as of
+        `neighbours`.
       content_regularization: of the kernel ridge regression from content.
       explore: added to the score of items without training events: the log of how many times likelier they are taken to
         be.
@@ -81,6 +86,21 @@ class HybridConfig(Section):
     simulated: float = Field(0.1, gt=0, lt=1)
     queries: int = Field(2000, ge=1)
     candidates: int = Field(4096, ge=1)
+
+    def kept_links(self, num_items: int) -> int:
+        """Return how many links of each item are kept: `neighbours`, in a very large catalogue fewer.
+
+        A table of links, of which there are three, takes at most 400 MB up to 2.5 million items.
+        """
+        return min(self.neighbours, _most_links(num_items))
+
+    def kept_cold_links(self, num_items: int) -> int:
+        """Return how many links of each item to new ones are kept: `cold_links`, in a very large catalogue fewer."""
+        return min(self.cold_links, _most_links(num_items))
+
+
+def _most_links(num_items: int) -> int:
+    return max(_FEWEST_LINKS, _LINKS // max(num_items, 1))
 
 
 class PretrainConfig(Section):

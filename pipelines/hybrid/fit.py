@@ -18,12 +18,14 @@ from pipelines.item_item.content_similarity import content_similarity
 from pipelines.item_item.ease import EaseSettings
 from pipelines.item_item.linear import LinearModel
 from pipelines.item_item.model import ItemItemModel, training_matrix
+from pipelines.item_item.sparse_top import Links
 from pipelines.model.session import Session
 from pipelines.runs.progress import Advance, progress
 from pipelines.scoring import metrics
 from pipelines.scoring.held_out import first_validation_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.scoring.requests import Queries, Requests, with_targets
+from tfrecs.schema import History
 from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, WALK, HybridScore, links_of
 
 __all__ = ["FittedHybrid", "fit_hybrid"]
@@ -72,7 +74,6 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
         model: ItemItemModel,
         names: Sequence[str],
         queries: Queries,
-        place: np.ndarray | None = None,
         scorer: ModelScorer = scorer,
     ) -> Choices:
         unweighted = model.hybrid_score(dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0), {})
@@ -80,33 +81,18 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
         batch = max(1, min(evaluate.batch, evaluate.scores_in_memory // num_items))
         return _choices(scorer, unweighted, names, queries, candidates, session.is_cold, arrival, batch, place)
 
-    rows = _sample(len(queries), _FEW, seed)
-    few = queries.take(rows)
-    linear = LinearModel(training_matrix(session.events, num_items), settings, similarity)
-    # Below, a loss depends on the links to candidates and targets alone.
-    asked = None if linear.is_small else np.union1d(candidates, [targets[0] for targets in few.targets])
-    # And on the links of items in the histories, which are numbered.
-    length = session.config.user.max_history
-    near = None if linear.is_small else np.unique(np.concatenate([[0], *(past[-length:] for past in few.histories)]))
-    place = None if near is None else np.zeros(num_items, np.int32)
-    if near is not None and place is not None:
+    # In a large catalogue only the links of items in the histories are made, which are numbered: all would take gigabytes.
+    near, place = None, None
+    if num_items > settings.linear_items:
+        length = session.config.user.max_history
+        near = np.unique(np.concatenate([[0], *(past[-length:] for past in queries.histories)]))
+        place = np.zeros(num_items, np.int32)
         place[near] = np.arange(len(near))
-    links_of_settings = cache(partial(linear.links, items=asked, rows=near))
-
-    def loss_of(ease: EaseSettings) -> float:
-        links = {NEIGHBOURS: links_of_settings(ease)}
-        last = {NEIGHBOURS: session.config.user.max_history}
-        names, middle = [TOWER, NEIGHBOURS], settings.softness[len(settings.softness) // 2]
-        model = ItemItemModel(links, np.zeros(num_items, np.float32), session.is_cold, last)
-        choices = softened(choices_of(model, names, few, place), names, {NEIGHBOURS: middle})
-        return fit_weights(choices, 2, separate_cold=False).loss
-
-    content_weights = (0.0,) if similarity is None else settings.content_weights
-    with progress("item-item model", "settings") as advance:
-        ease = choose_ease(loss_of, settings.regularizations, content_weights, advance)
-    links = links_of_settings(ease) if asked is None else linear.links(ease)
+    rows = _sample(len(queries), _FEW, seed)
+    ease, links = _fit_linear(session, similarity, queries.take(rows), candidates, near, choices_of)
     item_item = fit_item_item(session, ease, similarity, features, links)
-    model = item_item.for_catalogue(index.trained, index.cold_start, settings.cold_links)
+    kept = settings.kept_cold_links(num_items)
+    model = item_item.for_catalogue(index.trained, index.cold_start, kept, near)
     names = [TOWER, NEIGHBOURS, *([RECENT, SUCCESSORS] if SUCCESSORS in model.links else [])]
     names += [*([WALK] if WALK in model.links else []), POPULARITY]
     choices = choices_of(model, names, queries)
@@ -125,7 +111,7 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
             cold_weights[BIAS] = fitted.bias
             own["cold_weights"] = cold_weights
         hybrid = model.hybrid_score(weights, cold_weights, softness)
-        measured = _validation_metrics(session, scorer, hybrid, queries, arrival)
+        measured = _validation_metrics(session, scorer, hybrid, queries, arrival, place)
         steps.append({"parts": list(weights), "loss": fitted.loss, "weights": weights, **own, **measured})
 
     with progress("hybrid score", "stages") as advance:
@@ -147,7 +133,7 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
         if simulated.any():
             as_cold = trained_index(session, similarity, is_cold=session.is_cold | simulated)
             of_cold = ModelScorer(graphs, asked_without_texts, tf.constant(as_cold.item_embeddings))
-            without = item_item.for_catalogue(as_cold.trained, as_cold.cold_start, settings.cold_links)
+            without = item_item.for_catalogue(as_cold.trained, as_cold.cold_start, kept, near)
             cold = softened(choices_of(without, names, queries, scorer=of_cold), names, softness)
             chosen = np.array([targets[0] for targets in queries.targets])
             rows = np.broadcast_to(simulated[candidates], (len(chosen), len(candidates)))
@@ -169,13 +155,56 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
     return FittedHybrid(weights_of_run, item_item)
 
 
+def _fit_linear(
+    session: Session,
+    similarity: np.ndarray | None,
+    few: Queries,
+    candidates: np.ndarray,
+    near: np.ndarray | None,
+    choices_of: Callable[[ItemItemModel, Sequence[str], Queries], Choices],
+) -> tuple[EaseSettings, Links]:
+    """Choose the settings of the linear model by the loss of a few requests, and fit it.
+
+    Its counts, the largest arrays of a large catalogue, end with this function.
+
+    Args:
+      similarity, candidates, near, choices_of: see `fit_hybrid`.
+    """
+    settings, num_items = session.config.hybrid, len(session.catalogue)
+    linear = LinearModel(training_matrix(session.events, num_items), settings, similarity)
+    # A loss depends on the links to candidates and targets alone.
+    asked = None if near is None else np.union1d(candidates, [targets[0] for targets in few.targets])
+    links_of_settings = cache(partial(linear.links, items=asked, rows=near))
+
+    def loss_of(ease: EaseSettings) -> float:
+        links = {NEIGHBOURS: links_of_settings(ease)}
+        last = {NEIGHBOURS: session.config.user.max_history}
+        names, middle = [TOWER, NEIGHBOURS], settings.softness[len(settings.softness) // 2]
+        model = ItemItemModel(links, np.zeros(num_items, np.float32), session.is_cold, last)
+        choices = softened(choices_of(model, names, few), names, {NEIGHBOURS: middle})
+        return fit_weights(choices, 2, separate_cold=False).loss
+
+    content_weights = (0.0,) if similarity is None else settings.content_weights
+    with progress("item-item model", "settings") as advance:
+        ease = choose_ease(loss_of, settings.regularizations, content_weights, advance)
+    return ease, links_of_settings(ease) if near is None else linear.links(ease)
+
+
 def _validation_metrics(
-    session: Session, scorer: ModelScorer, hybrid: HybridScore, queries: Queries, arrival: np.ndarray
+    session: Session,
+    scorer: ModelScorer,
+    hybrid: HybridScore,
+    queries: Queries,
+    arrival: np.ndarray,
+    link_rows: np.ndarray | None,
 ) -> dict[str, float]:
-    """The metrics `MEASURED` of the hybrid score, in which items that had not arrived yet are not ranked."""
+    """The metrics `MEASURED` of the hybrid score, in which items that had not arrived yet are not ranked.
+
+    `link_rows`: see `_choices`.
+    """
 
     def score(part: Queries) -> np.ndarray:
-        history = scorer.model.chosen(scorer.history(part))
+        history = _chosen(scorer, part, link_rows)
         scores = hybrid(scorer.tower_scores(part), history.item_index, history.length).numpy()
         return np.where(_not_arrived(arrival, part.times), -np.inf, scores)
 
@@ -305,24 +334,24 @@ def _choices(
     place = np.full(len(is_cold), -1)  # of each item among the candidates
     place[candidates] = np.arange(len(candidates))
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def part_of(name: str, index: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        return hybrid.part(name, index, count)
-
+    # A graph for each part: TensorFlow warns of one that is traced anew for every part.
+    part_of = {
+        name: tf.function(partial(hybrid.part, name), reduce_retracing=True, autograph=False)
+        for name in names
+        if name != TOWER
+    }
     with progress("parts of the hybrid score", "requests") as advance:
         advance(0, len(queries))
         for start in range(0, len(queries), batch):
             part = queries.slice(start, start + batch)
-            history = scorer.model.chosen(scorer.history(part))
-            if link_rows is not None:
-                history = history._replace(item_index=tf.gather(link_rows, history.item_index))
+            history = _chosen(scorer, part, link_rows)
             first = np.array([targets[0] for targets in part.targets])
             block = np.empty((len(part), 1 + len(candidates), len(names)), np.float32)
             for column, name in enumerate(names):  # one part of all items at a time
                 if name == TOWER:
                     values = scorer.tower_scores(part).numpy()
                 else:
-                    values = part_of(name, history.item_index, history.length).numpy()
+                    values = part_of[name](history.item_index, history.length).numpy()
                 values = np.broadcast_to(values, (len(part), len(is_cold)))
                 block[:, 0, column] = values[np.arange(len(part)), first]
                 block[:, 1:, column] = values[:, candidates]
@@ -337,3 +366,11 @@ def _choices(
     cold_candidates = np.broadcast_to(is_cold[candidates], (len(chosen), len(candidates)))
     cold = np.concatenate([is_cold[chosen][:, None], cold_candidates], axis=1)
     return Choices(np.concatenate(blocks), cold, float(np.log(len(is_cold) / len(candidates))))
+
+
+def _chosen(scorer: ModelScorer, queries: Queries, link_rows: np.ndarray | None) -> History:
+    """The events of histories that count, their items numbered as the rows of tables of links: see `_choices`."""
+    history = scorer.model.chosen(scorer.history(queries))
+    if link_rows is None:
+        return history
+    return history._replace(item_index=tf.gather(link_rows, history.item_index))

@@ -169,7 +169,8 @@ class TrainedRun(Session):
         weights, settings = self.hybrid_weights, self.config.hybrid
         if weights is None or item_item is None:
             return None
-        model = item_item.for_catalogue(index.trained, index.cold_start, settings.cold_links).padded(rows)
+        kept = settings.kept_cold_links(len(index.trained))
+        model = item_item.for_catalogue(index.trained, index.cold_start, kept).padded(rows)
         score = model.hybrid_score(weights.weights, weights.cold_weights, weights.softness)
         return score.exploring(settings.explore)
 

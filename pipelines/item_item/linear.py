@@ -12,7 +12,7 @@ from pipelines.item_item.ease import Ease, EaseSettings
 from pipelines.item_item.neighbour_regression import neighbour_regression
 from pipelines.item_item.neighbours import item_similarities
 from pipelines.item_item.sparse_top import Links, top_links
-from pipelines.runs.progress import progress
+from pipelines.runs.progress import progress, say
 
 __all__ = ["LinearModel"]
 
@@ -28,12 +28,17 @@ class LinearModel:
 
     def __init__(self, train: sp.csr_matrix, settings: HybridConfig, content_similarity: np.ndarray | None = None):
         self.train, self.settings = train, settings
+        self.kept = settings.kept_links(train.shape[1])
         self.is_small = train.shape[1] <= settings.linear_items
         if self.is_small:
             self.ease = Ease(train, content_similarity)
         else:
-            shrinkage, neighbours = settings.shrinkage, settings.neighbours
-            self.neighbours = item_similarities(train, shrinkage=shrinkage, neighbours=neighbours)
+            if self.kept < settings.neighbours:
+                say(
+                    f"hybrid.neighbours: {self.kept} of each of {train.shape[1]:,} items, not {settings.neighbours}, so that "
+                    "memory does not grow with the catalogue"
+                )
+            self.neighbours = item_similarities(train, shrinkage=settings.shrinkage, neighbours=self.kept)
 
     def with_content(self, content_similarity: np.ndarray | None, factors: sp.csr_matrix | None) -> LinearModel:
         """Return the model with other content of the same items; what it has counted in the log is shared.
@@ -56,9 +61,9 @@ class LinearModel:
         """
         if not self.is_small:
             weights = neighbour_regression(self.train, self.neighbours, ease.regularization, items)
-            return top_links(weights if rows is None else weights[rows], self.settings.neighbours)
+            return top_links(weights if rows is None else weights[rows], self.kept)
         with progress("linear item-item model", "steps") as advance:
             advance(0, 2)
             dense = self.ease.weights(ease)
             advance(1, 2)
-            return top_links(sp.csr_matrix(dense if rows is None else dense[rows]), self.settings.neighbours)
+            return top_links(sp.csr_matrix(dense if rows is None else dense[rows]), self.kept)

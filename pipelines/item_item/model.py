@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,14 +80,16 @@ class ItemItemModel:
                 events.weights,
                 window=settings.window,
                 shrinkage=settings.shrinkage,
-                neighbours=settings.neighbours,
+                neighbours=settings.kept_links(num_items),
             )
-            links[SUCCESSORS] = top_links(successors, settings.neighbours)
+            links[SUCCESSORS] = top_links(successors, settings.kept_links(num_items))
             last |= {RECENT: min(settings.recent, history), SUCCESSORS: min(settings.last_successors, history)}
         counts = np.bincount(events.items, events.weights, minlength=num_items)
         return cls(links, np.log1p(counts).astype(np.float32), counts == 0, last)
 
-    def for_catalogue(self, trained: np.ndarray, cold_start: ColdStart, cold_links: int) -> ItemItemModel:
+    def for_catalogue(
+        self, trained: np.ndarray, cold_start: ColdStart, cold_links: int, rows: np.ndarray | None = None
+    ) -> ItemItemModel:
         """Return the model of another catalogue, or of the same one with its cold items completed.
 
         The neighbours and successors of a cold item, and how much others lead to it, are predicted from those of the
@@ -97,10 +99,16 @@ class ItemItemModel:
           trained: int64 [N], position of each item in the catalogue of this model, -1 for none.
           cold_start: of the other catalogue.
           cold_links: how many links of each item may lead to cold items, beside those that lead to warm ones.
+          rows: int64 [R], ascending, the items whose links are asked for: the tables are [R, K] then, row r that of item
+            `rows[r]`. None: all.
         """
         warm, cold, coefficients = cold_start.warm, cold_start.cold, cold_start.coefficients
         if not len(cold) and np.array_equal(trained, np.arange(len(self.popularity))):
-            return self
+            if rows is None:
+                return self
+            return replace(
+                self, links={name: Links(*(table[rows] for table in own)) for name, own in self.links.items()}
+            )
         before, after = len(self.popularity), len(trained)
         select = sp.csr_matrix(
             (np.ones(len(warm), np.float32), (np.arange(len(warm)), trained[warm])), (len(warm), before)
@@ -109,14 +117,17 @@ class ItemItemModel:
         mean = warm_popularity.mean() if len(warm) else 0.0
         popularity = np.zeros(after, np.float32)
         popularity[warm], popularity[cold] = warm_popularity, mean + coefficients @ (warm_popularity - mean)
+        of_warm, of_cold = (np.arange(len(kind)) if rows is None else np.isin(kind, rows) for kind in (warm, cold))
+        asked = np.arange(after) if rows is None else rows
+        places = np.searchsorted(asked, warm[of_warm]), np.searchsorted(asked, cold[of_cold])
         links = {}
         for name, own in self.links.items():
             warm_to_warm = select @ own.to_csr(before) @ select.T
-            cold_to_warm = coefficients @ warm_to_warm
-            links[name] = _links_to(warm, warm_to_warm, cold_to_warm, cold_start, own.columns.shape[1])
+            sources = warm_to_warm[of_warm], coefficients[of_cold] @ warm_to_warm
+            links[name] = _links_to(warm, sources, places, own.columns.shape[1])
             if len(cold):
                 k = min(cold_links, len(cold))
-                to_cold = _links_to(cold, warm_to_warm @ coefficients.T, cold_to_warm @ coefficients.T, cold_start, k)
+                to_cold = _links_to(cold, [source @ coefficients.T for source in sources], places, k)
                 links[name] = Links(*(np.concatenate(pair, axis=1) for pair in zip(links[name], to_cold, strict=True)))
         return replace(self, links=links, popularity=popularity, is_cold=np.isin(np.arange(after), cold))
 
@@ -152,11 +163,11 @@ def training_matrix(events: TrainingEvents, num_items: int) -> sp.csr_matrix:
     return train
 
 
-def _links_to(columns: np.ndarray, from_warm: Any, from_cold: Any, cold_start: ColdStart, k: int) -> Links:
-    """The `k` largest links of every item to the items `columns`, from matrices [S, columns] and [R, columns]."""
-    count = len(cold_start.warm) + len(cold_start.cold)
+def _links_to(columns: np.ndarray, sources: Sequence[Any], places: Sequence[np.ndarray], k: int) -> Links:
+    """The `k` largest links to the items `columns`: matrices [R_i, columns], whose rows come to the places int64 [R_i]."""
+    count = sum(map(len, places))
     result = Links(np.zeros((count, k), np.int32), np.zeros((count, k), np.float32))
-    for rows, matrix in ((cold_start.warm, from_warm), (cold_start.cold, from_cold)):
+    for rows, matrix in zip(places, sources, strict=True):
         if len(rows) and len(columns):
             links = top_links(sp.csr_matrix(matrix), k)
             result.columns[rows], result.values[rows] = columns[links.columns], links.values

@@ -31,9 +31,11 @@ class Links(NamedTuple):
 
     def to_csr(self, num_columns: int) -> sp.csr_matrix:
         """Return the same entries as float32 csr [N, num_columns], columns in order."""
-        row, rank = np.nonzero(self.values)
-        entries = (self.values[row, rank], (row, self.columns[row, rank]))
-        return sp.csr_matrix(entries, shape=(len(self.values), num_columns), dtype=np.float32)
+        used = self.values != 0
+        ends = np.concatenate([[0], np.cumsum(used.sum(axis=1))])
+        matrix = sp.csr_matrix((self.values[used], self.columns[used], ends), shape=(len(self.values), num_columns))
+        matrix.sort_indices()
+        return matrix
 
 
 def top_links(matrix: sp.csr_matrix, k: int, ties: np.ndarray | None = None) -> Links:

@@ -197,7 +197,7 @@ def _linear_products(work: Work, config: Config) -> float:
     if work.items <= config.hybrid.linear_items:
         return float(work.items) ** 3
     # A regression's own arithmetic is about a quarter of its time; the rest counts what its neighbours have in common.
-    return 4.0 * work.items * min(config.hybrid.neighbours, work.items) ** 3 / 3
+    return 4.0 * work.items * min(config.hybrid.kept_links(work.items), work.items) ** 3 / 3
 
 
 def _encoding_seconds(plan: BuildPlan, features: Sequence[FeatureSample], config: Config) -> float:

@@ -27,5 +27,5 @@ def test_it_states_the_time_of_every_phase_and_of_the_score(tmp_path: Path) -> N
     done = CliRunner().invoke(main, ["--items", "400", "--events", "4000", "--out", str(out)], catch_exceptions=False)
     assert done.exit_code == 0
     result = json.loads(out.read_text())
-    assert len(result["cost"]["phases"]) == 5
+    assert len(result["cost"]["phases"]) == 6
     assert result["score"]["milliseconds_over_all_items_batch1"] > 0

@@ -180,6 +180,18 @@ def test_in_a_large_catalogue_each_item_is_regressed_on_its_neighbours() -> None
     np.testing.assert_allclose(dense(fitted.links[NEIGHBOURS]), [[0, 1 / 3], [1 / 2, 0]], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("num_items", "neighbours", "kept", "cold"),
+    [(0, 200, 200, 100), (250_000, 200, 200, 100), (1_000_000, 200, 50, 50), (10**8, 200, 20, 20), (10**8, 5, 5, 20)],
+)
+def test_a_table_of_links_does_not_grow_with_the_catalogue(
+    num_items: int, neighbours: int, kept: int, cold: int
+) -> None:
+    settings = HybridConfig(neighbours=neighbours, cold_links=100)
+    assert settings.kept_links(num_items) == kept
+    assert settings.kept_cold_links(num_items) == cold
+
+
 def test_what_comes_sooner_after_an_item_is_more_its_successor() -> None:
     near = successor_similarities(np.zeros(3, int), np.array([0, 1, 2]), 3, window=2, shrinkage=0.0, neighbours=3)
     # T[0, 1] = T[1, 2] = 1 and T[0, 2] = 1/2; out of 0 go 3/2, into 2 come 3/2.
@@ -311,3 +323,16 @@ def test_other_content_shares_what_the_log_says_and_gives_what_fitting_anew_woul
     assert len(inverses) == (1 if width == 3 else 0)
     without = shared.with_content(None, None).ease.weights(ease)
     np.testing.assert_array_equal(without, Ease(train).weights(ease))
+
+
+def test_asked_for_the_links_of_some_items_they_are_those_among_all() -> None:
+    cold_start = ColdStart(np.array([0, 1]), np.array([2]), np.float32([[0.5, 0.25]]))
+    whole = three_items().for_catalogue(np.arange(3), cold_start, cold_links=1)
+    for rows in ([0, 2], [1], [2]):
+        some = three_items().for_catalogue(np.arange(3), cold_start, 1, np.array(rows))
+        for name, links in some.links.items():
+            for part, table in zip(links, whole.links[name], strict=True):
+                np.testing.assert_array_equal(part, table[rows])
+    nothing_cold = ColdStart(np.arange(3), np.array([], np.int64), np.zeros([0, 3], np.float32))
+    some = three_items().for_catalogue(np.arange(3), nothing_cold, 1, np.array([2]))
+    np.testing.assert_array_equal(some.links[NEIGHBOURS].values, three_items().links[NEIGHBOURS].values[[2]])
