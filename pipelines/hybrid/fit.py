@@ -13,6 +13,7 @@ from pipelines.hybrid.cold_weights import exploration_curve, mixed_choices, simu
 from pipelines.hybrid.item_index import fit_item_item, small_catalogue_content, trained_index
 from pipelines.hybrid.likelihood import Choices, FittedWeights, fit_weights
 from pipelines.hybrid.ranking_weights import rank_best
+from pipelines.hybrid.validation_choices import arrival_times, choices_of_requests, has_arrived, validation_metrics
 from pipelines.hybrid.weights import HybridWeights
 from pipelines.item_item.content_similarity import content_similarity
 from pipelines.item_item.ease import EaseSettings
@@ -21,16 +22,12 @@ from pipelines.item_item.model import ItemItemModel, training_matrix
 from pipelines.item_item.sparse_top import Links
 from pipelines.model.session import Session
 from pipelines.runs.progress import Advance, progress
-from pipelines.scoring import metrics
-from pipelines.scoring.held_out import first_validation_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.scoring.requests import Queries, Requests, with_targets
-from tfrecs.schema import History
-from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, WALK, HybridScore, links_of
+from towers.hybrid import BIAS, NEIGHBOURS, POPULARITY, RECENT, SUCCESSORS, TOWER, WALK, links_of
 
 __all__ = ["FittedHybrid", "fit_hybrid"]
 
-MEASURED = ("recall@20", "ndcg@10", "ndcg@20")
 _FEW = 500  # requests that choose the EASE model and the softness
 _ENOUGH_COLD = 20  # choices of new items in the validation split from which none are simulated
 
@@ -79,7 +76,9 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
         unweighted = model.hybrid_score(dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0), {})
         evaluate = session.config.evaluate
         batch = max(1, min(evaluate.batch, evaluate.scores_in_memory // num_items))
-        return _choices(scorer, unweighted, names, queries, candidates, session.is_cold, arrival, batch, place)
+        return choices_of_requests(
+            scorer, unweighted, names, queries, candidates, session.is_cold, arrival, batch, place
+        )
 
     # In a large catalogue only the links of items in the histories are made, which are numbered: all would take gigabytes.
     near, place = None, None
@@ -111,7 +110,7 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
             cold_weights[BIAS] = fitted.bias
             own["cold_weights"] = cold_weights
         hybrid = model.hybrid_score(weights, cold_weights, softness)
-        measured = _validation_metrics(session, scorer, hybrid, queries, arrival, place)
+        measured = validation_metrics(session, scorer, hybrid, queries, arrival, place)
         steps.append({"parts": list(weights), "loss": fitted.loss, "weights": weights, **own, **measured})
 
     with progress("hybrid score", "stages") as advance:
@@ -190,37 +189,6 @@ def _fit_linear(
     return ease, links_of_settings(ease) if near is None else linear.links(ease)
 
 
-def _validation_metrics(
-    session: Session,
-    scorer: ModelScorer,
-    hybrid: HybridScore,
-    queries: Queries,
-    arrival: np.ndarray,
-    link_rows: np.ndarray | None,
-) -> dict[str, float]:
-    """The metrics `MEASURED` of the hybrid score, in which items that had not arrived yet are not ranked.
-
-    `link_rows`: see `_choices`.
-    """
-
-    def score(part: Queries) -> np.ndarray:
-        history = _chosen(scorer, part, link_rows)
-        scores = hybrid(scorer.tower_scores(part), history.item_index, history.length).numpy()
-        return np.where(_not_arrived(arrival, part.times), -np.inf, scores)
-
-    evaluate = session.config.evaluate
-    ranking = metrics.rank(
-        score,
-        queries,
-        num_items=len(session.catalogue),
-        depth=evaluate.depth,
-        batch=evaluate.batch,
-        most_scores=evaluate.scores_in_memory,
-    )
-    accuracy = metrics.accuracy(ranking, queries)
-    return {name: accuracy[name] for name in MEASURED}
-
-
 def choose_ease(
     loss_of: Callable[[EaseSettings], float],
     regularizations: Sequence[float],
@@ -281,96 +249,3 @@ def _sample(count: int, limit: int, seed: int) -> np.ndarray:
     if count <= limit:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
-
-
-def arrival_times(session: Session) -> np.ndarray:
-    """Find when each cold item first came up in the validation requests.
-
-    Returns:
-      int64 [N], 0 for warm items, the largest int64 for cold ones that never came up.
-    """
-    is_cold = session.is_cold
-    return (
-        np.where(is_cold, first_validation_requests(session), 0) if is_cold.any() else np.zeros(len(is_cold), np.int64)
-    )
-
-
-def has_arrived(queries: Queries, arrival: np.ndarray) -> np.ndarray:
-    """Tell which requests have a target that somebody had met before, as far as times are known.
-
-    Who meets a cold item first tells when it arrived, not how likely it is beside others afterwards.
-
-    Returns:
-      bool [Q].
-    """
-    return np.array(
-        [time <= 0 or arrival[targets[0]] < time for targets, time in zip(queries.targets, queries.times, strict=True)],
-        bool,
-    )
-
-
-def _not_arrived(arrival: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """bool [q, N]: items that had not arrived at the time of a request, as far as times are known."""
-    return (arrival > times[:, None]) & (times > 0)[:, None]
-
-
-def _choices(
-    scorer: ModelScorer,
-    hybrid: HybridScore,
-    names: Sequence[str],
-    queries: Queries,
-    candidates: np.ndarray,
-    is_cold: np.ndarray,
-    arrival: np.ndarray,
-    batch: int,
-    link_rows: np.ndarray | None,
-) -> Choices:
-    """The parts of the target and of C candidates, NaN where one is a target, was seen, or had not arrived yet.
-
-    Of several targets the first stands for the request. As in training, a cold item is no negative before anybody took it.
-    The links of item i stand in row `link_rows[i]`, int32 [N], of the score's tables; None: in row i.
-    """
-    blocks = []
-    place = np.full(len(is_cold), -1)  # of each item among the candidates
-    place[candidates] = np.arange(len(candidates))
-
-    # A graph for each part: TensorFlow warns of one that is traced anew for every part.
-    part_of = {
-        name: tf.function(partial(hybrid.part, name), reduce_retracing=True, autograph=False)
-        for name in names
-        if name != TOWER
-    }
-    with progress("parts of the hybrid score", "requests") as advance:
-        advance(0, len(queries))
-        for start in range(0, len(queries), batch):
-            part = queries.slice(start, start + batch)
-            history = _chosen(scorer, part, link_rows)
-            first = np.array([targets[0] for targets in part.targets])
-            block = np.empty((len(part), 1 + len(candidates), len(names)), np.float32)
-            for column, name in enumerate(names):  # one part of all items at a time
-                if name == TOWER:
-                    values = scorer.tower_scores(part).numpy()
-                else:
-                    values = part_of[name](history.item_index, history.length).numpy()
-                values = np.broadcast_to(values, (len(part), len(is_cold)))
-                block[:, 0, column] = values[np.arange(len(part)), first]
-                block[:, 1:, column] = values[:, candidates]
-            excluded = _not_arrived(arrival[candidates], part.times)
-            for row, (seen, targets) in enumerate(zip(part.histories, part.targets, strict=True)):
-                of_row = place[np.concatenate([seen, targets])]
-                excluded[row, of_row[of_row >= 0]] = True
-            block[:, 1:][excluded] = np.nan
-            blocks.append(block)
-            advance(start + len(part), len(queries))
-    chosen = np.array([targets[0] for targets in queries.targets])
-    cold_candidates = np.broadcast_to(is_cold[candidates], (len(chosen), len(candidates)))
-    cold = np.concatenate([is_cold[chosen][:, None], cold_candidates], axis=1)
-    return Choices(np.concatenate(blocks), cold, float(np.log(len(is_cold) / len(candidates))))
-
-
-def _chosen(scorer: ModelScorer, queries: Queries, link_rows: np.ndarray | None) -> History:
-    """The events of histories that count, their items numbered as the rows of tables of links: see `_choices`."""
-    history = scorer.model.chosen(scorer.history(queries))
-    if link_rows is None:
-        return history
-    return history._replace(item_index=tf.gather(link_rows, history.item_index))

@@ -31,7 +31,9 @@ def tf_idf(documents: Sequence[Sequence[str]]) -> sp.csr_matrix:
     vocabulary = sorted(term for term, count in frequency.items() if count > 1)
     if not vocabulary:
         return sp.csr_matrix((len(documents), 0), dtype=np.float32)
-    vectorizer = TfidfVectorizer(analyzer=lambda document: document, vocabulary=vocabulary, lowercase=False, sublinear_tf=True)
+    vectorizer = TfidfVectorizer(
+        analyzer=lambda document: document, vocabulary=vocabulary, lowercase=False, sublinear_tf=True
+    )
     return sp.csr_matrix(vectorizer.fit_transform(documents), dtype=np.float32)
 
 

