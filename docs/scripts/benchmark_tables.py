@@ -415,7 +415,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "peers-ml100k-cold": lambda: peers("quality-ml100k-cold0.1"),
     "peers-ml1m": lambda: peers("quality-ml1m"),
     "peers-tiktok": lambda: peers("quality-tiktok"),
-    "peers-tiktok-graphs": lambda: peers("quality-tiktok-peers"),
     "peers-lfm2k": lambda: peers("quality-lfm2k"),
     "ablation-ml100k": lambda: ablation("ml100k"),
     "ablation-lfm2k": lambda: ablation("lfm2k"),
