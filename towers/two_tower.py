@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -185,16 +185,17 @@ class TwoTower(Model):
             block = {name: tf.convert_to_tensor(encodings[name][rows]) for name in self.item_encoders}
             yield rows, self.standardize(block), presence[rows]
 
-    def standardize(self, encodings: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+    def standardize(self, encodings: Mapping[str, tf.Tensor], names: Sequence[str] | None = None) -> list[tf.Tensor]:
         """Standardise encodings, name -> [R, d_m], by the catalogue's statistics.
 
         Args:
-          encodings: of all modalities or some of them.
+          encodings: of these modalities.
+          names: in the schema's order; None: all.
 
         Returns:
-          a list in the schema's order.
+          a tensor for each of `names`.
         """
-        names = [name for name in self.item_encoders if name in encodings]
+        names = list(self.item_encoders) if names is None else names
         return [standardize(encodings[name], self.center[name], self.spread[name]) for name in names]
 
     def item_embeddings(
@@ -257,12 +258,12 @@ class TwoTower(Model):
         if rows is None:
             encodings: dict[str, tf.Tensor] = {name: tf.convert_to_tensor(value) for name, value in self.cache.items()}
             presence, id_index = self.presence, self.id_index
-            codes = None if self.codes is None else tf.convert_to_tensor(self.codes.catalogue)
+            codes = None if self.codes is None else self.codes.of_catalogue()
         else:
             at = tf.maximum(rows, 0)
             encodings = batch.get("encodings") or {name: tf.gather(value, at) for name, value in self.cache.items()}
             presence, id_index = tf.gather(self.presence, at), tf.where(rows >= 0, tf.gather(self.id_index, at), -1)
-            codes = None if self.codes is None else tf.gather(self.codes.catalogue, at)
+            codes = None if self.codes is None else self.codes.of_catalogue(at)
         if "fresh" in batch:
             fresh = self.encode_items(batch["fresh"], training=True)
             encodings = with_fresh(encodings, fresh, batch["fresh_index"])
@@ -306,12 +307,14 @@ class TwoTower(Model):
         Returns:
           float [B, L + 1, D].
         """
+        # A disliked item does not speak for those like it.
+        counted = ~(history.values <= 0) if self.schema.has_weights else None
         mean = self.schema.value_mean
         values = (tf.where(tf.math.is_nan(history.values), mean, history.values) - mean) / self.schema.value_std
         # Play counts and the like have long tails; beyond three deviations larger values mean nothing more.
         history = history._replace(values=tf.clip_by_value(values, -3.0, 3.0))
         events = tf.gather(item_embeddings, history.item_index)
-        return self.user_tower(events, history, now, context, user, query, segments, training=training)
+        return self.user_tower(events, history, now, context, user, query, segments, counted, training=training)
 
     def query_embeddings(
         self,
@@ -530,7 +533,7 @@ class TwoTower(Model):
         assert self.decoder is not None
         surprisal = self.decoder.surprisal
         rows = item_index if "candidates" not in inputs else tf.gather(inputs["candidates"], item_index)
-        codes = tf.gather(self.codes.catalogue, tf.maximum(rows, 0))
+        codes = self.codes.of_catalogue(tf.maximum(rows, 0))
 
         def loss_of(weight: tf.Tensor, queries: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
             return tf.reduce_sum(surprisal(queries, codes) * weight)

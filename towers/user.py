@@ -53,6 +53,7 @@ class UserTower(tf.keras.layers.Layer):
       user: float [B, D], the user's features, or [B, L + 1, D] where a row holds several; None: none.
       query: float [B, L + 1, D], the encoded text query of each position (zero = none), or None.
       segments: int32 [B, L + 1], the history that each position belongs to, in one piece each; None: one a row.
+      counted: bool [B, L], events that count in the mean of `average`; None: all.
       training: whether dropout is on.
 
     Returns:
@@ -150,6 +151,7 @@ class UserTower(tf.keras.layers.Layer):
         user: tf.Tensor | None = None,
         query: tf.Tensor | None = None,
         segments: tf.Tensor | None = None,
+        counted: tf.Tensor | None = None,
         training: bool = False,
     ) -> tf.Tensor:
         start = tf.convert_to_tensor(self.start)
@@ -181,18 +183,21 @@ class UserTower(tf.keras.layers.Layer):
                 x += block["dropout"](forward, training=training)
         if not self.average:
             return self.norm(x)
-        return self.norm(x) + self.gain * self._mean_before(history_embeddings, begins)
+        return self.norm(x) + self.gain * self._mean_before(history_embeddings, begins, counted)
 
     @staticmethod
-    def _mean_before(events: tf.Tensor, begins: tf.Tensor) -> tf.Tensor:
+    def _mean_before(events: tf.Tensor, begins: tf.Tensor, counted: tf.Tensor | None = None) -> tf.Tensor:
         """The mean of the events float [B, L, D] of a history up to each of its positions, float32 [B, L + 1, D]; 0 without.
 
-        Position i + 1 brings in event i, but where a history begins: there the last event of the one before has no place.
+        Position i + 1 brings in event i where it is counted, bool [B, L], but where a history begins: there the last event
+        of the one before has no place.
         """
         number = tf.cumsum(tf.cast(begins, tf.int32), axis=1)
         size = tf.shape(begins)[1]
         counts = (number[:, :, None] == number[:, None, :]) & ~begins[:, None, :]
         counts &= tf.range(size)[:, None] >= tf.range(size)[None, :]
+        if counted is not None:
+            counts &= tf.pad(counted, [[0, 0], [1, 0]], constant_values=True)[:, None, :]
         weights = tf.cast(counts, tf.float32)
         weights /= tf.maximum(tf.reduce_sum(weights, axis=2, keepdims=True), 1.0)
         return tf.matmul(weights, tf.pad(tf.cast(events, tf.float32), [[0, 0], [1, 0], [0, 0]]))

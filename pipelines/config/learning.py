@@ -90,7 +90,8 @@ class HybridConfig(Section):
     def kept_links(self, num_items: int) -> int:
         """Return how many links of each item are kept: `neighbours`, in a very large catalogue fewer.
 
-        A table of links, of which there are three, takes at most 400 MB up to 2.5 million items.
+        A table of links, of which there are three, takes at most 400 MB up to 2.5 million items; those that lead to
+        new items as much again.
         """
         return min(self.neighbours, _most_links(num_items))
 
@@ -141,7 +142,7 @@ class TrainConfig(Section):
     Attributes:
       strategy: devices, see `--strategy`.
       encoders: cooccurrence: trained before the towers (section `cooccurrence`), then frozen and cached, those with
-        pretrained weights left as they are; finetune: in every step, on `fresh_items` items; lora: as finetune, but of
+        a checkpoint (`text.checkpoint`, `image.weights`) left as they are; finetune: in every step, on `fresh_items` items; lora: as finetune, but of
         attention projections only low-rank adapters; frozen: not at all.
       pretrained: run folder of `triptych pretrain` whose encoders are the start.
       warm_start: run folder of `triptych train` whose model is the start, on records that were appended to since

@@ -148,8 +148,8 @@ class UserConfig(Section):
       stride: new targets in each training window of that length.
       use_values: whether event values are an input.
       use_time_gaps: whether the time between events is an input.
-      average: whether the mean embedding of the history's items is added to what the Transformer gives; null: where events
-        have no order.
+      average: whether the mean embedding of the history's items is added to what the blocks give; null: where events have
+        no order, and in a run that goes on from another as in that one.
     """
 
     block: Literal["transformer", "hstu"] = "transformer"

@@ -134,7 +134,7 @@ def trained_index(
         modality_weights,
         np.arange(len(item_embeddings)),
         cold_start,
-        codes=None if model.decoder is None or model.codes is None else model.codes.catalogue.numpy(),
+        codes=None if model.decoder is None or model.codes is None else model.codes.of_catalogue().numpy(),
     )
 
 

@@ -35,8 +35,8 @@ class LinearModel:
         else:
             if self.kept < settings.neighbours:
                 say(
-                    f"hybrid.neighbours: {self.kept} of each of {train.shape[1]:,} items, not {settings.neighbours}, so that "
-                    "memory does not grow with the catalogue"
+                    f"hybrid.neighbours, hybrid.cold_links: {self.kept} links of each of {train.shape[1]:,} items at most, so "
+                    "that a table of them takes at most 400 MB"
                 )
             self.neighbours = item_similarities(train, shrinkage=settings.shrinkage, neighbours=self.kept)
 

@@ -34,11 +34,15 @@ def records_vocabulary(records: Path) -> list[str]:
     return read_vocabulary(path)
 
 
-def resolve_config(config: Config, schema: Schema) -> Config:
+def resolve_config(config: Config, schema: Schema, average: bool | None = None) -> Config:
     """Fill in what the configuration leaves to the data: the shapes of pretrained checkpoints, and `user.average`.
 
-    A run keeps what was filled in, so that it is opened as it was trained; of a run from before `user.average`, and of what
-    goes on from it, the user tower has no mean.
+    A run keeps what was filled in, so that it is opened as it was trained.
+
+    Args:
+      config: of the run.
+      schema: of its records.
+      average: `user.average` of the run that is gone on with or started from; None: there is none.
 
     Raises:
       DataError: there is no such checkpoint, or it does not go with another option.
@@ -49,7 +53,7 @@ def resolve_config(config: Config, schema: Schema) -> Config:
         section = getattr(config, kind, options)
         sections[kind] = section.model_copy(update=options) if isinstance(section, BaseModel) else options
     if config.user.average is None:
-        average = not schema.ordered and config.train.warm_start is None
+        average = not schema.ordered if average is None else average
         sections["user"] = config.user.model_copy(update={"average": average})
     return config.model_copy(update=sections)
 
@@ -193,7 +197,7 @@ def make_model(
 def _build_variables(model: TwoTower) -> None:
     """Call every layer once on a row of zeros, so that checkpoints restore at once instead of variable by variable."""
     encodings = model.encode_items({name: zero_input(encoder) for name, encoder in model.item_encoders.items()})
-    codes = None if model.codes is None else model.codes.catalogue[:1]
+    codes = None if model.codes is None else model.codes.of_catalogue(tf.constant([0]))
     item_embeddings, _ = model.item_tower(model.standardize(encodings), model.presence[:1], model.id_index[:1], codes)
     user = model.encode_user(
         {name: zero_input(encoder) for name, encoder in model.user_encoders.items()},

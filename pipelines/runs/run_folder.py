@@ -153,7 +153,8 @@ class RunFolder:
 def _what_is_learned(config: Config) -> Config:
     """A configuration without what says only where and how the same is computed; a run may go on elsewhere."""
     places = {name: TrainConfig.model_fields[name].default for name in _PLACES}
-    return config.model_copy(update={"train": config.train.model_copy(update=places)})
+    user = config.user.model_copy(update={"average": bool(config.user.average)})  # null in runs from before the option
+    return config.model_copy(update={"train": config.train.model_copy(update=places), "user": user})
 
 
 def schema_id(manifest: Manifest) -> str:

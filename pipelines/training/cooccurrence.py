@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,12 @@ class CoOccurrenceStage:
         self.in_batch = choose_softmax(config, model.num_items) == "in_batch"
         self.uniform = config.retrieval.uniform_negatives
         with strategy.scope():
-            self.learner = CoOccurrence(self.encoders, model.standardize, config.user.hidden_dim, self.neighbour_counts)
+            self.learner = CoOccurrence(
+                self.encoders,
+                partial(model.standardize, names=list(self.encoders)),
+                config.user.hidden_dim,
+                self.neighbour_counts,
+            )
             # Once on a row: every variable is made here, under the scope.
             row = {name: tf.zeros([1, encoder.output_dim]) for name, encoder in self.encoders.items()}
             self.learner.logits(row, tf.constant(self.presence[:1]))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from pipelines.cluster.workers import Workers
-from pipelines.config import Config, PretrainConfig, TrainConfig
+from pipelines.config import Config, PretrainConfig, TrainConfig, load_config
 from pipelines.model.checkpoints import Checkpoints
 from pipelines.model.model_factory import resolve_config
 from pipelines.model.session import records_id
@@ -115,7 +115,8 @@ class TrainingLoop(ABC):
         self.records, self.manifest = job.records, Manifest.load(job.records)
         if step == TRAIN and self.manifest.splits["train"].events == 0:
             raise DataError(f"{job.records}: no training interactions; see rejected.jsonl and `split` in dataset.yaml")
-        self.config, self.run = resolve_config(job.config, self.manifest.schema_), RunFolder(job.out)
+        average = self.workers.from_chief(lambda: _average_before(job))
+        self.config, self.run = resolve_config(job.config, self.manifest.schema_, average), RunFolder(job.out)
         self.strategy = make_strategy(self.config.train.strategy, workers)
         self.replicas = self.strategy.num_replicas_in_sync
         check_divisible(self.config, self.batch_options, self.replicas)
@@ -289,6 +290,17 @@ class TrainingLoop(ABC):
             self._best.save(row["epoch"])
         if self.workers.is_chief:
             self.run.write_metrics(self.rows)
+
+
+def _average_before(job: TrainJob) -> bool | None:
+    """`user.average` of the run that a job goes on with or starts from; None where there is none.
+
+    A run from before the option has the user tower without a mean.
+    """
+    for folder in (job.out, job.config.train.warm_start):
+        if folder is not None and (run := RunFolder(Path(folder))).exists:
+            return bool(load_config(run.config_file).user.average)
+    return None
 
 
 class StepProgress(tf.keras.callbacks.Callback):

@@ -117,7 +117,7 @@ class Trainer(TrainingLoop):
             say(f"  before training  {self._ranking(self._measure())}")
             return
         taught = config.train.encoders == "cooccurrence" and config.cooccurrence.epochs > 0 and self._teach_encoders()
-        self.refresh()
+        self.encodings.fill(self.session.model, *self._encoding)
         self._fit_codes()
         if taught:
             self._checkpoints.save(0)
@@ -131,7 +131,8 @@ class Trainer(TrainingLoop):
         kept = [name for name, encoder in encoders.items() if encoder.is_pretrained]
         if kept:
             say(
-                f"  encoders: pretrained weights of {', '.join(kept)} are kept; train.encoders=lora or finetune trains them too"
+                f"  encoders: {', '.join(kept)} started from a checkpoint or a file of weights and stay as they are; "
+                "train.encoders=lora or finetune trains them too"
             )
         if len(kept) == len(encoders):
             return False

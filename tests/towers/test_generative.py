@@ -91,7 +91,7 @@ def test_the_loss_is_the_mean_surprisal_of_the_codes_of_positives() -> None:
     queries = model._query_embeddings(model._shared(batch, training=False)[0], batch, training=False)
     assert model.codes is not None
     assert model.decoder is not None
-    codes = tf.gather(model.codes.catalogue, tf.reshape(batch["item_index"], [-1]))
+    codes = model.codes.of_catalogue(tf.reshape(batch["item_index"], [-1]))
     surprisal = np.zeros(len(codes))
     logits = tf.nn.log_softmax(model.decoder(queries, codes)).numpy()
     for position, row in enumerate(codes.numpy()):

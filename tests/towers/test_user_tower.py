@@ -145,6 +145,8 @@ def test_the_mean_is_of_the_events_before_a_position_in_its_own_history() -> Non
     # Histories of two and of one event: the last event of the first, 100, gives way to the start of the second.
     begins = tf.constant([[True, False, False, True, False]])
     assert UserTower._mean_before(events, begins).numpy().ravel().tolist() == [0.0, 1.0, 2.0, 0.0, 6.0]
+    disliked = tf.constant([[False, True, True, True]])  # the first event
+    assert UserTower._mean_before(events, begins, disliked).numpy().ravel().tolist() == [0.0, 0.0, 3.0, 0.0, 6.0]
 
 
 def test_what_is_added_is_eight_times_the_mean_to_begin_with(block: str) -> None:

@@ -52,8 +52,9 @@ class SemanticCodes(tf.keras.layers.Layer):
         self.codebooks = self.add_weight(
             "codebooks", [num_levels, num_codes, sum(self.dims)], initializer="zeros", trainable=False
         )
+        # TensorFlow keeps variables of int64 on a GPU, those of int32 on the CPU, where a step compiled for a GPU cannot go.
         self.catalogue = self.add_weight(
-            "catalogue", [num_items, num_levels + 1], dtype=tf.int32, initializer="zeros", trainable=False
+            "catalogue", [num_items, num_levels + 1], dtype=tf.int64, initializer="zeros", trainable=False
         )
 
     def content(self, encodings: Sequence[tf.Tensor], presence: tf.Tensor) -> tf.Tensor:
@@ -70,7 +71,12 @@ class SemanticCodes(tf.keras.layers.Layer):
 
     def with_last(self, codes: tf.Tensor, rows: slice) -> tf.Tensor:
         """Codes int32 [R, num_levels] of rows of the catalogue, whatever their content is here, with their last code."""
-        return tf.concat([codes, self.catalogue[rows, -1:]], axis=1)
+        return tf.concat([codes, tf.cast(self.catalogue[rows, -1:], tf.int32)], axis=1)
+
+    def of_catalogue(self, rows: tf.Tensor | None = None) -> tf.Tensor:
+        """Codes int32 [R, num_levels + 1] of the catalogue's items at positions int32 [R], with last codes; None: of all."""
+        codes = tf.convert_to_tensor(self.catalogue) if rows is None else tf.gather(self.catalogue, rows)
+        return tf.cast(codes, tf.int32)
 
     def fill(self, codes: np.ndarray) -> None:
         """Keep the codes of the catalogue, int32 [N, num_levels], with their last codes."""

@@ -206,7 +206,7 @@ class Freedom(GraphNetwork):
     """FREEDOM (Zhou and Shen, ACM MM 2023): a frozen graph of items alike, and a denoised graph of users and items.
 
     Params: factors, layers (over users and items), neighbours and hops (over items alike), dropped (share of the edges, drawn
-    anew for each epoch), alignment (weight of BPR with projected content), penalty, features. The features' graphs are
+    anew for each epoch), alignment (weight of BPR with projected content), features. The features' graphs are
     averaged.
     """
 
