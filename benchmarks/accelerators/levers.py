@@ -51,7 +51,8 @@ class Comparison:
 MANY = ("train.encoders=finetune", "train.fresh_items=64")
 COMPARISONS = (
     Comparison("default", (), "train.precision", ("float32", "mixed_bfloat16")),
-    Comparison("finetune, 64 items", MANY, "train.precision", ("float32", "mixed_bfloat16", "mixed_float16")),
+    # Without mixed_float16: this CPU has no such arithmetic, and a step takes minutes.
+    Comparison("finetune, 64 items", MANY, "train.precision", ("float32", "mixed_bfloat16")),
     Comparison("default, 256 rows", ("train.batch_size=256",), "train.accumulate", ("1", "4", "16")),
     Comparison("finetune, 64 items", MANY, "train.rematerialise", ("false", "true")),
 )
