@@ -16,6 +16,7 @@ from whole import Whole
 from pipelines.evaluation import evaluator as evaluate
 from pipelines.exporting.sample_requests import recommend_inputs
 from pipelines.hybrid.trained_run import load_trained
+from pipelines.model.model_factory import resolve_config
 from pipelines.model.session import Session
 from pipelines.runs.run_folder import RunFolder
 from pipelines.scoring.held_out import held_out_requests
@@ -39,7 +40,8 @@ def client(whole: Whole):
 def test_the_run_folder_holds_what_the_readme_promises(whole: Whole) -> None:
     rows = [json.loads(line) for line in (whole.run / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
-    assert (whole.run / "config.yaml").read_text() == whole.config.to_yaml()
+    used = resolve_config(whole.config, Manifest.load(whole.records).schema_)
+    assert (whole.run / "config.yaml").read_text() == used.to_yaml()
     assert list((whole.run / "logs").glob("train/events.*"))
     assert {"report.json", "report.md", "plots"} <= {path.name for path in (whole.run / "reports").iterdir()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from browser import Running
 from page_visit import NEEDS_CHROMIUM, WAIT, Opener, browser, get, ids, listed_after, search, site, user_of, visit
 from playwright.sync_api import expect
@@ -165,6 +166,7 @@ def test_forget_me_deletes_everything_and_changes_the_id(site: Running, visit: O
     assert old not in page.evaluate("JSON.stringify(localStorage)")
 
 
+@pytest.mark.matrix
 def test_two_users_never_see_each_other(site: Running, visit: Opener) -> None:
     ann, ben = visit(site), visit(site)
     newcomer = ids(ben)

@@ -189,6 +189,7 @@ def test_the_page_reports_an_unavailable_model_server_and_recovers(
         assert get(lonely, f"/users/{user_of(page)}")["events"] == 1
 
 
+@pytest.mark.matrix
 def test_the_page_asks_for_a_token_and_saves_the_event_then(
     site: Running, whole: Whole, visit: Opener, tmp_path: Path
 ) -> None:

@@ -60,7 +60,8 @@ def test_the_same_seed_makes_the_same_requests(whole: Whole) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("alias", ["image", pytest.param("audio", marks=pytest.mark.matrix)])
+@pytest.mark.matrix
+@pytest.mark.parametrize("alias", ["image", "audio"])
 def test_a_cut_file_is_refused_by_input_and_row_and_in_a_batch_alone(
     whole: Whole, server: Server, batching: Server, alias: str
 ) -> None:

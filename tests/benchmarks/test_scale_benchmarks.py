@@ -103,6 +103,7 @@ def test_the_parts_are_modules_and_what_lacks_something_is_named() -> None:
     assert CliRunner().invoke(parts.main, ["nothing"]).exit_code == 2
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_our_rounds_count_real_targets_and_take_turns(tmp_path: Path) -> None:
     data = generate(tmp_path / "data", SMALL, "csv")

@@ -71,6 +71,7 @@ def asking(rng: np.random.Generator, codes: np.ndarray) -> dict[str, Any]:
     return {**batch, **{name: tf.constant(value) for name, value in own.items()}}
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_a_query_that_names_the_item_raises_its_rank() -> None:
     # Content is not hidden here: it is not the point, and a short training has other things to learn.

@@ -116,6 +116,7 @@ def test_weighted_losses_of_replicas_with_queries_sum_to_the_loss_of_the_global_
     assert float(losses) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_training_on_queries_lowers_their_loss() -> None:
     model = small_model.model(small_model.config(retrieval={"search_weight": 1.0}))

@@ -137,6 +137,7 @@ def test_a_search_that_was_killed_loses_nothing_and_ends_the_same(
         assert found.value == pytest.approx(expected.value, abs=0.02)
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_more_trials_go_on_where_it_ended_and_the_same_number_is_nothing_to_do(
     straight: tune.TuneResult, records: Path, space_file: Path, tmp_path: Path

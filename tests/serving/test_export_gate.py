@@ -72,7 +72,9 @@ def one_that_fails(module: ServingModule) -> None:
     ("spoil", "reason"),
     [
         pytest.param(off_by_little, r"served .* differ from Python's by .*allowed", marks=pytest.mark.matrix),
-        (two_items_swapped, r"served ids differ from Python's \(request \d+, place \d+: "),
+        pytest.param(
+            two_items_swapped, r"served ids differ from Python's \(request \d+, place \d+: ", marks=pytest.mark.matrix
+        ),
         (one_that_fails, r"fresh process could not serve .*: signature similar: assertion failed: \[not today\]"),
         (a_newer_op, "stock TensorFlow Serving has no op SegmentMaxV2"),
     ],

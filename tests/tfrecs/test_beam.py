@@ -16,7 +16,15 @@ from pipelines.cli import main
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("options", [(), ("--", "--direct_running_mode=multi_threading", "--direct_num_workers=2")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        pytest.param(
+            ("--", "--direct_running_mode=multi_threading", "--direct_num_workers=2"), marks=pytest.mark.matrix
+        ),
+    ],
+)
 def test_the_direct_runner_gives_the_bytes_of_the_local_build(tmp_path: Path, options: tuple[str, ...]) -> None:
     data = make_folder(tmp_path / "data")
     (data / "images" / "3.png").write_bytes(b"no picture")

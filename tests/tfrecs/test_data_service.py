@@ -131,6 +131,7 @@ def test_an_address_where_nothing_listens_is_one_line() -> None:
         check_service("somewhere")
 
 
+@pytest.mark.matrix
 def test_the_flag_of_train_reaches_the_feed(records: Path, tmp_path: Path) -> None:
     arguments = ["train", "--records", str(records), "--out", str(tmp_path / "run"), "--data-service", "nowhere"]
     done = CliRunner().invoke(main, [*arguments, "--set", "train.encoders=frozen"])

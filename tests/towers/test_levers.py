@@ -88,7 +88,7 @@ def flat(gradients: list[Any]) -> np.ndarray:
     return np.concatenate([np.ravel(tf.convert_to_tensor(one)) for one in gradients if one is not None])
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.matrix)])
 def test_half_precision_multiplies_matrices_and_nothing_that_sums_or_divides(precision: str) -> None:
     batch = small_model.batch(4, 6)
     plain, half = small_model.model(small_model.config()), small_model.model(small_model.config(), precision=precision)

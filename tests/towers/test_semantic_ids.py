@@ -153,6 +153,7 @@ def test_a_model_of_more_items_takes_codebooks_and_codes_over(mode: str, monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_a_step_compiled_by_xla_is_the_same_step_and_teaches_the_codes() -> None:
     """With HSTU and the generative head. That the item tower compiles with codes instead of ids: see test_layers.py."""
     sections = {"train": {"encoders": "frozen"}, "user": {"block": "hstu"}, "generative": {"weight": 0.5}}

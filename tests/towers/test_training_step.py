@@ -194,6 +194,7 @@ def test_padding_has_no_say_in_the_loss() -> None:
     assert float(model.compute_loss(changed, training=False)) == pytest.approx(first, abs=1e-5)
 
 
+@pytest.mark.matrix
 def test_a_step_of_training_lowers_the_loss_of_its_batch() -> None:
     model = small_model.model(small_model.config())
     batch = small_model.batch(8, 8)
