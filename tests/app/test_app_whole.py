@@ -189,6 +189,7 @@ def test_acknowledged_events_survive_a_killed_app(plain: Whole, plain_target: st
         assert [event["id"] for event in ask(port, "/users/ann")["recent"]] == ids
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_the_embedded_server_is_started_if_missing_and_ends_with_the_app(plain: Whole, tmp_path: Path) -> None:
     with socket.socket() as free:

@@ -62,6 +62,7 @@ def result(records: Path, config: Config) -> pretrain.TrainResult:
     return pretrain.run(pretrain.TrainJob(records, records.parent / "pretrained", config))
 
 
+@pytest.mark.matrix
 def test_held_out_items_show_that_it_learned(result: pretrain.TrainResult) -> None:
     values = result.metrics
     # Four words a topic, eight topics: who knows the topic guesses one in four, who knows nothing one in 32.
@@ -103,6 +104,7 @@ def test_a_pretraining_continued_after_a_kill_ends_at_the_same_weights(
     assert np.linalg.norm(end - weights(job.out, result.epochs)) < 0.05 * moved
 
 
+@pytest.mark.matrix
 def test_training_starts_from_the_pretrained_encoders(
     records: Path, config: Config, result: pretrain.TrainResult, tmp_path: Path
 ) -> None:
@@ -116,6 +118,7 @@ def test_training_starts_from_the_pretrained_encoders(
     assert np.abs(fresh.session.model.item_encoders["text"].token_embedding.embeddings - embedding).max() > 0.01
 
 
+@pytest.mark.matrix
 def test_a_pretrained_run_of_other_encoders_is_refused_in_one_line(
     records: Path, result: pretrain.TrainResult, tmp_path: Path
 ) -> None:
@@ -127,6 +130,7 @@ def test_a_pretrained_run_of_other_encoders_is_refused_in_one_line(
     assert "Traceback" not in answer.output
 
 
+@pytest.mark.matrix
 def test_runs_of_train_and_pretrain_are_told_apart(
     records: Path, config: Config, result: pretrain.TrainResult, tmp_path: Path
 ) -> None:

@@ -188,6 +188,7 @@ def searched(records: Path, out: Path, space: Path, trials: int) -> tune.TuneRes
     return tune.run(tune.TuneJob(records, out, load_config(None, changes), space))
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_a_hopeless_trial_ends_early(
     records: Path, space_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -205,6 +206,7 @@ def test_a_hopeless_trial_ends_early(
     assert "3 complete, 1 pruned" in (result.out / "report.md").read_text()
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_a_trial_that_diverges_is_a_failure_and_the_search_goes_on(
     records: Path, space_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -132,6 +132,7 @@ def test_the_hybrid_score_tells_what_the_scores_of_the_towers_count(cold_weight:
     np.testing.assert_allclose(raised, 2 * told, rtol=1e-5)
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_a_saved_model_has_only_ops_of_stock_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ItemTable, "LEAST_ITEMS", 0)
