@@ -115,9 +115,9 @@ class TrainingLoop(ABC):
         self.records, self.manifest = job.records, Manifest.load(job.records)
         if step == TRAIN and self.manifest.splits["train"].events == 0:
             raise DataError(f"{job.records}: no training interactions; see rejected.jsonl and `split` in dataset.yaml")
+        self.strategy = make_strategy(job.config.train.strategy, workers)  # before the first word from the chief
         average = self.workers.from_chief(lambda: _average_before(job))
         self.config, self.run = resolve_config(job.config, self.manifest.schema_, average), RunFolder(job.out)
-        self.strategy = make_strategy(self.config.train.strategy, workers)
         self.replicas = self.strategy.num_replicas_in_sync
         check_divisible(self.config, self.batch_options, self.replicas)
         if step == TRAIN:
