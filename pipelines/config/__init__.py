@@ -31,6 +31,7 @@ from pipelines.config.running import (
     ExportConfig,
     InspectConfig,
     LimitsConfig,
+    McpConfig,
     MonitorConfig,
     ServeConfig,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "InspectConfig",
     "ItemConfig",
     "LimitsConfig",
+    "McpConfig",
     "MonitorConfig",
     "NumberConfig",
     "PretrainConfig",
@@ -119,6 +121,7 @@ class Config(BaseModel):
     demo: DemoConfig = DemoConfig()
     inspect: InspectConfig = InspectConfig()
     app: AppConfig = AppConfig()
+    mcp: McpConfig = McpConfig()
     monitor: MonitorConfig = MonitorConfig()
 
     def encoder_options(self, kind: str) -> dict[str, Any]:
