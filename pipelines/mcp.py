@@ -48,7 +48,8 @@ def command(
         from pipelines.webapp import agents as step
         from pipelines.webapp.wiring import AppJob
     except ModuleNotFoundError as error:
-        raise SpecError(f"mcp needs {error.name}: pip install -c constraints.txt -e '.[mcp]'") from error
+        package = str(error.name).partition(".")[0]
+        raise SpecError(f"mcp needs the package {package}: pip install -c constraints.txt -e '.[mcp]'") from error
     data, state = data or WORK / model / "data", state or WORK / model / "app"
     app = AppJob(config=configuration(file, changes), model=model, data=data, state=state, **options)
     step.run(step.AgentJob(app=app, http=http, user=user, read_only=read_only))

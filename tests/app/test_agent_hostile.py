@@ -77,7 +77,7 @@ async def _check_all_answers(hostile: AppState) -> None:
             (content,) = result.content
             structured = result.structured_content
             assert json.loads(content.text) == structured
-            assert list(structured)[0] == "notice"
+            assert next(iter(structured)) == "notice"
             assert structured["notice"] == NOTICE
             for path, text in strings(structured):
                 quotes_the_catalogue = "data" in path or path == ("rating_words",)
@@ -107,7 +107,7 @@ def test_instructions_in_the_catalogue_stay_in_data_fields_and_in_one_visible_li
     [
         ("a\n\n\tb  c", 20, ("a b c", False)),
         ("a\u202eb\u2066c\U000e0041\u200b\x00", 20, ("abc", False)),
-        ("👩\u200d👧 می\u200cخواهم", 20, ("👩\u200d👧 می\u200cخواهم", False)),
+        ("👩\u200d👧 की\u200cय", 20, ("👩\u200d👧 की\u200cय", False)),
         ("abcdef", 6, ("abcdef", False)),
         ("abcdefg", 6, ("abcde…", True)),
         ("Amélie 東京 ½", 20, ("Amélie 東京 ½", False)),

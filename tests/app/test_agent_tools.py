@@ -338,7 +338,7 @@ async def test_resources_show_the_catalogue_its_categories_and_items(tmp_path: P
             "triptych://categories/Drama",
             "file:///x",
         ):
-            with pytest.raises(MCPError, match="there is no such (item|category|resource)"):
+            with pytest.raises(MCPError, match=r"there is no such (item|category|resource)"):
                 await client.read_resource(uri)
         templates = (await client.list_resource_templates()).resource_templates
         assert [template.uri_template for template in templates] == [
