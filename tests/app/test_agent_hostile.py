@@ -80,8 +80,7 @@ async def _check_all_answers(hostile: AppState) -> None:
             assert next(iter(structured)) == "notice"
             assert structured["notice"] == NOTICE
             for path, text in strings(structured):
-                quotes_the_catalogue = "data" in path or path == ("rating_words",)
-                assert quotes_the_catalogue or ORDER not in text, (tool, path)
+                assert "data" in path or ORDER not in text, (tool, path)
                 assert "\n" not in text
                 assert not set(text) & (set(HIDDEN) - set("[8m")), (tool, path)
                 seen += ORDER in text

@@ -89,16 +89,22 @@ class ListedItem(ItemAnswer):
     seen: bool = Field(description="The user has events with it.")
 
 
+class ListData(_Answer):
+    """`rating_words`: categories that the user rates highly, where the request asked for them."""
+
+    rating_words: str
+
+
 class ListAnswer(NoticedAnswer):
     """A ranked list, best first. `based_on`: any of history, taste, words, rating_words, popularity."""
 
     list_id: str = Field(description="Send it with feedback on the listed items.")
     model: ModelOut
     understood: Understood = Field(description="`chips`: conditions that every listed item fulfils; `query`: the rest.")
-    rating_words: str
     based_on: list[str]
     applied_rules: list[AppliedRule]
     items: list[ListedItem]
+    data: ListData
 
 
 class SimilarAnswer(NoticedAnswer):
@@ -196,10 +202,10 @@ def list_answer(shown: ListOut, chars: int) -> ListAnswer:
         list_id=shown.list_id,
         model=shown.model,
         understood=shown.understood,
-        rating_words=as_data(shown.rating_words, _NAME_CHARS)[0],
         based_on=shown.based_on,
         applied_rules=shown.applied_rules,
         items=[listed_item(item, chars) for item in shown.items],
+        data=ListData(rating_words=as_data(shown.rating_words, _NAME_CHARS)[0]),
     )
 
 
