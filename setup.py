@@ -92,7 +92,7 @@ setup(
     packages=find_packages(include=[f"{room}{rest}" for room in ROOMS for rest in ("", ".*")]),
     package_data={
         "serving.export_check": ["stock_ops.txt"],
-        "serving.app": ["API.md", "page/*", "page/*/*"],
+        "serving.app": ["API.md", "language/grammars/*", "page/*", "page/*/*"],
         "serving.wire.stubs": ["*.pb"],
     },
     install_requires=STACK + TOOLS,

@@ -172,6 +172,7 @@ class AppConfig(Section):
       timeout: of the model server.
       poll: between two looks for a new version.
       short_term: newest items of the history that the model gets.
+      languages: grammars of the conditions in questions ("no horror"), the likeliest first; a path that ends in .yaml is one of your own.
       worth: kind of event -> its event value, as a share of the value's range.
       strength: kind of event -> its weight in the long-term taste, -1 to 1 (of a rating: at the end of its range).
       taste_rate: a of P <- a h + (1 - a) P.
@@ -209,6 +210,7 @@ class AppConfig(Section):
     timeout: float = Field(2.0, gt=0)
     poll: float = Field(5.0, gt=0)
     short_term: int = Field(50, ge=1)
+    languages: tuple[str, ...] = Field(("en", "de", "es", "fr", "zh"), min_length=1)
     worth: dict[str, float] = Field({"like": 1.0, "dislike": 0.0})
     strength: dict[str, float] = Field({"view": 0.1, "click": 0.3, "like": 1.0, "dislike": -1.0, "rating": 1.0})
     taste_rate: float = Field(0.1, gt=0, le=1)

@@ -21,6 +21,7 @@ from pipelines.webapp.item_rows import media_features, read_rows
 from pipelines.webapp.model_process import model_server
 from serving.app.catalogue import AppCatalogue
 from serving.app.http.service import create_app
+from serving.app.language.languages import load_grammar
 from serving.app.ranking.profile import EventScale
 from serving.app.ranking.requests import RankingSettings
 from serving.app.ranking.rules import read_rules, resolve_rules
@@ -268,7 +269,9 @@ def log_spec(spec: DatasetSpec) -> str:
 
 
 def make_settings(settings: AppConfig, scale: EventScale, catalogue: AppCatalogue) -> RankingSettings:
-    """Create the settings of the ranking engine; all but two have the name of their key in the section `app`."""
+    """Create the settings of the ranking engine; all but two have the name of their key in the section `app`. Raises StartError."""
+    for language in settings.languages:
+        load_grammar(language)  # fail before starting
     same_name = {field.name for field in fields(RankingSettings)} - {"scale", "examples"}
     return RankingSettings(
         scale=scale,

@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 import numpy as np
 
-from serving.app.language.query_parser import QueryVocabulary, fold_words
+from serving.app.language.query_parser import QueryVocabulary
+from serving.app.language.words import WordIndex, fold_words
 from serving.app.schemas import Card
 from serving.wire.layout import ItemFacts
 
@@ -124,18 +125,14 @@ class AppCatalogue:
         return {name: np.array([bool(self.row(item).media.get(name)) for item in self.ids]) for name in self.media}
 
     @cached_property
-    def rows_by_word(self) -> dict[str, np.ndarray]:
-        """Folded word -> rows of the items whose text contains it, int32, ascending."""
-        rows: dict[str, list[int]] = {}
-        for row, item in enumerate(self.ids):
-            for word in set(fold_words(self.row(item).text)):
-                rows.setdefault(word, []).append(row)
-        return {word: np.array(word_rows, np.int32) for word, word_rows in rows.items()}
+    def rows_by_word(self) -> WordIndex:
+        """Folded word -> rows of the items whose text contains it."""
+        return WordIndex(self.row(item).text for item in self.ids)
 
     @cached_property
     def vocabulary(self) -> QueryVocabulary:
         """Names and words that a query can refer to."""
-        return QueryVocabulary(list(self.categories), list(self.numbers), self.rows_by_word.keys())
+        return QueryVocabulary(list(self.categories), list(self.numbers), self.rows_by_word)
 
     def prepare(self) -> AppCatalogue:
         """Compute the cached properties now instead of in the first request."""

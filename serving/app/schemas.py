@@ -108,11 +108,26 @@ class Chip(_Out):
     turn: int
 
 
+class NotUnderstood(_Out):
+    """Words that exclude what the catalogue does not know ("no vampires"): they are no condition, and not searched for.
+
+    Attributes:
+      key: sent as `drop` to search for the words all the same.
+      words: as they were typed.
+      turn: index of the `turn` that has them.
+    """
+
+    key: str
+    words: str
+    turn: int
+
+
 class Understood(_Out):
-    """The parsed query: `query`, the text that was sent to the model, and the conditions."""
+    """The parsed query: `query`, the text that was sent to the model, the conditions, and what had no effect."""
 
     query: str
     chips: list[Chip]
+    not_understood: list[NotUnderstood]
 
 
 class Reason(_Out):

@@ -173,6 +173,7 @@ SCALE = EventScale(
 def settings(**changes: Any) -> RankingSettings:
     values: dict[str, Any] = {
         "scale": SCALE,
+        "languages": ("en", "de", "es", "fr", "zh"),
         "short_term": 20,
         "taste_rate": 0.5,
         "taste_weight": 0.0,

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-_COMPARISONS = {"<": "under", "<=": "at most", ">": "over", ">=": "at least", "=": ""}
-_YEAR_COMPARISONS = {"<": "before", "<=": "until", ">": "after", ">=": "since", "=": "in"}
+from serving.app.language.grammar import YEAR, Grammar
+from serving.app.language.languages import load_grammar, number_for
+
+_PREFIXES = {"category": "is", "not_category": "not", "not_word": "word", "unknown": "unknown"}
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition that every listed item fulfils.
+    """A condition that every listed item fulfils, or, with the kind unknown, one that no item of the catalogue can tell.
 
     Attributes:
-      kind: category, not_category, number or not_word.
-      names: the categories (any of them), the name of the number, or the word.
+      kind: category, not_category, number, not_word or unknown.
+      names: the categories (any of them), the name of the number, the word, or what was typed and not understood.
       turn: index of the turn that expressed it.
       op: of a number, one of < <= > >= = and "range".
       value: of a number; None in a relative condition until `masks.resolve_relative` sets it.
       high: end of a range, exclusive.
       relative: expressed without a number ("older"): compared with the previous list.
+      grammar: of the language in which it was expressed, whose labels it has.
     """
 
     kind: str
@@ -29,33 +32,33 @@ class Condition:
     value: float | None = None
     high: float | None = None
     relative: bool = False
+    grammar: Grammar = field(default_factory=lambda: load_grammar("en"), compare=False, repr=False)
 
     @property
     def key(self) -> str:
         """Identify the condition, independently of its turn and, if relative, of the previous list."""
         if self.kind != "number":
-            prefix = {"category": "is", "not_category": "not", "not_word": "word"}[self.kind]
-            return f"{prefix}:{'|'.join(self.names)}"
+            return f"{_PREFIXES[self.kind]}:{'|'.join(self.names)}"
         if self.op == "range":
             return f"{self.names[0]}:{_plain(self.value)}-{_plain(self.high)}"
         return f"{self.names[0]}{self.op}{'list' if self.relative else _plain(self.value)}"
 
     @property
     def label(self) -> str:
-        """Describe the condition for people."""
+        """Describe the condition for people, in the language in which it was expressed."""
+        labels, name = self.grammar.labels, self.names[0]
         if self.kind == "category":
-            return " or ".join(self.names)
-        if self.kind == "not_category":
-            return f"no {self.names[0]}"
-        if self.kind == "not_word":
-            return f"without “{self.names[0]}”"
-        name = self.names[0]
+            return labels.any_of.join(self.names)
+        if self.kind == "unknown":
+            return name
+        if self.kind != "number":
+            return (labels.not_category if self.kind == "not_category" else labels.not_word).format(name=name)
         if self.op == "range":
-            return f"{name} {_plain(self.value)} to {_plain((self.high or 0) - 1)}"
+            return labels.range.format(name=name, low=_plain(self.value), high=_plain((self.high or 0) - 1))
         if self.value is None:
-            return f"{name} {'lower' if self.op.startswith('<') else 'higher'} than in the list before"
-        comparison = (_YEAR_COMPARISONS if "year" in name.lower() else _COMPARISONS)[self.op]
-        return " ".join(part for part in (name, comparison, _plain(self.value)) if part)
+            return (labels.lower if self.op.startswith("<") else labels.higher).format(name=name)
+        templates = labels.number if number_for(YEAR, [name], self.grammar) is None else labels.year
+        return templates[self.op].format(name=name, value=_plain(self.value))  # type: ignore[index]  # checked on loading
 
 
 @dataclass(frozen=True)

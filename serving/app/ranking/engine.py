@@ -11,6 +11,7 @@ from datetime import date, datetime, timezone
 import numpy as np
 
 from serving.app.catalogue import AppCatalogue
+from serving.app.language.languages import load_grammar
 from serving.app.language.masks import resolve_relative
 from serving.app.language.query_parser import ParsedQuery, parse_query
 from serving.app.ranking import profile, rules
@@ -27,6 +28,7 @@ from serving.app.schemas import (
     ExplainOut,
     ListOut,
     ModelOut,
+    NotUnderstood,
     PickerItem,
     PickerOut,
     SimilarOut,
@@ -80,6 +82,7 @@ class Engine:
         settings: RankingSettings,
     ) -> None:
         self.client, self.catalogue, self.rules, self.settings = client, catalogue, tuple(rules), settings
+        self._grammars = tuple(map(load_grammar, settings.languages))
 
     async def recommend(self, request: ListRequest, events: Sequence[Event]) -> ListOut:
         """Rank items for a user with these events, oldest first.
@@ -252,7 +255,7 @@ class Engine:
 
     async def _parse(self, request: ListRequest, events: Sequence[Event]) -> ParsedQuery:
         """Parse the turns; relative conditions get their value from the list of the turns before them."""
-        parsed = parse_query(request.turns, self.catalogue.vocabulary, request.dropped)
+        parsed = parse_query(request.turns, self.catalogue.vocabulary, request.dropped, self._grammars)
         conditions = []
         for condition in parsed.conditions:
             if condition.relative:
@@ -296,4 +299,8 @@ def _understood(parsed: ParsedQuery) -> Understood:
         Chip(key=condition.key, label=condition.label, kind=condition.kind, turn=condition.turn)  # type: ignore[arg-type]
         for condition in parsed.conditions
     ]
-    return Understood(query=parsed.text, chips=chips)
+    unknown = [
+        NotUnderstood(key=condition.key, words=condition.label, turn=condition.turn)
+        for condition in parsed.not_understood
+    ]
+    return Understood(query=parsed.text, chips=chips, not_understood=unknown)

@@ -14,7 +14,7 @@ from datetime import date
 import numpy as np
 
 from serving.app.catalogue import AppCatalogue
-from serving.app.language.query_parser import fold_words
+from serving.app.language.words import fold_words
 from serving.app.ranking.candidates import Candidates
 from serving.app.ranking.profile import seen_items
 from serving.app.ranking.requests import RankingSettings

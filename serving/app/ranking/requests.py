@@ -52,6 +52,7 @@ class RankingSettings:
 
     Attributes:
       scale: converts events to model inputs and to preference strengths.
+      languages: grammars of the conditions in queries (`language.languages.load_grammar`), the likeliest first.
       short_term: number of history items that are sent to the model.
       taste_rate: learning rate of the long-term taste.
       taste_weight, unwanted_weight: logits per unit of cosine with the taste, and with the nearest unwanted item.
@@ -67,6 +68,7 @@ class RankingSettings:
     """
 
     scale: EventScale
+    languages: tuple[str, ...]
     short_term: int
     taste_rate: float
     taste_weight: float
