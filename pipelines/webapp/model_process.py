@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.runs.progress import say
@@ -16,9 +17,28 @@ from serving.client.client import Client
 from serving.wire.errors import ServingError
 
 
+@dataclass(frozen=True)
+class ModelServer:
+    """A model server; `target`: its host:port; `process`: of one that this process has started."""
+
+    target: str
+    process: subprocess.Popen[bytes] | None = None
+
+    def is_running(self) -> bool:
+        """Return whether it is a process of this one's own that has not ended."""
+        return self.process is not None and self.process.poll() is None
+
+
 @contextmanager
 def model_server(model: str, models: Path, target: str | None, port: int) -> Iterator[str]:
-    """Yield host:port of a server of a model.
+    """Yield host:port of a server of a model; arguments as of `own_model_server`."""
+    with own_model_server(model, models, target, port) as server:
+        yield server.target
+
+
+@contextmanager
+def own_model_server(model: str, models: Path, target: str | None, port: int) -> Iterator[ModelServer]:
+    """Yield a server of a model. One that is started here may not answer yet.
 
     Args:
       model: its name, a folder in `models`.
@@ -28,27 +48,30 @@ def model_server(model: str, models: Path, target: str | None, port: int) -> Ite
       port: where a server on this machine is looked for.
     """
     if target is not None:
-        yield target
+        yield ModelServer(target)
         return
     default = f"127.0.0.1:{port}"
     if _serves(default, model):
-        yield default
+        yield ModelServer(default)
         return
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     say(f"No server of {model} on {default}: starting the embedded one on port {port}.")
-    command = [sys.executable, "-m", "pipelines.cli", "serve", "--models", str(models / model)]
     process = subprocess.Popen(
-        [*command, "--port", str(port), "--no-rest"],
+        _command(models / model, port),
         stdin=subprocess.DEVNULL,
         preexec_fn=_terminate_with_parent(),
     )
     try:
-        yield f"127.0.0.1:{port}"
+        yield ModelServer(f"127.0.0.1:{port}", process)
     finally:
         process.terminate()
         process.wait()
+
+
+def _command(model: Path, port: int) -> list[str]:
+    return [sys.executable, "-m", "pipelines.cli", "serve", "--models", str(model), "--port", str(port), "--no-rest"]
 
 
 def _terminate_with_parent() -> Callable[[], None] | None:
@@ -67,6 +90,6 @@ def _serves(target: str, model: str) -> bool:
             return False
     try:
         with Client(target, model, timeout=2.0) as client:
-            return any(version.state == "AVAILABLE" for version in client.status())
+            return any(version.state in ("START", "LOADING", "AVAILABLE") for version in client.status())
     except ServingError:
         return False  # another service, or another model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from socket import socket
 
@@ -18,7 +18,8 @@ from pipelines.config import Config
 from pipelines.config.running import AppConfig
 from pipelines.runs.progress import say
 from pipelines.webapp.item_rows import media_features, read_rows
-from pipelines.webapp.model_process import model_server
+from pipelines.webapp.model_process import own_model_server
+from pipelines.webapp.opening import Opening
 from serving.app.catalogue import AppCatalogue
 from serving.app.http.service import create_app
 from serving.app.language.languages import load_grammar
@@ -79,12 +80,13 @@ def run(job: AppJob) -> None:
     with (
         listening_socket(host, settings.port if job.port is None else job.port, "--port") as listening,
         threadpool_limits(1, user_api="blas"),
-        model_server(job.model, job.models, job.target, job.config.serve.port) as target,
+        own_model_server(job.model, job.models, job.target, job.config.serve.port) as server,
     ):
-        application = create_app(make_components(job, target), make_options(job, host))
-        url = address(host, listening)
-        say(f"Triptych is open: {url}/   (API: {url}/docs, profiles and events: {job.state}; Ctrl-C ends it)")
-        serve_http(application, listening, job.config)
+        opening = Opening(job.model, server, address(host, listening), job.state)
+        components = make_components(job, server.target)
+        components = replace(components, is_starting=server.is_running, watch=opening.watch)
+        serve_http(create_app(components, make_options(job, host)), listening, job.config)
+    opening.check()
 
 
 def serve_http(application: ASGIApp, listening: socket, config: Config) -> None:

@@ -371,7 +371,8 @@ class Problem(_Out):
 
 
 class ErrorOut(_Out):
-    """The body of every error; `problems` with status 422."""
+    """The body of every error; `problems` with status 422, `loading` with 503 while the model server starts."""
 
     error: str
     problems: list[Problem] = []
+    loading: bool = False

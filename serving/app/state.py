@@ -27,6 +27,7 @@ from serving.wire.tokens import Tokens
 from tfrecs.schema import TriptychError
 
 _log = logging.getLogger(__name__)
+_START_POLL_SECONDS = 0.5  # between two checks of a model server that has not answered yet
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class AppComponents:
       event_log: interactions for later builds.
       impression_log: shown lists, for drift.
       settings: of the ranking engine.
+      is_starting: whether a model server that does not answer yet is known to be on its way.
+      watch: called with each check of the model server until it has answered once, that one included.
     """
 
     name: str
@@ -57,6 +60,8 @@ class AppComponents:
     event_log: EventLog
     impression_log: ImpressionLog
     settings: RankingSettings
+    is_starting: Callable[[], bool] = lambda: False
+    watch: Callable[[ReadyOut], None] = lambda ready: None
 
 
 @dataclass(frozen=True)
@@ -85,16 +90,23 @@ class AppOptions:
 
 
 class AppState:
-    """Everything that lives as long as the application; its lifespan is `running`."""
+    """Everything that lives as long as the application; its lifespan is `running`.
+
+    Attributes:
+      loading: the model server has not answered yet, and is known to be loading the model.
+    """
 
     engine: Engine
     event_writer: EventWriter
+    loading: bool
 
     def __init__(self, components: AppComponents, options: AppOptions) -> None:
         self.components, self.options = components, options
         self.metrics = AppMetrics()
         self._client: Any = None
-        self._polling: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._answered = False
+        self.loading = False
 
     async def start(self) -> None:
         """Connect to the model server and start the background tasks."""
@@ -104,13 +116,14 @@ class AppState:
         self.event_writer = EventWriter(components.store, components.event_log, self.options.max_events)
         self.event_writer.start()
         components.impression_log.start()
-        self._polling = asyncio.create_task(self._poll())
+        self.loading = components.is_starting()
+        self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._await_model())]
 
     async def stop(self) -> None:
         """Write what is pending and close everything."""
-        if self._polling is not None:
-            self._polling.cancel()
-            await asyncio.gather(self._polling, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.event_writer.stop()
         await self.components.impression_log.stop()
         await self.components.store.close()
@@ -127,18 +140,34 @@ class AppState:
 
     async def ready(self) -> ReadyOut:
         """Check the model server and the store."""
-        model = store = "ok"
-        try:
-            versions = await self._client.status()
-            if not any(version.state == "AVAILABLE" for version in versions):
-                model = f"{self.components.name}: no version is available yet; wait, or look at the model server"
-        except ServingError as error:
-            model = str(error)
+        model, store = await self._check_model(), "ok"
         try:
             await self.components.store.ping()
         except StoreError as error:
             store = str(error)
         return ReadyOut(ready=model == store == "ok", model=model, store=store)
+
+    async def _check_model(self) -> str:
+        """Return "ok" or the problem of the model server in one line, and note whether it is loading."""
+        name = self.components.name
+        try:
+            states = {version.state for version in await self._client.status()}
+        except ServingError as error:
+            self.loading = not self._answered and self.components.is_starting()
+            return f"{name}: the model is loading" if self.loading else str(error)
+        if "AVAILABLE" in states:
+            self.loading, self._answered = False, True
+            return "ok"
+        self.loading = not self._answered and bool(states & {"START", "LOADING"})
+        if self.loading:
+            return f"{name}: the model is loading"
+        return f"{name}: no version is available; look at the model server"
+
+    async def _await_model(self) -> None:
+        while not self._answered:
+            self.components.watch(await self.ready())
+            if not self._answered:
+                await asyncio.sleep(_START_POLL_SECONDS)
 
     def record_impression(self, shown: ListOut) -> ListOut:
         """Log a list that is about to be shown, and return it."""

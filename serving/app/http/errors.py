@@ -10,22 +10,27 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from serving.app.http.metrics import AppMetrics
 from serving.app.intake import UnprocessableRequest
+from serving.app.state import AppState
 from serving.app.store.base import StoreError
 from serving.wire.errors import InvalidRequestError, NotFoundError, ServingError
 
 TOKEN_NEEDED = "a token is needed: send the header authorization: Bearer <token>"
 
 
-def error_response(status: int, text: str, problems: Sequence[tuple[str, str]] = (), **headers: str) -> JSONResponse:
+def error_response(
+    status: int, text: str, problems: Sequence[tuple[str, str]] = (), loading: bool = False, **headers: str
+) -> JSONResponse:
     """Build the JSON answer of an error; underscores in header names become hyphens."""
-    content = {"error": text, "problems": [{"where": where, "what": what} for where, what in problems]}
+    content: dict[str, Any] = {"error": text, "problems": [{"where": where, "what": what} for where, what in problems]}
+    if loading:
+        content["loading"] = True
     return JSONResponse(content, status, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
-def add_handlers(app: FastAPI, metrics: AppMetrics) -> None:
+def add_handlers(app: FastAPI, state: AppState) -> None:
     """Register handlers that turn every error of a route into an `ErrorOut`."""
+    metrics = state.metrics
 
     @app.exception_handler(RequestValidationError)
     async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -52,6 +57,9 @@ def add_handlers(app: FastAPI, metrics: AppMetrics) -> None:
     @app.exception_handler(ServingError)
     async def model_unavailable(request: Request, error: ServingError) -> JSONResponse:
         metrics.unavailable.labels("model").inc()
+        if state.loading:
+            text = f"{state.components.name}: the model is loading; ask again in a moment"
+            return error_response(503, text, loading=True, retry_after="1")
         return error_response(503, f"model server: {error}", retry_after="1")
 
     @app.exception_handler(NotFoundError)

@@ -38,7 +38,7 @@ def create_app(components: AppComponents, options: AppOptions) -> FastAPI:
     )
     app.openapi_version = "3.0.3"  # the newest version that the bundled Swagger page can show
     app.state.triptych = state
-    add_handlers(app, state.metrics)
+    add_handlers(app, state)
     add_guards(app, options, state.metrics)
     add_list_routes(app, state)
     add_user_routes(app, state)
