@@ -22,6 +22,7 @@ from pipelines.webapp.model_process import own_model_server
 from pipelines.webapp.opening import Opening
 from serving.app.catalogue import AppCatalogue
 from serving.app.http.service import create_app
+from serving.app.language.grammar import Grammar
 from serving.app.language.languages import load_grammar
 from serving.app.ranking.profile import EventScale
 from serving.app.ranking.requests import RankingSettings
@@ -277,17 +278,19 @@ def make_settings(settings: AppConfig, scale: EventScale, catalogue: AppCatalogu
     same_name = {field.name for field in fields(RankingSettings)} - {"scale", "examples"}
     return RankingSettings(
         scale=scale,
-        examples=settings.examples or _examples(catalogue),
+        examples=settings.examples or _examples(catalogue, load_grammar(settings.languages[0])),
         **{name: getattr(settings, name) for name in same_name},
     )
 
 
-def _examples(catalogue: AppCatalogue) -> tuple[str, ...]:
+def _examples(catalogue: AppCatalogue, grammar: Grammar) -> tuple[str, ...]:
     """Make example queries from the catalogue: words of a text, the largest category, and an excluded one."""
     frequency = catalogue.category_frequency
     largest = sorted(frequency, key=lambda name: (-frequency[name], name))
     texts = [catalogue.row(item).text for item in catalogue.ids[:50]]
     last_sentences = [text.rstrip(" .!?").rsplit(". ", 1)[-1].split() for text in texts]
-    phrase = next((" ".join(words[:6]).rstrip(",;:").lower() for words in last_sentences if len(words) >= 4), "")
-    examples = [phrase, *(largest[:1]), *(f"no {name}" for name in largest[1:2])]
+    phrase = next((words[:6] for words in last_sentences if len(words) >= 4), [])
+    while phrase and grammar.phrase(phrase[-1]) in grammar.stop_phrases:  # "a farce with slamming doors and"
+        phrase.pop()
+    examples = [" ".join(phrase).rstrip(",;:").lower(), *(largest[:1]), *(f"no {name}" for name in largest[1:2])]
     return tuple(example for example in examples if example)

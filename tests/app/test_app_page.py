@@ -85,6 +85,42 @@ def test_queries_become_chips_that_can_be_removed(site: Running, visit: Opener) 
     assert [one["text"] for one in recent] == [f"rain, no {mood}", f"no {mood}", "a storm at night"]
 
 
+def test_answers_come_first_and_the_taste_picker_steps_aside(site: Running, visit: Opener) -> None:
+    page = visit(site, width=360)
+    picker = page.locator("#picker")
+    page.locator(".pick").nth(1).click()
+    search(page, "a storm at night")
+    expect(picker).to_be_hidden()
+    top = page.locator("#list > .card").first.bounding_box()
+    assert top is not None
+    assert top["y"] < 450  # half of the screen
+    listed_after(page, page.get_by_role("button", name="Take back: a storm at night").click)
+    expect(picker).to_be_visible()
+    expect(page.locator('.pick[aria-pressed="true"]')).to_have_count(1)  # what was chosen is kept
+
+
+def test_words_without_a_meaning_are_said_back_and_not_searched_for(site: Running, visit: Opener) -> None:
+    page = visit(site)
+    shown = search(page, "a storm at night, no vampires")
+    answer = get(site, f"/recommend?user={user_of(page)}&k=12&turn=a%20storm%20at%20night")
+    assert shown == [one["id"] for one in answer["items"]]
+    assert page.locator("#chips .chip-text").all_inner_texts() == [
+        "“a storm at night, no vampires”",
+        "no vampires: not understood",
+    ]
+    expect(page.locator("#notes")).to_contain_text("Not understood: “no vampires”. Nothing here is called that")
+    expect(page.locator("#toast")).to_contain_text("Not understood: “no vampires”. 12 items")
+    listed_after(page, page.get_by_role("button", name="Take back: no vampires").click)
+    assert page.locator("#chips .chip-text").all_inner_texts()[1:] == ["no vampires: as words only"]
+    expect(page.locator("#notes")).not_to_contain_text("Not understood")
+    page.get_by_role("button", name="Clear all").click()
+    expect(page.locator("#chips")).to_be_hidden()
+    search(page, "keine Clowns")
+    assert page.locator("#chips .chip-text").all_inner_texts() == ["keine Clowns: not understood"]
+    expect(page.locator("#list-heading")).to_have_text("For you")
+    expect(page.locator("#based-on")).to_have_text("From what is popular.")
+
+
 def test_a_clip_plays_and_counts_as_a_click(site: Running, visit: Opener) -> None:
     page = visit(site)
     listed_after(page, page.get_by_label("has a sound").check)

@@ -12,6 +12,7 @@ from page_visit import (
     NEEDS_CHROMIUM,
     WAIT,
     Opener,
+    axe_violations,
     browser,
     get,
     ids,
@@ -119,8 +120,8 @@ def test_all_text_has_enough_contrast(site: Running, visit: Opener, dark: bool) 
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(19, 22, 20)" if dark else "rgb(246, 245, 241)")
     mood = get(site, "/about")["categories"][0]["name"]
-    search(page, f"a storm, no {mood}")
     page.locator(".pick").first.click()
+    search(page, f"a storm, no {mood}, no vampires")
     listed_after(page, page.locator("#filters input[name=media]").first.check)
     count, faint = page.evaluate(_FAINT)
     assert count > 150
@@ -129,6 +130,42 @@ def test_all_text_has_enough_contrast(site: Running, visit: Opener, dark: bool) 
     page.click("#forget")
     page.mouse.move(0, 0)  # off the button that is now where the other was: what is pointed at has a colour of its own
     assert page.evaluate(_FAINT)[1] == []
+
+
+@pytest.mark.parametrize(("width", "dark"), [(360, False), (1280, True)], ids=["phone-light", "desk-dark"])
+def test_axe_finds_nothing(site: Running, visit: Opener, width: int, dark: bool) -> None:
+    page = visit(site, width=width, dark=dark)
+    expect(page.locator(".pick").first).to_be_visible()
+    page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    assert axe_violations(page) == []
+    search(page, f"a storm, no {get(site, '/about')['categories'][0]['name']}, no vampires")
+    page.get_by_role("button", name="Take back: no vampires").click()
+    expect(page.locator(".chip.is-dropped")).to_be_visible()
+    assert axe_violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.click("#open-profile")
+    page.click("#forget")
+    assert axe_violations(page) == []
+
+
+def test_the_page_says_that_the_model_is_loading_and_goes_on_by_itself(
+    site: Running, whole: Whole, visit: Opener, tmp_path: Path
+) -> None:
+    port = free_port()
+    with running(whole, tmp_path, port, 1.0, starting=True) as early:
+        page = visit(early, listed=False, quiet=False, width=360)  # the browser logs each 503 as an error
+        state = page.locator('[data-state="starting"]')
+        expect(state).to_be_visible(timeout=WAIT)
+        expect(state).to_contain_text("The model is loading")
+        assert state.get_attribute("role") == "status"
+        assert page.locator('[role="alert"], .pick').count() == 0
+        assert get(early, "/health/ready", 503)["model"] == "demo: the model is loading"
+        assert axe_violations(page, skip=False) == []
+        with relay(port, site.model_port):
+            settled(page)  # by itself
+            expect(state).to_have_count(0)
+            expect(page.locator(".pick").first).to_be_visible()
+            assert get(early, "/health/ready")["ready"]
 
 
 def test_html_in_a_title_is_shown_as_text(site: Running, visit: Opener) -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
@@ -105,11 +105,14 @@ class Running:
 
 
 @contextmanager
-def running(whole: Whole, root: Path, model_port: int, timeout: float, token: str | None = None) -> Iterator[Running]:
+def running(
+    whole: Whole, root: Path, model_port: int, timeout: float, token: str | None = None, starting: bool = False
+) -> Iterator[Running]:
     """The app on a port of its own, in a thread: the test's own thread has the browser's event loop.
 
     Args:
       token: what POST and DELETE must bring.
+      starting: the model server counts as one that is still loading until it answers.
     """
     data, models, evil = with_evil_title(whole, root)
     settings = whole.config.app.model_copy(update={"timeout": timeout})
@@ -126,7 +129,7 @@ def running(whole: Whole, root: Path, model_port: int, timeout: float, token: st
 
     def serve() -> None:
         try:
-            parts = make_components(job, target)
+            parts = replace(make_components(job, target), is_starting=lambda: starting)
             options = make_options(job, "127.0.0.1")
             server.append(uvicorn.Server(uvicorn.Config(create_app(parts, options), log_level="warning")))
             asyncio.run(server[0].serve(sockets=[listening]))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -103,3 +105,19 @@ def get(site: Running, path: str, status: int = 200) -> Any:
 def search(page: Page, words: str) -> list[str]:
     page.fill("#words", words)
     return listed_after(page, lambda: page.press("#words", "Enter"))
+
+
+def axe_violations(page: Page, skip: bool = True) -> list[str]:
+    """What axe-core finds wrong with the page as it is now, one line each.
+
+    Args:
+      skip: skip the test where axe-core is not installed; else nothing is found there.
+    """
+    package = importlib.util.find_spec("axe_playwright_python")
+    if package is None or package.origin is None:
+        if skip:
+            pytest.skip("axe-core is not installed: pip install -c constraints.txt -e '.[test]'")
+        return []
+    page.evaluate(Path(package.origin).with_name("axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [f"{one['id']}: {one['help']}: {node['html'][:200]}" for one in found for node in one["nodes"]]

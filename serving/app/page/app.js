@@ -1,18 +1,19 @@
 // The page: requests lists from the app, shows them, and sends what the user does.
 
 import { api, ApiError, randomId, setToken } from "./js/api.js";
-import { basisText, drawChips, drawExamples, noteLines } from "./js/chips.js";
+import { basisText, drawChips, drawExamples, noteLines, quoted } from "./js/chips.js";
 import { Controls } from "./js/controls.js";
 import { byId, el, toast } from "./js/dom.js";
 import { List } from "./js/list.js";
 import { ListRequest, PAGE_SIZE } from "./js/list_request.js";
-import { emptyState, errorState, isTransient, loadingState, waitingText } from "./js/list_states.js";
+import { emptyState, errorState, isTransient, loadingState, startingState, waitingText } from "./js/list_states.js";
 import { stopPlayer } from "./js/player.js";
 import { ProfilePanel } from "./js/profile.js";
 import { TastePicker } from "./js/taste_picker.js";
 import { Users } from "./js/users.js";
 
 const MAX_RETRY_SECONDS = 30;
+const START_RETRY_SECONDS = 1; // while the model is loading
 const ACTION_TEXTS = {
   like: (title) => `Liked ${title}`,
   dislike: (title) => `Noted: not ${title}`,
@@ -30,6 +31,7 @@ let understood = null;
 let listId = null; // of the list on the page
 let pending = null; // AbortController of the list request in progress
 let failures = 0; // in a row
+let isNewcomer = false; // whose taste picker opens below their first list
 let retryTimer = 0;
 let clicked = new Set();
 const sending = new Set(); // events in progress, so that a double click counts once
@@ -40,12 +42,13 @@ const picker = new TastePicker((count) => refresh(`${count} ${count === 1 ? "fav
 function heading() {
   if (request.similar) return `Like ${request.similar.title}`;
   if (request.mode === "search") return "Found";
-  return request.turns.length ? "Found for you" : "For you";
+  const isFound = request.turns.length && (!understood || understood.query || understood.chips.length);
+  return isFound ? "Found for you" : "For you";
 }
 
 function drawRequest() {
   byId("list-heading").textContent = heading();
-  byId("words").placeholder = request.turns.length ? "Refine it: “no …”, “but …”" : "What are you in the mood for?";
+  byId("words").placeholder = request.turns.length ? "Refine it: “no …”, “but …”" : "What would you like?";
   drawExamples(about?.examples ?? [], !request.turns.length && !request.similar, search);
   const refreshAfter = (change) => (argument) => {
     change(argument);
@@ -63,6 +66,7 @@ function drawRequest() {
     clear: refreshAfter(() => clearRequest()),
   });
   controls?.sync();
+  picker.stepAside(Boolean(request.turns.length || request.similar)); // answers come first
 }
 
 function clearRequest() {
@@ -90,9 +94,10 @@ async function refresh(action = "") {
   drawRequest();
   const results = byId("list");
   results.setAttribute("aria-busy", "true");
+  const shown = byId("state").firstElementChild?.dataset.state;
   const errorWait = byId("state").querySelector('[data-state="error"] .state-wait');
   if (errorWait) errorWait.textContent = "Trying again …"; // the pressed button stays and keeps the focus
-  else if (!list.ids.length) byId("state").replaceChildren(loadingState());
+  else if (!list.ids.length && shown !== "starting") byId("state").replaceChildren(loadingState());
   try {
     about ??= await start();
     const answer = await fetchList(controller.signal);
@@ -132,7 +137,15 @@ function showList(answer, action) {
   const version = answer.model.version === null ? "" : ` version ${answer.model.version}`;
   byId("model").textContent = `Model ${answer.model.name}${version}`;
   const change = answer.items.length ? `${answer.items.length} items${isFirst ? "" : `, ${numNew} of them new`}.` : "Nothing fits.";
-  if (action || !isFirst) toast([action, change].filter(Boolean).join(". "));
+  if (action || !isFirst) {
+    const newest = (understood?.not_understood ?? []).filter(({ turn }) => turn === request.turns.length - 1);
+    const unknown = newest.length ? `Not understood: ${quoted(newest)}.` : "";
+    toast([action && `${action}.`, unknown, change].filter(Boolean).join(" "));
+  }
+  if (isNewcomer) {
+    isNewcomer = false;
+    offerPicker();
+  }
 }
 
 function noResults() {
@@ -153,6 +166,12 @@ function showError(error) {
   stopPlayer();
   for (const id of ["notes", "based-on", "model"]) byId(id).replaceChildren();
   byId("more").hidden = true;
+  if (error.loading) {
+    failures = 0;
+    retryTimer = setTimeout(() => refresh(), 1000 * START_RETRY_SECONDS);
+    if (byId("state").firstElementChild?.dataset.state !== "starting") byId("state").replaceChildren(startingState()); // read out once
+    return;
+  }
   failures += 1;
   const wait = isTransient(error) ? Math.min(MAX_RETRY_SECONDS, Math.max(error.retryAfter, 2 ** failures)) : 0;
   if (wait) retryTimer = setTimeout(() => refresh(), 1000 * wait);
@@ -267,10 +286,11 @@ async function enterUser() {
   clicked = new Set();
   clearRequest();
   drawUsers();
-  await Promise.all([refresh(), offerPicker()]);
+  isNewcomer = true;
+  await refresh();
 }
 
-/** Opens the taste picker for a new user. */
+/** Opens the taste picker for a user without events. */
 async function offerPicker() {
   const user = users.current.id;
   try {
@@ -283,6 +303,7 @@ async function offerPicker() {
 
 async function openPicker() {
   const user = users.current.id;
+  picker.stepAside(false);
   try {
     await picker.open(user, () => user === users.current.id);
     byId("picker").querySelector("button")?.focus();

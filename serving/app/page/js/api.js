@@ -5,11 +5,13 @@ export class ApiError extends Error {
    * @param {number} status 0 if there was no answer
    * @param {string} message one line from the app
    * @param {number} retryAfter seconds; 0 if the app gave none
+   * @param {boolean} loading the model server is still starting
    */
-  constructor(status, message, retryAfter = 0) {
+  constructor(status, message, retryAfter = 0, loading = false) {
     super(message);
     this.status = status;
     this.retryAfter = retryAfter;
+    this.loading = loading;
   }
 }
 
@@ -48,7 +50,7 @@ async function request(path, { method = "GET", body, signal } = {}) {
   const answer = await response.json().catch(() => null);
   if (response.ok && answer !== null) return answer;
   const message = answer?.error ?? `the app answered ${response.status}`;
-  throw new ApiError(response.status, message, Number(response.headers.get("retry-after")) || 0);
+  throw new ApiError(response.status, message, Number(response.headers.get("retry-after")) || 0, answer?.loading === true);
 }
 
 function query(params) {

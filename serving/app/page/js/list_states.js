@@ -1,4 +1,4 @@
-// What is shown in place of the list: loading, no results, or an error.
+// What is shown in place of the list: loading, a model that is loading, no results, or an error.
 
 import { el, button } from "./dom.js";
 
@@ -9,6 +9,15 @@ export function loadingState() {
     el("div", { class: "card-head" }, bone("bone-picture"), el("div", { class: "card-title" }, bone("bone-title"), bone("bone-tag"))),
     bone("bone-line"), bone("bone-line"), bone("bone-line is-short"));
   return el("div", { class: "skeletons", "data-state": "loading" }, el("p", { class: "hidden" }, "Loading"), Array.from({ length: 6 }, skeleton));
+}
+
+/** The model server is still starting; the page asks again by itself. A status and no alert: nothing is wrong. */
+export function startingState() {
+  return el("div", { class: "state", "data-state": "starting", role: "status" },
+    el("h2", {}, "The model is loading"),
+    el("p", {}, "Your list comes by itself as soon as it is there."),
+    el("div", { class: "working", "aria-hidden": "true" }),
+  );
 }
 
 /** @param {[string, () => void][]} actions labels and handlers of the buttons */

@@ -11,6 +11,13 @@ export class TastePicker {
   constructor(onDone) {
     this.node = byId("picker");
     this.onDone = onDone;
+    this.isAside = false;
+  }
+
+  /** Hides the items, with what is chosen of them, while answers to a question are on the page. */
+  stepAside(isAside) {
+    this.isAside = isAside;
+    this.node.hidden = isAside || !this.node.childElementCount;
   }
 
   close() {
@@ -55,7 +62,7 @@ export class TastePicker {
         byId("list-heading").focus();
       }), count),
     );
-    this.node.hidden = false;
+    this.node.hidden = this.isAside;
   }
 
   async #send(user, likes, submit, isCurrent) {
