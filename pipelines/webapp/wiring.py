@@ -22,7 +22,7 @@ from pipelines.webapp.model_process import own_model_server
 from pipelines.webapp.opening import Opening
 from serving.app.catalogue import AppCatalogue
 from serving.app.http.service import create_app
-from serving.app.language.grammar import Grammar
+from serving.app.language.grammar import Grammar, longest_at
 from serving.app.language.languages import load_grammar
 from serving.app.ranking.profile import EventScale
 from serving.app.ranking.requests import RankingSettings
@@ -290,7 +290,9 @@ def _examples(catalogue: AppCatalogue, grammar: Grammar) -> tuple[str, ...]:
     texts = [catalogue.row(item).text for item in catalogue.ids[:50]]
     last_sentences = [text.rstrip(" .!?").rsplit(". ", 1)[-1].split() for text in texts]
     phrase = next((words[:6] for words in last_sentences if len(words) >= 4), [])
-    while phrase and grammar.phrase(phrase[-1]) in grammar.stop_phrases:  # "a farce with slamming doors and"
+    while phrase and longest_at(
+        grammar.stop_phrases, grammar.phrase(phrase[-1]), 0
+    ):  # "a farce with slamming doors and"
         phrase.pop()
     examples = [" ".join(phrase).rstrip(",;:").lower(), *(largest[:1]), *(f"no {name}" for name in largest[1:2])]
     return tuple(example for example in examples if example)

@@ -148,6 +148,8 @@ def test_chinese_words_are_found_in_texts_without_spaces() -> None:
         ({"years": {"<": ["before {decade}"]}}, "years: 'before {decade}' needs {year} and no other slot"),
         ({"quantities": {}}, "quantities: 'year' is missing"),
         ({"comparatives": [{"of": ["mass"], "lower": [], "higher": []}]}, "there is no quantity 'mass'"),
+        ({"tails": ["…"]}, "tails: '…' has no word"),
+        ({"labels": {}}, "labels.any_of: "),
         ({"adjectives": []}, "adjectives: "),
     ],
 )

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from serving.app.language.grammar_parts import Comparative, Comparison, Conjunctions, FrozenPart, Labels, Negations
 from serving.app.language.words import CHARACTER, WORD, fold, plain
 
 YEAR = "year"  # the quantity that `years`, `decades` and the labels of years are about
@@ -21,69 +22,8 @@ _SLOT = re.compile(r"(\{\w+\})")
 _SLOTS = {"years": ("{year}",), "decades": ("{decade}",), "amounts": ("{number}", "{unit}")}
 
 Phrase = tuple[str, ...]
-Comparison = Literal["<", "<=", ">", ">=", "="]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Labels(_Frozen):
-    """How conditions are shown to people; each is a template.
-
-    Attributes:
-      any_of: between categories.
-      not_category, not_word: with `{name}`.
-      range: with `{name}`, `{low}`, `{high}`.
-      number, year: with `{name}`, `{value}`, by comparison.
-      lower, higher: of a comparison with the list before, with `{name}`.
-    """
-
-    any_of: str
-    not_category: str
-    not_word: str
-    range: str
-    number: dict[Comparison, str]
-    year: dict[Comparison, str]
-    lower: str
-    higher: str
-
-    @model_validator(mode="after")
-    def _fillable(self) -> Self:
-        every: tuple[Comparison, ...] = ("<", "<=", ">", ">=", "=")
-        templates = [self.not_category, self.not_word, self.range, self.lower, self.higher]
-        for table in (self.number, self.year):
-            templates += [table[op] for op in every if op in table]
-            if missing := [op for op in every if op not in table]:
-                raise ValueError(f"labels: no template for {missing[0]!r}")
-        for template in templates:
-            try:
-                template.format(name="", low="", high="", value="")
-            except (KeyError, IndexError, ValueError) as error:
-                raise ValueError(f"labels: {template!r} has a placeholder other than those of its kind") from error
-        return self
-
-
-class Negations(_Frozen):
-    """Phrases that exclude what follows: `any_word` a category or any word of the texts, `category` a category alone."""
-
-    any_word: list[str]
-    category: list[str]
-
-
-class Conjunctions(_Frozen):
-    """Phrases of one word between two objects: `either` joins categories that are both allowed, `others` do not."""
-
-    either: list[str]
-    others: list[str]
-
-
-class Comparative(_Frozen):
-    """Phrases that compare a number with the list before; `of`: quantities, the first one that the catalogue has."""
-
-    of: list[str]
-    lower: list[str]
-    higher: list[str]
+Phrases = dict[str, list[Phrase]]
+"""First token -> phrases that begin with it, the longest first."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +43,7 @@ class Pattern:
     quantities: tuple[str, ...] = ()
 
 
-class Grammar(_Frozen):
+class Grammar(FrozenPart):
     """The grammar of one language.
 
     Attributes:
@@ -130,23 +70,23 @@ class Grammar(_Frozen):
 
     language: str
     words: list[str]
-    elisions: list[str] = []
+    elisions: list[str] = Field([])
     negations: Negations
-    idioms: list[str] = []
+    idioms: list[str] = Field([])
     fillers: list[str]
-    articles: list[str] = []
+    articles: list[str] = Field([])
     conjunctions: Conjunctions
-    tails: list[str] = []
+    tails: list[str] = Field([])
     leftovers: list[str]
-    not_categories: list[str] = []
-    endings: list[list[str]] = []
+    not_categories: list[str] = Field([])
+    endings: list[list[str]] = Field([])
     quantities: dict[str, list[str]]
     years: dict[Comparison | Literal["range"], list[str]]
     decades: list[str]
     decade_suffixes: list[str]
-    decade_words: dict[str, int] = {}
+    decade_words: dict[str, int] = Field({})
     amounts: dict[Comparison, list[str]]
-    comparatives: list[Comparative] = []
+    comparatives: list[Comparative] = Field([])
     labels: Labels
 
     @model_validator(mode="after")
@@ -156,6 +96,15 @@ class Grammar(_Frozen):
         for comparative in self.comparatives:
             if unknown := [name for name in comparative.of if name not in self.quantities]:
                 raise ValueError(f"comparatives: there is no quantity {unknown[0]!r}")
+        lists = {name: value for name, value in self if isinstance(value, list)} | {
+            "negations": [*self.negations.any_word, *self.negations.category],
+            "conjunctions": [*self.conjunctions.either, *self.conjunctions.others],
+            "comparatives": [text for one in self.comparatives for text in (*one.lower, *one.higher)],
+            "quantities": [text for texts in self.quantities.values() for text in texts],
+        }
+        for name in lists.keys() - {"endings", "elisions", "decade_suffixes"}:
+            if blank := [text for text in lists[name] if not self.phrase(text)]:
+                raise ValueError(f"{name}: {blank[0]!r} has no word")
         if any(len(pair) != 2 or not pair[0] for pair in self.endings):
             raise ValueError("endings: each is a pair of an ending and its replacement")
         for kind, phrases in (
@@ -183,44 +132,50 @@ class Grammar(_Frozen):
         """Return the plain tokens of a phrase."""
         return tuple(plain(match.group()) for match in self.tokenize(text))
 
-    def phrases(self, texts: Collection[str]) -> list[Phrase]:
-        """Return the plain tokens of phrases, longest first."""
-        return sorted({self.phrase(text) for text in texts}, key=lambda phrase: (-len(phrase), phrase))
+    def phrases(self, texts: Collection[str]) -> Phrases:
+        """Return the plain tokens of phrases."""
+        found: Phrases = {}
+        for phrase in sorted({self.phrase(text) for text in texts}, key=lambda phrase: (-len(phrase), phrase)):
+            found.setdefault(phrase[0], []).append(phrase)
+        return found
 
     @cached_property
-    def negation_phrases(self) -> list[tuple[Phrase, bool]]:
-        """Phrases that exclude, longest first, and whether they exclude any word."""
-        marked = {self.phrase(text): False for text in self.negations.category}
-        marked |= {self.phrase(text): True for text in self.negations.any_word}
-        return sorted(marked.items(), key=lambda one: (-len(one[0]), one[0]))
+    def negation_phrases(self) -> Phrases:
+        """Phrases that exclude."""
+        return self.phrases([*self.negations.category, *self.negations.any_word])
 
     @cached_property
-    def idiom_phrases(self) -> list[Phrase]:
-        """Phrases that look like a negation and are none, longest first."""
+    def word_negations(self) -> frozenset[Phrase]:
+        """Those that exclude any word, and not categories alone."""
+        return frozenset(map(self.phrase, self.negations.any_word))
+
+    @cached_property
+    def idiom_phrases(self) -> Phrases:
+        """Phrases that look like a negation and are none."""
         return self.phrases(self.idioms)
 
     @cached_property
-    def filler_phrases(self) -> list[Phrase]:
-        """Phrases between a negation and its object, longest first."""
+    def filler_phrases(self) -> Phrases:
+        """Phrases between a negation and its object."""
         return self.phrases([*self.fillers, *self.articles])
 
     @cached_property
-    def article_phrases(self) -> list[Phrase]:
-        """Articles, longest first."""
+    def article_phrases(self) -> Phrases:
+        """Articles."""
         return self.phrases(self.articles)
 
     @cached_property
-    def either_phrases(self) -> list[Phrase]:
+    def either_phrases(self) -> Phrases:
         """Conjunctions between allowed categories."""
         return self.phrases(self.conjunctions.either)
 
     @cached_property
-    def conjunction_phrases(self) -> list[Phrase]:
+    def conjunction_phrases(self) -> Phrases:
         """All conjunctions."""
         return self.phrases([*self.conjunctions.either, *self.conjunctions.others])
 
     @cached_property
-    def tail_phrases(self) -> list[Phrase]:
+    def tail_phrases(self) -> Phrases:
         """Words that belong to an excluded category before them."""
         return self.phrases(self.tails)
 
@@ -230,7 +185,7 @@ class Grammar(_Frozen):
         return frozenset(map(plain, self.not_categories))
 
     @cached_property
-    def stop_phrases(self) -> list[Phrase]:
+    def stop_phrases(self) -> Phrases:
         """Phrases before which a negation that was not understood ends."""
         return self.phrases([*self.words, *self.leftovers, *self.conjunctions.either, *self.conjunctions.others])
 
@@ -246,15 +201,28 @@ class Grammar(_Frozen):
         return re.compile(rf"^(?:{marks}|{word})+|(?:{open_end}|{word})+$", re.I)
 
     @cached_property
-    def patterns(self) -> list[Pattern]:
-        """All phrases about numbers."""
+    def patterns(self) -> dict[str, list[Pattern]]:
+        """All phrases about numbers, by their first token; "" of those that begin with a figure."""
         found = [Pattern(self._parts(text), "years", op) for op, texts in self.years.items() for text in texts]
         found += [Pattern(self._parts(text), "decades", "range") for text in self.decades]
         found += [Pattern(self._parts(text), "amounts", op) for op, texts in self.amounts.items() for text in texts]
         for one in self.comparatives:
             for op, texts in (("<", one.lower), (">", one.higher)):
                 found += [Pattern(self.phrase(text), "comparatives", op, tuple(one.of)) for text in texts]
-        return found
+        by_first: dict[str, list[Pattern]] = {}
+        for pattern in found:
+            by_first.setdefault("" if pattern.parts[0].startswith("{") else pattern.parts[0], []).append(pattern)
+        return by_first
+
+    @cached_property
+    def decade_starts(self) -> frozenset[str]:
+        """First tokens of decades in words."""
+        return frozenset(phrase[0] for phrase in self.decade_phrases)
+
+    def patterns_at(self, word: str) -> list[Pattern]:
+        """Return the phrases about numbers that may begin with a plain token."""
+        is_figure = word[:1].isdecimal() or word in self.decade_starts
+        return [*self.patterns.get(word, ()), *(self.patterns.get("", ()) if is_figure else ())]
 
     def _parts(self, template: str) -> Phrase:
         parts: list[str] = []
@@ -285,11 +253,11 @@ class Grammar(_Frozen):
 
     @cached_property
     def _known(self) -> frozenset[str]:
-        phrases: list[Phrase] = [phrase for phrase, _ in self.negation_phrases]
-        phrases += [pattern.parts for pattern in self.patterns]
-        phrases += [*self.idiom_phrases, *self.filler_phrases, *self.conjunction_phrases, *self.tail_phrases]
+        tables = (self.negation_phrases, self.idiom_phrases, self.filler_phrases, self.conjunction_phrases)
+        tables += (self.tail_phrases, self.phrases([*self.words, *self.leftovers]))
+        phrases = [phrase for table in tables for same_start in table.values() for phrase in same_start]
+        phrases += [pattern.parts for patterns in self.patterns.values() for pattern in patterns]
         phrases += [*self.unit_phrases, *self.decade_phrases]
-        phrases += self.phrases([*self.words, *self.leftovers])
         return frozenset(word for phrase in phrases for word in phrase if not word.startswith("{"))
 
     def familiarity(self, text: str) -> int:
@@ -310,6 +278,9 @@ class Grammar(_Frozen):
         return list(dict.fromkeys(forms))
 
 
-def longest_at(phrases: Sequence[Phrase], words: Sequence[str], start: int) -> int:
-    """Return the length of the first of these phrases (longest first) that stands at a position, 0 if none does."""
-    return next((len(phrase) for phrase in phrases if tuple(words[start : start + len(phrase)]) == phrase), 0)
+def longest_at(phrases: Phrases, words: Sequence[str], start: int) -> int:
+    """Return the length of the longest of these phrases that stands at a position, 0 if none does."""
+    if start >= len(words):
+        return 0
+    same_start = phrases.get(words[start], ())
+    return next((len(phrase) for phrase in same_start if tuple(words[start : start + len(phrase)]) == phrase), 0)

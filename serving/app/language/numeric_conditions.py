@@ -30,7 +30,7 @@ def match_numeric_condition(
       One match, or an empty list.
     """
     best: ConditionMatch | None = None
-    for pattern in grammar.patterns:
+    for pattern in grammar.patterns_at(words[start]):
         filled = _fill(pattern.parts, words, start, numbers, grammar) if numbers else None
         if filled is None or (best is not None and filled[0] <= best.last):
             continue

@@ -138,6 +138,7 @@ class _TurnReader:
         self.tokens = grammar.tokenize(turn)
         self.words = [token.group() for token in self.tokens]
         self.plain = [plain(word) for word in self.words]
+        self.forms = [[plain(form) for form in grammar.forms(word)] for word in self.words]
         ends = [token.end() for token in self.tokens]
         # Tokens that begin a clause: what is negated before them does not reach them, unless categories are listed.
         self.breaks = {
@@ -163,15 +164,13 @@ class _TurnReader:
     def _condition(self, kind: str, *names: str) -> Condition:
         return Condition(kind, names, self.number, grammar=self.grammar)
 
-    def _negation_at(self, start: int) -> tuple[int, bool]:
-        """Return the number of tokens of the negation at a position, 0 if there is none, and whether any word may follow."""
-        for phrase, any_word in self.grammar.negation_phrases:
-            if tuple(self.plain[start : start + len(phrase)]) == phrase:
-                return len(phrase), any_word
-        return 0, False
+    def _negation_at(self, start: int) -> int:
+        """Return the number of tokens of the negation at a position, 0 if there is none."""
+        return longest_at(self.grammar.negation_phrases, self.plain, start)
 
     def _negation(self, start: int) -> list[ConditionMatch]:
-        length, any_word = self._negation_at(start)
+        length = self._negation_at(start)
+        any_word = tuple(self.plain[start : start + length]) in self.grammar.word_negations
         first, position = start, start + length
         if not length or position in self.breaks:  # "no, something quiet" answers what went before
             return []
@@ -225,7 +224,7 @@ class _TurnReader:
         while position < len(self.words) and not (position > begin and position in self.breaks):
             if longest_at(self.grammar.stop_phrases, self.plain, position):
                 break
-            if self._number(position) or self._negation_at(position)[0] or self._longest_term(position)[1]:
+            if self._number(position) or self._negation_at(position) or self._longest_term(position)[1]:
                 break
             position += 1
         return position
@@ -248,10 +247,10 @@ class _TurnReader:
     def _longest_term(self, start: int) -> tuple[str | None, int]:
         """Return the category with the most words that begins at `start`, and its number of words."""
         for length in range(min(self.terms.longest, len(self.words) - start), 0, -1):
-            *before, last = (self.grammar.forms(word) for word in self.words[start : start + length])
-            words = tuple(plain(forms[0]) for forms in before)
+            *before, last = self.forms[start : start + length]
+            words = tuple(forms[0] for forms in before)
             for form in last:
-                name = self.terms.names.get((*words, plain(form)))
+                name = self.terms.names.get((*words, form))
                 if name is not None:
                     return name, length
         return None, 0
