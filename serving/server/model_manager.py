@@ -176,9 +176,14 @@ class ModelManager:
             return [versions[version].status for version in sorted(versions, reverse=True)]
 
     def retrying(self) -> bool:
-        """Whether a version that failed to load will be tried again."""
+        """Whether a version that failed to load will be tried again, or one is being loaded."""
         with self._lock:
-            return any(entry.retry_at is not None for versions in self._models.values() for entry in versions.values())
+            entries = [entry for versions in self._models.values() for entry in versions.values()]
+            return any(entry.retry_at is not None or entry.status.state is VersionState.LOADING for entry in entries)
+
+    def problems(self) -> list[str]:
+        """Why models could not be looked for at the last poll, one line each."""
+        return list(self._problems.values())
 
     def names(self) -> list[str]:
         """The names of all models seen so far, sorted."""

@@ -247,7 +247,7 @@ class Server:
         self.stop()
 
     def describe(self) -> list[str]:
-        """One line per model: its version and address, or why it is not served."""
+        """One line per version: its address, or why it is not served; and one per model that cannot be looked for."""
         lines = []
         addresses = self.address
         if self._options.socket_path is not None:
@@ -261,7 +261,7 @@ class Server:
                 elif status.error is not None:
                     reason = status.error.message.splitlines()[0]
                     lines.append(f"{name}  version {status.version}  not served: {reason}")
-        return lines
+        return lines + self.models.problems()
 
 
 def serve(source: Source, options: ServerOptions, *, source_name: str, echo: Report) -> None:

@@ -95,6 +95,8 @@ def model_source(name: str, base_path: str) -> Source:
     entry = model_server_config_pb2.ModelConfig(name=name, base_path=base_path, model_platform=_PLATFORM)
     config = model_server_config_pb2.ModelServerConfig(model_config_list={"config": [entry]})
     models = _checked(config, "--model_base_path")
+    if not Path(base_path).is_dir():
+        raise StartError(f"--model_base_path: Could not find base path {base_path} for servable {name}")
     return lambda: models
 
 
@@ -106,8 +108,7 @@ def config_file_source(path: Path, *, poll_seconds: float) -> Source:
       poll_seconds: how often to read it again (`--model_config_file_poll_wait_seconds`); 0 to read it once.
 
     Returns:
-      A source that raises StartError, naming the line, if the file is missing or is no such configuration, or if the
-      folder of a model is missing.
+      A source that raises StartError, naming the line, if the file is missing or is no such configuration.
     """
     models: list[ModelConfig] = []
     read_at = -float("inf")
@@ -144,15 +145,11 @@ def _from_file(path: Path) -> list[ModelConfig]:
 
 
 def _checked(config: model_server_config_pb2.ModelServerConfig, given_by: str) -> list[ModelConfig]:
-    """Convert a configuration whose folders must be there. Raises StartError, which names where it was given."""
+    """Convert a configuration. Raises StartError, which names where it was given."""
     try:
-        models = from_proto(config)
+        return from_proto(config)
     except tf.errors.InvalidArgumentError as error:
         raise StartError(f"{given_by}: {error.message}") from error
-    for model in models:
-        if not model.base_path.is_dir():
-            raise StartError(f"{given_by}: Could not find base path {model.base_path} for servable {model.name}")
-    return models
 
 
 def _model(entry: model_server_config_pb2.ModelConfig) -> ModelConfig:

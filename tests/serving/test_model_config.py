@@ -75,10 +75,6 @@ def test_a_wrong_file_is_one_line_that_says_where(tmp_path: Path) -> None:
         ),
         ("", "models.config: no model_config_list"),
         (f"model_config_list {{ {model('m', Path('a'))} }}", "models.config: Expected model m"),
-        (
-            f"model_config_list {{ {model('m', tmp_path / 'no')} }}",
-            f"models.config: Could not find base path {tmp_path / 'no'} for servable m",
-        ),
     ):
         file.write_text(text)
         with pytest.raises(StartError, match=message):
@@ -150,6 +146,9 @@ def test_a_model_whose_folder_is_missing_does_not_stop_the_others(base: Path, tm
     with running(sources.config_file_source(file, poll_seconds=0), reports) as server:
         assert server.models.available() == [("real", 3)]
         eventually(lambda: sum("cannot look for versions of ghost" in line for line in reports) == 1)
+        real, problem = server.describe()
+        assert real == f"real  version 3  {server.address}"
+        assert problem.startswith("cannot look for versions of ghost (")
 
 
 def reload(stubs: Stubs, *models: str) -> Any:
