@@ -56,8 +56,8 @@ class Plan:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the signatures, whose `united` signature is called."""
-        return tuple(task.name for task in self.tasks)
+        """The names of the signatures, whose `united` signature is called: sorted, so that order makes no new key."""
+        return tuple(sorted(task.name for task in self.tasks))
 
     @property
     def outputs(self) -> list[str]:
