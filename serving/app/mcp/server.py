@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from importlib import metadata
 from typing import Any
 
 import mcp_types as types
@@ -60,7 +59,7 @@ class AgentServer:
         name = state.components.name
         self.protocol: Server[Any] = Server(
             "triptych",
-            version=metadata.version("triptych"),
+            version=settings.version,
             title=f"Triptych: {name}",
             instructions=_INSTRUCTIONS,
             on_list_tools=self._list_tools,
