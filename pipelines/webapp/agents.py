@@ -26,6 +26,7 @@ from serving.app.mcp.transports import PATH, create_agent_app, serve_stdio
 from serving.app.rate import parse_rate
 from serving.server.process import listening_socket
 from tfrecs.errors import SpecError
+from tfrecs.version import VERSION
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,10 @@ def _run_stdio(job: AgentJob) -> None:
 
 
 def make_settings(job: AgentJob) -> AgentSettings:
-    """Create the settings of the tools, which have the names of the keys in the section `mcp`."""
+    """Create the settings of the tools; all but the version have the name of their key in the section `mcp`."""
     section: McpConfig = job.app.config.mcp
     values = section.model_dump(exclude={"port"})
-    return AgentSettings(**{**values, "read_only": section.read_only or job.read_only})
+    return AgentSettings(version=VERSION, **{**values, "read_only": section.read_only or job.read_only})
 
 
 def _check(job: AgentJob) -> None:

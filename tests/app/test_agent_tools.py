@@ -314,6 +314,18 @@ async def test_a_client_that_can_ask_lets_the_person_confirm_a_deletion(tmp_path
         assert (await answer(asking, "profile"))["events"] == 0
 
 
+async def test_a_client_that_fails_to_ask_deletes_nothing(tmp_path: Path) -> None:
+    async def fail(context: Any, params: Any) -> ElicitResult:
+        raise MCPError(-1, "no screen")
+
+    client = {"elicitation_callback": fail}
+    async with state(tmp_path) as standing, client_of(standing, "ann", "legacy", client) as asking:
+        await like(asking, "a")
+        line = "forget: the client could not ask the user; nothing was deleted"
+        assert await refusal(asking, "forget") == line
+        assert (await answer(asking, "profile"))["events"] == 1
+
+
 async def test_resources_show_the_catalogue_its_categories_and_items(tmp_path: Path) -> None:
     async with state(tmp_path) as standing, client_of(standing, "ann") as client:
 
@@ -387,4 +399,4 @@ async def test_prompts_begin_a_talk(tmp_path: Path) -> None:
 def test_the_settings_of_the_tests_are_those_of_the_configuration() -> None:
     from pipelines.config import McpConfig
 
-    assert set(vars(agent_settings())) == set(McpConfig.model_fields) - {"port"}
+    assert set(vars(agent_settings())) - {"version"} == set(McpConfig.model_fields) - {"port"}

@@ -22,6 +22,7 @@ from serving.app.state import AppState
 
 def agent_settings(**changes: Any) -> AgentSettings:
     values: dict[str, Any] = {
+        "version": "1.2.3",
         "rate": "100000/second",
         "max_k": 6,
         "list_chars": 100,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from importlib import metadata
 from typing import Any
 
 import mcp_types as types
@@ -60,7 +59,7 @@ class AgentServer:
         name = state.components.name
         self.protocol: Server[Any] = Server(
             "triptych",
-            version=metadata.version("triptych"),
+            version=settings.version,
             title=f"Triptych: {name}",
             instructions=_INSTRUCTIONS,
             on_list_tools=self._list_tools,
@@ -89,7 +88,7 @@ class AgentServer:
             caller = self._admit(context)
             if tool.writes and not caller.may_write:
                 raise Refused(TOKEN_NEEDED)
-            given = tool.arguments.model_validate(params.arguments or {})
+            given = _validated(tool, params.arguments or {})
             if tool.deletes and (request := await _confirmation(context, params, caller.named())):
                 outcome = "asked"
                 return request
@@ -98,12 +97,11 @@ class AgentServer:
             answer = await tool.run(Desk(self._state, self._settings, caller), given)
             outcome = "answered"
             return _result(answer)
-        except ServingError as error:
-            if not isinstance(error, InvalidRequestError):
-                self._state.metrics.unavailable.labels("store" if isinstance(error, StoreError) else "model").inc()
-            return _error(tool.name, error)
-        except (UnprocessableRequest, ValidationError, Refused) as error:
+        except (UnprocessableRequest, InvalidRequestError, Refused) as error:
             outcome = "refused"
+            return _error(tool.name, error)
+        except ServingError as error:
+            self._state.metrics.unavailable.labels("store" if isinstance(error, StoreError) else "model").inc()
             return _error(tool.name, error)
         except Exception:  # the agent gets one line, the operator the traceback
             _log.exception("tool %s failed", tool.name)
@@ -190,16 +188,22 @@ def _error(tool: str, error: Exception) -> types.CallToolResult:
     return types.CallToolResult(content=[types.TextContent(text=f"{tool}: {_line(error)}")], is_error=True)
 
 
-def _line(error: Exception) -> str:
-    """Put an error into one line, without the values that were sent."""
-    if isinstance(error, ValidationError):
+def _validated(tool: Tool, given: dict[str, Any]) -> BaseModel:
+    """Read the arguments of a call. Raises UnprocessableRequest, without the values that were sent."""
+    try:
+        return tool.arguments.model_validate(given)
+    except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
-        problems = [(".".join(str(part) for part in detail["loc"]), str(detail["msg"])) for detail in details]
-        text = "; ".join(
-            f"{where or 'arguments'}: {what.removeprefix('Value error, ')}"
-            for where, what in problems[:_SHOWN_PROBLEMS]
-        )
-    elif isinstance(error, UnprocessableRequest):
+        problems = [
+            (".".join(str(part) for part in detail["loc"]) or "arguments", detail["msg"].removeprefix("Value error, "))
+            for detail in details
+        ]
+        raise UnprocessableRequest(problems) from error
+
+
+def _line(error: Exception) -> str:
+    """Put an error into one line."""
+    if isinstance(error, UnprocessableRequest):
         text = "; ".join(f"{where}: {what}" for where, what in error.problems[:_SHOWN_PROBLEMS])
     elif isinstance(error, ServingError) and not isinstance(error, InvalidRequestError | StoreError):
         text = f"model server: {error}"
@@ -236,7 +240,10 @@ async def _confirmation(
         if answer is None:
             return types.InputRequiredResult(input_requests={_CONFIRM: types.ElicitRequest(params=question)})
     elif context.session.can_send_request:
-        answer = await context.session.elicit_form(question.message, question.requested_schema, context.request_id)
+        try:
+            answer = await context.session.elicit_form(question.message, question.requested_schema, context.request_id)
+        except MCPError as error:
+            raise Refused("the client could not ask the user; nothing was deleted") from error
     else:
         return None
     agreed = isinstance(answer, types.ElicitResult) and answer.action == "accept"

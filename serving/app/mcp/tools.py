@@ -29,9 +29,10 @@ from serving.app.views import profile_answer
 
 @dataclass(frozen=True)
 class AgentSettings:
-    """Settings of the tools; those of the configuration section `mcp`.
+    """Settings of the tools; all but the first are those of the configuration section `mcp`.
 
     Attributes:
+      version: of this program, which the server tells its clients.
       rate: the most calls of a user (or of an address without a user), such as "60/minute".
       max_k: largest list.
       list_chars, item_chars: characters of an item's text in a list, and alone.
@@ -40,6 +41,7 @@ class AgentSettings:
       read_only: there are no tools that store or delete.
     """
 
+    version: str
     rate: str
     max_k: int
     list_chars: int

@@ -93,7 +93,9 @@ def batched_inputs(signature: Any, outputs: Sequence[str]) -> frozenset[str] | N
 
 
 def row_count(inputs: Arrays, batched: frozenset[str]) -> int:
-    """The number of rows of a request. Raises InvalidArgumentError if its inputs disagree."""
+    """The number of rows of a request. Raises InvalidArgumentError if its inputs disagree, or one has no rows."""
+    if any(inputs[alias].ndim == 0 for alias in batched):
+        raise invalid("Batching Run() input tensors must have at least one dimension")
     counts = {inputs[alias].shape[0] for alias in batched}
     if len(counts) != 1:
         raise invalid("Batching Run() input tensors must have equal 0th-dimension size")
@@ -103,7 +105,7 @@ def row_count(inputs: Arrays, batched: frozenset[str]) -> int:
 def batch_key(inputs: Arrays, batched: frozenset[str], *, pad_lengths: bool, paddable: frozenset[str]) -> Hashable:
     """A key that is equal for requests that may share a batch.
 
-    They have equal inputs without a batch axis, and equal shapes behind the batch axis.
+    They have inputs of equal types, equal inputs without a batch axis, and equal shapes behind the batch axis.
 
     Args:
       inputs: the inputs of a request.
@@ -115,10 +117,10 @@ def batch_key(inputs: Arrays, batched: frozenset[str], *, pad_lengths: bool, pad
 
     def part(alias: str, array: np.ndarray) -> Hashable:
         if alias not in batched:
-            return alias, array.shape, _value(array)
+            return alias, array.dtype, array.shape, _value(array)
         if alias in paddable:
-            return alias, tuple(_power_of_two(size) for size in array.shape[1:])
-        return alias, array.ndim if pad_lengths else array.shape[1:]
+            return alias, array.dtype, tuple(_power_of_two(size) for size in array.shape[1:])
+        return alias, array.dtype, array.ndim if pad_lengths else array.shape[1:]
 
     return tuple(part(alias, array) for alias, array in sorted(inputs.items()))
 
