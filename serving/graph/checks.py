@@ -59,7 +59,9 @@ def results_per_row(k: tf.Tensor, other: tuple[str, tf.Tensor], max_k: int) -> t
     none = tf.constant([-1, -1])
     shape = tf.concat([tf.shape(k), none], axis=0)[:2]
     is_row = tf.reduce_all(shape == tf.concat([rows, none[:1]], axis=0))
-    message = f"k must be int32 [B], one for each row of {name}; [10] asks for ten in one row; shape and number of rows:"
+    message = (
+        f"k must be int32 [B], one for each row of {name}; [10] asks for ten in one row; shape and number of rows:"
+    )
     with tf.control_dependencies([tf.debugging.Assert(is_row, [message, tf.shape(k), rows])]):
         k = tf.identity(k)
     wrong = (k < 1) | (k > max_k)

@@ -32,8 +32,6 @@ TAG = tf.saved_model.SERVING
 # TensorFlow Serving's path of warm-up requests, and the most records it accepts in it.
 WARMUP_FILE = Path(EXTRA_FOLDER) / layout.WARMUP_FILE
 MAX_WARMUP_RECORDS = 1000
-# Inputs of Triptych exports in which "" is skipped at any position, and whose sizes no output depends on.
-PADDABLE_INPUTS = frozenset({"history_ids", "history_values", "history_times", "exclude_ids", "categories"})
 _CACHED_CALLS = 64  # combinations of signature and output filter
 
 
@@ -152,17 +150,21 @@ def load(path: Path, name: str, version: int) -> Servable:
             session.close()
             raise
     graph.finalize()
-    # Padding is defined by the signatures of Triptych's own exports only.
     own_export = (path / EXTRA_FOLDER / DESCRIPTION_FILE).is_file()
-    servable = Servable(
-        name, version, session, meta_graph.signature_def, PADDABLE_INPUTS if own_export else frozenset()
-    )
+    paddable = paddable_inputs(meta_graph.signature_def) if own_export else frozenset()
+    servable = Servable(name, version, session, meta_graph.signature_def, paddable)
     try:
         warm_up(servable, path / WARMUP_FILE)
     except BaseException:
         servable.close()
         raise
     return servable
+
+
+def paddable_inputs(signatures: Mapping[str, Any]) -> frozenset[str]:
+    """The inputs of a Triptych export that are lists of any length: "" (with its value and time) counts as none in all."""
+    infos = [(alias, info) for signature in signatures.values() for alias, info in signature.inputs.items()]
+    return frozenset(alias for alias, info in infos if any(dim.size < 0 for dim in info.tensor_shape.dim[1:]))
 
 
 def warm_up(servable: Servable, file: Path) -> int:

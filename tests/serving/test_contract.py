@@ -81,7 +81,8 @@ def assert_nothing(outputs: dict[str, np.ndarray], row: int, columns: slice) -> 
 
 
 @pytest.mark.parametrize(
-    ("signature", "name", "values"), [("similar", "item_ids", ["i1", "i7", "nobody"]), ("search", "query", ["a", "b", ""])]
+    ("signature", "name", "values"),
+    [("similar", "item_ids", ["i1", "i7", "nobody"]), ("search", "query", ["a", "b", ""])],
 )
 def test_rows_of_search_and_similar_have_a_k_each(
     signatures: dict[str, Any], signature: str, name: str, values: list[str]
@@ -127,10 +128,7 @@ def test_every_input_of_every_signature_has_the_batch_axis(signatures: dict[str,
 
 def empty_inputs(function: Any) -> dict[str, tf.Tensor]:
     """Inputs of no rows."""
-    return {
-        spec.name: tf.zeros([0, *(size or 0 for size in spec.shape[1:])], spec.dtype)
-        for spec in specs(function)
-    }
+    return {spec.name: tf.zeros([0, *(size or 0 for size in spec.shape[1:])], spec.dtype) for spec in specs(function)}
 
 
 def specs(function: Any) -> list[tf.TensorSpec]:
