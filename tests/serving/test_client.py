@@ -224,6 +224,15 @@ def test_what_is_no_id_is_refused_by_name(shop):
             call()
 
 
+def test_what_a_batch_on_the_server_adds_behind_the_answer_is_left_out():
+    """TensorFlow Serving's batching answers every request with the columns of the longest one."""
+    scores = np.array([[3.0, 5.0, 3.0, 3.0]])
+    ranked = queries.scored({"scores": scores, "like": scores / 10}, ["c", "a"])
+    assert [(item.id, item.score, item.labels["like"]) for item in ranked] == [("c", 3.0, 0.3), ("a", 5.0, 0.5)]
+    found = queries.scored({"ids": np.array([[b"c", b"", b""]], object), "scores": scores[:, :3]}, None)
+    assert [item.id for item in found] == ["c"]
+
+
 def test_rank_refuses_what_the_signature_cannot_use(shop):
     with pytest.raises(errors.InvalidRequestError, match="signature rank has no input query"):
         shop.rank(["a"], query="jazz")
