@@ -259,9 +259,9 @@ def assert_begins_with(got: np.ndarray, expected: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("k", "message"),
     [
-        ([3, 0], "k must be between 1 and 50, not] [0] [in row] [1]"),
-        ([-1, 3], "k must be between 1 and 50, not] [-1] [in row] [0]"),
-        ([51, 3], "k must be between 1 and 50, not] [51] [in row] [0]"),
+        ([3, 0], "k must be between 1 and 50; smallest and largest of the rows:] [0] [3]"),
+        ([-1, 3], "k must be between 1 and 50; smallest and largest of the rows:] [-1] [3]"),
+        ([51, 3], "k must be between 1 and 50; smallest and largest of the rows:] [3] [51]"),
         ([1, 2, 3], "k must be int32 [B], one for each row of query"),
         (3, 'Expects input "k" to be of shape [?] but [] is provided; give one k for each row ([10] for one row)'),
         ([[3], [3]], 'Expects input "k" to be of shape [?] but [2,1] is provided'),
