@@ -16,7 +16,7 @@ from pipelines.item_item.ease import EaseSettings
 from pipelines.item_item.model import ItemItemModel
 from pipelines.item_item.sparse_top import Links
 from pipelines.item_item.storage import fingerprint
-from pipelines.model.encodings import in_order
+from pipelines.model.encodings import Encodings, in_order
 from pipelines.model.prepared_items import CatalogueInputs, PreparedItems, prepare_items
 from pipelines.model.session import Session, records_id
 from pipelines.runs.progress import progress
@@ -127,6 +127,8 @@ def trained_index(
     item_embeddings, modality_weights = (value.numpy() for value in model.item_embeddings(present, encodings))
     content_embeddings = model.content_embeddings(present, encodings)[0].numpy()
     item_embeddings = np.where(is_cold[:, None], content_embeddings, item_embeddings)
+    if isinstance(model.cache, Encodings):
+        model.cache.release()
     cold_start = ColdStart.fit(is_cold, similarity, content_embeddings, session.config.hybrid)
     return ItemIndex(
         session.catalogue,

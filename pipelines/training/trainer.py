@@ -166,6 +166,7 @@ class Trainer(TrainingLoop):
     def finish(self) -> None:
         """Learn, beside the best epoch's weights, those of the hybrid score and of the words of queries: on the chief."""
         session = self.session
+        self.release()
         restore_best(self.run, "train into another folder", model=session.model)
         storage.forget(self.run.path)
         if not session.model.stores_encodings:
@@ -178,6 +179,10 @@ class Trainer(TrainingLoop):
             say(f"  {fitted.weights}")
         self.run.lexicon.unlink(missing_ok=True)  # of an earlier end of this run, beside other weights
         load_or_fit_text(self.run, session.model, session.catalogue, session.config)
+
+    def release(self) -> None:
+        del self.feed
+        super().release()
 
     @property
     def _encoding(self) -> tuple[Any, CatalogueInputs, int]:
