@@ -179,14 +179,14 @@ def updated_index(session: Session, catalogue: Catalogue) -> ItemIndex:
     if model.decoder is not None:
         codes = np.zeros([len(catalogue), session.config.item.semantic_levels], np.int32)
         codes[known] = model.content_codes(*content)[trained[known]]
-    embed, codes_of = (tf.function(of, autograph=False) for of in (model.embed_items, model.codes_of_items))
+    embed = tf.function(model.embed_items, autograph=False)
     with progress("embedding new items", "items") as advance:
         prepared = _prepared(session, catalogue, added)
         for rows, inputs in _batches(prepared, batch):
             present = tf.constant(prepared.presence[np.resize(rows, batch)])
-            embedding, weights = embed(inputs, present)
+            embedding, weights, codes_of_content = embed(inputs, present)
             if codes is not None:
-                codes[added[rows]] = codes_of(inputs, present).numpy()[: len(rows)]
+                codes[added[rows]] = codes_of_content.numpy()[: len(rows)]
             for target, value in zip(result, (embedding, weights, embedding), strict=True):
                 target[added[rows]] = value.numpy()[: len(rows)]
             advance(int(rows[-1]) + 1, len(added))

@@ -237,8 +237,7 @@ class TrainingLoop(ABC):
 
     def release(self) -> None:
         """Free what further epochs alone need: the optimizer's state and the graph of a step."""
-        self._model.optimizer = None
-        self._model.train_function = self._model.train_tf_function = None
+        self._model.compile("sgd")  # which has no state before its first step; Keras keeps the earlier one nowhere else
         del self._checkpoints
         release_memory()
 

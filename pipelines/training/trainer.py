@@ -166,8 +166,8 @@ class Trainer(TrainingLoop):
     def finish(self) -> None:
         """Learn, beside the best epoch's weights, those of the hybrid score and of the words of queries: on the chief."""
         session = self.session
-        self.release()
         restore_best(self.run, "train into another folder", model=session.model)
+        self.release()
         storage.forget(self.run.path)
         if not session.model.stores_encodings:
             EncodingStore(self.encodings.folder, records_id(self.records)).fill(session.model, *self._encoding)
