@@ -181,6 +181,9 @@ class Trainer(TrainingLoop):
         load_or_fit_text(self.run, session.model, session.catalogue, session.config)
 
     def release(self) -> None:
+        """Free also the feed, and what of the encodings' file was read for it: TensorFlow keeps the mapping."""
+        if isinstance(self.session.model.cache, Encodings):
+            self.session.model.cache.release()
         del self.feed
         super().release()
 
