@@ -136,6 +136,29 @@ def test_turns_refine_each_other_and_chips_can_be_dropped(tmp_path: Path) -> Non
         assert ids(back) == ["b", "a", "d"] or ids(back) == ["a", "b", "d"]
 
 
+def test_what_is_excluded_and_unknown_is_said_back_and_never_sent_to_the_model(tmp_path: Path) -> None:
+    model = TinyModel()
+    with opened(tmp_path, model) as client:
+        answer = client.get("/recommend", params={"turn": ["a ghost, no vampires"], "k": 6})
+        assert answer.json()["understood"] == {
+            "query": "a ghost",
+            "chips": [],
+            "not_understood": [{"key": "unknown:no vampires", "words": "no vampires", "turn": 0}],
+        }
+        assert [request["query"] for request in model.requests] == ["a ghost"]
+        assert len(ids(answer)) == 6
+        back = client.get("/recommend", params={"turn": ["a ghost, no vampires"], "drop": ["unknown:no vampires"]})
+        assert back.json()["understood"]["not_understood"] == []
+        assert model.requests[-1]["query"] == "a ghost, no vampires"
+        # Of several words an item must have all to be left out: a alone has both, b has a ghost, c is quiet.
+        both = client.get("/recommend", params={"turn": ["no quiet ghosts"], "k": 6})
+        assert [chip["label"] for chip in both.json()["understood"]["chips"]] == ["without “quiet ghost”"]
+        assert set(ids(both)) == {"b", "c", "d", "e", "f"}
+        german = client.get("/recommend", params={"turn": ["ohne Horror, nach 1990"], "k": 6})
+        assert [chip["label"] for chip in german.json()["understood"]["chips"]] == ["ohne Horror", "year nach 1990"]
+        assert set(ids(german)) == {"c", "e"}
+
+
 def test_search_uses_words_alone_and_word_reasons_match_the_text(tmp_path: Path) -> None:
     with opened(tmp_path) as client:
         body = client.get("/search", params={"turn": ["ghost no horror", "baker"], "k": 4}).json()

@@ -16,7 +16,7 @@ class Condition:
 
     Attributes:
       kind: category, not_category, number, not_word or unknown.
-      names: the categories (any of them), the name of the number, the word, or what was typed and not understood.
+      names: the categories (any of them), the name of the number, the words (all of them), or what was typed and not understood.
       turn: index of the turn that expressed it.
       op: of a number, one of < <= > >= = and "range".
       value: of a number; None in a relative condition until `masks.resolve_relative` sets it.
@@ -52,7 +52,9 @@ class Condition:
         if self.kind == "unknown":
             return name
         if self.kind != "number":
-            return (labels.not_category if self.kind == "not_category" else labels.not_word).format(name=name)
+            return (labels.not_category if self.kind == "not_category" else labels.not_word).format(
+                name=" ".join(self.names)
+            )
         if self.op == "range":
             return labels.range.format(name=name, low=_plain(self.value), high=_plain((self.high or 0) - 1))
         if self.value is None:

@@ -253,7 +253,12 @@ class Grammar(FrozenPart):
 
     @cached_property
     def _known(self) -> frozenset[str]:
-        tables = (self.negation_phrases, self.idiom_phrases, self.filler_phrases, self.conjunction_phrases)
+        tables: tuple[Phrases, ...] = (
+            self.negation_phrases,
+            self.idiom_phrases,
+            self.filler_phrases,
+            self.conjunction_phrases,
+        )
         tables += (self.tail_phrases, self.phrases([*self.words, *self.leftovers]))
         phrases = [phrase for table in tables for same_start in table.values() for phrase in same_start]
         phrases += [pattern.parts for patterns in self.patterns.values() for pattern in patterns]

@@ -34,7 +34,12 @@ def conditions_mask(catalogue: AppCatalogue, conditions: Sequence[Condition]) ->
         if condition.kind == "number":
             allowed &= _number_mask(condition, catalogue.numbers[condition.names[0]])
         elif condition.kind == "not_word":
-            allowed[catalogue.rows_by_word[condition.names[0]]] = False
+            has_all = np.ones(len(catalogue), bool)
+            for word in condition.names:
+                has_word = np.zeros(len(catalogue), bool)
+                has_word[catalogue.rows_by_word[word]] = True
+                has_all &= has_word
+            allowed &= ~has_all
         else:
             in_any = np.zeros(len(catalogue), bool)
             for name in condition.names:

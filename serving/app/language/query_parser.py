@@ -178,15 +178,15 @@ class _TurnReader:
         while position < len(self.words):
             position = self._skip_fillers(position)
             name, length = self._longest_term(position)
-            excluded, num_tokens = (None, 0) if name else self._known_word(position) if any_word else (None, 0)
+            excluded, length = (None, length) if name or not any_word else self._known_words(position)
             if name is not None:
                 last = self._skip_tails(position + length)
                 matches.append(ConditionMatch(self._condition("not_category", name), first, last))
             elif excluded is not None:
-                last = self._skip_tails(position + num_tokens)
-                matches.append(ConditionMatch(self._condition("not_word", excluded), first, last))
+                last = self._skip_tails(position + length)
+                matches.append(ConditionMatch(self._condition("not_word", *excluded), first, last))
             else:
-                last = self._end_of_unknown(position)
+                last = self._end_of_object(position)
                 if last == position:
                     break
                 if (
@@ -218,8 +218,8 @@ class _TurnReader:
             return position
         return position + longest_at(self.grammar.tail_phrases, self.plain, position)
 
-    def _end_of_unknown(self, position: int) -> int:
-        """Return where an object that is nothing of the catalogue ends: with the clause, or before a word of the language."""
+    def _end_of_object(self, position: int) -> int:
+        """Return where an object that is no category ends: with the clause, or before a word of the language."""
         begin = position
         while position < len(self.words) and not (position > begin and position in self.breaks):
             if longest_at(self.grammar.stop_phrases, self.plain, position):
@@ -255,10 +255,8 @@ class _TurnReader:
                     return name, length
         return None, 0
 
-    def _known_word(self, position: int) -> tuple[str | None, int]:
-        """Return the word of the texts that stands at a position, and its number of tokens."""
-        if position >= len(self.words):
-            return None, 0
+    def _known_words(self, position: int) -> tuple[list[str] | None, int]:
+        """Return the words of the texts that an object has ("car chases"), and its number of tokens; None if one is unknown."""
         run = 0
         while run < _LONGEST_HAN and position + run < len(self.words) and is_han(self.words[position + run]):
             if run and position + run in self.breaks:
@@ -267,7 +265,15 @@ class _TurnReader:
         for length in range(run, 0, -1):
             word = "".join(self.words[position : position + length])
             if word in self.vocabulary.words:
-                return word, length
-        found = (form for form in self.grammar.forms(self.words[position]) if form in self.vocabulary.words)
-        word = "" if run else next(found, "")
-        return (word, 1) if word else (None, 0)
+                return [word], length
+        found: list[str] = []
+        end = self._end_of_object(position)
+        for index in range(position, end):
+            if found and longest_at(self.grammar.tail_phrases, self.plain, index):
+                return found, index - position
+            forms = self.grammar.forms(self.words[index])
+            known = next((form for form in forms if form in self.vocabulary.words), None)
+            if known is None:
+                return None, 0
+            found.append(known)
+        return (list(dict.fromkeys(found)), end - position) if found else (None, 0)
