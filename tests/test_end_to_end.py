@@ -99,13 +99,13 @@ def asked(whole: Whole, session: Session) -> Asked:
     ids = session.catalogue.ids.astype(object)
     row = _complete_items(whole.data)[0]
     signatures = {
-        contract.RECOMMEND: {**inputs, "k": np.array(7, np.int32)},
+        contract.RECOMMEND: {**inputs, "k": np.full([6], 7, np.int32)},
         contract.RANK: {
             **{k: v for k, v in inputs.items() if k != "k"},
             "candidate_ids": np.array([[*ids[:3], "?"]] * 6, object),
         },
-        contract.SEARCH: {"query": np.array([row["description"], ""], object), "k": np.array(4, np.int32)},
-        contract.SIMILAR: {"item_ids": np.array([ids[5], "?"], object), "k": np.array(500, np.int32)},
+        contract.SEARCH: {"query": np.array([row["description"], ""], object), "k": np.full([2], 4, np.int32)},
+        contract.SIMILAR: {"item_ids": np.array([ids[5], "?"], object), "k": np.full([2], 500, np.int32)},
         contract.EMBED_ITEMS: {
             "text": np.array([row["description"], ""], object),
             "image": np.array([(whole.data / row["image"]).read_bytes(), b""], object),
@@ -233,6 +233,7 @@ def test_the_manifest_and_the_export_tell_of_each_other(whole: Whole) -> None:
     assert description["modalities"] == list(manifest.schema_.modalities)
     assert set(description["signatures"]) == {
         "recommend",
+        "recommend_simple",
         "rank",
         "search",
         "similar",

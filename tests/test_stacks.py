@@ -31,11 +31,8 @@ def test_an_export_is_kept_for_the_other_stacks(whole: Whole, session: Session, 
     requests = held_out_requests(session)
     rows = np.arange(8)
     samples = {
-        RECOMMEND: {
-            **recommend_inputs(session.manifest.schema_, session.catalogue.ids, requests, rows, 20),
-            "k": np.array(10, np.int32),
-        },
-        SEARCH: {"query": np.array(["quiet night", "naïve 红茶 café"]), "k": np.array(5, np.int32)},
+        RECOMMEND: recommend_inputs(session.manifest.schema_, session.catalogue.ids, requests, rows, 10),
+        SEARCH: {"query": np.array(["quiet night", "naïve 红茶 café"]), "k": np.full([2], 5, np.int32)},
     }
     answers = ask_fresh_process(whole.export.path, samples)
     folder = exports / os.environ["TRIPTYCH_STACK"]

@@ -124,7 +124,7 @@ def make_request(name: str, history: Sequence[str], k: int) -> predict_pb2.Predi
         "exclude_ids": no_ids,
         "categories": no_ids,
         "diversity": np.zeros([1], np.float32),
-        "k": np.array(k, np.int32),
+        "k": np.array([k], np.int32),
     }
     made = predict_pb2.PredictRequest()
     made.model_spec.name, made.model_spec.signature_name = name, contract.RECOMMEND

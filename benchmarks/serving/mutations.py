@@ -168,6 +168,13 @@ def _value(alias: str, choices: list[Any]) -> Callable[[str, Any, random.Random]
     return mutate
 
 
+def _shape_of_k(kind: str, request: Any, rng: random.Random) -> Mutant:
+    _pick(request, rng, lambda name, proto: name == "k")
+    array = tf.make_ndarray(request.inputs["k"])
+    _replace(request.inputs["k"], rng.choice([array[0], array[:, None], array[None], array[:0]]))
+    return _finished(kind, request, _REJECTED, "k")
+
+
 def _numbers(kind: str, request: Any, rng: random.Random) -> Mutant:
     alias = _pick(request, rng, lambda alias, proto: proto.dtype in (1, 9) and len(proto.tensor_shape.dim) > 0)
     array = np.array(tf.make_ndarray(request.inputs[alias]))
@@ -279,6 +286,7 @@ _MUTATIONS: dict[str, Callable[[str, Any, random.Random], Mutant]] = {
     "not UTF-8": _string(_inserted(b"\xff\xfe")),
     "long string": _string(lambda value, rng: b"x" * rng.choice([65_537, 1_000_000])),
     "k": _value("k", [0, -1, -(2**31), 2**31 - 1, 10_001]),
+    "shape of k": _shape_of_k,
     "diversity": _value("diversity", [-0.001, 1.001, np.nan, np.inf]),
     "numbers": _numbers,
     "rows": _rows,

@@ -106,9 +106,9 @@ class LimitsConfig(Section):
 
     Attributes:
       max_rows: rows of a batch.
-      max_length: events of a history, exclusions, candidates.
+      max_length: events of a history, exclusions, candidates, with the padding that clients put in front.
       max_k: k, besides `export.max_k`.
-      max_results: k times rows.
+      max_results: the largest k times rows.
       max_string_bytes: bytes of an id, a category or a query.
     """
 

@@ -89,6 +89,6 @@ def _write_warmup(path: Path, name: str, samples: Mapping[str, Arrays], limit: i
 def _warmup_requests(samples: Mapping[str, Arrays], limit: int) -> Iterator[tuple[str, Arrays]]:
     """(signature, inputs of one request): `limit` requests of `recommend`, then one of each other signature."""
     for signature, inputs in samples.items():
-        rows = max(value.shape[0] for value in inputs.values() if value.ndim)
+        rows = len(next(iter(inputs.values())))
         for row in range(min(rows, limit if signature == contract.RECOMMEND else min(limit, 1))):
-            yield signature, {key: value if value.ndim == 0 else value[row : row + 1] for key, value in inputs.items()}
+            yield signature, {key: value[row : row + 1] for key, value in inputs.items()}

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from sklearn.preprocessing import normalize
 
-from pipelines.exporting.sample_requests import FEW, Arrays
+from pipelines.exporting.sample_requests import FEW, NEIGHBOURS, Arrays
 from pipelines.hybrid.item_index import ItemIndex
 from pipelines.scoring import metrics
 from pipelines.scoring.generative import GenerativeScorer
@@ -120,7 +120,7 @@ def compare(
     model, requests, item_embeddings = scorer.model, scorer.requests, scorer.item_embeddings
     queries = requests.queries.take(rows)
     query_embeddings, scores = scorer.query_embeddings(queries), scorer(queries)
-    k = int(samples[contract.RECOMMEND]["k"])
+    k = int(samples[contract.RECOMMEND]["k"].max())
     worst = max(_compare_lists(index, scores, queries, k, lists) for lists in (served[contract.RECOMMEND], alone))
 
     if generative is not None:
@@ -136,12 +136,12 @@ def compare(
     unit = normalize(index.item_embeddings)
     cosines = unit[:FEW] @ unit.T
     np.fill_diagonal(cosines, -np.inf)
-    _close("similar scores", served[contract.SIMILAR]["scores"], _highest(cosines, 5))
+    _close("similar scores", served[contract.SIMILAR]["scores"], _highest(cosines, NEIGHBOURS))
     if contract.SEARCH in samples:
         texts = [str(text) for text in samples[contract.SEARCH]["query"]]
         expected_scores = scorer.search_texts(texts)
         expected_scores[[not text.strip() for text in texts]] = -np.inf
-        _close("search scores", served[contract.SEARCH]["scores"], _highest(expected_scores, 5))
+        _close("search scores", served[contract.SEARCH]["scores"], _highest(expected_scores, NEIGHBOURS))
     return worst
 
 

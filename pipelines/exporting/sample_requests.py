@@ -17,7 +17,7 @@ from tfrecs.reading.features import feature_for
 from tfrecs.reading.reader import user_features
 from tfrecs.schema import FeatureSchema, Schema
 
-PARITY_K = 20
+PARITY_K, NEIGHBOURS = 20, 5  # results of `recommend`, and of `similar` and `search`
 FEW = 8  # items in requests that only need to show that a signature answers as Python does
 
 Arrays = Mapping[str, np.ndarray]
@@ -46,11 +46,12 @@ def sample_inputs(session: Session, index: ItemIndex, requests: Requests, rows: 
     shared = {key: value for key, value in recommend.items() if key != "k"}
     samples: dict[str, Arrays] = {
         contract.RECOMMEND: recommend,
-        contract.SIMILAR: {"item_ids": ids, "k": np.array(5, np.int32)},
+        contract.RECOMMEND_SIMPLE: {name: recommend[name] for name in ("history_ids", "k")},
+        contract.SIMILAR: {"item_ids": ids, "k": np.full([len(ids)], NEIGHBOURS, np.int32)},
         contract.RANK: {**shared, "candidate_ids": np.tile(ids, [len(rows), 1])},
     }
     if session.model.query_encoder is not None or index.text_index is not None:
-        samples[contract.SEARCH] = {"query": titles, "k": np.array(5, np.int32)}
+        samples[contract.SEARCH] = {"query": titles, "k": np.full([len(titles)], NEIGHBOURS, np.int32)}
     if index.codes is not None:
         samples[contract.GENERATE] = recommend
     if schema.items:
@@ -66,7 +67,7 @@ def recommend_inputs(schema: Schema, ids: np.ndarray, requests: Requests, rows: 
       ids: str [N], item ids of the catalogue that the histories point into.
       requests: the requests.
       rows: int64 [B], the requests to take.
-      k: number of items to recommend.
+      k: number of items to recommend in each.
     """
     histories = [requests.queries.histories[row] for row in rows]
     longest = max((len(history) for history in histories), default=0)
@@ -80,7 +81,7 @@ def recommend_inputs(schema: Schema, ids: np.ndarray, requests: Requests, rows: 
         "exclude_ids": np.full([count, 0], "", object),
         "categories": np.full([count, 0], "", object),
         "diversity": np.zeros([count], np.float32),
-        "k": np.array(k, np.int32),
+        "k": np.full([count], k, np.int32),
     }
     for position, row in enumerate(rows):
         length = len(histories[position])

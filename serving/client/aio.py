@@ -18,7 +18,7 @@ import numpy as np
 
 from serving.client.calls import Call, Calls, VersionStatus
 from serving.client.connection import AsyncConnection, Tls
-from serving.client.queries import Embeddings, Recommendation, Scored
+from serving.client.queries import Embeddings, NumResults, Recommendation, Scored
 from serving.wire.errors import ServingError
 from serving.wire.ids import ItemId
 from serving.wire.metadata import Metadata
@@ -73,7 +73,7 @@ class AsyncClient:
     async def recommend(
         self,
         *,
-        k: int,
+        k: NumResults,
         history_ids: Sequence[ItemId] = (),
         history_values: Sequence[float] | None = None,
         history_times: Sequence[int] | None = None,
@@ -124,11 +124,11 @@ class AsyncClient:
             )
         )
 
-    async def search(self, query: str, *, k: int) -> list[Scored]:
+    async def search(self, query: str, *, k: NumResults) -> list[Scored]:
         """See `Client.search`."""
         return await self._drive(self._calls.search(query, k))
 
-    async def similar(self, item_id: ItemId, *, k: int) -> list[Scored]:
+    async def similar(self, item_id: ItemId, *, k: NumResults) -> list[Scored]:
         """See `Client.similar`."""
         return await self._drive(self._calls.similar(item_id, k))
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from serving.client import queries
-from serving.client.queries import Embeddings, Recommendation, Scored
+from serving.client.queries import Embeddings, NumResults, Recommendation, Scored
 from serving.wire import stubs, tensors
 from serving.wire.errors import FailedPreconditionError, InvalidRequestError, NotFoundError, ServerFailureError
 from serving.wire.ids import ItemId
@@ -53,7 +53,7 @@ class Calls:
         definition = (yield from self.metadata(version)).signatures.get(signature)
         specs = definition.inputs if definition else {}
         arrays = {name: queries.convert(name, values, specs.get(name)) for name, values in inputs.items()}
-        return (yield from self._predict(signature, arrays, output_filter, version))
+        return (yield from self._predict(signature, queries.with_rows(arrays, specs), output_filter, version))
 
     def metadata(self, version: int | None) -> Call[Metadata]:
         # No lock: at worst two threads fetch the metadata at the same time.
@@ -71,7 +71,7 @@ class Calls:
             for entry in response.model_version_status
         ]
 
-    def recommend(self, k: int, context: Mapping[str, str | float], **user: Any) -> Call[list[Recommendation]]:
+    def recommend(self, k: NumResults, context: Mapping[str, str | float], **user: Any) -> Call[list[Recommendation]]:
         inputs = queries.user_inputs(clock=int(time.time()), **user)
         outputs = yield from self._run("recommend", queries.with_context(inputs, context, {"k": k}), batch=1)
         return queries.recommendations(outputs)
@@ -86,11 +86,11 @@ class Calls:
         outputs = yield from self._run("rank", inputs, batch=1)
         return queries.scored(outputs, candidates)
 
-    def search(self, query: str, k: int) -> Call[list[Scored]]:
+    def search(self, query: str, k: NumResults) -> Call[list[Scored]]:
         outputs = yield from self._run("search", queries.Inputs({"query": [query], "k": k}, {}), batch=1)
         return queries.scored(outputs, None)
 
-    def similar(self, item_id: ItemId, k: int) -> Call[list[Scored]]:
+    def similar(self, item_id: ItemId, k: NumResults) -> Call[list[Scored]]:
         outputs = yield from self._run("similar", queries.Inputs({"item_ids": [item_id], "k": k}, {}), batch=1)
         return queries.scored(outputs, None)
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from serving.client.calls import Call, Calls, VersionStatus
 from serving.client.connection import Connection, Tls
-from serving.client.queries import Embeddings, Recommendation, Scored
+from serving.client.queries import Embeddings, NumResults, Recommendation, Scored
 from serving.wire.errors import ServingError
 from serving.wire.ids import ItemId
 from serving.wire.metadata import Metadata
@@ -77,7 +77,8 @@ class Client:
 
         Args:
           signature: name of the signature.
-          inputs: input name -> array or nested lists, converted to the type in the model's metadata.
+          inputs: input name -> array or nested lists, converted to the type in the model's metadata; `k` is one number for
+            all rows, or one for each.
           output_filter: the outputs to compute; empty for all.
           version: version of the model; None for the newest.
 
@@ -100,7 +101,7 @@ class Client:
     def recommend(
         self,
         *,
-        k: int,
+        k: NumResults,
         history_ids: Sequence[ItemId] = (),
         history_values: Sequence[float] | None = None,
         history_times: Sequence[int] | None = None,
@@ -114,7 +115,7 @@ class Client:
         """Recommend items to one user.
 
         Args:
-          k: number of items.
+          k: number of items; here and in the other calls, which are for one row, [10] is 10.
           history_ids: items of the user's events, oldest first; unknown ids are ignored. Ids are strings, here and in
             all calls; whole numbers (7, or 7.0 as tables with gaps have it) are taken as such ("7"), bools are not.
           history_values: value of each event (a rating, a play count, a weight below 0 for a dislike); None, or NaN for one
@@ -172,11 +173,11 @@ class Client:
             )
         )
 
-    def search(self, query: str, *, k: int) -> list[Scored]:
+    def search(self, query: str, *, k: NumResults) -> list[Scored]:
         """Find the k items that match a text best, best first. Raises ServingError."""
         return self._drive(self._calls.search(query, k))
 
-    def similar(self, item_id: ItemId, *, k: int) -> list[Scored]:
+    def similar(self, item_id: ItemId, *, k: NumResults) -> list[Scored]:
         """Find the k items most similar to an item, best first. Raises ServingError."""
         return self._drive(self._calls.similar(item_id, k))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -20,6 +20,11 @@ from serving.wire.metadata import Signature, TensorSpec
 from tfrecs.schema import request_fault
 
 Outputs = Mapping[str, np.ndarray]
+NumResults: TypeAlias = int | Sequence[int]
+"""The input `k`: one number of results for all rows, or one for each."""
+
+# Inputs whose lists may not begin with padding: their outputs have the same order.
+_ORDERED = frozenset({"candidate_ids"})
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,9 @@ def item_inputs(signature: Signature, raw: Mapping[str, Sequence[Any]]) -> Input
 def complete(signature_name: str, signature: Signature, inputs: Inputs, batch: int) -> dict[str, np.ndarray]:
     """Build every input of a signature as an array of its type.
 
+    Lists of any length begin with "" (their values and times with 0), which every signature skips: TensorFlow Serving's
+    batching (`pad_variable_length_inputs`) lengthens a shorter list by copies of its first element, and refuses empty ones.
+
     Args:
       signature_name: name for error messages.
       signature: the signature.
@@ -151,17 +159,56 @@ def complete(signature_name: str, signature: Signature, inputs: Inputs, batch: i
       batch: B, the first size of inputs that are sent as missing.
 
     Raises:
-      InvalidRequestError: a given input is not in the signature or not of its type, or a required input is not given.
+      InvalidRequestError: a given input is not in the signature or not of its type, a required input is not given, or `k` is
+        below 1.
     """
     unknown = sorted(set(inputs.given) - set(signature.inputs))
     if unknown:
         names = ", ".join(sorted(signature.inputs))
         raise InvalidRequestError(f"signature {signature_name} has no input {', '.join(unknown)}; it has {names}")
     values = {**inputs.neutral, **inputs.given}
-    return {
-        name: convert(name, values[name], spec) if name in values else _missing(signature_name, name, spec, batch)
+    arrays = {
+        name: _begun(name, convert(name, values[name], spec), spec)
+        if name in values
+        else _missing(signature_name, name, spec, batch)
         for name, spec in signature.inputs.items()
     }
+    if "k" in arrays and (arrays["k"] < 1).any():
+        raise InvalidRequestError(f"input k: {arrays['k'].min()} results cannot be asked for; k is at least 1")
+    return with_rows(arrays, signature.inputs, batch)
+
+
+def with_rows(
+    arrays: Mapping[str, np.ndarray], specs: Mapping[str, TensorSpec], batch: int | None = None
+) -> dict[str, np.ndarray]:
+    """Give `k` the form of the signature: one number for each row, or the scalar of an export of contract 1.
+
+    Args:
+      arrays: the inputs.
+      specs: those of the signature; {} if it is not known.
+      batch: B; None: as many rows as another input has.
+
+    Raises:
+      InvalidRequestError: there is not one for each row, or a scalar would have to be different numbers.
+    """
+    shape = specs["k"].shape if "k" in specs and "k" in arrays else None
+    if shape not in ((), (None,)):
+        return dict(arrays)
+    k = arrays["k"]
+    if batch is None:
+        batch = max((len(array) for name, array in arrays.items() if name != "k" and array.ndim), default=k.size)
+    if k.ndim and k.shape != (batch,):
+        raise InvalidRequestError(
+            f"input k: shape {list(k.shape)} for {batch} rows; give one number, or one for each row"
+        )
+    if shape == () and k.ndim:
+        if np.unique(k).size != 1:
+            raise InvalidRequestError(
+                "input k: this export takes one number for all rows, as those before contract 2; give one number, or "
+                "export the run again (triptych export)"
+            )
+        k = k[0]
+    return {**arrays, "k": np.array(k) if shape == () else np.broadcast_to(k, [batch])}
 
 
 def convert(name: str, values: Any, spec: TensorSpec | None) -> np.ndarray:
@@ -197,10 +244,13 @@ def recommendations(outputs: Outputs) -> list[Recommendation]:
 
 
 def scored(outputs: Outputs, ids: Sequence[str] | None) -> list[Scored]:
-    """Read the first row of `search`, `similar` or (with the candidates as `ids`) `rank`. Raises ServerFailureError."""
+    """Read the first row of `search`, `similar` or (with the candidates as `ids`) `rank`. Raises ServerFailureError.
+
+    TensorFlow Serving's batching may answer more columns than there are candidates: those of the longest request of the batch.
+    """
     names = _ids(outputs) if ids is None else ids
     scores, labels = _row(outputs, "scores"), _labels(outputs)
-    if len(scores) != len(names):
+    if len(scores) < len(names):
         raise ServerFailureError(f"the model answered {len(scores)} scores for {len(names)} items")
     return [
         Scored(item, float(scores[rank]), {name: float(row[rank]) for name, row in labels.items()})
@@ -277,8 +327,15 @@ def _rows(name: str, values: Sequence[Any], spec: TensorSpec) -> Any:
     return np.array([[missing] * size if value is None else value for value in values], np.float32)
 
 
+def _begun(name: str, array: np.ndarray, spec: TensorSpec) -> np.ndarray:
+    """A list of any length with padding in front; see `complete`."""
+    if spec.shape is None or spec.shape[1:] != (None,) or array.ndim != 2 or name in _ORDERED:
+        return array
+    return np.insert(array, 0, b"" if spec.dtype == "string" else 0, axis=1)
+
+
 def _missing(signature_name: str, name: str, spec: TensorSpec, batch: int) -> np.ndarray:
     fill = {"string": b"", "float": np.nan, "double": np.nan}
     if spec.dtype not in fill or spec.row is None or not spec.shape:
         raise InvalidRequestError(f"signature {signature_name} needs the input {name} ({spec.dtype}); give it")
-    return np.full((batch, *(size or 0 for size in spec.shape[1:])), fill[spec.dtype], spec.row.numpy)
+    return np.full((batch, *(size or 1 for size in spec.shape[1:])), fill[spec.dtype], spec.row.numpy)

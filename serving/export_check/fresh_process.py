@@ -29,8 +29,8 @@ def run_rows(session, definition, inputs):  # type: ignore[no-untyped-def]
     call = session.make_callable(
         [info.name for info in definition.outputs.values()], [definition.inputs[name].name for name in inputs]
     )
-    rows = max(value.shape[0] for value in inputs.values() if value.ndim)
-    single_rows = [[value[row : row + 1] if value.ndim else value for value in inputs.values()] for row in range(rows)]
+    rows = len(next(iter(inputs.values())))
+    single_rows = [[value[row : row + 1] for value in inputs.values()] for row in range(rows)]
     for row in single_rows[:WARM]:
         call(*row)
     seconds, answers = [], []
@@ -39,8 +39,7 @@ def run_rows(session, definition, inputs):  # type: ignore[no-untyped-def]
         answers.append(call(*row))
         seconds.append(time.perf_counter() - started)
     columns = zip(definition.outputs, zip(*answers, strict=True), strict=False)
-    # A scalar has no axis of rows.
-    return seconds, {name: np.concatenate([np.atleast_1d(row) for row in rows]) for name, rows in columns}
+    return seconds, {name: np.concatenate(rows) for name, rows in columns}
 
 
 def main(saved_model: str, requests_file: str, answers_file: str, timed: str) -> None:

@@ -15,8 +15,10 @@ import tensorflow as tf
 from tfrecs.schema import History, Schema
 
 RECOMMEND, RANK, SEARCH, SIMILAR, EMBED_ITEMS = "recommend", "rank", "search", "similar", "embed_items"
-GENERATE = "generate"
+GENERATE, RECOMMEND_SIMPLE = "generate", "recommend_simple"
 DEFAULT = "serving_default"
+VERSION = 2
+"""Of this contract. In 2 every input has the batch axis; in 1, of exports without the field, `k` is a scalar."""
 
 Generator = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 """Query embeddings float [B, D] -> items int32 [B, W], different ones, -1 = none, and scores float [B, W], -inf there."""
@@ -113,6 +115,22 @@ def request_specs() -> dict[str, tf.TensorSpec]:
     }
 
 
+def neutral(spec: tf.TensorSpec, history_ids: tf.Tensor) -> tf.Tensor:
+    """The value of an input of `recommend` that says nothing: "" or NaN, 0 for times and diversity.
+
+    Args:
+      spec: of the input, [B, ...].
+      history_ids: string [B, L].
+    """
+    rows = tf.shape(history_ids)
+    events = spec.name in ("history_values", "history_times")
+    sizes = [rows[1] if events else 1 if size is None else size for size in spec.shape[1:]]
+    value: Any = "" if spec.dtype == tf.string else float("nan")
+    if spec.dtype.is_integer or spec.name == "diversity":
+        value = 0
+    return tf.fill([rows[0], *sizes], tf.constant(value, spec.dtype))
+
+
 def describe(
     schema: Schema, signatures: Sequence[str], items: int, versions: Mapping[str, str], index_dtype: str
 ) -> str:
@@ -126,6 +144,7 @@ def describe(
       index_dtype: of the table that a request scans; float32 rows are there beside any other.
     """
     content = {
+        "contract": VERSION,
         "signatures": list(signatures),
         "items": items,
         "index_dtype": index_dtype,

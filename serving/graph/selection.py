@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from serving.graph.top_k import LOWEST
+from serving.graph.top_k import LOWEST, first_k, width
 from tfrecs.schema import History
 
 _SMALLEST = 1e-12  # vectors of at most this length count as zero
@@ -58,22 +58,26 @@ def diverse_top_k(
     k: tf.Tensor,
     pool: int,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """`diversify` the k * pool best items, at most N.
+    """`diversify` the k * pool best items of each row, at most N.
 
     Args:
       best_of: number of items -> the best ones; see `serving.graph.top_k.top_k`.
       count: N.
       item_embeddings: float [N, D] of any length.
       diversity: float [B] in [0, 1].
-      k: int32 [], number of results.
+      k: int32 [B], number of results of each row.
       pool: number of candidates, as a multiple of k.
 
     Returns:
-      scores float [B, k] and indices int32 [B, k]; -inf and -1 where no item is left.
+      scores float [B, W] and indices int32 [B, W], W the largest k; -inf and -1 where no item is left. What stands behind the
+      first k of a row has no meaning.
     """
-    size = tf.minimum(k, count)
-    best, index = diversify(*best_of(tf.minimum(size * pool, count)), item_embeddings, diversity, size)
-    missing = [[0, 0], [0, k - size]]
+    columns = width(k)
+    size = tf.minimum(columns, count)
+    # Each row chooses among as many candidates as if it were alone.
+    candidates = first_k(*best_of(tf.minimum(size * pool, count)), tf.minimum(k, count) * pool)
+    best, index = diversify(*candidates, item_embeddings, diversity, size)
+    missing = [[0, 0], [0, columns - size]]
     return tf.pad(best, missing, constant_values=LOWEST), tf.pad(index, missing, constant_values=-1)
 
 

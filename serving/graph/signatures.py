@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,12 +11,13 @@ import tensorflow as tf
 
 from serving.graph import contract
 from serving.graph.categories import category_bits, keep_categories, requested_bits
+from serving.graph.checks import assert_usable, checked, in_unit_interval, results_per_row, same_sizes
 from serving.graph.contract import RecommenderModel
 from serving.graph.item_table import FLOAT32, ItemTable
 from serving.graph.lexical import LexicalSearch
 from serving.graph.selection import because, diverse_top_k, exclude, newest_events, unit
 from serving.graph.semantic import SemanticSearch
-from serving.graph.top_k import LOWEST, top_k
+from serving.graph.top_k import LOWEST, first_k, top_k, width
 from tfrecs.schema import History
 
 # Inputs of a request with a value for each event.
@@ -43,7 +45,7 @@ class ServingModule(tf.Module):
       modality_weights: float [N, M].
       categories: the categories of each item, for filters.
       pool: candidates for diversity, as a multiple of k.
-      max_k: the largest k. Outputs have k columns whatever there is to find, so a request must not be able to ask for
+      max_k: the largest k. Outputs have as many columns whatever there is to find, so a request must not be able to ask for
         more than the server's memory holds.
       lexical: exact matching of text queries over the same columns; None: their encodings alone, if the model has them.
       semantic: matching of text queries by meaning over the same columns, beside `lexical`; None: none.
@@ -100,7 +102,7 @@ class ServingModule(tf.Module):
         """Signature name -> concrete function; `search`, `embed_items` and `generate` only where there is what they need."""
         extra = self.model.extra_specs()
         request = contract.request_specs()
-        k = tf.TensorSpec([], tf.int32, "k")
+        k = tf.TensorSpec([None], tf.int32, "k")
         specs: dict[str, tuple[Callable[..., dict[str, tf.Tensor]], dict[str, tf.TensorSpec]]] = {
             contract.RECOMMEND: (self.recommend, {**request, **extra, "k": k}),
             contract.RANK: (
@@ -120,11 +122,14 @@ class ServingModule(tf.Module):
             named = {key: tf.TensorSpec(spec.shape, spec.dtype, key) for key, spec in inputs.items()}
             result[name] = tf.function(function, autograph=False).get_concrete_function(**named)
         result[contract.DEFAULT] = result[contract.RECOMMEND]
+        # Calls `recommend` instead of being traced as another copy of it.
+        simple = tf.function(partial(_recommend_simple, result[contract.RECOMMEND]), autograph=False)
+        result[contract.RECOMMEND_SIMPLE] = simple.get_concrete_function(history_ids=request["history_ids"], k=k)
         return result
 
     def recommend(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The k best items for each request."""
-        k = self._valid_k(inputs["k"])
+        """The k best items for each request: as many columns as the largest k, "no item" behind that of a row."""
+        k = self._valid_k(inputs["k"], "history_ids", inputs["history_ids"])
         request = self._request(inputs)
         inputs = request.inputs
         excluded = tf.concat([request.item_index, self.item_lookup.lookup(inputs["exclude_ids"])], axis=1)
@@ -135,14 +140,16 @@ class ServingModule(tf.Module):
 
         diversity = inputs["diversity"]
         is_diverse = tf.reduce_any(diversity > 0)
-        most = tf.where(is_diverse, tf.minimum(k, self.num_items) * self.pool, k)
+        columns = width(k)
+        most = tf.where(is_diverse, tf.minimum(columns, self.num_items) * self.pool, columns)
         reach = self.model.max_score_weight * self._max_norm
         best_of = self.table.search(queries, most, finish, self.model.score_weights, reach)
         best, index = tf.cond(
             is_diverse,
             lambda: diverse_top_k(best_of, self.num_items, self.item_embeddings, diversity, k, self.pool),
-            lambda: best_of(k),
+            lambda: best_of(columns),
         )
+        best, index = first_k(best, index, k)
         history = self.model.chosen(request.history)
         return {
             "ids": self._ids(index),
@@ -155,7 +162,7 @@ class ServingModule(tf.Module):
     def generate(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """The k items that the generator gives the highest scores, without those excluded; diversity does not apply."""
         assert self.generator is not None
-        k = self._valid_k(inputs["k"])
+        k = self._valid_k(inputs["k"], "history_ids", inputs["history_ids"])
         request = self._request(inputs)
         inputs = request.inputs
         items, found = self.generator(request.query_embeddings)
@@ -167,12 +174,13 @@ class ServingModule(tf.Module):
             tf.fill([batch, columns], LOWEST), tf.stack([rows, tf.maximum(items, 0)], axis=2), found
         )
         excluded = tf.concat([request.item_index, self.item_lookup.lookup(inputs["exclude_ids"])], axis=1)
-        best, index = top_k(self._exclude(self._filter(scores, inputs["categories"]), excluded), k)
+        filtered = self._exclude(self._filter(scores, inputs["categories"]), excluded)
+        best, index = first_k(*top_k(filtered, width(k)), k)
         return {"ids": self._ids(index), "scores": best}
 
     def rank(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores and labels of given candidates; filters, exclusions and diversity do not apply."""
-        inputs = _checked(inputs, "candidate_ids")
+        inputs = checked(inputs, "candidate_ids")
         request = self._request(inputs)
         candidates = self.item_lookup.lookup(inputs["candidate_ids"])
         queries, known = self.model.score_queries(request.query_embeddings), tf.maximum(candidates, 0)
@@ -186,10 +194,11 @@ class ServingModule(tf.Module):
 
     def search(self, query: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
         """The k items that match a text best; none for a blank text."""
-        wanted, k = (tf.strings.strip(query) != "")[:, None], self._valid_k(k)
+        wanted, k = (tf.strings.strip(query) != "")[:, None], self._valid_k(k, "query", query)
+        columns = width(k)
         if not self.model.has_text and self.lexical is not None:
             scores = tf.where(wanted, self._text_scores(query), LOWEST)
-            best, index = top_k(self._exclude(scores, None), k)
+            best, index = first_k(*top_k(self._exclude(scores, None), columns), k)
             return {"ids": self._ids(index), "scores": best}
         dense, text_scores = 1.0 if self.lexical is None else self.lexical.dense, self._text_scores(query)
 
@@ -199,41 +208,43 @@ class ServingModule(tf.Module):
 
         queries = self.model.score_queries(self.model.text_embeddings(query))
         weights = lambda items: tf.fill(tf.shape(items), dense)  # noqa: E731
-        best, index = self.table.search(queries, k, finish, weights, dense * self._max_norm)(k)
+        found = self.table.search(queries, columns, finish, weights, dense * self._max_norm)(columns)
+        best, index = first_k(*found, k)
         return {"ids": self._ids(index), "scores": best}
 
     def similar(self, item_ids: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
         """The k items with the largest cosine similarity to an item; none for an unknown item."""
-        items = self.item_lookup.lookup(item_ids)
+        k = self._valid_k(k, "item_ids", item_ids)
+        items, columns = self.item_lookup.lookup(item_ids), width(k)
         queries = unit(tf.gather(self.item_embeddings, tf.maximum(items, 0)))
 
         def finish(scores: tf.Tensor) -> tf.Tensor:
             scores = tf.where((items >= 0)[:, None], scores * self.inverse_norms, LOWEST)
             return self._exclude(scores, items[:, None])
 
-        k, weights = self._valid_k(k), lambda index: tf.gather(self.inverse_norms, index)
+        weights = lambda index: tf.gather(self.inverse_norms, index)  # noqa: E731
         # The largest inverse norm times norm is 1.
-        best, index = self.table.search(queries, k, finish, weights, 1.0)(k)
+        best, index = first_k(*self.table.search(queries, columns, finish, weights, 1.0)(columns), k)
         return {"ids": self._ids(index), "scores": best}
 
     def embed_items(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
         """Embeddings of items by their raw content. Unusable content is refused, with its input and row."""
         first = next(iter(raw))
         for name in raw:
-            raw = {**raw, name: _same_sizes("number of items in", (name, raw[name]), (first, raw[first]), 1)}
+            raw = {**raw, name: same_sizes("number of items in", (name, raw[name]), (first, raw[first]), 1)}
         embedding, weights, unusable = self.model.embed_items(raw)
         formats = self.model.item_formats()
-        checks = [_assert_usable(name, formats[name], unusable[:, column]) for column, name in enumerate(formats)]
+        checks = [assert_usable(name, formats[name], unusable[:, column]) for column, name in enumerate(formats)]
         with tf.control_dependencies(checks):
             return {"embedding": tf.identity(embedding), "modality_weights": tf.identity(weights)}
 
     def _request(self, inputs: Mapping[str, tf.Tensor]) -> _Request:
         """Check the inputs of `recommend` or `rank`, and embed the requests."""
         per_request = set(contract.request_specs()) - _EVENTS
-        inputs = _checked(inputs, *sorted(per_request), *self.model.extra_specs())
-        inputs["diversity"] = _in_unit_interval(inputs["diversity"])
+        inputs = checked(inputs, *sorted(per_request), *self.model.extra_specs())
+        inputs["diversity"] = in_unit_interval(inputs["diversity"])
         for name in sorted(_EVENTS - {"history_ids"}):
-            events = _same_sizes("shape of", (name, inputs[name]), ("history_ids", inputs["history_ids"]), 2)
+            events = same_sizes("shape of", (name, inputs[name]), ("history_ids", inputs["history_ids"]), 2)
             inputs = {**inputs, name: events}
         item_index = self.item_lookup.lookup(inputs["history_ids"])
         history = newest_events(item_index, inputs["history_values"], inputs["history_times"], self.model.max_history)
@@ -283,10 +294,8 @@ class ServingModule(tf.Module):
         labels = self.model.labels(queries, embeddings)
         return {name: tf.where(index >= 0, value, float("nan")) for name, value in labels.items()}
 
-    def _valid_k(self, k: tf.Tensor) -> tf.Tensor:
-        message = f"k must be between 1 and {self.max_k}"
-        with tf.control_dependencies([tf.debugging.Assert((k >= 1) & (k <= self.max_k), [message, k])]):
-            return tf.identity(k)
+    def _valid_k(self, k: tf.Tensor, name: str, other: tf.Tensor) -> tf.Tensor:
+        return results_per_row(k, (name, other), self.max_k)
 
     def _or_none(self, index: tf.Tensor) -> tf.Tensor:
         """Replace -1 by the row for "none"."""
@@ -306,36 +315,13 @@ def _lookup(values: Sequence[str]) -> Any:
     )
 
 
-def _checked(inputs: Mapping[str, tf.Tensor], *names: str) -> dict[str, tf.Tensor]:
-    """Check that the named inputs have as many rows as `history_ids`: one row would else be broadcast silently."""
-    history = ("history_ids", inputs["history_ids"])
-    return {**inputs, **{name: _same_sizes("number of rows of", (name, inputs[name]), history, 1) for name in names}}
-
-
-def _same_sizes(what: str, checked: tuple[str, tf.Tensor], other: tuple[str, tf.Tensor], axes: int) -> tf.Tensor:
-    """The checked tensor, if its first `axes` sizes are those of the other; InvalidArgumentError names both."""
-    (name, tensor), (other_name, expected) = checked, other
-    sizes = tf.shape(tensor)[:axes], tf.shape(expected)[:axes]
-    message = f"{name} must have the {what} {other_name}"
-    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(sizes[0] == sizes[1]), [message, *sizes])]):
-        return tf.identity(tensor)
-
-
-def _assert_usable(name: str, formats: str, unusable: tf.Tensor) -> tf.Operation:
-    """Fail with InvalidArgumentError if any row of `unusable` bool [B] is set; it names the input and the first row.
-
-    Args:
-      name: of the input.
-      formats: that it takes, in words; "" where it takes no files.
-      unusable: bool [B].
-    """
-    reason = f"broken, too short, or not {formats}" if formats else "blank, not finite, or unknown to the model"
-    message = f"{name} cannot be used: {reason}, in row"
-    first = tf.argmax(tf.pad(tf.cast(unusable, tf.int32), [[0, 1]]))  # padded, because argmax of no rows fails
-    return tf.debugging.Assert(~tf.reduce_any(unusable), [message, first])
-
-
-def _in_unit_interval(diversity: tf.Tensor) -> tf.Tensor:
-    valid = tf.reduce_all((diversity >= 0) & (diversity <= 1))
-    with tf.control_dependencies([tf.debugging.Assert(valid, ["diversity must be between 0 and 1"])]):
-        return tf.identity(diversity)
+def _recommend_simple(
+    recommend: tf.types.experimental.ConcreteFunction, *, history_ids: tf.Tensor, k: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """`recommend` of a history and nothing else: values, times, clock and context unknown, no query, filter or diversity."""
+    given = {"history_ids": history_ids, "k": k}
+    specs = {spec.name: spec for spec in recommend.structured_input_signature[1].values()}
+    return recommend(
+        **given,
+        **{name: contract.neutral(spec, history_ids) for name, spec in specs.items() if name not in given},
+    )

@@ -56,6 +56,17 @@ def top_k(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.pad(best, missing, constant_values=LOWEST), tf.pad(index, missing, constant_values=-1)
 
 
+def width(k: tf.Tensor) -> tf.Tensor:
+    """The number of columns of an answer, int32 []: the largest of k, int32 [B]; 1 for no rows."""
+    return tf.maximum(tf.reduce_max(k), 1)
+
+
+def first_k(best: tf.Tensor, index: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Scores float [B, W] and indices int32 [B, W] with -inf and -1 behind the first k, int32 [B], of each row."""
+    inside = tf.range(tf.shape(index)[1])[None, :] < k[:, None]
+    return tf.where(inside, best, LOWEST), tf.where(inside, index, -1)
+
+
 def _top_k(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     items = scores.shape[1]
     if items is None or items < LARGE or items % BLOCK:

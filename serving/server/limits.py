@@ -1,6 +1,6 @@
 """Limits on requests: rows, lengths, number of results, valid text where text is expected, and plausible times.
 
-The message size does not limit these: a scalar `k`, or a repeated value of a few bytes, can ask for a response of
+The message size does not limit these: one `k`, or a repeated value of a few bytes, can ask for a response of
 gigabytes. Pure functions; errors are InvalidArgumentError and name the input.
 """
 
@@ -29,8 +29,8 @@ class RequestLimits:
     Attributes:
       max_rows: size of the first axis, where the signature leaves it open.
       max_length: size of any further open axis: events of a history, exclusions, candidates.
-      max_k: the scalar `k` of a Triptych export, besides the export's own limit (`export.max_k`).
-      max_results: rows times `k` of a Triptych export.
+      max_k: a `k` of a Triptych export, besides the export's own limit (`export.max_k`).
+      max_results: rows times the largest `k` of a Triptych export, the size of its answer.
       max_string_bytes: one string in the ids, categories and queries of a Triptych export.
     """
 
@@ -69,8 +69,8 @@ def check(
             _check_sizes(limits, alias, info, array.shape)
         if not contract:
             continue
-        if alias == "k" and array.ndim == 0:
-            _check_k(limits, int(array), max((len(other) for other in inputs.values() if other.ndim), default=0))
+        if alias == "k" and array.dtype.kind == "i" and array.size:
+            _check_k(limits, int(array.max()), max((len(other) for other in inputs.values() if other.ndim), default=0))
         if info.dtype == _STRING and name != _RAW_CONTENT:
             _check_text(limits, alias, array)
         elif alias in _TIMES and array.dtype.kind == "i":

@@ -19,6 +19,17 @@ from tensorflow_serving.apis import predict_pb2
 from serving.server.status import failed_precondition, invalid, unimplemented
 from serving.wire import tensors
 
+# By the ranks of `k` that an export has and a request gives: clients and exports of different versions meet.
+_K_REMEDIES = {
+    ("k", 1, 0): "; give one k for each row ([10] for one row), or use a newer client",
+    (
+        "k",
+        0,
+        1,
+    ): "; this export is of an older Triptych: give one number for all rows, in REST's columnar form, or export "
+    "the run again (triptych export)",
+}
+
 DEFAULT_SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 
@@ -113,6 +124,7 @@ def check_shape(alias: str, info: Any, shape: Sequence[int]) -> None:
         wanted = ",".join("?" if size < 0 else str(size) for size in expected)
         raise invalid(
             f'Expects input "{alias}" to be of shape [{wanted}] but [{",".join(map(str, shape))}] is provided'
+            f"{_K_REMEDIES.get((alias, len(expected), len(shape)), '')}"
         )
 
 

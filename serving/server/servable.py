@@ -34,8 +34,6 @@ TAG = tf.saved_model.SERVING
 # TensorFlow Serving's path of warm-up requests, and the most records it accepts in it.
 WARMUP_FILE = Path(EXTRA_FOLDER) / layout.WARMUP_FILE
 MAX_WARMUP_RECORDS = 1000
-# Inputs of Triptych exports in which "" is skipped at any position, and whose sizes no output depends on.
-PADDABLE_INPUTS = frozenset({"history_ids", "history_values", "history_times", "exclude_ids", "categories"})
 _EXAMPLE_LOGS = {"classify_log": example_methods.CLASSIFY, "regress_log": example_methods.REGRESS}
 _CACHED_CALLS = 64  # combinations of signature and output filter
 
@@ -76,7 +74,7 @@ class Servable:
         self.signatures = signatures
         self.own_export = own_export
         # Padding is defined by the signatures of Triptych's own exports only.
-        self.paddable_inputs = PADDABLE_INPUTS if own_export else frozenset()
+        self.paddable_inputs = _open_inputs(signatures) if own_export else frozenset()
         self._session = session
         self._calls = functools.lru_cache(maxsize=_CACHED_CALLS)(functools.partial(_look_up, session.graph))
         self._united = functools.lru_cache(maxsize=_CACHED_CALLS)(functools.partial(example_methods.united, signatures))
@@ -182,6 +180,12 @@ def load(path: Path, name: str, version: int) -> Servable:
         servable.close()
         raise
     return servable
+
+
+def _open_inputs(signatures: Mapping[str, Any]) -> frozenset[str]:
+    """The inputs of a Triptych export that are lists of any length: "" (with its value and time) counts as none in all."""
+    infos = [(alias, info) for signature in signatures.values() for alias, info in signature.inputs.items()]
+    return frozenset(alias for alias, info in infos if any(dim.size < 0 for dim in info.tensor_shape.dim[1:]))
 
 
 def warm_up(servable: Servable, file: Path) -> int:

@@ -140,7 +140,7 @@ def _recommend(rng: random.Random, items: list[bytes]) -> Any:
         else tf.make_tensor_proto(np.empty((1, 0), object), tf.string),
         categories=tf.make_tensor_proto(np.empty((1, 0), object), tf.string),
         diversity=np.array([rng.choice([0.0, 0.3])], np.float32),
-        k=np.int32(5),
+        k=np.array([5], np.int32),
     )
 
 

@@ -13,7 +13,7 @@ CATEGORIES = [["even"] if number % 2 == 0 else ["odd", *(["big"] if number > 6 e
 
 
 def request(histories: list[list[str]], **changes: Any) -> dict[str, tf.Tensor]:
-    """Inputs of `recommend` for a batch of histories, the k-th event at time 1000 k with value 1 + k % 5."""
+    """Inputs of `recommend` for a batch of histories, the n-th event at time 1000 n with value 1 + n % 5; one k is that of all."""
     rows, longest = len(histories), max((len(history) for history in histories), default=0)
     ids = np.full([rows, longest], "", object)
     for row, history in enumerate(histories):
@@ -30,9 +30,10 @@ def request(histories: list[list[str]], **changes: Any) -> dict[str, tf.Tensor]:
         "diversity": np.zeros([rows], np.float32),
         "device": np.full([rows], "phone", object),
         "age": np.full([rows], 40.0, np.float32),
-        "k": np.int32(4),
+        "k": 4,
         **changes,
     }
+    inputs["k"] = np.zeros([rows], np.int32) + np.asarray(inputs["k"], np.int32)
     strings = {name for name, value in inputs.items() if np.asarray(value).dtype.kind == "O"}
     return {name: tf.constant(value, tf.string if name in strings else None) for name, value in inputs.items()}
 

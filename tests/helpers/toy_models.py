@@ -74,7 +74,7 @@ class Shop(tf.Module):
             spec([None, None], tf.string, "exclude_ids"),
             spec([None, None], tf.string, "categories"),
             spec([None], tf.float32, "diversity"),
-            spec([], tf.int32, "k"),
+            spec([None], tf.int32, "k"),
             spec([None], tf.string, "device"),
             spec([None], tf.float32, "age"),
         ]
@@ -94,18 +94,15 @@ class Shop(tf.Module):
         age,
     ):
         excluded = tf.reduce_any(self.ids[None, :, None] == exclude_ids[:, None, :], axis=2)
-        scores = tf.where(excluded, -float("inf"), self.scores[None])
-        scores = tf.pad(scores, [[0, 0], [0, k]], constant_values=-float("inf"))
-        best, places = tf.math.top_k(scores, k)
-        ids = tf.gather(tf.concat([self.ids, tf.fill([k], "")], 0), places)
-        ids = tf.where(tf.math.is_inf(best), "", ids)
+        ids, best = self.best(tf.where(excluded, -float("inf"), self.scores[None]), k)
+        width = tf.reduce_max(k)
         last = tf.concat([tf.fill([tf.shape(history_ids)[0], 1], ""), history_ids], axis=1)[:, -1:]
         return {
             "ids": ids,
             "scores": best,
             "like": best / 10.0,
-            "modality_weights": tf.tile(tf.constant([[[0.25, 0.75]]]), [tf.shape(ids)[0], k, 1]),
-            "because_ids": tf.tile(last, [1, k]),
+            "modality_weights": tf.tile(tf.constant([[[0.25, 0.75]]]), [tf.shape(ids)[0], width, 1]),
+            "because_ids": tf.tile(last, [1, width]),
         }
 
     @tf.function(
@@ -120,13 +117,22 @@ class Shop(tf.Module):
         scores = tf.linalg.matvec(found, self.scores)
         return {"scores": scores, "like": scores / 10.0}
 
-    @tf.function(input_signature=[spec([None], tf.string, "query"), spec([], tf.int32, "k")])
+    @tf.function(input_signature=[spec([None], tf.string, "query"), spec([None], tf.int32, "k")])
     def search(self, query, k):  # type: ignore[no-untyped-def]
-        hits = tf.cast(self.ids[None] == query[:, None], tf.float32)
-        best, places = tf.math.top_k(hits, k)
-        return {"ids": tf.gather(self.ids, places), "scores": best}
+        ids, best = self.best(tf.cast(self.ids[None] == query[:, None], tf.float32), k)
+        return {"ids": ids, "scores": best}
 
-    @tf.function(input_signature=[spec([None], tf.string, "item_ids"), spec([], tf.int32, "k")])
+    def best(self, scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The k best of each row, as wide as the largest k; "" and -inf behind it and where none are left."""
+        with tf.control_dependencies([tf.debugging.assert_positive(k, "k must be positive")]):
+            width = tf.reduce_max(k)
+        scores = tf.pad(scores, [[0, 0], [0, width]], constant_values=-float("inf"))
+        best, places = tf.math.top_k(scores, width)
+        best = tf.where(tf.range(width) < k[:, None], best, -float("inf"))
+        ids = tf.gather(tf.concat([self.ids, tf.fill([width], "")], 0), places)
+        return tf.where(tf.math.is_inf(best), "", ids), best
+
+    @tf.function(input_signature=[spec([None], tf.string, "item_ids"), spec([None], tf.int32, "k")])
     def similar(self, item_ids, k):  # type: ignore[no-untyped-def]
         return self.search(item_ids, k)
 

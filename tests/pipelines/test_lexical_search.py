@@ -204,7 +204,7 @@ def signatures(modules: tuple[ServingModule, ServingModule]) -> tuple[dict[str, 
 def test_search_finds_by_a_word(signatures: tuple[dict[str, Any], dict[str, Any]]) -> None:
     assert len(TEXTS) == ITEMS
     search = signatures[1]["search"]
-    answer = search(query=tf.constant(["where the robots are", ""]), k=tf.constant(1))
+    answer = search(query=tf.constant(["where the robots are", ""]), k=tf.constant([1, 1]))
     assert answer["ids"].numpy().tolist() == [[b"i1"], [b""]]
 
 
@@ -213,7 +213,7 @@ def test_search_adds_the_words_to_the_encoders(
     signatures: tuple[dict[str, Any], dict[str, Any]], index: LexicalIndex
 ) -> None:
     query = tf.constant(["the opera"])
-    plain, both = (functions["search"](query=query, k=tf.constant(ITEMS)) for functions in signatures)
+    plain, both = (functions["search"](query=query, k=tf.constant([ITEMS])) for functions in signatures)
     alone = dict(zip(found_ids(plain), plain["scores"].numpy()[0], strict=True))
     words = dict(zip(IDS, index(["the opera"])[0], strict=True))
     for item, score in zip(found_ids(both), both["scores"].numpy()[0], strict=True):

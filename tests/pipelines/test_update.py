@@ -67,7 +67,7 @@ def hammer(stubs: Stubs, catalogue: dict[int, set[str]], history: list[str], wro
         response = stubs.predict(
             "plain", "recommend", history_ids=[history], history_values=[[1.0] * len(history)],
             history_times=np.zeros([1, len(history)], np.int64), now=np.array([10**9]), query=[""], exclude_ids=empty,
-            categories=empty, diversity=[0.0], k=np.int32(count),
+            categories=empty, diversity=[0.0], k=np.array([count], np.int32),
         )  # fmt: skip
     except grpc.RpcError as error:
         wrong.append(error)

@@ -9,7 +9,16 @@ import pytest
 import tensorflow as tf
 from toy_server import batches
 
-from serving.server.batching.batches import batch_key, batched_inputs, merge, rounded_up, row_count, split
+from serving.server.batching.batches import (
+    batch_key,
+    batched_inputs,
+    is_divisible,
+    merge,
+    result_width,
+    rounded_up,
+    row_count,
+    split,
+)
 
 A = {"x": np.array([[1, 2]]), "k": np.array(3)}
 B = {"x": np.array([[3, 4], [5, 6]]), "k": np.array(3)}
@@ -21,7 +30,7 @@ def test_requests_are_put_together_and_taken_apart() -> None:
     merged = merge([A, B], X, pad_lengths=False, paddable=NONE, size=3)
     assert merged["x"].tolist() == [[1, 2], [3, 4], [5, 6]]
     assert merged["k"].tolist() == 3
-    first, second = split({"y": np.array([10, 20, 30])}, [1, 2], 3)
+    first, second = split({"y": np.array([10, 20, 30])}, [1, 2], 3, [None] * 2)
     assert first["y"].tolist() == [10]
     assert second["y"].tolist() == [20, 30]
 
@@ -30,7 +39,7 @@ def test_a_batch_is_filled_up_with_the_last_request_s_first_row() -> None:
     assert rounded_up(3, (2, 4, 8)) == 4
     assert rounded_up(3, ()) == 3
     assert merge([A, B], X, pad_lengths=False, paddable=NONE, size=4)["x"].tolist() == [[1, 2], [3, 4], [5, 6], [3, 4]]
-    first, second = split({"y": np.array([10, 20, 30, 20])}, [1, 2], 4)
+    first, second = split({"y": np.array([10, 20, 30, 20])}, [1, 2], 4, [None] * 2)
     assert (first["y"].tolist(), second["y"].tolist()) == ([10], [20, 30])
 
 
@@ -78,6 +87,39 @@ def test_blank_inputs_are_padded_with_nothing_within_a_power_of_two() -> None:
     assert merged["t"].tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
 
 
+def of_width(*k: int, **other: Any) -> dict[str, Any]:
+    return {"x": np.zeros((len(k), 1)), "k": np.array(k, np.int32), **other}
+
+
+def test_requests_of_a_triptych_export_for_about_as_many_results_share_a_batch() -> None:
+    both = frozenset({"x", "k"})
+
+    def key(*k: int, paddable: frozenset[str] = X) -> Any:
+        return batch_key(of_width(*k), both, pad_lengths=False, paddable=paddable)
+
+    assert key(1) == key(64) == key(3, 17)
+    assert key(64) != key(65) == key(1, 128) != key(129)
+    assert key(1, paddable=NONE) == key(10**6, paddable=NONE)  # the k of another model may mean anything
+
+
+def test_the_answer_has_as_many_columns_as_its_own_request_asked_for() -> None:
+    assert result_width(of_width(3, 7)) == 7
+    assert result_width({"candidate_ids": np.zeros((2, 4))}) == 4
+    assert result_width({"k": np.array(3)}) is None  # one for all requests of the batch
+    assert result_width({"x": np.zeros((2, 4))}) is None
+    outputs = {"ids": np.arange(9).reshape(3, 3), "weights": np.ones((3, 3, 2)), "one": np.arange(3)}
+    first, second = split(outputs, [2, 1], 3, [1, 2])
+    assert (first["ids"].tolist(), second["ids"].tolist()) == ([[0], [3]], [[6, 7]])
+    assert (first["weights"].shape, second["weights"].shape) == ((2, 1, 2), (1, 2, 2))
+    assert (first["one"].tolist(), second["one"].tolist()) == ([0, 1], [2])
+
+
+def test_rows_with_different_k_cannot_be_answered_in_parts() -> None:
+    assert is_divisible(of_width(3, 3))
+    assert is_divisible({"x": np.zeros((2, 1))})
+    assert not is_divisible(of_width(3, 4))
+
+
 def test_rows_must_agree_between_inputs_and_with_outputs() -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="equal 0th-dimension size"):
         row_count({"x": np.zeros((2, 1)), "y": np.zeros(3)}, frozenset({"x", "y"}))
@@ -85,9 +127,9 @@ def test_rows_must_agree_between_inputs_and_with_outputs() -> None:
         row_count({"x": np.array(1)}, X)
     assert row_count(B, X) == 2
     with pytest.raises(tf.errors.FailedPreconditionError, match="0th dimension does not equal"):
-        split({"y": np.zeros(2)}, [1, 2], 3)
+        split({"y": np.zeros(2)}, [1, 2], 3, [None] * 2)
     with pytest.raises(tf.errors.FailedPreconditionError, match="has 0 dimensions"):
-        split({"y": np.array(1.0)}, [1, 2], 3)
+        split({"y": np.array(1.0)}, [1, 2], 3, [None] * 2)
 
 
 def signature(inputs: dict[str, list[int]], outputs: dict[str, list[int]]) -> Any:

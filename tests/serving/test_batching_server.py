@@ -14,7 +14,7 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from toy_models import export_scale, export_shop, place
+from toy_models import describe_as_ours, export_scale, export_shop, place
 from toy_server import X, batches, connected, eventually, predict_request, refused, running, turns_for
 
 from serving.server.server import Server
@@ -56,9 +56,9 @@ def test_requests_of_several_clients_share_a_batch_and_each_gets_its_own_rows(mo
         answers = together(
             pool,
             [
-                lambda: one.predict("shop", "search", query=[b"c"], k=np.int32(1)),
-                lambda: two.predict("shop", "search", query=[b"a", b"b"], k=np.int32(1)),
-                lambda: one.predict("shop", "search", query=[b"e"], k=np.int32(1)),
+                lambda: one.predict("shop", "search", query=[b"c"], k=[1]),
+                lambda: two.predict("shop", "search", query=[b"a", b"b"], k=[1, 1]),
+                lambda: one.predict("shop", "search", query=[b"e"], k=[1]),
             ],
         )
         assert [ids(answer) for answer in answers] == [[[b"c"]], [[b"a"], [b"b"]], [[b"e"]]]
@@ -66,17 +66,63 @@ def test_requests_of_several_clients_share_a_batch_and_each_gets_its_own_rows(mo
         assert processed(server) == (1, 4)
 
 
-def test_requests_with_another_k_are_in_another_batch(models, pool) -> None:
-    with running(models, batching=batches(batch_timeout_micros=300_000)) as server, connected(server) as stubs:
-        answers = together(
-            pool,
-            [
-                lambda: stubs.predict("shop", "search", query=[b"c"], k=np.int32(1)),
-                lambda: stubs.predict("shop", "search", query=[b"c"], k=np.int32(2)),
-            ],
-        )
-        assert [len(ids(answer)[0]) for answer in answers] == [1, 2]
-        assert processed(server) == (2, 2)
+@pytest.fixture(scope="module")
+def ours(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Model "ours" is "shop", described as a Triptych export."""
+    folder = tmp_path_factory.mktemp("own")
+    describe_as_ours(place(models / "shop" / "1", folder / "ours", 1))
+    return folder
+
+
+def test_requests_with_another_k_share_a_batch_and_get_as_many_columns_as_they_asked_for(ours, pool) -> None:
+    options = batches(max_batch_size=5, allowed_batch_sizes=(5,))
+    with running(ours, batching=options) as server, connected(server) as stubs:
+        calls = [
+            lambda: stubs.predict("ours", "search", query=[b"c"], k=[1]),
+            lambda: stubs.predict("ours", "search", query=[b"b", b"d"], k=[1, 3]),
+            lambda: stubs.predict("ours", "search", query=[b"e", b"a"], k=[7, 2]),
+        ]
+        answers = together(pool, calls)
+        assert [ids(answer) for answer in answers] == [
+            [[b"c"]],
+            [[b"b", b"", b""], [b"d", b"a", b"b"]],
+            [[b"e", b"a", b"b", b"c", b"d", b"", b""], [b"a", b"b", *[b""] * 5]],
+        ]
+        assert processed(server) == (1, 5)
+
+
+def test_a_bad_k_fails_alone_in_its_batch(ours, pool) -> None:
+    with running(ours, batching=batches(max_batch_size=2)) as server, connected(server) as stubs:
+        good = pool.submit(stubs.predict, "ours", "search", query=[b"c"], k=[2])
+        code, message = refused(lambda: stubs.predict("ours", "search", query=[b"c"], k=[-1]))
+        assert (code, "k must be positive" in message) == ("INVALID_ARGUMENT", True)
+        assert ids(good.result()) == [[b"c", b"a"]]
+
+
+def test_candidates_of_different_numbers_share_a_batch(ours, pool) -> None:
+    def rank(*candidates: bytes) -> Any:
+        inputs = {"history_ids": np.array([[b"x"]], object), "candidate_ids": np.array([candidates], object)}
+        return stubs.predict("ours", "rank", **inputs, device=[b""])
+
+    with running(ours, batching=batches(max_batch_size=2)) as server, connected(server) as stubs:
+        answers = together(pool, [lambda: rank(b"c", b"a", b"e"), lambda: rank(b"a", b"b", b"d", b"c")])
+        assert [tf.make_ndarray(answer.outputs["scores"]).tolist() for answer in answers] == [
+            [[3, 5, 1]],
+            [[5, 4, 2, 3]],
+        ]
+        assert processed(server) == (1, 2)
+
+
+def test_more_rows_than_a_batch_are_split_only_where_all_ask_for_as_many_results(ours) -> None:
+    options = batches(max_batch_size=2, enable_large_batch_splitting=True, batch_timeout_micros=0)
+    with running(ours, batching=options) as server, connected(server) as stubs:
+        query = [b"a", b"b", b"c"]
+        assert ids(stubs.predict("ours", "search", query=query, k=[1] * 3)) == [[b"a"], [b"b"], [b"c"]]
+        batches_before = processed(server)
+        assert batches_before[1] == 3
+        answer = stubs.predict("ours", "search", query=query, k=[1, 1, 2])
+        assert ids(answer) == [[b"a", b""], [b"b", b""], [b"c", b"a"]]
+        assert processed(server) == batches_before  # in one call, beside the batches
 
 
 def recommend(stubs: Any, *history: bytes, exclude: tuple[bytes, ...]) -> Any:
@@ -91,17 +137,14 @@ def recommend(stubs: Any, *history: bytes, exclude: tuple[bytes, ...]) -> Any:
         exclude_ids=np.array([exclude], object),
         categories=np.empty((1, 0), object),
         diversity=one,
-        k=np.int32(2),
+        k=[2],
         device=[b"phone"],
         age=one,
     )
 
 
-def test_histories_of_different_lengths_share_a_batch_of_a_model_of_the_contract(tmp_path, pool) -> None:
-    version = export_shop(tmp_path / "ours" / "1")
-    (version / "assets.extra").mkdir()
-    (version / "assets.extra" / "triptych.json").write_text("{}")
-    with running(tmp_path, batching=batches(max_batch_size=2)) as server, connected(server) as stubs:
+def test_histories_of_different_lengths_share_a_batch_of_a_model_of_the_contract(ours, pool) -> None:
+    with running(ours, batching=batches(max_batch_size=2)) as server, connected(server) as stubs:
         answers = together(
             pool,
             [

@@ -107,15 +107,15 @@ def test_recommend_sends_every_input_of_the_contract_for_a_batch_of_one(shop, re
     )
     sent = recorder.last_inputs()
     assert {name: value.tolist() for name, value in sent.items()} == {
-        "history_ids": [[b"1", b"50"]],
-        "history_values": [[5.0, 3.5]],
-        "history_times": [[NOW - 20, NOW - 10]],
+        "history_ids": [[b"", b"1", b"50"]],
+        "history_values": [[0.0, 5.0, 3.5]],
+        "history_times": [[0, NOW - 20, NOW - 10]],
         "now": [NOW],
         "query": [b"jazz"],
-        "exclude_ids": [[b"7"]],
-        "categories": [[b"Drama", b"Film-Noir"]],
+        "exclude_ids": [[b"", b"7"]],
+        "categories": [[b"", b"Drama", b"Film-Noir"]],
         "diversity": [0.5],
-        "k": 3,
+        "k": [3],
         "device": [b"phone"],
         "age": [33.0],
     }
@@ -131,9 +131,9 @@ def test_what_the_caller_leaves_out_is_sent_as_nothing_and_context_as_missing(sh
     before = int(time.time())
     shop.recommend(k=1)
     sent = recorder.last_inputs()
-    shapes = {name: value.shape for name, value in sent.items()}
-    assert shapes["history_ids"] == shapes["history_values"] == shapes["history_times"] == (1, 0)
-    assert shapes["exclude_ids"] == shapes["categories"] == (1, 0)
+    # One element each, and it is padding: TensorFlow Serving's batching cannot lengthen an empty list.
+    assert sent["history_ids"].tolist() == sent["exclude_ids"].tolist() == sent["categories"].tolist() == [[b""]]
+    assert (sent["history_values"].tolist(), sent["history_times"].tolist()) == ([[0.0]], [[0]])
     assert sent["query"].tolist() == [b""]
     assert sent["diversity"].tolist() == [0.0]
     assert sent["device"].tolist() == [b""]
@@ -144,8 +144,8 @@ def test_what_the_caller_leaves_out_is_sent_as_nothing_and_context_as_missing(sh
 def test_a_history_without_values_and_times_has_ones_and_unknown_times(shop, recorder):
     shop.recommend(k=1, history_ids=["1", "2"])
     sent = recorder.last_inputs()
-    assert np.isnan(sent["history_values"]).tolist() == [[True, True]]  # unknown, not a rating of one
-    assert sent["history_times"].tolist() == [[0, 0]]
+    assert np.isnan(sent["history_values"]).tolist() == [[False, True, True]]  # unknown, not a rating of one
+    assert sent["history_times"].tolist() == [[0, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +164,12 @@ def test_a_history_without_values_and_times_has_ones_and_unknown_times(shop, rec
         ({"history_ids": ["1"], "history_times": [np.int64(-5)]}, "history_times: -5 is before 1970"),
         ({"now": 17}, "now: 17 would be in 1970 in seconds"),
         ({"now": 1e10}, "now: 10000000000.0 would be after 2099 in seconds"),
+        ({"k": 0}, "^input k: 0 results cannot be asked for; k is at least 1$"),
+        ({"k": [-3]}, "^input k: -3 results cannot be asked for; k is at least 1$"),
+        ({"k": [2, 3]}, r"^input k: shape \[2\] for 1 rows; give one number, or one for each row$"),
+        ({"k": [[2]]}, r"^input k: shape \[1, 1\] for 1 rows"),
+        ({"k": []}, r"^input k: shape \[0\] for 1 rows"),
+        ({"k": True}, "input k: bool values where int32 is expected"),
         ({"k": 2.5}, "input k: double values where int32 is expected"),
         ({"k": 2**40}, "input k: a value does not fit int32"),
         ({"devise": "phone"}, "signature recommend has no input devise; it has age, categories, device"),
@@ -194,10 +200,10 @@ AS_IDS = [b"1", b"50", b"7", b"8", b"9"]
 def test_whole_numbers_are_ids_in_every_call(shop, recorder):
     shop.recommend(k=1, history_ids=NUMBERS, exclude_ids=np.array([7, 8]))
     sent = recorder.last_inputs()
-    assert (sent["history_ids"].tolist(), sent["exclude_ids"].tolist()) == ([AS_IDS], [[b"7", b"8"]])
+    assert (sent["history_ids"].tolist(), sent["exclude_ids"].tolist()) == ([[b"", *AS_IDS]], [[b"", b"7", b"8"]])
     assert [item.id for item in shop.rank(NUMBERS, history_ids=(3,))] == ["1", "50", "7", "8", "9"]
     sent = recorder.last_inputs()
-    assert (sent["candidate_ids"].tolist(), sent["history_ids"].tolist()) == ([AS_IDS], [[b"3"]])
+    assert (sent["candidate_ids"].tolist(), sent["history_ids"].tolist()) == ([AS_IDS], [[b"", b"3"]])
     shop.similar(np.int32(4), k=1)
     assert recorder.last_inputs()["item_ids"].tolist() == [b"4"]
     shop.predict(
@@ -218,6 +224,15 @@ def test_what_is_no_id_is_refused_by_name(shop):
             call()
 
 
+def test_what_a_batch_on_the_server_adds_behind_the_answer_is_left_out():
+    """TensorFlow Serving's batching answers every request with the columns of the longest one."""
+    scores = np.array([[3.0, 5.0, 3.0, 3.0]])
+    ranked = queries.scored({"scores": scores, "like": scores / 10}, ["c", "a"])
+    assert [(item.id, item.score, item.labels["like"]) for item in ranked] == [("c", 3.0, 0.3), ("a", 5.0, 0.5)]
+    found = queries.scored({"ids": np.array([[b"c", b"", b""]], object), "scores": scores[:, :3]}, None)
+    assert [item.id for item in found] == ["c"]
+
+
 def test_rank_refuses_what_the_signature_cannot_use(shop):
     with pytest.raises(errors.InvalidRequestError, match="signature rank has no input query"):
         shop.rank(["a"], query="jazz")
@@ -226,6 +241,32 @@ def test_rank_refuses_what_the_signature_cannot_use(shop):
 def test_search_and_similar_return_ids_and_scores_best_first(shop):
     assert shop.search("d", k=2) == [queries.Scored("d", 1.0, {}), queries.Scored("a", 0.0, {})]
     assert shop.similar("e", k=1) == [queries.Scored("e", 1.0, {})]
+
+
+def test_k_is_one_number_for_all_rows_or_one_for_each(shop, recorder):
+    assert shop.search("d", k=[2]) == shop.search("d", k=2)
+    for k, sent in ((2, [2, 2]), ([2, 1], [2, 1]), (np.array([1, 2]), [1, 2])):
+        outputs = shop.predict("search", {"query": ["d", "b"], "k": k})
+        assert recorder.last_inputs()["k"].tolist() == sent
+        assert [item != b"" for item in outputs["ids"][:, 1]] == [count == 2 for count in sent]
+    with pytest.raises(
+        errors.InvalidRequestError, match=r"^input k: shape \[3\] for 2 rows; give one number, or one for"
+    ):
+        shop.predict("search", {"query": ["d", "b"], "k": [1, 2, 3]})
+
+
+OLDER = {"query": metadata.TensorSpec("string", (None,)), "k": metadata.TensorSpec("int32", ())}
+
+
+def test_an_older_export_gets_its_one_number_for_all_rows_and_else_one_clear_line():
+    def sent(k, rows):
+        return queries.with_rows({"query": np.full(rows, b"a", object), "k": np.asarray(k, np.int32)}, OLDER)["k"]
+
+    assert [sent(k, rows).shape for k, rows in ((3, 1), ([3], 1), ([3, 3], 2), (3, 2))] == [()] * 4
+    with pytest.raises(
+        errors.InvalidRequestError, match=r"^input k: this export takes one number .* \(triptych export\)$"
+    ):
+        sent([3, 4], 2)
 
 
 def test_items_are_embedded_from_raw_modalities_and_what_they_lack_is_missing(shop):

@@ -49,26 +49,99 @@ HISTORIES = [["i1", "i2"], [], ["i3"], ["i4", "i5", "i6", "i7"], ["i0"], ["nobod
 def test_any_batch_size(signatures: dict[str, Any], size: int) -> None:
     outputs = ask(signatures, HISTORIES[:size])
     assert set(outputs) == {"ids", "scores", "like", "rating", "modality_weights", "because_ids"}
-    assert outputs["modality_weights"].shape == (size, 4, 2)
-    assert {value.shape for name, value in outputs.items() if name != "modality_weights"} == {(size, 4)}
+    width = 4 if size else 1  # of no rows there is no largest k
+    assert outputs["modality_weights"].shape == (size, width, 2)
+    assert {value.shape for name, value in outputs.items() if name != "modality_weights"} == {(size, width)}
 
 
-def test_a_row_of_a_batch_is_answered_as_if_it_were_alone(signatures: dict[str, Any]) -> None:
-    diversity = np.linspace(0, 1, 7, dtype=np.float32)
-    together = ask(signatures, HISTORIES, diversity=diversity)
-    for row, history in enumerate(HISTORIES):
-        alone = ask(signatures, [history], diversity=diversity[row : row + 1])
-        assert returned_ids(together, row) == returned_ids(alone)
+@pytest.mark.parametrize("ks", [[4] * 7, [1, 3, 2, 9, 1, 30, 5]])
+@pytest.mark.parametrize("diversities", [np.zeros(7), np.linspace(0, 1, 7)])
+def test_a_row_of_a_batch_is_answered_as_if_it_were_alone_and_ends_in_nothing_behind_its_k(
+    signatures: dict[str, Any], ks: list[int], diversities: np.ndarray
+) -> None:
+    diversity = diversities.astype(np.float32)
+    together = ask(signatures, HISTORIES, diversity=diversity, k=ks)
+    assert together["ids"].shape == (7, max(ks))
+    for row, (history, k) in enumerate(zip(HISTORIES, ks, strict=True)):
+        alone = ask(signatures, [history], diversity=diversity[row : row + 1], k=k)
+        assert returned_ids(together, row) == [*returned_ids(alone), *[""] * (max(ks) - k)]
         for name in ("scores", "like", "rating", "modality_weights"):
-            np.testing.assert_allclose(together[name][row], alone[name][0], atol=1e-5)
+            np.testing.assert_allclose(together[name][row, :k], alone[name][0], atol=1e-5)
+        assert_nothing(together, row, slice(k, None))
+
+
+def assert_nothing(outputs: dict[str, np.ndarray], row: int, columns: slice) -> None:
+    """These columns hold no item: each output has what it has for none."""
+    assert (outputs["ids"][row, columns] == b"").all()
+    assert np.isneginf(outputs["scores"][row, columns]).all()
+    assert np.isnan(outputs["like"][row, columns]).all()
+    assert np.isnan(outputs["rating"][row, columns]).all()
+    assert (outputs["modality_weights"][row, columns] == 0).all()
+    assert (outputs["because_ids"][row, columns] == b"").all()
+
+
+@pytest.mark.parametrize(
+    ("signature", "name", "values"),
+    [("similar", "item_ids", ["i1", "i7", "nobody"]), ("search", "query", ["a", "b", ""])],
+)
+def test_rows_of_search_and_similar_have_a_k_each(
+    signatures: dict[str, Any], signature: str, name: str, values: list[str]
+) -> None:
+    ks = [3, 1, 5]
+    together = signatures[signature](**{name: tf.constant(values), "k": tf.constant(ks)})
+    assert together["ids"].shape == (3, 5)
+    for row, k in enumerate(ks):
+        alone = signatures[signature](**{name: tf.constant(values[row : row + 1]), "k": tf.constant([k])})
+        assert together["ids"][row].numpy().tolist() == [*alone["ids"][0].numpy().tolist(), *[b""] * (5 - k)]
+        np.testing.assert_allclose(together["scores"][row, :k], alone["scores"][0], atol=1e-5)
+        assert np.isneginf(together["scores"][row, k:]).all()
+
+
+@pytest.mark.parametrize("history", [["i1", "i2"], [], ["", "nobody", "i3"]])
+def test_the_simple_signature_recommends_from_a_history_with_all_else_unknown(
+    signatures: dict[str, Any], history: list[str]
+) -> None:
+    simple = signatures["recommend_simple"](history_ids=tf.constant([history], tf.string), k=tf.constant([5]))
+    unknown = {
+        "history_values": np.full([1, len(history)], np.nan, np.float32),
+        "history_times": np.zeros([1, len(history)], np.int64),
+        "now": np.zeros([1], np.int64),
+        "device": np.array([""], object),
+        "age": np.full([1], np.nan, np.float32),
+    }
+    expected = ask(signatures, [history], k=5, **unknown)
+    assert set(simple) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(simple[name].numpy(), value)
+
+
+def test_every_input_of_every_signature_has_the_batch_axis(signatures: dict[str, Any]) -> None:
+    assert set(signatures) == {
+        *("recommend", "serving_default", "recommend_simple", "rank", "search", "similar", "embed_items"),
+    }
+    for name, function in signatures.items():
+        for spec in specs(function):
+            assert spec.shape[0] is None, (name, spec.name)
+        for value in function(**empty_inputs(function)).values():
+            assert value.shape[0] == 0, name
+
+
+def empty_inputs(function: Any) -> dict[str, tf.Tensor]:
+    """Inputs of no rows."""
+    return {spec.name: tf.zeros([0, *(size or 0 for size in spec.shape[1:])], spec.dtype) for spec in specs(function)}
+
+
+def specs(function: Any) -> list[tf.TensorSpec]:
+    positional, named = function.structured_input_signature
+    return [*positional, *named.values()]
 
 
 def test_of_a_history_longer_than_trained_the_newest_events_count(signatures: dict[str, Any]) -> None:
     everything = [f"i{number}" for number in range(LENGTH + 3)]
     inputs = request([everything])
     newest = {name: inputs[name][:, 3:] for name in ("history_ids", "history_values", "history_times")}
-    whole = ask(signatures, [everything], k=np.int32(ITEMS))
-    tail = ask(signatures, [everything[3:]], **newest, exclude_ids=strings(everything[:3]), k=np.int32(ITEMS))
+    whole = ask(signatures, [everything], k=ITEMS)
+    tail = ask(signatures, [everything[3:]], **newest, exclude_ids=strings(everything[:3]), k=ITEMS)
     # The old events are no history any more, but still nothing to recommend.
     assert returned_ids(whole) == returned_ids(tail)
     assert set(returned_ids(whole)) == {"i9", "i10", "i11", ""}
@@ -78,25 +151,35 @@ def test_of_a_history_longer_than_trained_the_newest_events_count(signatures: di
 
 @pytest.mark.parametrize("diversity", [0.0, 0.6])
 def test_k_beyond_the_catalogue_ends_in_nothing(signatures: dict[str, Any], diversity: float) -> None:
-    outputs = ask(signatures, [["i1"]], k=np.int32(MAX_K), diversity=np.array([diversity], np.float32))
+    outputs = ask(signatures, [["i1"]], k=MAX_K, diversity=np.array([diversity], np.float32))
     assert set(returned_ids(outputs)[: ITEMS - 1]) == set(IDS) - {"i1"}
-    assert returned_ids(outputs)[ITEMS - 1 :] == [""] * (MAX_K - ITEMS + 1)
-    rest = slice(ITEMS - 1, None)
-    assert np.isneginf(outputs["scores"][0, rest]).all()
-    assert np.isnan(outputs["like"][0, rest]).all()
-    assert (outputs["modality_weights"][0, rest] == 0).all()
-    assert (outputs["because_ids"][0, rest] == b"").all()
+    assert outputs["ids"].shape == (1, MAX_K)
+    assert_nothing(outputs, 0, slice(ITEMS - 1, None))
     np.testing.assert_allclose(outputs["modality_weights"][0, : ITEMS - 1].sum(axis=1), 1.0, atol=1e-5)
 
 
 @pytest.mark.parametrize("k", [0, -1, MAX_K + 1, 2**31 - 1])
 def test_a_k_that_cannot_be_answered_is_named(signatures: dict[str, Any], k: int) -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError, match=f"k must be between 1 and {MAX_K}"):
-        ask(signatures, [["i1"]], k=np.int32(k))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="k must be between"):
-        signatures["similar"](item_ids=tf.constant(["i1"]), k=tf.constant(k))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="k must be between"):
-        signatures["search"](query=tf.constant(["a"]), k=tf.constant(k))
+    least, most = sorted([3, k])
+    reason = rf"k must be between 1 and {MAX_K}; smallest and largest of the rows:\] \[{least}\] \[{most}\]"
+    for signature, values in K_SIGNATURES.items():
+        with pytest.raises(tf.errors.InvalidArgumentError, match=reason):
+            signatures[signature](**values, k=tf.constant([3, k, 3]))
+
+
+K_SIGNATURES = {
+    "recommend": {name: value for name, value in request([["i1"], [], []]).items() if name != "k"},
+    "recommend_simple": {"history_ids": tf.constant([["i1"], [""], [""]])},
+    "similar": {"item_ids": tf.constant(["i1", "i2", "i3"])},
+    "search": {"query": tf.constant(["a", "b", ""])},
+}
+
+
+@pytest.mark.parametrize("k", [[4], [4] * 4])
+def test_a_k_of_another_number_of_rows_is_named(signatures: dict[str, Any], k: list[int]) -> None:
+    for signature, values in K_SIGNATURES.items():
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"k must be int32 \[B\], one for each row of"):
+            signatures[signature](**values, k=tf.constant(k))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +210,7 @@ def test_exclusions_filters_and_history_leave_out_what_they_say(signatures: dict
         [["i1"], ["i1"], ["i1"], ["i1"]],
         exclude_ids=strings(["i2", "nobody"], ["", ""], ["i3", "i5"], ["", ""]),
         categories=strings(["", ""], ["even", "big"], ["odd", ""], ["nothing is here", ""]),
-        k=np.int32(ITEMS),
+        k=ITEMS,
     )
     assert set(returned_ids(outputs, 0)) - {""} == set(IDS) - {"i1", "i2"}
     assert set(returned_ids(outputs, 1)) - {""} == {"i0", "i2", "i4", "i6", "i8", "i10", "i7", "i9", "i11"}

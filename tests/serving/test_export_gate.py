@@ -62,7 +62,7 @@ def a_newer_op(module: ServingModule) -> None:
 def one_that_fails(module: ServingModule) -> None:
     def similar(item_ids: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
         with tf.control_dependencies([tf.debugging.Assert(tf.size(item_ids) > 99, ["not today"])]):
-            return {"ids": tf.identity(item_ids), "scores": tf.cast(k, tf.float32)}
+            return {"ids": tf.identity(item_ids), "scores": tf.cast(k, tf.float32)[:, None]}
 
     module.similar = similar  # type: ignore[method-assign]
 
@@ -143,7 +143,7 @@ def test_warm_up_requests_are_real_histories_and_touch_every_signature(plain: Wh
     requests = [log.predict_log.request for log in logs]
     asked = [request.model_spec.signature_name for request in requests]
     assert asked.count("recommend") == plain.config.export.warmup_requests
-    assert set(asked) == {"recommend", "rank", "similar", "search", "embed_items"}
+    assert set(asked) == {"recommend", "recommend_simple", "rank", "similar", "search", "embed_items"}
     known = set(plain_run.catalogue.ids.tolist())
     for request in requests[: plain.config.export.warmup_requests]:
         history = {item.decode() for item in tf.make_ndarray(request.inputs["history_ids"])[0]} - {""}

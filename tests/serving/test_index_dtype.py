@@ -70,12 +70,12 @@ def requests() -> dict[str, tuple[str, dict[str, Any]]]:
         "categories": np.array([[""]], object),
         "diversity": np.zeros([1], np.float32),
     }
-    k = {"k": np.int32(12)}
+    k = {"k": np.array([12], np.int32)}
 
     def recommend(**changes: Any) -> tuple[str, dict[str, Any]]:
         return contract.RECOMMEND, {**plain, **k, **changes}
 
-    two = {name: np.concatenate([value, value]) for name, value in plain.items()}
+    two = {name: np.concatenate([value, value]) for name, value in (plain | k).items()}
     return {
         "recommend": recommend(),
         "recommend to two": recommend(**two),
@@ -83,13 +83,13 @@ def requests() -> dict[str, tuple[str, dict[str, Any]]]:
         "recommend of a category of five items": recommend(categories=np.array([["rare"]], object)),
         "recommend of no known category": recommend(categories=np.array([["unheard of"]], object)),
         "recommend what differs": recommend(diversity=np.full([1], 0.4, np.float32)),
-        "recommend more than there is": recommend(k=np.int32(SIZE + 7)),
+        "recommend more than there is": recommend(k=np.array([SIZE + 7], np.int32)),
         "recommend to nobody": recommend(history_ids=np.array([[""] * 4], object)),
         "rank": (contract.RANK, {**plain, "candidate_ids": np.array([["i1", "nobody", "i44999", "i2"]], object)}),
         "search": (contract.SEARCH, {"query": np.array(["7"], object), **k}),
         "search for nothing": (contract.SEARCH, {"query": np.array([""], object), **k}),
         "similar": (contract.SIMILAR, {"item_ids": np.array(["i3"], object), **k}),
-        "similar to two": (contract.SIMILAR, {"item_ids": np.array(["i3", "nobody"], object), **k}),
+        "similar to two": (contract.SIMILAR, {"item_ids": np.array(["i3", "nobody"], object), "k": two["k"]}),
     }
 
 

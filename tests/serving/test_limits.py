@@ -36,7 +36,7 @@ def stubs(server: Server) -> Iterator[Stubs]:
 
 
 def search(query: list[bytes], k: int = 1) -> dict[str, Any]:
-    return {"name": "shop", "signature": "search", "query": query, "k": np.int32(k)}
+    return {"name": "shop", "signature": "search", "query": query, "k": np.full(len(query), k, np.int32)}
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,8 @@ def search(query: list[bytes], k: int = 1) -> dict[str, Any]:
         (search([b"a"] * 4), 'input "query" has 4 rows; this server takes at most 3'),
         (search([b"a"], 6), 'input "k" is 6; this server takes at most 5'),
         (search([b"a"] * 3, 4), 'input "k" is 4 for 3 rows; this server answers at most 10 results'),
+        (search([b"a"] * 3) | {"k": np.array([1, 6, 1], np.int32)}, 'input "k" is 6; this server takes at most 5'),
+        (search([b"a"] * 3) | {"k": np.array([1, 1, 4], np.int32)}, 'input "k" is 4 for 3 rows'),
         (search([b"a", b"b" * 9]), 'input "query" has a string of 9 bytes; this server takes at most 8'),
         (search([b"a", b"\0"]), 'input "query" has a string with a NUL byte'),
         (search([b"a", b"\xff"]), 'input "query" has a string that is not UTF-8 (near string 1)'),
@@ -80,7 +82,7 @@ def test_strings_of_other_models_may_be_any_bytes(stubs) -> None:
 
 def test_rest_has_the_same_limits(server) -> None:
     def refusal(query: Any, k: int) -> tuple[int, str]:
-        body = {"signature_name": "search", "inputs": {"query": [query], "k": k}}
+        body = {"signature_name": "search", "inputs": {"query": [query], "k": [k]}}
         status, text = curl(server, "/v1/models/shop:predict", data=body)
         return status, json.loads(text)["error"]
 
@@ -121,5 +123,5 @@ def recommend(times: list[int], now: int) -> dict[str, Any]:
         "name": "shop", "signature": "recommend", "history_ids": np.full((1, 2), b"a", object),
         "history_values": np.ones((1, 2), np.float32), "history_times": np.array([times], np.int64),
         "now": np.array([now], np.int64), "query": [b""], "exclude_ids": empty, "categories": empty,
-        "diversity": np.zeros(1, np.float32), "k": np.int32(1), "device": [b""], "age": np.zeros(1, np.float32),
+        "diversity": np.zeros(1, np.float32), "k": np.ones(1, np.int32), "device": [b""], "age": np.zeros(1, np.float32),
     }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
+import math
 import shutil
 import subprocess
 import threading
@@ -72,10 +73,14 @@ def test_columnar_format_with_one_input_takes_the_bare_value_and_answers_by_name
     assert answered(server, "/v1/models/scale/versions/3:predict", data={"inputs": [[1, 2], [3, 4]]}) == expected
 
 
-def test_columnar_format_of_the_contract_with_a_scalar_k(server: Server) -> None:
-    asked = {"signature_name": "search", "inputs": {"query": ["c", "a"], "k": 1}}
+def test_both_formats_of_the_contract_have_a_k_for_each_row(server: Server) -> None:
+    asked = {"signature_name": "search", "inputs": {"query": ["c", "a"], "k": [1, 2]}}
     assert answered(server, "/v1/models/shop:predict", data=asked) == {
-        "outputs": {"ids": [["c"], ["a"]], "scores": [[1.0], [1.0]]}
+        "outputs": {"ids": [["c", ""], ["a", "b"]], "scores": [[1.0, -math.inf], [1.0, 0.0]]}
+    }
+    asked = {"signature_name": "search", "instances": [{"query": "c", "k": 1}, {"query": "a", "k": 2}]}
+    assert answered(server, "/v1/models/shop:predict", data=asked) == {
+        "predictions": [{"ids": ["c", ""], "scores": [1.0, -math.inf]}, {"ids": ["a", "b"], "scores": [1.0, 0.0]}]
     }
 
 

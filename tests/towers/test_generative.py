@@ -148,7 +148,7 @@ def test_the_signature_gives_items_that_are_neither_in_the_history_nor_excluded_
         [["i1", "i2"], [], ["i3"]],
         exclude_ids=np.array([["i4"], [""], ["nobody"]], object),
         categories=np.array([[""], ["big"], ["even"]], object),
-        k=np.int32(14),
+        k=14,
     )
     outputs = {name: value.numpy() for name, value in module.signatures()["generate"](**inputs).items()}
     assert set(outputs) == {"ids", "scores"}
@@ -168,4 +168,6 @@ def test_without_a_head_there_is_no_signature_to_generate() -> None:
     embeddings, weights = model.item_embeddings()
     adapter = TowerRecommender(model, None)
     module = ServingModule(adapter, IDS, embeddings.numpy(), weights.numpy(), CATEGORIES, pool=5, max_k=50)
-    assert set(module.signatures()) == {"recommend", "serving_default", "rank", "similar", "search", "embed_items"}
+    assert set(module.signatures()) == {
+        *("recommend", "serving_default", "recommend_simple", "rank", "similar", "search", "embed_items"),
+    }

@@ -2,13 +2,13 @@
 
 As TensorFlow Serving's batching session (batching/batching_session.cc), with four deliberate differences:
 
-- A signature may have inputs without a batch axis, such as a scalar `k`; requests share a batch if these are equal.
-  TensorFlow Serving refuses every request that has such an input ("Batching Run() input tensors must have at least one
-  dimension"), so its own batching must stay off for such signatures.
+- A signature may have inputs without a batch axis; requests share a batch if these are equal. TensorFlow Serving refuses
+  every request that has such an input ("Batching Run() input tensors must have at least one dimension"), so its own
+  batching must stay off for such signatures.
 - Requests whose shapes differ behind the batch axis go into different batches; they do not fail.
 - A signature that has an output without a batch axis is not batched; it does not fail.
-- Some inputs of Triptych exports may be padded (`serving.server.servable.PADDABLE_INPUTS`), so that histories of
-  different lengths share a batch.
+- Lists of any length in Triptych exports are padded with "" and 0 (`serving.server.servable.Servable.paddable_inputs`), so that
+  histories of different lengths share a batch, and answers are cut to what each request asked for (`result_width`).
 
 Pure functions; queues and threads are in `serving.server.batching.shared_batch_scheduler`.
 """
@@ -25,6 +25,9 @@ import numpy as np
 from serving.server.status import failed_precondition, invalid
 
 Arrays = Mapping[str, np.ndarray]
+
+# Requests of Triptych exports for up to so many results share a batch; more, up to the next power of two.
+FEW_RESULTS = 64
 
 
 @dataclass(frozen=True)
@@ -105,15 +108,17 @@ def row_count(inputs: Arrays, batched: frozenset[str]) -> int:
 def batch_key(inputs: Arrays, batched: frozenset[str], *, pad_lengths: bool, paddable: frozenset[str]) -> Hashable:
     """A key that is equal for requests that may share a batch.
 
-    They have inputs of equal types, equal inputs without a batch axis, and equal shapes behind the batch axis.
+    They have inputs of equal types, equal inputs without a batch axis, equal shapes behind the batch axis, and (Triptych
+    exports) about as many results: a row of a batch costs and holds as much as that with the largest `k`.
 
     Args:
       inputs: the inputs of a request.
       batched: names of the inputs with a batch axis.
       pad_lengths: see `BatchingOptions.pad_variable_length_inputs`.
-      paddable: inputs that may be padded with "" or 0. Their sizes may differ up to the next power of two, so that one
-        long history does not lengthen a thousand short ones.
+      paddable: inputs that may be padded with "" or 0; none but for Triptych exports. Their sizes may differ up to the next
+        power of two, so that one long history does not lengthen a thousand short ones.
     """
+    width = result_width(inputs) if paddable and "k" in batched else None
 
     def part(alias: str, array: np.ndarray) -> Hashable:
         if alias not in batched:
@@ -122,7 +127,26 @@ def batch_key(inputs: Arrays, batched: frozenset[str], *, pad_lengths: bool, pad
             return alias, array.dtype, tuple(_power_of_two(size) for size in array.shape[1:])
         return alias, array.dtype, array.ndim if pad_lengths else array.shape[1:]
 
-    return tuple(part(alias, array) for alias, array in sorted(inputs.items()))
+    results = () if width is None else (max(FEW_RESULTS, _power_of_two(width)),)
+    return results + tuple(part(alias, array) for alias, array in sorted(inputs.items()))
+
+
+def result_width(inputs: Arrays) -> int | None:
+    """The number of columns of the outputs of a Triptych export, or None if no input tells it.
+
+    It is the largest `k`, or the number of candidates. Of a batch it is the largest of its requests.
+    """
+    k = inputs.get("k")
+    if k is not None and k.dtype.kind == "i" and k.ndim == 1 and k.size:
+        return int(k.max())
+    candidates = inputs.get("candidate_ids")
+    return None if candidates is None or candidates.ndim != 2 else candidates.shape[1]
+
+
+def is_divisible(inputs: Arrays) -> bool:
+    """Whether the answers to parts of the rows can be put together: their `k` must be equal to have as many columns."""
+    k = inputs.get("k")
+    return k is None or k.size == 0 or bool((k == k.flat[0]).all())
 
 
 def merge(
@@ -157,13 +181,14 @@ def merge(
     return merged
 
 
-def split(outputs: Arrays, rows: Sequence[int], size: int) -> list[dict[str, np.ndarray]]:
+def split(outputs: Arrays, rows: Sequence[int], size: int, widths: Sequence[int | None]) -> list[dict[str, np.ndarray]]:
     """Split the outputs of a batch.
 
     Args:
       outputs: arrays of `size` rows.
       rows: number of rows of each request.
       size: rows of the batch.
+      widths: columns that each request asked for, see `result_width`; None for as many as there are.
 
     Returns:
       The outputs of each request.
@@ -181,8 +206,8 @@ def split(outputs: Arrays, rows: Sequence[int], size: int) -> list[dict[str, np.
             )
     ends = np.cumsum(rows).tolist()
     return [
-        {alias: array[end - count : end] for alias, array in outputs.items()}
-        for count, end in zip(rows, ends, strict=True)
+        {alias: array[end - count : end][(slice(None), slice(width))[: array.ndim]] for alias, array in outputs.items()}
+        for count, end, width in zip(rows, ends, widths, strict=True)
     ]
 
 

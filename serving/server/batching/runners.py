@@ -155,13 +155,16 @@ class BatchingRunner:
         self._scheduler.close()
 
     def _queue(self, call: PredictCall) -> _Queue | None:
-        """The queue of a call; None if it cannot be batched or has no rows."""
+        """The queue of a call; None if it cannot be batched, has no rows, or would have to be split and cannot be."""
         cached = self._batched_inputs.setdefault(call.servable, {})
         key = (call.signature, call.outputs)
         if key not in cached:
             cached[key] = batching.batched_inputs(call.servable.signature(call.signature), call.outputs)
         batched = cached[key]
-        if batched is None or batching.row_count(call.inputs, batched) == 0:
+        if batched is None:
+            return None
+        rows = batching.row_count(call.inputs, batched)
+        if not rows or (self._is_split(rows) and call.servable.own_export and not batching.is_divisible(call.inputs)):
             return None
         return _Queue(call.servable, call.signature, call.outputs, batched)
 
@@ -170,16 +173,21 @@ class BatchingRunner:
         rows = batching.row_count(call.inputs, batched)
         self._metrics.input_batch_size.add((), rows)
         part = self._options.max_execution_batch_size
-        if not self._options.enable_large_batch_splitting or rows <= part:
-            return [BatchTask(call.inputs, rows, call.deadline)]
+        width = batching.result_width(call.inputs) if call.servable.own_export else None
+        if not self._is_split(rows):
+            return [BatchTask(call.inputs, rows, call.deadline, width)]
         return [
             BatchTask(
                 {alias: a[begin : begin + part] if alias in batched else a for alias, a in call.inputs.items()},
                 min(part, rows - begin),
                 call.deadline,
+                width,
             )
             for begin in range(0, rows, part)
         ]
+
+    def _is_split(self, rows: int) -> bool:
+        return self._options.enable_large_batch_splitting and rows > self._options.max_execution_batch_size
 
     def _submit(self, queue: _Queue, tasks: Sequence[BatchTask]) -> None:
         paddable, pad_lengths = queue.servable.paddable_inputs, self._options.pad_variable_length_inputs
@@ -236,7 +244,7 @@ class BatchingRunner:
         latest = max(deadlines) if len(deadlines) == len(tasks) else None
         signature = servable.signature(queue.signature)
         outputs = servable.run(signature, merged, queue.outputs, timeout=_remaining(latest))
-        return batching.split(outputs, rows, size)
+        return batching.split(outputs, rows, size, [task.width for task in tasks])
 
     def _run_single(self, queue: _Queue, task: BatchTask) -> None:
         try:

@@ -28,6 +28,7 @@ class BatchTask:
       inputs: its arrays.
       rows: number of rows.
       deadline: in seconds on the monotonic clock; None for none.
+      width: columns of its outputs; None for as many as the batch has.
       result: receives the outputs or the error.
       enqueued: creation time on the monotonic clock.
     """
@@ -35,6 +36,7 @@ class BatchTask:
     inputs: Arrays
     rows: int
     deadline: float | None
+    width: int | None = None
     result: Future[dict[str, Any]] = field(default_factory=Future)
     enqueued: float = field(default_factory=time.monotonic)
 
