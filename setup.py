@@ -67,6 +67,7 @@ TEST = [
     *MCP,
     *(f"{requirement}; {OLD}" for requirement in BEAM),
     *TUNE,
+    "axe-playwright-python>=0.1.8",  # brings axe-core, which checks that the page is accessible
     f"tensorflow-io==0.37.1; {OLD}",  # reference decoder of sounds; its ops load on TensorFlow 2.16 and 2.17 alone
     # What the test client of starlette is built on; the first has no wheel for Python 3.10.
     "httpx2>=2; python_version >= '3.11'",
