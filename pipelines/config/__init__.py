@@ -32,6 +32,7 @@ from pipelines.config.running import (
     InspectConfig,
     LimitsConfig,
     MonitorConfig,
+    RecommendConfig,
     ServeConfig,
 )
 from pipelines.config.towers import (
@@ -72,6 +73,7 @@ __all__ = [
     "NumberConfig",
     "PretrainConfig",
     "RankingConfig",
+    "RecommendConfig",
     "RetrievalConfig",
     "SearchConfig",
     "ServeConfig",
@@ -115,6 +117,7 @@ class Config(BaseModel):
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
     serve: ServeConfig = ServeConfig()
+    recommend: RecommendConfig = RecommendConfig()
     tune: TuneConfig = TuneConfig()
     demo: DemoConfig = DemoConfig()
     inspect: InspectConfig = InspectConfig()
