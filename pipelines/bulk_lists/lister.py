@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -117,11 +117,9 @@ class Lister:
         Raises:
           DataError: the export refuses the requests.
         """
-        threads = settings.threads or os.cpu_count() or 1
-        rows = min(settings.batch_size, max(1, settings.scores // max(self.items or 1, 1)))
-        batches, events = [*_batches(users.lengths, rows)], padded(users)
+        batches, events = self.batches(users, settings), padded(users)
         try:
-            with ThreadPoolExecutor(threads) as pool:
+            with ThreadPoolExecutor(settings.threads or os.cpu_count() or 1) as pool:
                 parts, done = [], 0
                 for part in pool.map(lambda batch: self._answers(events, batch, options), batches):
                     parts.append(part)
@@ -134,6 +132,17 @@ class Lister:
         whole = whole.take(pa.array(np.argsort(whole.column("user").to_numpy(), kind="stable")))
         names = pa.array(users.user_ids, pa.string()).take(whole.column("user").combine_chunks())
         return whole.set_column(0, "user_id", names).cast(self.schema(options.explain))
+
+    def batches(self, users: KnownEvents, settings: RecommendConfig) -> list[np.ndarray]:
+        """Return the positions of users who share a call: with histories of about the same length, the longest first."""
+        rows = min(settings.batch_size, max(1, settings.scores // max(self.items or 1, 1)))
+        lengths, start, batches = users.lengths, 0, []
+        order = np.argsort(-lengths, kind="stable")
+        while start < len(order):
+            longest = max(1, int(lengths[order[start]]))
+            batches.append(order[start : start + max(1, min(rows, _MOST_EVENTS // longest))])
+            start += len(batches[-1])
+        return batches
 
     def _answers(self, users: KnownEvents, batch: np.ndarray, options: ListOptions) -> pa.Table:
         outputs = ["ids", "scores", *self.labels, *(_EXPLANATIONS if options.explain else ())]
@@ -194,17 +203,6 @@ def padded(users: KnownEvents) -> KnownEvents:
         times=np.append(users.times, np.int64(0)),
         item_ids=np.append(users.item_ids, b""),
     )
-
-
-def _batches(lengths: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-    """Yield positions of users with histories of about the same length, the longest first."""
-    order = np.argsort(-lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        longest = max(1, int(lengths[order[start]]))
-        stop = start + max(1, min(rows, _MOST_EVENTS // longest))
-        yield order[start:stop]
-        start = stop
 
 
 def _constant(name: str, spec: Any, options: ListOptions, rows: int) -> np.ndarray:

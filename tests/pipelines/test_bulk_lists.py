@@ -277,43 +277,67 @@ def job_of(plain: Whole, out: Path, **changes: Any) -> step.RecommendJob:
     return step.RecommendJob(plain.models / "plain", out, config, ListOptions(K), records=plain.records, **changes)
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
-def test_a_killed_run_goes_on_and_gives_the_same_file(
-    plain: Whole, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_killed_run_goes_on_and_gives_the_same_file_in_place_of_an_older_one(
+    plain: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole, killed = tmp_path / f"whole{suffix}", tmp_path / f"killed{suffix}"
+    whole, killed = tmp_path / "whole.parquet", tmp_path / "killed.parquet"
     step.run(job_of(plain, whole))
+    killed.write_text("lists of yesterday")
     assert run_forked(killed_after, 3, job_of(plain, killed)) == -signal.SIGKILL
-    assert not killed.exists()
-    made: list[int] = []
-    write = Parts.write
-    monkeypatch.setattr(Parts, "write", lambda self, number, table: (made.append(number), write(self, number, table)))
+    assert killed.read_text() == "lists of yesterday"
+    made = parts_made(monkeypatch)
     step.run(job_of(plain, killed))
     assert made == [3, 4]  # 30 users are five parts of at most seven
     assert "3 of 5 parts are finished already" in capsys.readouterr().out
     assert killed.read_bytes() == whole.read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([whole.name, killed.name])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed.parquet", "whole.parquet"]
 
 
+def parts_made(monkeypatch: pytest.MonkeyPatch, most: int = 99) -> list[int]:
+    """The numbers of the parts that are written from now on; an interrupt in place of more than `most`."""
+    made: list[int] = []
+    write = Parts.write
+
+    def counted(self: Parts, number: int, table: pa.Table) -> None:
+        if len(made) == most:
+            raise KeyboardInterrupt
+        write(self, number, table)
+        made.append(number)
+
+    monkeypatch.setattr(Parts, "write", counted)
+    return made
+
+
+def stop_after(parts: int, job: step.RecommendJob) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        parts_made(patch, parts)
+        with pytest.raises(KeyboardInterrupt):
+            step.run(job)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_an_interrupted_run_goes_on_in_the_other_formats_too(plain: Whole, tmp_path: Path, suffix: str) -> None:
+    whole, stopped = tmp_path / f"whole{suffix}", tmp_path / f"stopped{suffix}"
+    step.run(job_of(plain, whole))
+    stop_after(3, job_of(plain, stopped))
+    assert not stopped.exists()
+    with pytest.MonkeyPatch.context() as patch:
+        made = parts_made(patch)
+        step.run(job_of(plain, stopped))
+    assert made == [3, 4]
+    assert stopped.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("change", [{"selection": Selection(("u1", "u2"))}, {"until": 1_700_010_000}])
 def test_parts_of_another_job_are_not_gone_on_from(
-    plain: Whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plain: Whole, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any]
 ) -> None:
-    out = tmp_path / "lists.parquet"
-    assert run_forked(killed_after, 3, job_of(plain, out)) == -signal.SIGKILL
-    step.run(job_of(plain, out, selection=Selection(("u1", "u2"))))
+    out, alone = tmp_path / "lists.parquet", tmp_path / "alone.parquet"
+    stop_after(3, job_of(plain, out))
+    step.run(job_of(plain, out, **change))
     assert "begun anew" in capsys.readouterr().out
-    assert [*lists(out)] == ["u1", "u2"]
-
-
-def test_lists_that_are_there_stay_until_the_new_ones_are_whole(plain: Whole, tmp_path: Path) -> None:
-    out = tmp_path / "lists.parquet"
-    step.run(job_of(plain, out))
-    before = out.read_bytes()
-    changed = job_of(plain, out, until=1_700_010_000)
-    assert run_forked(killed_after, 2, changed) == -signal.SIGKILL
-    assert out.read_bytes() == before
-    step.run(changed)
-    assert out.read_bytes() != before
+    step.run(job_of(plain, alone, **change))
+    assert out.read_bytes() == alone.read_bytes()
 
 
 def test_one_process_at_a_time_writes_a_file(plain: Whole, tmp_path: Path) -> None:
@@ -373,14 +397,15 @@ def test_the_direct_runner_gives_the_same_file(plain: Whole, tmp_path: Path) -> 
         (("--", "--workers=2"), "options of a --runner"),
     ],
 )
-def test_bad_input_is_one_line(plain: Whole, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
-    with CliRunner().isolated_filesystem(tmp_path):
-        result = invoke(plain, Path("lists.csv"), *words)
-        assert result.exit_code == 2
-        assert isinstance(result.exception, SystemExit)
-        last = result.output.strip().splitlines()[-1]
-        assert re.search(message, last), result.output
-        assert not [*Path().iterdir()]
+def test_bad_input_is_one_line(
+    plain: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke(plain, Path("lists.csv"), *words)
+    assert result.exit_code == 2
+    assert isinstance(result.exception, SystemExit)
+    assert re.search(message, result.output.strip().splitlines()[-1]), result.output
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize(
