@@ -105,12 +105,25 @@ def run(job: RecommendJob) -> RecommendResult:
         f"Lists of {options.k:,} for {len(users):,} users by {lister.folder}: all their {len(users.items):,} events of {source}"
         f"{'' if job.until is None else ' before --until'}; the time is {moment}{f' ({given})' if options.now else ''}."
     )
-    return _make(job, lister, users, options, out, runner)
+    return make_lists(job, lister, users, options, out, runner)
 
 
-def _make(
-    job: RecommendJob, lister: Lister, users: KnownEvents, options: ListOptions, out: Path, runner: Any
+def make_lists(
+    job: RecommendJob, lister: Lister, users: KnownEvents, options: ListOptions, out: Path, runner: Any = None
 ) -> RecommendResult:
+    """Make the lists of users whose events are in memory.
+
+    Args:
+      job: its model, config and options of a runner are read.
+      lister: the export.
+      users: who gets a list.
+      options: what is asked for.
+      out: the file.
+      runner: a Beam runner; None: this process makes the lists.
+
+    Raises:
+      DataError: the export refuses the requests, or the file cannot be written.
+    """
     settings = job.config.recommend
     size = min(settings.part, max(1, _MOST_RESULTS // options.k))
     ranges = [np.arange(start, min(start + size, len(users))) for start in range(0, len(users), size)]

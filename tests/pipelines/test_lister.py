@@ -132,7 +132,7 @@ def test_a_context_that_the_export_does_not_take_is_refused(
 
 
 def test_a_time_of_a_row_that_is_none_is_refused(shop: Lister, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="line 1: now: 1700000000000.* looks like milliseconds"):
+    with pytest.raises(DataError, match=r"line 1: now: 1700000000000.* looks like milliseconds"):
         given(shop, tmp_path, {"user_id": "p", "history": [], "now": 1_700_000_000_000})
 
 
