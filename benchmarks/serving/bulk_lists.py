@@ -1,10 +1,10 @@
 """Bulk lists beside the throughput of the export itself.
 
-    python -m benchmarks.serving.bulk_lists [--model saved_models/demo --records work/demo/records] [--items 20000]
+    python -m benchmarks.serving.bulk_lists [--model saved_models/demo --records work/demo/records] [--items 1000 20000]
       [--users 8000] [--k 100] [--rounds 5] [--out FILE]
 
-For the model, whose users are repeated up to `--users`, and for a catalogue of random items with a mean of the history in place
-of towers (`benchmarks.serving.catalogue`), which is the cheapest model that there is: the seconds that
+For the model, whose users are repeated up to `--users`, and for catalogues of random items with a mean of the history in place
+of towers (`benchmarks.serving.catalogue`), the cheapest model that there is: the seconds that
 `triptych recommend` takes from histories in memory to the finished parquet file, and those of the calls of the export alone, with
 the same batches, inputs made beforehand, in as many threads. The two take turns. Reading the histories and loading the export are left out.
 """
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="the model's folder, saved_models/NAME")
     parser.add_argument("--records", type=Path, help="its records")
-    parser.add_argument("--items", type=int, default=20_000, help="of the random catalogue")
+    parser.add_argument("--items", type=int, nargs="+", default=[1_000, 20_000], help="of random catalogues")
     parser.add_argument("--users", type=int, default=8_000)
     parser.add_argument("--k", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
@@ -53,8 +53,11 @@ def main() -> None:
     results, figures = [], {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_export(folder / "random" / "1", random_embeddings(options.items, DIM, 0), seed=1, name="random")
-        cases = {"random": (Lister(folder / "random", 1), random_users(options.users, options.items, seed=2))}
+        cases = {}
+        for items in options.items:
+            case = f"random{items}"
+            write_export(folder / case / "1", random_embeddings(items, DIM, 0), seed=1, name=case)
+            cases[case] = (Lister(folder / case, 1), random_users(options.users, items, seed=2))
         if options.model is not None:
             known = of_records(options.records, Selection())
             users = known.take(np.resize(np.arange(len(known)), options.users))
@@ -72,7 +75,7 @@ def main() -> None:
             f"--model saved_models/{options.model.name} --records work/{options.model.name}/records"
             if options.model
             else "",
-            f"--items {options.items} --users {options.users} --k {options.k} --rounds {options.rounds}",
+            f"--items {' '.join(map(str, options.items))} --users {options.users} --k {options.k} --rounds {options.rounds}",
         )
         content = {
             "command": command,
