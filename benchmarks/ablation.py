@@ -1,11 +1,13 @@
 """Contribution of each part of the model: the same data with one part removed or changed at a time.
 
     python -m benchmarks.ablation --data DIR [--cold-items 0.1] [--only NAME,...] [--set KEY=VALUE ...] [--work DIR]
+        [--out FILE]
 
 DIR is the folder of one data set. The first row is the configuration as it is, with the changes of `--set`; each other row
 changes one thing more. The validation split (NDCG@20) decides what a part contributes; test values of the towers alone and
 of the hybrid score stand beside it, and Recall@20 of requests for items without training events, as exported. `--cold-items`
-makes a share of the items such. Runs in `--work` are reused. Writes `benchmarks/results/ablation-<data>[-<variant>].json`.
+makes a share of the items such. Runs in `--work` are reused. Writes `benchmarks/results/ablation-<data>[-<variant>].json`;
+some of the rows, or another configuration, would replace the whole table there and need an `--out` of their own.
 """
 
 from __future__ import annotations
@@ -128,6 +130,10 @@ def main(
     variant = Variant(data, example_spec(data, None), cold_items=cold_items)
     folder = work / variant.folder_name
     try:
+        if out is None and (only or changes):
+            raise SpecError(
+                "--only and --set make another table than the one in benchmarks/results; name its file with --out"
+            )
         for name in names:
             if name not in ROWS:
                 raise SpecError(f"--only {name}: there are {', '.join(ROWS)}")
@@ -142,7 +148,8 @@ def main(
     say(markdown_table(rows))
     cold = f"--cold-items {cold_items:g}" if cold_items else ""
     named = f'--only "{only}"' if only else ""
-    command = command_line("ablation", f"--data DIR/{data.name}", cold, named, changes=changes)
+    to = f"--out {out.name}" if out else ""
+    command = command_line("ablation", f"--data DIR/{data.name}", cold, named, to, changes=changes)
     path = out or RESULTS / f"ablation-{variant.folder_name}.json"
     write_result(path, {"command": command, "machine": machine(), "rows": rows})
 

@@ -47,8 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the files of tests; a worker of pytest-xdist takes the next file whole, so that what its tests share is made once.
 
     First come the files with slow tests (a test that uses `whole` or `plain` is one), those with the most of them before
-    the others, so that the quick ones at the end even out what the workers have left. Files with and without `whole` take turns: while one worker makes it, the other
-    has something to do.
+    the others, so that the quick ones at the end even out what the workers have left. Files with and without `whole` take
+    turns: while one worker makes it, the other has something to do.
     """
     for item in items:
         if {"whole", "plain"} & set(getattr(item, "fixturenames", ())):

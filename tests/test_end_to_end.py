@@ -233,6 +233,7 @@ def test_the_manifest_and_the_export_tell_of_each_other(whole: Whole) -> None:
     assert description["modalities"] == list(manifest.schema_.modalities)
     assert set(description["signatures"]) == {
         "recommend",
+        "recommend_simple",
         "rank",
         "search",
         "similar",

@@ -170,7 +170,7 @@ def test_the_export_answers_as_python_does_and_offers_only_what_bare_ids_can(bar
     gate = json.loads((bare.models / "bare" / "1" / "assets.extra" / "gate.json").read_text())
     assert gate["requests"] == 10
     assert gate["worst_difference"] < 1e-4
-    assert set(client.metadata().signatures) == {"recommend", "serving_default", "rank", "similar"}
+    assert set(client.metadata().signatures) == {"recommend", "serving_default", "recommend_simple", "rank", "similar"}
     found = client.recommend(history_ids=["i3", "i4"], k=5)
     assert len({item.id for item in found} - {"i3", "i4"}) == 5
     assert len(client.similar("i3", k=3)) == 3
@@ -235,10 +235,10 @@ def test_words_are_searched_in_titles_where_items_have_nothing_else(bare: Bare, 
     assert fitted is not None
     index = replace(trained.item_index(), text_index=text_index(fitted, trained.model, catalogue, bare.config))
     module = export.make_module(trained, index)
-    assert set(module.signatures()) == {"recommend", "serving_default", "rank", "similar", "search"}
+    assert set(module.signatures()) == {"recommend", "serving_default", "recommend_simple", "rank", "similar", "search"}
 
     def found(text: str) -> list[str]:
-        ids = module.search(tf.constant([text]), tf.constant(2))["ids"][0].numpy()
+        ids = module.search(tf.constant([text]), tf.constant([2]))["ids"][0].numpy()
         return [value.decode() for value in ids]
 
     assert found("harbor light")[0] == "i1"  # another spelling, and not the whole word
@@ -248,7 +248,7 @@ def test_words_are_searched_in_titles_where_items_have_nothing_else(bare: Bare, 
     scorer = ModelScorer(
         ModelGraphs(trained.model), held_out_requests(trained), index.item_embeddings, None, index.text_index
     )
-    scores = module.search(tf.constant(["harbor light"]), tf.constant(22))["scores"][0].numpy()
+    scores = module.search(tf.constant(["harbor light"]), tf.constant([22]))["scores"][0].numpy()
     np.testing.assert_allclose(scores, -np.sort(-scorer.search_texts(["harbor light"])[0]), rtol=1e-5)
 
 

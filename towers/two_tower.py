@@ -231,7 +231,9 @@ class TwoTower(Model):
         embeddings, weights = zip(*parts, strict=True)
         return tf.concat(embeddings, axis=0), tf.concat(weights, axis=0)
 
-    def embed_items(self, inputs: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def embed_items(
+        self, inputs: Mapping[str, tf.Tensor], presence: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         """Embed any items by their content.
 
         Args:
@@ -239,18 +241,14 @@ class TwoTower(Model):
           presence: bool [R, M].
 
         Returns:
-          embeddings float [R, D] and modality weights float [R, M].
+          embeddings float [R, D], modality weights float [R, M], and codes int32 [R, levels] without last codes, None
+          where the model has none.
         """
         encodings = self.standardize(self.encode_items(inputs))
         none = tf.fill([tf.shape(presence)[0]], -1)
-        codes = None if self.codes is None else tf.concat([self.codes(encodings, presence), none[:, None]], axis=1)
-        return self.item_tower(encodings, presence, none, codes)
-
-    def codes_of_items(self, inputs: Mapping[str, tf.Tensor], presence: tf.Tensor) -> tf.Tensor:
-        """Codes int32 [R, levels] of any items by their content, without last codes. See `embed_items`."""
-        assert self.codes is not None
-        codes: tf.Tensor = self.codes(self.standardize(self.encode_items(inputs)), presence)
-        return codes
+        codes = None if self.codes is None else self.codes(encodings, presence)
+        with_last = None if codes is None else tf.concat([codes, none[:, None]], axis=1)
+        return (*self.item_tower(encodings, presence, none, with_last), codes)
 
     def candidate_embeddings(self, batch: Batch, training: bool = False) -> tf.Tensor:
         """Embed the candidates of a batch, float [U, D]; gradients reach the encoders through its fresh items alone."""

@@ -121,7 +121,10 @@ def open_model(folder: Path) -> LoadedModel:
     if not requests:
         raise SystemExit(f"{folder}: no recorded requests of recommend")
     signature = servable.signatures["recommend"]
-    inputs = [predict_util.decode_inputs(signature, request.inputs, limit_bytes=LIMIT_BYTES) for request in requests]
+    inputs = [
+        predict_util.decode_inputs(signature, request.inputs, limit_bytes=LIMIT_BYTES, strict=True)
+        for request in requests
+    ]
     bodies = [request.SerializeToString() for request in requests]
     return LoadedModel(
         folder, servable, signature, predict_util.select_outputs(signature, ()), requests, bodies, inputs

@@ -12,6 +12,7 @@ import click
 from tfrecs.errors import TriptychError
 
 WORK, MODELS = Path("work"), Path("saved_models")
+MODEL_NAME = "default"  # of --model_base_path without --model_name, as in TensorFlow Serving
 
 PATH = click.Path(path_type=Path)
 

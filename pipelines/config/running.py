@@ -106,7 +106,7 @@ class LimitsConfig(Section):
 
     Attributes:
       max_rows: rows of a batch.
-      max_length: events of a history, exclusions, candidates.
+      max_length: events of a history, exclusions, candidates, with the padding that clients put in front.
       max_k: k, besides `export.max_k`.
       max_results: the largest k times rows.
       max_string_bytes: bytes of an id, a category or a query.
@@ -126,7 +126,9 @@ class ServeConfig(Section):
       port: gRPC port; 0: any free one.
       rest_port: REST port; 0: any free one; null: no REST.
       rest_timeout: after which a REST request is given up.
-      poll: between two looks for new versions.
+      poll: between two looks for new versions; 0: look once.
+      load_retries: how often a version that fails to load is tried again although its files stay the same.
+      load_retry_interval: between two of these tries.
       config_poll: between two readings of the model configuration file; 0: read once.
       threads: calls of the model at a time.
       queue: predictions that may wait; one more is refused.
@@ -139,6 +141,8 @@ class ServeConfig(Section):
     rest_port: int | None = Field(8501, ge=0, le=65535)
     rest_timeout: float = Field(30.0, gt=0)
     poll: float = Field(2.0, ge=0)
+    load_retries: int = Field(0, ge=0)
+    load_retry_interval: float = Field(60.0, ge=0)
     config_poll: float = Field(0.0, ge=0)
     threads: int = Field(4, ge=1)
     queue: int = Field(128, ge=0)

@@ -85,7 +85,7 @@ class TowerRecommender:
     def embed_items(self, raw: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         values, presence = _decode(self.schema.items, raw)
         inputs = {name: encoder.preprocess(values[name]) for name, encoder in self.model.item_encoders.items()}
-        embeddings, weights = self.model.embed_items(inputs, presence)
+        embeddings, weights, _ = self.model.embed_items(inputs, presence)
         return embeddings, weights, _given(self.schema.items, raw) & ~presence
 
     def item_specs(self) -> dict[str, tf.TensorSpec]:

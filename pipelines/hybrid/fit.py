@@ -21,6 +21,7 @@ from pipelines.item_item.linear import LinearModel
 from pipelines.item_item.model import ItemItemModel, training_matrix
 from pipelines.item_item.sparse_top import Links
 from pipelines.model.session import Session
+from pipelines.runs.memory import release_memory
 from pipelines.runs.progress import Advance, progress
 from pipelines.scoring.model_scorer import ModelGraphs, ModelScorer
 from pipelines.scoring.requests import Queries, Requests, with_targets
@@ -63,8 +64,11 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
     queries = queries.take(_sample(len(queries), settings.queries, seed))
     if not len(queries):
         return FittedHybrid(HybridWeights(settings.regularizations[0], {TOWER: 1.0}, {TOWER: 1.0}, []), None)
+    scored, trained, cold_start = tf.constant(index.item_embeddings), index.trained, index.cold_start
+    del index
+    release_memory()
     graphs, asked_without_texts = ModelGraphs(session.model), requests.without_texts()
-    scorer = ModelScorer(graphs, asked_without_texts, tf.constant(index.item_embeddings))
+    scorer = ModelScorer(graphs, asked_without_texts, scored)
     candidates = _sample(num_items, settings.candidates, seed)
 
     def choices_of(
@@ -89,9 +93,11 @@ def fit_hybrid(session: Session, requests: Requests) -> FittedHybrid:
         place[near] = np.arange(len(near))
     rows = _sample(len(queries), _FEW, seed)
     ease, links = _fit_linear(session, similarity, queries.take(rows), candidates, near, choices_of)
+    release_memory()
     item_item = fit_item_item(session, ease, similarity, features, links)
+    release_memory()
     kept = settings.kept_cold_links(num_items)
-    model = item_item.for_catalogue(index.trained, index.cold_start, kept, near)
+    model = item_item.for_catalogue(trained, cold_start, kept, near)
     names = [TOWER, NEIGHBOURS, *([RECENT, SUCCESSORS] if SUCCESSORS in model.links else [])]
     names += [*([WALK] if WALK in model.links else []), POPULARITY]
     choices = choices_of(model, names, queries)

@@ -16,7 +16,7 @@ from pipelines.item_item.ease import EaseSettings
 from pipelines.item_item.model import ItemItemModel
 from pipelines.item_item.sparse_top import Links
 from pipelines.item_item.storage import fingerprint
-from pipelines.model.encodings import in_order
+from pipelines.model.encodings import Encodings, in_order
 from pipelines.model.prepared_items import CatalogueInputs, PreparedItems, prepare_items
 from pipelines.model.session import Session, records_id
 from pipelines.runs.progress import progress
@@ -127,6 +127,8 @@ def trained_index(
     item_embeddings, modality_weights = (value.numpy() for value in model.item_embeddings(present, encodings))
     content_embeddings = model.content_embeddings(present, encodings)[0].numpy()
     item_embeddings = np.where(is_cold[:, None], content_embeddings, item_embeddings)
+    if isinstance(model.cache, Encodings):
+        model.cache.release()
     cold_start = ColdStart.fit(is_cold, similarity, content_embeddings, session.config.hybrid)
     return ItemIndex(
         session.catalogue,
@@ -177,14 +179,14 @@ def updated_index(session: Session, catalogue: Catalogue) -> ItemIndex:
     if model.decoder is not None:
         codes = np.zeros([len(catalogue), session.config.item.semantic_levels], np.int32)
         codes[known] = model.content_codes(*content)[trained[known]]
-    embed, codes_of = (tf.function(of, autograph=False) for of in (model.embed_items, model.codes_of_items))
+    embed = tf.function(model.embed_items, autograph=False)
     with progress("embedding new items", "items") as advance:
         prepared = _prepared(session, catalogue, added)
         for rows, inputs in _batches(prepared, batch):
             present = tf.constant(prepared.presence[np.resize(rows, batch)])
-            embedding, weights = embed(inputs, present)
+            embedding, weights, codes_of_content = embed(inputs, present)
             if codes is not None:
-                codes[added[rows]] = codes_of(inputs, present).numpy()[: len(rows)]
+                codes[added[rows]] = codes_of_content.numpy()[: len(rows)]
             for target, value in zip(result, (embedding, weights, embedding), strict=True):
                 target[added[rows]] = value.numpy()[: len(rows)]
             advance(int(rows[-1]) + 1, len(added))

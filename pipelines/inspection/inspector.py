@@ -135,7 +135,7 @@ def _saved_model(version: Path) -> None:
         facts = json.loads(description.read_text(encoding="utf-8"))
         say(
             f"{facts['items']:,} items, scanned in {facts.get('index_dtype', 'float32')}; "
-            f"modalities: {', '.join(facts['modalities']) or 'none'}"
+            f"modalities: {', '.join(facts['modalities']) or 'none'}; contract {facts.get('contract', 1)}"
         )
     measured = version / layout.EXTRA_FOLDER / layout.GATE_FILE
     if measured.is_file():

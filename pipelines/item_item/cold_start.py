@@ -70,7 +70,8 @@ class ColdStart:
           float32 [N, D].
         """
         result = item_embeddings.copy()
-        of_ids = item_embeddings[self.warm] - content_embeddings[self.warm]
+        of_ids = item_embeddings[self.warm]
+        of_ids -= content_embeddings[self.warm]
         result[self.cold] += self.coefficients @ of_ids
         # The zero vector would be better or worse than all others, as the signs of their scores are.
         unknown = self.cold[~content_embeddings[self.cold].any(axis=1)]

@@ -62,8 +62,11 @@ def neighbour_regression(
                 solutions[entries] = solution
             if done % 128 == 0 or done == len(asked):
                 advance(done, len(asked))
+    del counts  # two large arrays, before the largest ones are turned about
     # Row j is column j of the result, of which only those are there that were asked for.
     weights = sp.csc_matrix((solutions, chosen.indices, chosen.indptr), shape=(num_items, len(asked))).tocsr()
+    if items is None:
+        return weights
     return sp.csr_matrix((weights.data, asked[weights.indices], weights.indptr), shape=(num_items, num_items))
 
 
@@ -75,13 +78,13 @@ class _Counts:
     """
 
     def __init__(self, train: sp.csr_matrix):
-        self.by_item = train.T.tocsr().astype(np.float64)
+        self.by_item = train.T.tocsr()
         num_items, num_users = self.by_item.shape
         popular = np.argsort(-np.diff(self.by_item.indptr), kind="stable")[:_POPULAR]
         self.place = np.full(num_items, -1)
         self.place[popular] = np.arange(len(popular))
         self.user_place = np.full(num_users, -1, np.int32)
-        own = self.by_item[popular]
+        own = self.by_item[popular].astype(np.float64)
         by_user = own.T.tocsr()
         self.among_popular = np.empty((len(popular), len(popular)), np.float32)
         with progress("counts of popular items", "items") as advance:
@@ -105,7 +108,9 @@ class _Counts:
         self.user_place[users] = -1
         kept = places >= 0
         pointers = np.concatenate([[0], np.cumsum(kept)])[rows.indptr]
-        few = sp.csr_matrix((rows.data[kept], places[kept], pointers), shape=(len(items), len(users)))
+        few = sp.csr_matrix(
+            (rows.data[kept].astype(np.float64), places[kept], pointers), shape=(len(items), len(users))
+        )
         result = np.zeros((len(items), len(items)))
         chosen = np.flatnonzero(is_popular)
         result[np.ix_(chosen, chosen)] = self.among_popular[np.ix_(place[chosen], place[chosen])]

@@ -33,8 +33,8 @@ def random_walk(train: sp.csr_matrix, features: Mapping[str, sp.csr_matrix], set
       settings: section `hybrid`.
 
     Returns:
-      `Links` [N, K], K at most `neighbours`: how many times likelier the walk ends at an item than a draw from the catalogue would; not at
-      the item where it began.
+      `Links` [N, K], K at most `neighbours`: how many times likelier the walk ends at an item than a draw from the
+      catalogue would; not at the item where it began.
     """
     num_items = train.shape[1]
     groups = [train.maximum(0)]
@@ -44,14 +44,17 @@ def random_walk(train: sp.csr_matrix, features: Mapping[str, sp.csr_matrix], set
     graph = sp.csr_matrix(sp.vstack(groups), dtype=np.float32)
     graph.eliminate_zeros()
     to_users, to_items = _shares(graph.T.tocsr()), _shares(graph)
+    del groups, graph  # of a large log each is as large as its events
     kept = int(np.clip(np.sqrt(_WORK / num_items), _FEWEST, settings.kept_links(num_items)))
     hop = _product(to_users, to_items, kept, "hops of the random walk")
+    del to_users, to_items
     walk = hop
     for number in range(2, settings.walk_hops + 1):
         walk = _product(walk, hop, kept, f"random walk, hop {number}")
     walk.data[walk.indices == np.repeat(np.arange(num_items), np.diff(walk.indptr))] = 0.0
     walk.eliminate_zeros()
-    return top_links(walk * num_items, kept)
+    walk.data *= num_items
+    return top_links(walk, kept)
 
 
 def content_groups(rows: sp.csr_matrix, nearest: int) -> sp.csr_matrix:

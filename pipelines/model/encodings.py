@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -78,6 +79,12 @@ class Encodings(Mapping[str, EncodingColumn]):
 
     def __len__(self) -> int:
         return len(self._columns)
+
+    def release(self) -> None:
+        """Give back the pages of the file that were read; they are read again where they are needed."""
+        mapped = getattr(self._stored, "_mmap", None)  # numpy has no public name for it
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     def gather(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:
         """Read rows int32 [R] in a graph of tf.data: modality -> float32 [R, d_m]."""

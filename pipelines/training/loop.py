@@ -18,6 +18,7 @@ from pipelines.model.checkpoints import Checkpoints
 from pipelines.model.model_factory import resolve_config
 from pipelines.model.session import records_id
 from pipelines.model.strategy import make_strategy
+from pipelines.runs.memory import release_memory
 from pipelines.runs.progress import progress, say
 from pipelines.runs.run_folder import TRAIN, RunFolder
 from pipelines.training.joining import check_divisible
@@ -233,6 +234,12 @@ class TrainingLoop(ABC):
             model=model,
             optimizer=optimizer,
         )
+
+    def release(self) -> None:
+        """Free what further epochs alone need: the optimizer's state and the graph of a step."""
+        self._model.compile("sgd")  # which has no state before its first step; Keras keeps the earlier one nowhere else
+        del self._checkpoints
+        release_memory()
 
     def _restore(self) -> None:
         """Go on from the last epoch in `metrics.jsonl`, if there is one.

@@ -167,6 +167,7 @@ class Trainer(TrainingLoop):
         """Learn, beside the best epoch's weights, those of the hybrid score and of the words of queries: on the chief."""
         session = self.session
         restore_best(self.run, "train into another folder", model=session.model)
+        self.release()
         storage.forget(self.run.path)
         if not session.model.stores_encodings:
             EncodingStore(self.encodings.folder, records_id(self.records)).fill(session.model, *self._encoding)
@@ -178,6 +179,13 @@ class Trainer(TrainingLoop):
             say(f"  {fitted.weights}")
         self.run.lexicon.unlink(missing_ok=True)  # of an earlier end of this run, beside other weights
         load_or_fit_text(self.run, session.model, session.catalogue, session.config)
+
+    def release(self) -> None:
+        """Free also the feed, and what of the encodings' file was read for it: TensorFlow keeps the mapping."""
+        if isinstance(self.session.model.cache, Encodings):
+            self.session.model.cache.release()
+        del self.feed
+        super().release()
 
     @property
     def _encoding(self) -> tuple[Any, CatalogueInputs, int]:

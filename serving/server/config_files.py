@@ -37,14 +37,18 @@ def read_text_proto(path: Path, message: _M) -> _M:
     """Fill `message` from a text file and return it.
 
     Raises:
-      StartError: the file cannot be read or parsed; the message names file, line and reason.
+      StartError: the file cannot be read or parsed; the message names file, line, column and reason, in the words of
+        TensorFlow Serving's log.
     """
     try:
         return text_format.Parse(path.read_text(encoding="utf-8"), message)
     except text_format.ParseError as error:
-        line = f"line {error.GetLine()}: " if error.GetLine() else ""
+        place = f"{error.GetLine()}:{error.GetColumn()}: " if error.GetLine() else ""
         reason = str(error).split(" : ", 1)[-1].splitlines()[0]
-        raise StartError(f"{path}: {line}{reason}; it must be a {message.DESCRIPTOR.name} in text form") from error
+        raise StartError(
+            f"{path}: Error parsing text-format {message.DESCRIPTOR.full_name}: {place}{reason}; it must be a "
+            f"{message.DESCRIPTOR.name} in text form"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"cannot read {path}: {error}") from error
 

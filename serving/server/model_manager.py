@@ -2,7 +2,7 @@
 
 A new version is loaded and warmed up beside the old one and takes over in one step; the old one is freed when the last
 request that uses it has its answer. A version that fails to load changes nothing but its own status, and is tried again
-when its files change. This module knows nothing of gRPC or REST.
+when its files change, or after a while as often as it is told to. This module knows nothing of gRPC or REST.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import enum
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from serving.server.status import failed_precondition, invalid, not_found
 from serving.wire.errors import ServingError
 
 _log = logging.getLogger(__name__)
+_SHORTEST_POLL = 0.05  # seconds, between polls for retries alone
 _HEADLINE = "Graph execution error:\n\n"
 
 Report = Callable[[str], None]
@@ -54,6 +55,8 @@ class _Version:
     servable: Servable | None = None
     leases: int = 0  # requests that use the servable now
     failed_files: tuple = field(default_factory=tuple)  # fingerprint of the files at a failed load
+    failures: int = 0  # loads of these files that failed
+    retry_at: float | None = None  # monotonic time of the next one
 
 
 class ModelManager:
@@ -63,12 +66,25 @@ class ModelManager:
       source: lists the models to serve.
       poll_seconds: time between two polls of the source; 0 to look only once, at `start`.
       report: called for every version that is loaded, unloaded or failed.
+      load_retries: how often a version that failed is tried again although its files are the same.
+      load_retry_seconds: least time between two of these tries, which are made in a poll. Without polling, the source
+        is polled for them until there are none left.
     """
 
-    def __init__(self, source: Source, *, poll_seconds: float, report: Report) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        poll_seconds: float,
+        report: Report,
+        load_retries: int = 0,
+        load_retry_seconds: float = 0.0,
+    ) -> None:
         self._source = source
         self._poll_seconds = poll_seconds
         self._report = report
+        self._load_retries = load_retries
+        self._load_retry_seconds = load_retry_seconds
         self._models: dict[str, dict[int, _Version]] = {}
         self._labels: dict[str, dict[str, int]] = {}
         self._lock = threading.Lock()  # guards _models, every _Version in it, and _labels
@@ -80,7 +96,7 @@ class ModelManager:
     def start(self) -> None:
         """Load the source's models, then poll in a thread. Raises what the source raises."""
         self._poll(self._source())
-        if self._poll_seconds > 0:
+        if self._poll_seconds > 0 or self._load_retries > 0:
             self._thread = threading.Thread(target=self._poll_forever, name="model-poll", daemon=True)
             self._thread.start()
 
@@ -159,6 +175,16 @@ class ModelManager:
             versions = self._models.get(name, {})
             return [versions[version].status for version in sorted(versions, reverse=True)]
 
+    def retrying(self) -> bool:
+        """Whether a version that failed to load will be tried again, or one is being loaded."""
+        with self._lock:
+            entries = [entry for versions in self._models.values() for entry in versions.values()]
+            return any(entry.retry_at is not None or entry.status.state is VersionState.LOADING for entry in entries)
+
+    def problems(self) -> list[str]:
+        """Why models could not be looked for at the last poll, one line each."""
+        return list(self._problems.values())
+
     def names(self) -> list[str]:
         """The names of all models seen so far, sorted."""
         with self._lock:
@@ -187,7 +213,9 @@ class ModelManager:
         raise not_found(f"Servable not found for request: {request}")
 
     def _poll_forever(self) -> None:
-        while not self._stopping.wait(self._poll_seconds):
+        while not self._stopping.wait(self._poll_seconds or max(self._load_retry_seconds, _SHORTEST_POLL)):
+            if not self._poll_seconds and not self.retrying():
+                continue
             try:
                 self.poll()
             except (OSError, ServingError) as error:
@@ -215,17 +243,19 @@ class ModelManager:
             with self._lock:
                 self._labels = {config.name: dict(config.labels) for config in configs}
             for name in set(self._models) - {config.name for config in configs}:
+                self._forget_retries(name, keep=())
                 self._unload(name, keep=())
 
     def _update(self, config: ModelConfig) -> None:
         aspired = config.policy(version_folders(config.base_path))
         with self._lock:
             known = self._models.setdefault(config.name, {})
+        self._forget_retries(config.name, keep=aspired)
         for version, path in aspired.items():
             if self._stopping.is_set():
                 return
             entry = known.get(version)
-            if entry is None or (entry.status.state is VersionState.END and entry.failed_files != _fingerprint(path)):
+            if entry is None or (entry.status.state is VersionState.END and _due(entry, path)):
                 self._load(config.name, version, path)
         served = [version for version in aspired if known[version].status.state is VersionState.AVAILABLE]
         # Keep the old version until a new one is available.
@@ -234,6 +264,7 @@ class ModelManager:
 
     def _load(self, name: str, version: int, path: Path) -> None:
         with self._lock:
+            before = self._models[name].get(version)
             entry = self._models[name][version] = _Version(VersionStatus(version, VersionState.LOADING))
         fingerprint, started = _fingerprint(path), time.monotonic()
         try:
@@ -241,15 +272,28 @@ class ModelManager:
         except Exception as error:
             # Files that someone else wrote may fail in any way; clients see the reason in the version's status.
             failure = _as_status(error)
+            again = ""
             with self._lock:
                 entry.failed_files = fingerprint
+                entry.failures = 1 + (before.failures if before and before.failed_files == fingerprint else 0)
+                if entry.failures <= self._load_retries:
+                    entry.retry_at = time.monotonic() + self._load_retry_seconds
+                    again = (
+                        f"; tried again in {self._load_retry_seconds:g} s ({entry.failures} of {self._load_retries})"
+                    )
                 entry.status = VersionStatus(version, VersionState.END, failure)
-            self._report(f"{name} version {version} cannot be served: {failure.message.splitlines()[0]}")
+            self._report(f"{name} version {version} cannot be served: {failure.message.splitlines()[0]}{again}")
             return
         with self._lock:
             entry.servable = servable
             entry.status = VersionStatus(version, VersionState.AVAILABLE)
         self._report(f"{name} version {version} is served (loaded in {time.monotonic() - started:.1f} s)")
+
+    def _forget_retries(self, name: str, keep: Collection[int]) -> None:
+        with self._lock:
+            for version, entry in self._models[name].items():
+                if version not in keep:
+                    entry.retry_at = None
 
     def _unload(self, name: str, keep: Sequence[int]) -> None:
         with self._lock:
@@ -269,6 +313,13 @@ class ModelManager:
         with self._lock:
             entry.status = VersionStatus(entry.status.version, VersionState.END)
         self._report(f"{name} version {entry.status.version} is no longer served")
+
+
+def _due(entry: _Version, path: Path) -> bool:
+    """Whether a version that failed or is gone is to be loaded: its files are others, or it is time to try again."""
+    return entry.failed_files != _fingerprint(path) or (
+        entry.retry_at is not None and time.monotonic() >= entry.retry_at
+    )
 
 
 def _fingerprint(path: Path) -> tuple:

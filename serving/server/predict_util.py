@@ -2,7 +2,7 @@
 
 The order of the checks, the status codes and the messages are those of TensorFlow Serving
 (tensorflow_serving/servables/tensorflow/predict_util.cc, tensorflow/cc/saved_model/util.cc). It leaves element types
-and shapes to the graph; they are checked here first, so that the message names the input.
+and shapes to the graph, and so do these for any model but an export of Triptych (`strict`), whose contract fixes them.
 
 Pure functions. Errors are `tf.errors.OpError`, the canonical codes that the runtime itself raises.
 """
@@ -31,9 +31,6 @@ _K_REMEDIES = {
 }
 
 DEFAULT_SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
-CLASSIFY_METHOD = tf.saved_model.CLASSIFY_METHOD_NAME
-PREDICT_METHOD = tf.saved_model.PREDICT_METHOD_NAME
-REGRESS_METHOD = tf.saved_model.REGRESS_METHOD_NAME
 
 
 def response(
@@ -57,52 +54,47 @@ def response(
     return message
 
 
-def decode_inputs(signature: Any, protos: Mapping[str, Any], *, limit_bytes: int) -> dict[str, np.ndarray]:
-    """Decode the inputs of a request to arrays of the signature's element types, with defaults filled in.
+def decode_inputs(
+    signature: Any, protos: Mapping[str, Any], *, limit_bytes: int, strict: bool
+) -> dict[str, np.ndarray]:
+    """Decode the inputs of a request to arrays, with defaults filled in.
 
     Args:
       signature: the SignatureDef.
       protos: input name -> TensorProto.
       limit_bytes: see `serving.wire.tensors.decode`.
+      strict: refuse other element types and shapes than the signature's, which are left to the graph otherwise.
 
     Raises:
-      InvalidArgumentError: an input is missing, unknown, of another type or shape, or not a valid tensor.
+      InvalidArgumentError: an input is missing, unknown, not a valid tensor, or (strict) of another type or shape.
     """
     check_names(signature, protos)
     return {
-        alias: _decode(alias, info, protos[alias] if alias in protos else signature.defaults[alias], limit_bytes)
+        alias: _decode(
+            alias,
+            info if strict else None,
+            protos[alias] if alias in protos else signature.defaults[alias],
+            limit_bytes,
+        )
         for alias, info in signature.inputs.items()
     }
 
 
-def with_defaults(signature: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def with_defaults(signature: Any, inputs: Mapping[str, np.ndarray], *, strict: bool) -> dict[str, np.ndarray]:
     """Check inputs that are already arrays of the right types, and fill in defaults; see `decode_inputs`."""
     check_names(signature, inputs)
     for alias, array in inputs.items():
-        check_shape(alias, signature.inputs[alias], array.shape)
+        if strict:
+            check_shape(alias, signature.inputs[alias], array.shape)
     given = {alias: tf.make_ndarray(proto) for alias, proto in signature.defaults.items() if alias not in inputs}
     return {**given, **inputs}
 
 
 def find_signature(signatures: Mapping[str, Any], name: str) -> Any:
-    """Look up a SignatureDef.
-
-    Raises:
-      FailedPreconditionError: there is none of that name.
-      InternalError: it is no prediction signature.
-    """
+    """Look up a SignatureDef. Raises FailedPreconditionError if there is none of that name."""
     if name not in signatures:
         raise failed_precondition(f'Serving signature key "{name}" not found.')
-    signature = signatures[name]
-    methods = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
-    if signature.method_name not in methods:
-        raise tf.errors.InternalError(
-            None,
-            None,
-            f"Expected prediction signature method_name to be one of {{{', '.join(methods)}}}. "
-            f"Was: {signature.method_name}",
-        )
-    return signature
+    return signatures[name]
 
 
 def check_names(signature: Any, given: Collection[str]) -> None:
@@ -150,12 +142,14 @@ def select_outputs(signature: Any, output_filter: Sequence[str]) -> list[str]:
 
 
 def _decode(alias: str, info: Any, proto: Any, limit_bytes: int) -> np.ndarray:
-    if proto.dtype != info.dtype:
+    """Decode an input; `info` is the TensorInfo that it must agree with, None to leave that to the graph."""
+    if info is not None and proto.dtype != info.dtype:
         wanted, got = tensors.dtype_name(info.dtype), tensors.dtype_name(proto.dtype)
         raise invalid(f'Expects input "{alias}" to be {wanted} but {got} is provided')
     try:
         shape = tensors.dimensions(proto)
-        check_shape(alias, info, shape)  # before any memory is taken for it
+        if info is not None:
+            check_shape(alias, info, shape)  # before any memory is taken for it
         return tensors.decode(proto, limit_bytes=limit_bytes, shape=shape)
     except tensors.TensorError as error:
         raise invalid(f"tensor parsing error: {alias} ({error})") from error

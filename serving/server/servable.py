@@ -21,9 +21,11 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.util import deprecation
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+from tensorflow_serving.apis import inference_pb2, input_pb2, predict_pb2, prediction_log_pb2
 
-from serving.server import predict_util
+from serving.server import example_methods, predict_util
+from serving.server.example_methods import Plan
+from serving.server.status import invalid, unimplemented
 from serving.wire import layout, tensors
 from serving.wire.layout import DESCRIPTION_FILE, EXTRA_FOLDER
 from serving.wire.plain_path import plain_path
@@ -32,7 +34,11 @@ TAG = tf.saved_model.SERVING
 # TensorFlow Serving's path of warm-up requests, and the most records it accepts in it.
 WARMUP_FILE = Path(EXTRA_FOLDER) / layout.WARMUP_FILE
 MAX_WARMUP_RECORDS = 1000
+_EXAMPLE_LOGS = {"classify_log": example_methods.CLASSIFY, "regress_log": example_methods.REGRESS}
 _CACHED_CALLS = 64  # combinations of signature and output filter
+
+SignatureKey = str | tuple[str, ...]
+"""Names a signature of a model, or several that are called as one (`serving.server.example_methods.united`)."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class Servable:
       name: name of the model.
       version: version number.
       signatures: name -> SignatureDef of the SavedModel.
+      own_export: it is an export of Triptych, whose contract fixes the types and shapes of inputs and says more about
+        their values.
       paddable_inputs: inputs that may be padded with "" or 0 behind the batch axis without changing the outputs.
     """
 
@@ -59,14 +67,21 @@ class Servable:
         version: int,
         session: tf.compat.v1.Session,
         signatures: Mapping[str, Any],
-        paddable_inputs: frozenset[str],
+        own_export: bool,
     ) -> None:
         self.name = name
         self.version = version
         self.signatures = signatures
-        self.paddable_inputs = paddable_inputs
+        self.own_export = own_export
+        # Padding is defined by the signatures of Triptych's own exports only.
+        self.paddable_inputs = _open_inputs(signatures) if own_export else frozenset()
         self._session = session
         self._calls = functools.lru_cache(maxsize=_CACHED_CALLS)(functools.partial(_look_up, session.graph))
+        self._united = functools.lru_cache(maxsize=_CACHED_CALLS)(functools.partial(example_methods.united, signatures))
+
+    def signature(self, key: SignatureKey) -> Any:
+        """The SignatureDef of a name, or of several names as one. Raises KeyError for an unknown name."""
+        return self.signatures[key] if isinstance(key, str) else self._united(key)
 
     def run(
         self,
@@ -79,8 +94,8 @@ class Servable:
         """Compute outputs of a signature.
 
         Args:
-          signature: one of `signatures`.
-          inputs: every input of the signature, as an array of its element type and shape.
+          signature: one of `signatures`, or of `signature`.
+          inputs: every input of the signature.
           outputs: names of outputs of the signature.
           timeout: seconds after which the runtime stops, between two ops; None for never.
 
@@ -114,13 +129,20 @@ class Servable:
         """
         name = request.model_spec.signature_name or predict_util.DEFAULT_SIGNATURE
         signature = predict_util.find_signature(self.signatures, name)
-        inputs = predict_util.decode_inputs(signature, request.inputs, limit_bytes=limit_bytes)
+        inputs = predict_util.decode_inputs(signature, request.inputs, limit_bytes=limit_bytes, strict=self.own_export)
         outputs = self.run(signature, inputs, predict_util.select_outputs(signature, request.output_filter))
         return predict_util.response(request.model_spec.name, name, self.version, outputs)
+
+    def infer(self, plan: Plan, examples: input_pb2.Input) -> list[inference_pb2.InferenceResult]:
+        """Evaluate signatures on Examples in this thread. Raises tf.errors.OpError."""
+        inputs = plan.inputs(examples)
+        outputs = self.run(self.signature(plan.names), inputs, plan.outputs)
+        return plan.results(self.name, self.version, inputs, outputs)
 
     def close(self) -> None:
         """Free the session with its variables and tables."""
         self._calls.cache_clear()
+        self._united.cache_clear()
         self._session.close()
 
 
@@ -151,8 +173,7 @@ def load(path: Path, name: str, version: int) -> Servable:
             raise
     graph.finalize()
     own_export = (path / EXTRA_FOLDER / DESCRIPTION_FILE).is_file()
-    paddable = paddable_inputs(meta_graph.signature_def) if own_export else frozenset()
-    servable = Servable(name, version, session, meta_graph.signature_def, paddable)
+    servable = Servable(name, version, session, meta_graph.signature_def, own_export)
     try:
         warm_up(servable, path / WARMUP_FILE)
     except BaseException:
@@ -161,7 +182,7 @@ def load(path: Path, name: str, version: int) -> Servable:
     return servable
 
 
-def paddable_inputs(signatures: Mapping[str, Any]) -> frozenset[str]:
+def _open_inputs(signatures: Mapping[str, Any]) -> frozenset[str]:
     """The inputs of a Triptych export that are lists of any length: "" (with its value and time) counts as none in all."""
     infos = [(alias, info) for signature in signatures.values() for alias, info in signature.inputs.items()]
     return frozenset(alias for alias, info in infos if any(dim.size < 0 for dim in info.tensor_shape.dim[1:]))
@@ -202,13 +223,26 @@ def _replay(servable: Servable, record: bytes, file: Path) -> None:
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
         servable.predict(log.predict_log.request, limit_bytes=sys.maxsize)
+    elif kind in _EXAMPLE_LOGS:
+        request = getattr(log, kind).request
+        plan = example_methods.plan_method(servable.signatures, request.model_spec, _EXAMPLE_LOGS[kind])
+        servable.infer(plan, request.input)
+    elif kind == "multi_inference_log":
+        tasks = log.multi_inference_log.request.tasks
+        servable.infer(example_methods.plan_tasks(servable.signatures, tasks), log.multi_inference_log.request.input)
     elif kind is not None:
-        raise tf.errors.UnimplementedError(None, None, f"Unsupported log_type for warmup: {kind} (in {file})")
+        raise unimplemented(f"Unsupported log_type for warmup: {kind} (in {file})")
 
 
 def _look_up(graph: tf.Graph, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> _Call:
     def outputs(names: tuple[str, ...]) -> list[Any]:
-        return [graph.get_tensor_by_name(name)._as_tf_output() for name in names]
+        found = []
+        for name in names:
+            try:
+                found.append(graph.get_tensor_by_name(name)._as_tf_output())
+            except (KeyError, ValueError) as error:  # not in the graph; an operation without outputs
+                raise invalid(f'the signature names "{name}", which is no tensor of the graph') from error
+        return found
 
     return _Call(outputs(feeds), outputs(fetches))
 

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from serving.server.access import ServerTls, Tokens
 from serving.server.batching.batches import BatchingOptions
 from serving.server.batching.runners import BatchingRunner, DirectRunner, Runner
-from serving.server.grpc_api.listeners import AsyncGrpcListener, GrpcListener, ThreadedGrpcListener
+from serving.server.grpc_api.listeners import (
+    AsyncGrpcListener,
+    ChannelArguments,
+    GrpcListener,
+    ThreadedGrpcListener,
+    channel_arguments,
+)
 from serving.server.limits import UNLIMITED, RequestLimits
 from serving.server.metrics import ServerMetrics
 from serving.server.model_manager import ModelManager, Report, VersionState
@@ -30,6 +36,7 @@ from serving.wire.errors import StartError
 _LOOPBACK = "127.0.0.1"
 # Threads beyond those that predictions can occupy, so that status, metadata and refusals find one on a full server.
 _SPARE_THREADS = 8
+_RETRY_LOOK = 0.05  # seconds between two looks for the outcome of loading again
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,10 @@ class ServerOptions:
       tls: key and certificate; None for plain connections.
       tokens: requests must carry one of these; None: no authentication.
       limits: largest request, besides `max_message_bytes`.
+      socket_path: gRPC listens at this Unix socket too; None for the port alone.
+      channel_arguments: further arguments of gRPC's server, by name.
+      load_retries: how often a version that failed to load is tried again; its changed files are tried in any case.
+      load_retry_seconds: time between two of these tries.
     """
 
     host: str | None
@@ -79,6 +90,10 @@ class ServerOptions:
     tls: ServerTls | None = None
     tokens: Tokens | None = None
     limits: RequestLimits = UNLIMITED
+    socket_path: str | None = None
+    channel_arguments: ChannelArguments = field(default_factory=dict)
+    load_retries: int = 0
+    load_retry_seconds: float = 0.0
 
 
 class Server:
@@ -97,7 +112,13 @@ class Server:
     def __init__(self, source: Source, options: ServerOptions, report: Report) -> None:
         self._options = options
         self._report = report
-        self.models = ModelManager(source, poll_seconds=options.poll_seconds, report=self._changed)
+        self.models = ModelManager(
+            source,
+            poll_seconds=options.poll_seconds,
+            report=self._changed,
+            load_retries=options.load_retries,
+            load_retry_seconds=options.load_retry_seconds,
+        )
         self._host = options.host or _LOOPBACK
         self._port = 0
         self._http: HttpServer | None = None
@@ -119,7 +140,8 @@ class Server:
         listener: type[ThreadedGrpcListener] | type[AsyncGrpcListener] = (
             ThreadedGrpcListener if options.batching is None else AsyncGrpcListener
         )
-        self._grpc: GrpcListener = listener(self.core, self._executor, options.tokens, options.max_message_bytes)
+        arguments = channel_arguments(options.max_message_bytes, options.channel_arguments)
+        self._grpc: GrpcListener = listener(self.core, self._executor, options.tokens, arguments)
 
     @property
     def port(self) -> int:
@@ -173,11 +195,20 @@ class Server:
 
     def _bind(self) -> None:
         options = self._options
+        credentials = None if options.tls is None else options.tls.credentials()
         wanted = _address(self._host, options.port)
         try:
-            self._port = self._grpc.bind(wanted, None if options.tls is None else options.tls.credentials())
+            self._port = self._grpc.bind(wanted, credentials)
         except RuntimeError as error:
             raise StartError(f"cannot listen at {wanted}; is the port taken? give another one (--port)") from error
+        if options.socket_path is not None:
+            try:
+                self._grpc.bind(f"unix:{options.socket_path}", credentials)
+            except RuntimeError as error:
+                raise StartError(
+                    f"cannot listen at the socket {options.socket_path}; give the path of a socket, or of nothing yet, in "
+                    "a folder that exists, of at most 107 bytes (--grpc_socket_path)"
+                ) from error
         if options.rest is not None:
             self._http = HttpServer(host=self._host, port=options.rest.port, grace=options.grace)
 
@@ -216,9 +247,13 @@ class Server:
         self.stop()
 
     def describe(self) -> list[str]:
-        """One line per model: its version and address, or why it is not served."""
+        """One line per version: its address, or why it is not served; and one per model that cannot be looked for."""
         lines = []
-        addresses = self.address if self.rest_address is None else f"{self.address}  {self._scheme}{self.rest_address}"
+        addresses = self.address
+        if self._options.socket_path is not None:
+            addresses += f"  unix:{self._options.socket_path}"
+        if self.rest_address is not None:
+            addresses += f"  {self._scheme}{self.rest_address}"
         for name in self.models.names():
             for status in self.models.statuses(name):
                 if status.state is VersionState.AVAILABLE:
@@ -226,7 +261,7 @@ class Server:
                 elif status.error is not None:
                     reason = status.error.message.splitlines()[0]
                     lines.append(f"{name}  version {status.version}  not served: {reason}")
-        return lines
+        return lines + self.models.problems()
 
 
 def serve(source: Source, options: ServerOptions, *, source_name: str, echo: Report) -> None:
@@ -251,7 +286,14 @@ def serve(source: Source, options: ServerOptions, *, source_name: str, echo: Rep
     server = Server(source, options, report)
     with until_signal(stop), server:
         lines = server.describe()
-        if not server.models.available():
+        if not server.models.available() and server.models.retrying():
+            for line in lines:
+                echo(line)
+            started.set()
+            while not server.models.available() and server.models.retrying() and not stop.wait(_RETRY_LOOK):
+                pass
+            lines = server.describe()
+        if not server.models.available() and not stop.is_set():
             reason = lines[0] if lines else "no <model>/<version>/saved_model.pb there"
             raise StartError(f"{source_name}: nothing to serve ({reason}); write a model with: triptych export")
         for line in lines:

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,22 +20,27 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     inference_pb2,
+    input_pb2,
     model_pb2,
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.server import limits, predict_util, sources
+from serving.server import example_methods, limits, predict_util, sources
 from serving.server.batching.runners import PredictCall, Runner
+from serving.server.example_methods import Plan
 from serving.server.metrics import ServerMetrics
 from serving.server.model_manager import ModelManager
 from serving.server.servable import Servable
-from serving.server.status import code_name, invalid, not_found, resource_exhausted, unimplemented
+from serving.server.status import code_name, invalid, not_found, resource_exhausted
 
 METADATA_FIELD = "signature_def"
-_METHOD_NAMES = {predict_util.CLASSIFY_METHOD: "classification", predict_util.REGRESS_METHOD: "regression"}
+_API = {example_methods.CLASSIFY: "Classify", example_methods.REGRESS: "Regress"}  # labels of metrics
 
-InputReader = Callable[[Mapping[str, Any], str], tuple[Any, dict[str, np.ndarray]]]
-"""Signatures of the model and a signature name -> that SignatureDef and the checked inputs of the request."""
+InputReader = Callable[[Servable, str], tuple[Any, dict[str, np.ndarray]]]
+"""The version that answers and a signature name -> that SignatureDef and the checked inputs of the request."""
+
+Planner = Callable[[Mapping[str, Any]], Plan]
+"""Signatures of a model -> the checked ones to evaluate."""
 
 
 @dataclass(frozen=True)
@@ -114,16 +120,66 @@ class ServerCore:
         deadline: float | None,
     ) -> PredictCall:
         name = spec.signature_name or predict_util.DEFAULT_SIGNATURE
-        signature, inputs = read_inputs(servable.signatures, name)
-        limits.check(self._limits, name, signature, inputs, contract=bool(servable.paddable_inputs))
+        signature, inputs = read_inputs(servable, name)
+        limits.check(self._limits, name, signature, inputs, contract=servable.own_export)
         outputs = predict_util.select_outputs(signature, output_filter)
         return PredictCall(servable, name, inputs, tuple(outputs), deadline)
 
     def _finish(
         self, spec: model_pb2.ModelSpec, call: PredictCall, outputs: dict[str, np.ndarray], started: float
     ) -> PredictResult:
-        self.metrics.runtime_latency.add((spec.name, "Predict", "TF1"), (time.monotonic() - started) * 1e6)
-        return PredictResult(call.servable.version, call.signature_name, outputs)
+        self._ran(spec, "Predict", started)
+        name = spec.signature_name or predict_util.DEFAULT_SIGNATURE
+        return PredictResult(call.servable.version, name, outputs)
+
+    def infer(
+        self, spec: model_pb2.ModelSpec, method: str, examples: input_pb2.Input, deadline: float | None
+    ) -> inference_pb2.InferenceResult:
+        """Answer Classify or Regress.
+
+        Args:
+          spec: model, version or label, signature.
+          method: CLASSIFY or REGRESS of `serving.server.example_methods`.
+          examples: at least one.
+          deadline: in seconds on the monotonic clock; None for none.
+
+        Raises:
+          tf.errors.OpError: the request is invalid, or raised by the graph.
+        """
+        planner = partial(example_methods.plan_method, spec=spec, method=method)
+        (result,) = self._infer(spec, planner, examples, deadline, api=_API[method])
+        return result
+
+    def infer_tasks(
+        self, tasks: Sequence[inference_pb2.InferenceTask], examples: input_pb2.Input, deadline: float | None
+    ) -> list[inference_pb2.InferenceResult]:
+        """Answer MultiInference with one version, that of the first task; see `infer`. Raises tf.errors.OpError."""
+        spec = tasks[0].model_spec if tasks else model_pb2.ModelSpec()
+        planner = partial(example_methods.plan_tasks, tasks=tasks)
+        return self._infer(spec, planner, examples, deadline, api="MultiInference")
+
+    def _infer(
+        self,
+        spec: model_pb2.ModelSpec,
+        planner: Planner,
+        examples: input_pb2.Input,
+        deadline: float | None,
+        *,
+        api: str,
+    ) -> list[inference_pb2.InferenceResult]:
+        with self._admit(), self._lease(spec) as servable:
+            plan = planner(servable.signatures)
+            inputs = plan.inputs(examples)
+            # The strings are serialized Examples, of which the contract of our exports says nothing.
+            limits.check(self._limits, "", servable.signature(plan.names), inputs, contract=False)
+            call = PredictCall(servable, plan.names, inputs, tuple(plan.outputs), deadline)
+            started = time.monotonic()
+            outputs = self._runner.run(call)
+            self._ran(spec, api, started)
+            return plan.results(spec.name, servable.version, inputs, outputs)
+
+    def _ran(self, spec: model_pb2.ModelSpec, api: str, started: float) -> None:
+        self.metrics.runtime_latency.add((spec.name, api, "TF1"), (time.monotonic() - started) * 1e6)
 
     def metadata(
         self, spec: model_pb2.ModelSpec, fields: Sequence[str]
@@ -173,24 +229,6 @@ class ServerCore:
             )
         self.models.reload(sources.from_proto(config))
 
-    def refuse(self, spec: model_pb2.ModelSpec, method_name: str) -> NoReturn:
-        """Refuse Classify or Regress with TensorFlow Serving's messages. Always raises tf.errors.OpError."""
-        with self._lease(spec) as servable:
-            name = spec.signature_name or predict_util.DEFAULT_SIGNATURE
-            if name not in servable.signatures:
-                raise invalid(f"No signature was found with the name: {name}")
-            _require_method(servable.signatures[name], method_name)
-
-    def refuse_task(self, task: inference_pb2.InferenceTask) -> NoReturn:
-        """Refuse a task of MultiInference with TensorFlow Serving's messages. Always raises tf.errors.OpError."""
-        name = task.model_spec.signature_name or predict_util.DEFAULT_SIGNATURE
-        with self._lease(task.model_spec) as servable:
-            if name not in servable.signatures:
-                raise invalid(f"Requested signature not found in model graph: {name}")
-            if task.method_name not in _METHOD_NAMES:
-                raise unimplemented(f"Unsupported signature method_name: {task.method_name}")
-            _require_method(servable.signatures[name], task.method_name)
-
     def count(self, model: str, code: int) -> None:
         """Count a request that ended with a canonical code.
 
@@ -222,11 +260,3 @@ class ServerCore:
         if choice == "version_label":
             return self.models.version_of(spec.name, spec.version_label)
         return spec.version.value if choice == "version" else None
-
-
-def _require_method(signature: Any, method_name: str) -> NoReturn:
-    """Raise InvalidArgumentError for a signature of another method, UnimplementedError for one of this method."""
-    kind = _METHOD_NAMES[method_name]
-    if signature.method_name != method_name:
-        raise invalid(f"Expected {kind} signature method_name to be {method_name}. Was: {signature.method_name}")
-    raise unimplemented(f"this server does not run {kind} signatures; use Predict")

@@ -86,6 +86,20 @@ def folder_source(root: Path) -> Source:
     return models
 
 
+def model_source(name: str, base_path: str) -> Source:
+    """The newest version of one model, as `--model_name` and `--model_base_path` of TensorFlow Serving give it.
+
+    Raises:
+      StartError: the path is not that of a folder, or not an absolute one.
+    """
+    entry = model_server_config_pb2.ModelConfig(name=name, base_path=base_path, model_platform=_PLATFORM)
+    config = model_server_config_pb2.ModelServerConfig(model_config_list={"config": [entry]})
+    models = _checked(config, "--model_base_path")
+    if not Path(base_path).is_dir():
+        raise StartError(f"--model_base_path: Could not find base path {base_path} for servable {name}")
+    return lambda: models
+
+
 def config_file_source(path: Path, *, poll_seconds: float) -> Source:
     """The models of a ModelServerConfig in a text file.
 
@@ -127,10 +141,15 @@ def _from_file(path: Path) -> list[ModelConfig]:
     config = read_text_proto(path, model_server_config_pb2.ModelServerConfig())
     if config.WhichOneof("config") != "model_config_list":
         raise StartError(f"{path}: no model_config_list in it; write one with a config {{...}} for every model")
+    return _checked(config, str(path))
+
+
+def _checked(config: model_server_config_pb2.ModelServerConfig, given_by: str) -> list[ModelConfig]:
+    """Convert a configuration. Raises StartError, which names where it was given."""
     try:
         return from_proto(config)
     except tf.errors.InvalidArgumentError as error:
-        raise StartError(f"{path}: {error.message}") from error
+        raise StartError(f"{given_by}: {error.message}") from error
 
 
 def _model(entry: model_server_config_pb2.ModelConfig) -> ModelConfig:
@@ -140,7 +159,8 @@ def _model(entry: model_server_config_pb2.ModelConfig) -> ModelConfig:
     platform = entry.model_platform or (_PLATFORM if entry.model_type == 1 else "")
     if not platform:
         raise invalid(
-            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform."
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform, "
+            f"model name is {entry.name}"
         )
     if platform != _PLATFORM:
         raise invalid(f"Model {entry.name} requests unsupported platform {platform}")

@@ -42,7 +42,17 @@ def test_each_row_is_trained_and_measured_and_kept(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in runs} == before
 
 
-def test_an_unknown_row_is_named(tmp_path: Path) -> None:
-    ran = CliRunner().invoke(main, ["--data", str(make_plain_folder(tmp_path / "data")), "--only", "all"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "all", "--out", "own.json"], "--only all: there are as it is, no event values"),
+        (["--only", "as it is"], "name its file with --out"),
+        (["--set", "train.epochs=1"], "name its file with --out"),
+    ],
+)
+def test_an_unknown_row_and_a_table_that_would_replace_the_whole_one_are_one_line(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    ran = CliRunner().invoke(main, ["--data", str(make_plain_folder(tmp_path / "data")), *arguments])
     assert ran.exit_code == 2
-    assert "--only all: there are as it is, no event values" in ran.output
+    assert message in ran.output

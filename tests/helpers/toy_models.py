@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from serving.wire.layout import DESCRIPTION_FILE, EXTRA_FOLDER
 
 
 def spec(shape: list[int | None], dtype: tf.DType, name: str) -> tf.TensorSpec:
@@ -154,6 +157,68 @@ class Shop(tf.Module):
         return {"embedding": embedding, "modality_weights": tf.ones_like(embedding) / 4.0}
 
 
+class Halves(tf.Module):
+    """Signatures over tf.Examples with a number x and a name: x / 2 + 2, and results that are wrong in their form."""
+
+    @staticmethod
+    def features(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = {
+            "x": tf.io.FixedLenFeature([], tf.float32),
+            "name": tf.io.FixedLenFeature([], tf.string, ""),
+            "count": tf.io.FixedLenFeature([], tf.int64, 0),
+        }
+        return tf.io.parse_example(inputs, features)
+
+    def signatures(self) -> dict[str, Any]:
+        """Every signature has one input, "inputs" [B], and of `parsed` the outputs named here."""
+
+        def half(parsed):  # type: ignore[no-untyped-def]
+            return parsed["x"] / 2.0 + 2.0
+
+        def labels(parsed):  # type: ignore[no-untyped-def]
+            return tf.stack([parsed["name"], tf.strings.as_string(parsed["count"])], axis=1)
+
+        def scores(parsed):  # type: ignore[no-untyped-def]
+            return tf.stack([half(parsed), parsed["x"]], axis=1)
+
+        made = {
+            "regress": lambda parsed: {"outputs": half(parsed)},
+            "column": lambda parsed: {"outputs": half(parsed)[:, None]},
+            "classify": lambda parsed: {"classes": labels(parsed), "scores": scores(parsed)},
+            "labels": lambda parsed: {"classes": labels(parsed)},
+            "scores": lambda parsed: {"scores": scores(parsed)},
+            "wide": lambda parsed: {"outputs": scores(parsed)},
+            "whole": lambda parsed: {"outputs": parsed["count"]},
+            "first": lambda parsed: {"outputs": half(parsed)[:1]},
+            "flat": lambda parsed: {"scores": half(parsed)},
+            "uneven": lambda parsed: {"classes": labels(parsed), "scores": scores(parsed)[:, :1]},
+            "broken": lambda parsed: {"classes": tf.strings.join([labels(parsed), b"\xff"])},
+        }
+
+        def signature(outputs):  # type: ignore[no-untyped-def]
+            return tf.function(
+                lambda inputs: outputs(self.features(inputs)), input_signature=[spec([None], tf.string, "inputs")]
+            )
+
+        return {name: signature(outputs) for name, outputs in made.items()}
+
+
+def export_halves(path: Path) -> Path:
+    """Writes Halves as the SavedModel `path`; "regress" is its default signature."""
+    module = Halves()
+    signatures = module.signatures()
+    tf.saved_model.save(module, str(path), signatures={**signatures, "serving_default": signatures["regress"]})
+    return path
+
+
+def describe_as_ours(version: Path) -> Path:
+    """Adds the description by which the server knows an export of Triptych."""
+    description = version / EXTRA_FOLDER / DESCRIPTION_FILE
+    description.parent.mkdir(exist_ok=True)
+    description.write_text("{}")
+    return version
+
+
 def export_scale(path: Path, factor: float) -> Path:
     """Writes Scale as the SavedModel `path`."""
     module = Scale(factor)
@@ -181,10 +246,20 @@ def place(version: Path, model_folder: Path, number: int) -> Path:
 
 
 def add_warm_up(version: Path, requests: list[predict_pb2.PredictRequest]) -> None:
-    """Records requests where TensorFlow Serving looks for them."""
+    """Records Predict requests where TensorFlow Serving looks for them."""
+    add_warm_up_logs(
+        version,
+        [
+            prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+            for request in requests
+        ],
+    )
+
+
+def add_warm_up_logs(version: Path, logs: list[prediction_log_pb2.PredictionLog]) -> None:
+    """Records requests of any kind where TensorFlow Serving looks for them."""
     file = version / "assets.extra" / "tf_serving_warmup_requests"
     file.parent.mkdir()
     with tf.io.TFRecordWriter(str(file)) as writer:
-        for request in requests:
-            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+        for log in logs:
             writer.write(log.SerializeToString())

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -348,6 +349,7 @@ def test_one_process_at_a_time_writes_a_file(plain: Whole, tmp_path: Path) -> No
     assert "another process is writing it" in result.output
 
 
+@pytest.mark.skipif(find_spec("apache_beam") is None, reason="apache-beam is not installed")
 @pytest.mark.matrix
 def test_the_direct_runner_gives_the_same_file(plain: Whole, tmp_path: Path) -> None:
     step.run(job_of(plain, tmp_path / "local.parquet"))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 import worker_processes as processes
 from click.testing import CliRunner
 from whole import SMALL, Whole
@@ -225,6 +226,25 @@ def assert_same_run(together: Path, alone: Path) -> None:
         assert set(row) == set(expected)
         for name in set(row) - {"seconds", "events_per_second"}:
             assert row[name] == pytest.approx(expected[name], rel=1e-3), name
+
+
+def test_nothing_asks_the_chief_before_the_workers_are_connected(
+    plain: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chief of two, whose connection is its own CPU; a question before it raises (whole clusters: the matrix)."""
+    connected = []
+
+    def start(self: Workers) -> tf.distribute.Strategy:
+        connected.append(self.index)
+        self._strategy = make_strategy("cpu")
+        return self._strategy
+
+    monkeypatch.setattr(Workers, "start", start)
+    config = load_config(None, [*SETTINGS, "train.strategy=multiworker"])
+    job = train.TrainJob(plain.records, tmp_path / "run", config)
+    train.Trainer(job, Workers(Cluster(("a:1", "b:2"), 0)))
+    assert connected == [0]
+    assert RunFolder(tmp_path / "run").exists
 
 
 @pytest.mark.matrix

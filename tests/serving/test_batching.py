@@ -53,6 +53,13 @@ def test_inputs_without_a_batch_axis_must_be_equal() -> None:
     )
 
 
+def test_types_must_be_equal_even_where_the_bytes_are() -> None:
+    """Joined, an int32 and a float32 column would both become float64."""
+    for name in ("x", "k"):
+        other = {**A, name: A[name].view(np.float64)}
+        assert batch_key(A, X, pad_lengths=True, paddable=NONE) != batch_key(other, X, pad_lengths=True, paddable=NONE)
+
+
 def test_shapes_behind_the_batch_axis_must_be_equal_unless_they_are_padded() -> None:
     longer = {"x": np.array([[7, 8, 9]]), "k": np.array(3)}
     assert batch_key(A, X, pad_lengths=False, paddable=NONE) != batch_key(longer, X, pad_lengths=False, paddable=NONE)
@@ -116,6 +123,8 @@ def test_rows_with_different_k_cannot_be_answered_in_parts() -> None:
 def test_rows_must_agree_between_inputs_and_with_outputs() -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="equal 0th-dimension size"):
         row_count({"x": np.zeros((2, 1)), "y": np.zeros(3)}, frozenset({"x", "y"}))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must have at least one dimension"):
+        row_count({"x": np.array(1)}, X)
     assert row_count(B, X) == 2
     with pytest.raises(tf.errors.FailedPreconditionError, match="0th dimension does not equal"):
         split({"y": np.zeros(2)}, [1, 2], 3, [None] * 2)

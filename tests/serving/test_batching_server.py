@@ -14,7 +14,7 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from toy_models import export_scale, export_shop, place
+from toy_models import describe_as_ours, export_scale, export_shop, place
 from toy_server import X, batches, connected, eventually, predict_request, refused, running, turns_for
 
 from serving.server.server import Server
@@ -70,9 +70,7 @@ def test_requests_of_several_clients_share_a_batch_and_each_gets_its_own_rows(mo
 def ours(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Model "ours" is "shop", described as a Triptych export."""
     folder = tmp_path_factory.mktemp("own")
-    extra = place(models / "shop" / "1", folder / "ours", 1) / "assets.extra"
-    extra.mkdir()
-    (extra / "triptych.json").write_text("{}")
+    describe_as_ours(place(models / "shop" / "1", folder / "ours", 1))
     return folder
 
 

@@ -53,7 +53,6 @@ def scale(server: Server) -> Iterator[Client]:
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
-        (lambda c: c.predict("serving_default", {"x": [[1, 2, 3]]}), errors.InvalidRequestError, r'input "x".*\[1,3\]'),
         (lambda c: c.predict("serving_default", {"z": [[1, 2]]}), errors.InvalidRequestError, r"Sent extra: \{z\}"),
         (lambda c: c.predict("serving_default", {"x": [[1, 2]]}, ["w"]), errors.InvalidRequestError, "not found.*: w"),
         (lambda c: c.predict("nope", {}), errors.FailedPreconditionError, 'key "nope" not found'),

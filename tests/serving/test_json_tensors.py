@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from serving.server.rest_api.json_tensors import COLUMNAR, ROW, parse, read_inputs, write_outputs
+from serving.server.rest_api.json_tensors import COLUMNAR, ROW, read_inputs, write_outputs
+from serving.server.rest_api.json_values import parse
 
 TYPES = {"f": tf.float32, "d": tf.float64, "i": tf.int32, "l": tf.int64, "u": tf.uint8, "b": tf.bool, "s": tf.string}
 ALL = st.one_of(

@@ -5,18 +5,16 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from curl import curl
-from toy_models import export_scale, export_shop, place
+from toy_models import describe_as_ours, export_scale, export_shop, place
 from toy_server import Stubs, connected, floats, refused, running
 
 from serving.server.limits import RequestLimits
 from serving.server.server import RestOptions, Server
-from serving.wire.layout import DESCRIPTION_FILE, EXTRA_FOLDER
 
 LIMITS = RequestLimits(max_rows=3, max_length=4, max_k=5, max_results=10, max_string_bytes=8)
 
@@ -26,11 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Model "shop" is a Triptych export by its description, model "scale" is someone else's."""
     saved, folder = tmp_path_factory.mktemp("saved"), tmp_path_factory.mktemp("models")
     place(export_scale(saved / "doubling", 2.0), folder / "scale", 1)
-    shop = export_shop(saved / "shop")
-    description = Path(shop, EXTRA_FOLDER, DESCRIPTION_FILE)
-    description.parent.mkdir(exist_ok=True)
-    description.write_text("{}")
-    place(shop, folder / "shop", 1)
+    place(describe_as_ours(export_shop(saved / "shop")), folder / "shop", 1)
     with running(folder, rest=RestOptions(0, 30.0, None), limits=LIMITS) as server:
         yield server
 

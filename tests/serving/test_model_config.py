@@ -50,7 +50,10 @@ def test_the_version_policy_chooses_among_what_is_there(policy: str, versions: l
     ("models", "message"),
     [
         ([model("m", Path("/a")), model("m", Path("/b"))], "Illegal to list model m multiple times in config list"),
-        (['config { name: "m" base_path: "/a" }'], "Illegal setting neither ModelServerConfig::model_type"),
+        (
+            ['config { name: "m" base_path: "/a" }'],
+            "Illegal setting neither ModelServerConfig::model_type .*, model name is m",
+        ),
         (
             ['config { name: "m" base_path: "/a" model_platform: "other" }'],
             "Model m requests unsupported platform other",
@@ -66,7 +69,10 @@ def test_what_tensorflow_serving_refuses_is_refused_in_its_words(models: list[st
 def test_a_wrong_file_is_one_line_that_says_where(tmp_path: Path) -> None:
     file = tmp_path / "models.config"
     for text, message in (
-        ("model_config_list {\n  confg {}\n}\n", r'models.config: line 2: .*no field named "confg".*ModelServerConfig'),
+        (
+            "model_config_list {\n  confg {}\n}\n",
+            r'models.config: Error parsing text-format tensorflow.serving.ModelServerConfig: 2:3: .*no field named "confg"',
+        ),
         ("", "models.config: no model_config_list"),
         (f"model_config_list {{ {model('m', Path('a'))} }}", "models.config: Expected model m"),
     ):
@@ -127,7 +133,7 @@ def test_a_file_that_changes_is_read_again_and_a_broken_one_changes_nothing(base
     reports: list[str] = []
     with running(sources.config_file_source(file, poll_seconds=0.01), reports) as server:
         file.write_text("model_config_list {")
-        eventually(lambda: any("models.config: line 1" in line for line in reports))
+        eventually(lambda: any("models.config: Error parsing" in line for line in reports))
         assert server.models.available() == [("first", 3)]
         file.write_text(f"model_config_list {{ {model('other', base)} }}")
         eventually(lambda: server.models.available() == [("other", 3)])
@@ -140,6 +146,9 @@ def test_a_model_whose_folder_is_missing_does_not_stop_the_others(base: Path, tm
     with running(sources.config_file_source(file, poll_seconds=0), reports) as server:
         assert server.models.available() == [("real", 3)]
         eventually(lambda: sum("cannot look for versions of ghost" in line for line in reports) == 1)
+        real, problem = server.describe()
+        assert real == f"real  version 3  {server.address}"
+        assert problem.startswith("cannot look for versions of ghost (")
 
 
 def reload(stubs: Stubs, *models: str) -> Any:

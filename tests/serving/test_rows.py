@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  (registers the ops of the text tower)
 from contract_requests import CATEGORIES, IDS
-from curl import answered
+from curl import answered, refused_by_rest
 from small_model import SCHEMA, config, model
 from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
 from toy_server import running
@@ -254,6 +254,29 @@ def assert_begins_with(got: np.ndarray, expected: np.ndarray) -> None:
 
 
 # --- bad k, and versions that differ
+
+
+@pytest.mark.parametrize(
+    ("k", "message"),
+    [
+        ([3, 0], "k must be between 1 and 50; smallest and largest of the rows:] [0] [3]"),
+        ([-1, 3], "k must be between 1 and 50; smallest and largest of the rows:] [-1] [3]"),
+        ([51, 3], "k must be between 1 and 50; smallest and largest of the rows:] [3] [51]"),
+        ([1, 2, 3], "k must be int32 [B], one for each row of query"),
+        (3, 'Expects input "k" to be of shape [?] but [] is provided; give one k for each row ([10] for one row)'),
+        ([[3], [3]], 'Expects input "k" to be of shape [?] but [2,1] is provided'),
+        ([3, 2**31], "JSON Value: 2147483648 Type: Number is not of expected type: int32"),
+        ([3, 2.5], "JSON Value: 2.5 Type: Number is not of expected type: int32"),
+    ],
+)
+def test_a_bad_k_is_a_wrong_request_that_says_why(server: Server, k: Any, message: str) -> None:
+    asked = {"signature_name": "search", "inputs": {"query": ["a", "b"], "k": k}}
+    status, answer = refused_by_rest(server, "/v1/models/ours:predict", data=asked)
+    assert (status, message in answer.split("\n")[0]) == (400, True), answer
+
+
+def test_the_description_names_the_version_of_the_contract(version: Path) -> None:
+    assert layout.description(version)["contract"] == contract.VERSION == 2
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from tensorflow_serving.apis import (
     model_pb2,
     predict_pb2,
 )
-from toy_models import export_scale, place
+from toy_models import describe_as_ours, export_scale, export_shop, place
 from toy_server import MEGABYTE, Stubs, X, connected, floats, predict_request, refused, running
 
 
@@ -31,6 +31,15 @@ def served(doubling: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Model "scale", version 3, doubles."""
     folder = tmp_path_factory.mktemp("models")
     place(doubling, folder / "scale", 3)
+    with running(folder, poll_seconds=0) as server, connected(server) as stubs:
+        yield stubs
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stubs]:
+    """Model "shop", with the description of our exports."""
+    folder = tmp_path_factory.mktemp("ours")
+    place(describe_as_ours(export_shop(tmp_path_factory.mktemp("saved") / "shop")), folder / "shop", 1)
     with running(folder, poll_seconds=0) as server, connected(server) as stubs:
         yield stubs
 
@@ -102,9 +111,8 @@ def shaped(*sizes: int, **fields: Any) -> Any:
         (predict_request("scale", "nope", x=X), "FAILED_PRECONDITION", 'Serving signature key "nope" not found.'),
         (
             predict_request("scale", "__saved_model_init_op"),
-            "INTERNAL",
-            "Expected prediction signature method_name to be one of {tensorflow/serving/predict, "
-            "tensorflow/serving/classify, tensorflow/serving/regress}. Was: ",
+            "INVALID_ARGUMENT",
+            'the signature names "NoOp", which is no tensor of the graph',
         ),
         (predict_pb2.PredictRequest(), "INVALID_ARGUMENT", "Missing ModelSpec"),
         (predict_request("", x=X), "INVALID_ARGUMENT", "ModelSpec has no name specified."),
@@ -119,21 +127,6 @@ def shaped(*sizes: int, **fields: Any) -> Any:
             "INVALID_ARGUMENT",
             "input size does not match signature: 2!=1 len({x,z}) != len({x}). Sent extra: {z}. "
             "Missing but required: {}.",
-        ),
-        (
-            predict_request("scale", x=np.array([[1, 2]], np.int64)),
-            "INVALID_ARGUMENT",
-            'Expects input "x" to be float but int64 is provided',
-        ),
-        (
-            predict_request("scale", x=floats([1, 2, 3])),
-            "INVALID_ARGUMENT",
-            'Expects input "x" to be of shape [?,2] but [1,3] is provided',
-        ),
-        (
-            predict_request("scale", x=np.float32(1)),
-            "INVALID_ARGUMENT",
-            'Expects input "x" to be of shape [?,2] but [] is provided',
         ),
         (
             with_filter("y", "nope"),
@@ -160,6 +153,30 @@ def shaped(*sizes: int, **fields: Any) -> Any:
 )
 def test_a_wrong_request_gets_tensorflow_serving_s_status(served, request_, code, message):
     assert refused(lambda: served.prediction.Predict(request_)) == (code, message)
+
+
+def test_types_and_shapes_of_a_model_without_our_contract_are_left_to_its_graph(served):
+    """The signature says [?, 2]; the graph multiplies whatever it gets, as it does in TensorFlow Serving."""
+    assert tf.make_ndarray(served.predict("scale", x=floats([1, 2, 3])).outputs["y"]).tolist() == [[2, 4, 6]]
+    assert tf.make_ndarray(served.predict("scale", x=np.ones(3, np.float32)).outputs["y"]).tolist() == [2, 2, 2]
+    for dtype, name in ((np.int64, "int64"), (np.float64, "double"), (np.bool_, "bool"), (np.str_, "string")):
+        wrong = np.array([[1, 2]], dtype)
+        assert refused(lambda wrong=wrong: served.predict("scale", x=wrong)) == (
+            "INVALID_ARGUMENT",
+            f"Expects arg[0] to be float but {name} is provided",
+        )
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"query": [b"a"], "k": np.int64(1)}, 'Expects input "k" to be int32 but int64 is provided'),
+        ({"query": [[b"a"]], "k": np.int32(1)}, 'Expects input "query" to be of shape [?] but [1,1] is provided'),
+        ({"query": b"a", "k": np.int32(1)}, 'Expects input "query" to be of shape [?] but [] is provided'),
+    ],
+)
+def test_types_and_shapes_of_our_exports_are_checked_and_the_input_named(described, inputs, message):
+    assert refused(lambda: described.predict("shop", "search", **inputs)) == ("INVALID_ARGUMENT", message)
 
 
 def test_what_the_graph_refuses_is_the_status_of_the_call(served):

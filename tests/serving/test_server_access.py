@@ -120,7 +120,7 @@ def test_a_wrong_tls_file_is_one_line_with_the_remedy(pem, tmp_path) -> None:
         ('server_key: "x" server_cert: "y"', "no usable key and certificate"),
         (config_text(pem, key="other key"), "must be a pair"),
         (config_text(pem).replace("client_verify: false", "client_verify: true"), "client_verify without custom_ca"),
-        ('server_kee: "x"', 'line 1: .*no field named "server_kee"'),
+        ('server_kee: "x"', 'SSLConfig: 1:1: .*no field named "server_kee"'),
     ):
         file.write_text(text)
         with pytest.raises(StartError, match=message) as caught:

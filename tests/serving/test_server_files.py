@@ -57,8 +57,11 @@ def test_a_batching_file_changes_what_it_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("max_batch_size: 3", r"batching.config: line 1: .*must be a BatchingParameters"),
-        ("max_batch_size { value: 8 }\nmax_size { value: 1 }", r'line 2: .*no field named "max_size"'),
+        (
+            "max_batch_size: 3",
+            r"batching.config: Error parsing text-format tensorflow.serving.BatchingParameters: 1:.*must be a Batching",
+        ),
+        ("max_batch_size { value: 8 }\nmax_size { value: 1 }", r'BatchingParameters: 2:.*no field named "max_size"'),
         ("allowed_batch_sizes: 3", "batching.config: Last entry in allowed_batch_sizes must match max_batch_size"),
         ("num_batch_threads { value: 0 }", "num_batch_threads must be positive; was 0"),
     ],
@@ -224,4 +227,4 @@ def test_a_wrong_file_ends_triptych_serve_with_one_line_and_status_2(tmp_path: P
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert errors.count("\n") == 1
-    assert errors.startswith(f"triptych: {file}: line 2: ")
+    assert errors.startswith(f"triptych: {file}: Error parsing text-format tensorflow.serving.ModelServerConfig: 2:3: ")

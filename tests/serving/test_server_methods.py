@@ -1,4 +1,4 @@
-"""The embedded server's methods other than Predict: metadata, status, and those that it refuses."""
+"""The embedded server's methods other than Predict: metadata and status."""
 
 from __future__ import annotations
 
@@ -7,13 +7,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import (
-    classification_pb2,
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    inference_pb2,
-    regression_pb2,
-)
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from toy_models import export_scale, place
 from toy_server import Stubs, connected, refused, running
 
@@ -76,51 +70,3 @@ def test_status_of_what_was_never_seen_is_not_found(served):
         "NOT_FOUND",
         "Could not find version 4 of model scale",
     )
-
-
-WAS = "Was: tensorflow/serving/predict"
-
-
-def test_classify_and_regress_refuse_a_prediction_signature(served):
-    request = classification_pb2.ClassificationRequest(model_spec={"name": "scale"})
-    assert refused(lambda: served.prediction.Classify(request)) == (
-        "INVALID_ARGUMENT",
-        f"Expected classification signature method_name to be tensorflow/serving/classify. {WAS}",
-    )
-    request = regression_pb2.RegressionRequest(model_spec={"name": "scale"})
-    assert refused(lambda: served.prediction.Regress(request)) == (
-        "INVALID_ARGUMENT",
-        f"Expected regression signature method_name to be tensorflow/serving/regress. {WAS}",
-    )
-    request.model_spec.signature_name = "nope"
-    assert refused(lambda: served.prediction.Regress(request)) == (
-        "INVALID_ARGUMENT",
-        "No signature was found with the name: nope",
-    )
-
-
-@pytest.mark.parametrize(
-    ("task", "code", "message"),
-    [
-        ({}, "INVALID_ARGUMENT", "ModelSpec has no name specified."),
-        ({"model_spec": {"name": "other"}}, "NOT_FOUND", "Servable not found for request: Latest(other)"),
-        (
-            {"model_spec": {"name": "scale"}, "method_name": "tensorflow/serving/predict"},
-            "UNIMPLEMENTED",
-            "Unsupported signature method_name: tensorflow/serving/predict",
-        ),
-        (
-            {"model_spec": {"name": "scale"}, "method_name": "tensorflow/serving/regress"},
-            "INVALID_ARGUMENT",
-            f"Expected regression signature method_name to be tensorflow/serving/regress. {WAS}",
-        ),
-        (
-            {"model_spec": {"name": "scale", "signature_name": "nope"}},
-            "INVALID_ARGUMENT",
-            "Requested signature not found in model graph: nope",
-        ),
-    ],
-)
-def test_multi_inference_refuses_prediction_signatures(served, task, code, message):
-    request = inference_pb2.MultiInferenceRequest(tasks=[task])
-    assert refused(lambda: served.prediction.MultiInference(request)) == (code, message)

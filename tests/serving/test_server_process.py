@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -30,6 +31,7 @@ from toy_server import (
     turns_for,
 )
 
+from serving.server import model_manager
 from serving.server.server import Server, serve
 from serving.server.sources import ModelConfig, folder_source
 from serving.wire.errors import StartError
@@ -103,6 +105,54 @@ def test_serving_a_folder_without_a_model_is_an_error_that_says_what_to_do(tmp_p
     (tmp_path / "scale" / "1").mkdir(parents=True)
     with pytest.raises(StartError, match=r"nothing to serve \(scale  version 1  not served: .*saved_model"):
         start()
+
+
+def test_a_start_at_which_nothing_loads_waits_for_the_tries_that_are_left(doubling, tmp_path, monkeypatch):
+    """Then it serves, or it ends with the reason; stopping meanwhile is no error."""
+    place(doubling, tmp_path / "scale", 1)
+    real, tries = model_manager.load, iter([False, True, False, False, *[False] * 100])
+
+    def load(*place: Any) -> Any:
+        if next(tries):
+            return real(*place)
+        raise OSError("the disk is away")
+
+    monkeypatch.setattr(model_manager, "load", load)
+    lines: list[str] = []
+
+    def interrupt_once_served(line: str) -> None:
+        lines.append(line)
+        if "is served" in line:
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    def start(echo: Any, **options: Any) -> None:
+        options = {"poll_seconds": 0.02, "grace": 0.0, **options}
+        serve(folder_source(tmp_path), server_options(**options), source_name="models", echo=echo)
+
+    start(interrupt_once_served, load_retries=1)
+    assert lines[0].startswith("scale  version 1  not served: the disk is away")
+    assert lines[1].startswith("scale version 1 is served (loaded in ")
+    assert lines[2].startswith("scale  version 1  127.0.0.1:")
+    with pytest.raises(StartError, match=r"nothing to serve \(scale  version 1  not served: the disk is away\)"):
+        start(lines.append, load_retries=1)
+
+    interrupted = threading.Event()
+
+    def interrupt(line: str) -> None:
+        if not interrupted.is_set():
+            interrupted.set()
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    started = time.monotonic()
+    start(interrupt, load_retries=1, load_retry_seconds=600.0)
+    assert time.monotonic() - started < 60
+
+
+def test_a_unix_socket_that_cannot_be_is_one_line_with_the_remedy(tmp_path):
+    for path in (tmp_path / "no" / "such" / "folder", tmp_path / ("long" * 30)):
+        options = server_options(socket_path=str(path))
+        with pytest.raises(StartError, match=r"cannot listen at the socket .*--grpc_socket_path"):
+            Server(lambda: [], options, silent).start()
 
 
 def test_stopping_lets_a_request_under_way_finish_and_refuses_new_ones(doubling, tmp_path):

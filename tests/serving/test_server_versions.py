@@ -18,6 +18,7 @@ from tensorflow_serving.apis import (
 from toy_models import add_warm_up, export_scale, place
 from toy_server import Stubs, X, connected, eventually, predict_request, refused, running, turns_for
 
+from serving.server import model_manager, servable
 from serving.server.model_manager import ModelManager, VersionState
 from serving.server.sources import folder_source
 
@@ -139,7 +140,7 @@ def break_warm_up_record(version: Path) -> None:
 
 def record_another_kind(version: Path) -> None:
     add_warm_up(version, [])
-    log = prediction_log_pb2.PredictionLog(regress_log=prediction_log_pb2.RegressLog())
+    log = prediction_log_pb2.PredictionLog(session_run_log=prediction_log_pb2.SessionRunLog())
     with tf.io.TFRecordWriter(str(version / "assets.extra" / "tf_serving_warmup_requests")) as writer:
         writer.write(log.SerializeToString())
 
@@ -151,7 +152,7 @@ def record_another_kind(version: Path) -> None:
         (break_variables, "Read less bytes than requested"),
         (break_warm_up, "size must be positive"),
         (break_warm_up_record, "Failed to parse warmup record"),
-        (record_another_kind, "Unsupported log_type for warmup: regress_log"),
+        (record_another_kind, "Unsupported log_type for warmup: session_run_log"),
         (break_warm_up_file, "verify your warmup data is in TFRecord format"),
     ],
 )
@@ -217,9 +218,70 @@ def test_a_folder_that_is_out_of_reach_changes_nothing(doubling, tmp_path):
 def test_warm_up_requests_run_before_the_version_is_available(doubling, tmp_path):
     version = place(doubling, tmp_path / "scale", 1)
     add_warm_up(version, [predict_request("any", x=X), predict_request("any", "echo", word=["a"], shout=True)])
-    with running(tmp_path) as server, server.models.servable("scale", None) as servable:
+    with running(tmp_path) as server, server.models.servable("scale", None) as leased:
         # One call looked up per signature that the requests named.
-        assert servable._calls.cache_info().currsize == 2
+        assert leased._calls.cache_info().currsize == 2
+
+
+def test_a_version_is_loading_until_its_warm_up_is_done_and_the_one_before_answers(doubling, tripling, tmp_path):
+    place(doubling, tmp_path / "models" / "scale", 1)
+    with running(tmp_path / "models") as server, connected(server) as stubs:
+        slow = place(tripling, tmp_path, 2)
+        turns = np.int32(turns_for(stubs, 1.0))
+        add_warm_up(slow, [predict_request("any", "slow", turns=turns), predict_request("any", x=X)])
+        slow.rename(tmp_path / "models" / "scale" / "2")
+        eventually(lambda: 2 in stubs.states("scale"))
+        assert stubs.states("scale") == {2: VersionState.LOADING, 1: VersionState.AVAILABLE}
+        assert tf.make_ndarray(stubs.predict("scale", x=X).outputs["y"]).tolist() == [[2, 4]]
+        assert refused(lambda: stubs.predict("scale", "", 2, x=X))[0] == "NOT_FOUND"
+        eventually(lambda: stubs.states("scale")[2] == VersionState.AVAILABLE)
+        assert tf.make_ndarray(stubs.predict("scale", x=X).outputs["y"]).tolist() == [[3, 6]]
+
+
+def failing_at_first(monkeypatch: pytest.MonkeyPatch, failures: int) -> list[float]:
+    """Lets so many loads of a version fail although its files are whole; the times of all loads."""
+    loads: list[float] = []
+
+    def load(path: Path, name: str, version: int) -> Any:
+        loads.append(time.monotonic())
+        if len(loads) <= failures:
+            raise OSError("the disk is away")
+        return servable.load(path, name, version)
+
+    monkeypatch.setattr(model_manager, "load", load)
+    return loads
+
+
+@pytest.mark.parametrize("poll_seconds", [0, 0.02])
+def test_a_version_that_fails_to_load_is_tried_again_as_often_as_asked(
+    doubling, tmp_path, monkeypatch, poll_seconds
+) -> None:
+    place(doubling, tmp_path / "scale", 1)
+    loads = failing_at_first(monkeypatch, 2)
+    reports: list[str] = []
+    options = {"poll_seconds": poll_seconds, "load_retries": 2, "load_retry_seconds": 0.1}
+    with running(tmp_path, reports, **options) as server:
+        assert server.models.retrying()
+        eventually(lambda: server.models.available() == [("scale", 1)])
+        assert not server.models.retrying()
+        assert min(np.diff(loads)) >= 0.1
+        assert [line for line in reports if "cannot be served" in line] == [
+            "scale version 1 cannot be served: the disk is away; tried again in 0.1 s (1 of 2)",
+            "scale version 1 cannot be served: the disk is away; tried again in 0.1 s (2 of 2)",
+        ]
+
+
+def test_a_version_that_fails_once_too_often_or_is_gone_is_not_tried_again(doubling, tmp_path, monkeypatch) -> None:
+    place(doubling, tmp_path / "scale", 1)
+    gone = place(doubling, tmp_path / "other", 1)
+    loads = failing_at_first(monkeypatch, 100)
+    with running(tmp_path, load_retries=1, load_retry_seconds=0.2) as server:
+        gone.rename(tmp_path / "gone")
+        eventually(lambda: not server.models.retrying())
+        time.sleep(0.5)
+        assert len(loads) == 3  # two of "scale", one of "other"
+        (status,) = server.models.statuses("scale")
+        assert (status.state, status.error is None) == (VersionState.END, False)
 
 
 def test_more_warm_up_requests_than_tensorflow_serving_takes_are_an_error(doubling, tmp_path):
@@ -235,9 +297,9 @@ def test_the_manager_needs_no_grpc(doubling, tmp_path):
     place(doubling, tmp_path / "scale", 1)
     manager = ModelManager(folder_source(tmp_path), poll_seconds=0, report=lambda line: None)
     manager.start()
-    with manager.servable("scale", None) as servable:
-        signature = servable.signatures["serving_default"]
-        assert servable.run(signature, {"x": X}, ["y"])["y"].tolist() == [[2, 4]]
+    with manager.servable("scale", None) as leased:
+        signature = leased.signatures["serving_default"]
+        assert leased.run(signature, {"x": X}, ["y"])["y"].tolist() == [[2, 4]]
     manager.stop()
     assert [status.state for status in manager.statuses("scale")] == [VersionState.END]
     with pytest.raises(tf.errors.NotFoundError, match=r"Latest\(scale\)"), manager.servable("scale", None):

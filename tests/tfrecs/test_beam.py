@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,13 @@ from small_folder import digests, make_folder
 from pipelines.cli import main
 
 pytestmark = pytest.mark.slow
+needs_beam = pytest.mark.skipif(
+    find_spec("apache_beam") is None,
+    reason="apache-beam is not installed: beside TensorFlow it is on Python 3.10 and 3.11",
+)
 
 
+@needs_beam
 @pytest.mark.parametrize(
     "options",
     [
@@ -39,6 +45,7 @@ def test_the_direct_runner_gives_the_bytes_of_the_local_build(tmp_path: Path, op
     assert sorted(path.name for path in tmp_path.iterdir()) == ["beam", "data", "local"]
 
 
+@needs_beam
 def test_an_unknown_runner_is_one_line(tmp_path: Path) -> None:
     done = run_build(make_folder(tmp_path / "data"), tmp_path / "out", "--runner", "NoSuchRunner")
     assert done.returncode == 2

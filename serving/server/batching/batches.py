@@ -7,7 +7,7 @@ As TensorFlow Serving's batching session (batching/batching_session.cc), with fo
   batching must stay off for such signatures.
 - Requests whose shapes differ behind the batch axis go into different batches; they do not fail.
 - A signature that has an output without a batch axis is not batched; it does not fail.
-- Lists of any length in Triptych exports are padded with "" and 0 (`serving.server.servable.paddable_inputs`), so that
+- Lists of any length in Triptych exports are padded with "" and 0 (`serving.server.servable.Servable.paddable_inputs`), so that
   histories of different lengths share a batch, and answers are cut to what each request asked for (`result_width`).
 
 Pure functions; queues and threads are in `serving.server.batching.shared_batch_scheduler`.
@@ -96,7 +96,9 @@ def batched_inputs(signature: Any, outputs: Sequence[str]) -> frozenset[str] | N
 
 
 def row_count(inputs: Arrays, batched: frozenset[str]) -> int:
-    """The number of rows of a request. Raises InvalidArgumentError if its inputs disagree."""
+    """The number of rows of a request. Raises InvalidArgumentError if its inputs disagree, or one has no rows."""
+    if any(inputs[alias].ndim == 0 for alias in batched):
+        raise invalid("Batching Run() input tensors must have at least one dimension")
     counts = {inputs[alias].shape[0] for alias in batched}
     if len(counts) != 1:
         raise invalid("Batching Run() input tensors must have equal 0th-dimension size")
@@ -106,8 +108,8 @@ def row_count(inputs: Arrays, batched: frozenset[str]) -> int:
 def batch_key(inputs: Arrays, batched: frozenset[str], *, pad_lengths: bool, paddable: frozenset[str]) -> Hashable:
     """A key that is equal for requests that may share a batch.
 
-    They have equal inputs without a batch axis, equal shapes behind the batch axis, and (Triptych exports) about as many
-    results: a row of a batch costs and holds as much as that with the largest `k`.
+    They have inputs of equal types, equal inputs without a batch axis, equal shapes behind the batch axis, and (Triptych
+    exports) about as many results: a row of a batch costs and holds as much as that with the largest `k`.
 
     Args:
       inputs: the inputs of a request.
@@ -120,10 +122,10 @@ def batch_key(inputs: Arrays, batched: frozenset[str], *, pad_lengths: bool, pad
 
     def part(alias: str, array: np.ndarray) -> Hashable:
         if alias not in batched:
-            return alias, array.shape, _value(array)
+            return alias, array.dtype, array.shape, _value(array)
         if alias in paddable:
-            return alias, tuple(_power_of_two(size) for size in array.shape[1:])
-        return alias, array.ndim if pad_lengths else array.shape[1:]
+            return alias, array.dtype, tuple(_power_of_two(size) for size in array.shape[1:])
+        return alias, array.dtype, array.ndim if pad_lengths else array.shape[1:]
 
     results = () if width is None else (max(FEW_RESULTS, _power_of_two(width)),)
     return results + tuple(part(alias, array) for alias, array in sorted(inputs.items()))

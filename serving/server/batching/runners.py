@@ -22,7 +22,7 @@ from serving.server.batching.batches import Arrays, BatchingOptions
 from serving.server.batching.mailbox import Mailbox
 from serving.server.batching.shared_batch_scheduler import BatchTask, SharedBatchScheduler
 from serving.server.metrics import ServerMetrics
-from serving.server.servable import Servable
+from serving.server.servable import Servable, SignatureKey
 from serving.server.status import as_op_error, deadline_exceeded
 
 T = TypeVar("T")
@@ -34,14 +34,14 @@ class PredictCall:
 
     Attributes:
       servable: the version; whoever runs the call keeps it loaded until the result is there.
-      signature_name: name of the signature.
+      signature: names the signature, or several that are called as one; see `Servable.signature`.
       inputs: every input of the signature.
       outputs: names of the outputs to compute.
       deadline: in seconds on the monotonic clock; None for none.
     """
 
     servable: Servable
-    signature_name: str
+    signature: SignatureKey
     inputs: Arrays
     outputs: tuple[str, ...]
     deadline: float | None
@@ -81,7 +81,7 @@ class DirectRunner:
         if not self._semaphore.acquire(timeout=_remaining(call.deadline)):
             raise _too_late()
         try:
-            signature = call.servable.signatures[call.signature_name]
+            signature = call.servable.signature(call.signature)
             return call.servable.run(signature, call.inputs, call.outputs, timeout=_remaining(call.deadline))
         finally:
             self._semaphore.release()
@@ -97,7 +97,7 @@ class _Queue(NamedTuple):
     """Calls that may be batched: a signature, the requested outputs, and the inputs with a batch axis."""
 
     servable: Servable
-    signature_name: str
+    signature: SignatureKey
     outputs: tuple[str, ...]
     batched: frozenset[str]
 
@@ -157,23 +157,23 @@ class BatchingRunner:
     def _queue(self, call: PredictCall) -> _Queue | None:
         """The queue of a call; None if it cannot be batched, has no rows, or would have to be split and cannot be."""
         cached = self._batched_inputs.setdefault(call.servable, {})
-        key = (call.signature_name, call.outputs)
+        key = (call.signature, call.outputs)
         if key not in cached:
-            cached[key] = batching.batched_inputs(call.servable.signatures[call.signature_name], call.outputs)
+            cached[key] = batching.batched_inputs(call.servable.signature(call.signature), call.outputs)
         batched = cached[key]
         if batched is None:
             return None
         rows = batching.row_count(call.inputs, batched)
-        if not rows or (self._is_split(rows) and _is_own(call.servable) and not batching.is_divisible(call.inputs)):
+        if not rows or (self._is_split(rows) and call.servable.own_export and not batching.is_divisible(call.inputs)):
             return None
-        return _Queue(call.servable, call.signature_name, call.outputs, batched)
+        return _Queue(call.servable, call.signature, call.outputs, batched)
 
     def _split(self, call: PredictCall, batched: frozenset[str]) -> list[BatchTask]:
         """Turn a call into tasks of at most a batch each."""
         rows = batching.row_count(call.inputs, batched)
         self._metrics.input_batch_size.add((), rows)
         part = self._options.max_execution_batch_size
-        width = batching.result_width(call.inputs) if _is_own(call.servable) else None
+        width = batching.result_width(call.inputs) if call.servable.own_export else None
         if not self._is_split(rows):
             return [BatchTask(call.inputs, rows, call.deadline, width)]
         return [
@@ -242,7 +242,7 @@ class BatchingRunner:
         deadlines = [task.deadline for task in tasks if task.deadline is not None]
         # The batch may take as long as the latest deadline of its requests.
         latest = max(deadlines) if len(deadlines) == len(tasks) else None
-        signature = servable.signatures[queue.signature_name]
+        signature = servable.signature(queue.signature)
         outputs = servable.run(signature, merged, queue.outputs, timeout=_remaining(latest))
         return batching.split(outputs, rows, size, [task.width for task in tasks])
 
@@ -251,11 +251,6 @@ class BatchingRunner:
             task.result.set_result(self._run_batch(queue, [task])[0])
         except Exception as error:
             task.result.set_exception(as_op_error(error))
-
-
-def _is_own(servable: Servable) -> bool:
-    """Whether it is a Triptych export, whose outputs have a column for each result."""
-    return bool(servable.paddable_inputs)
 
 
 def _joined(results: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

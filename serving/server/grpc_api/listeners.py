@@ -8,8 +8,9 @@ and answers all requests, and wakes once per batch.
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -26,20 +27,27 @@ from serving.server.grpc_api.services import (
     PredictionService,
 )
 from serving.server.server_core import ServerCore
+from serving.wire.errors import StartError
 
 T = TypeVar("T")
 # Time for cancelled requests to release their model: about the length of a call of the model.
 _DRAIN_SECONDS = 10.0
 
 
+ChannelArguments = Mapping[str, int | str]
+"""Arguments of gRPC's core by name, such as grpc.max_connection_age_ms."""
+
+
 class GrpcListener(Protocol):
     """A gRPC server of PredictionService, ModelService and the health service."""
 
     def bind(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
-        """Listen at host:port, without encryption if there are no credentials, and return the bound port.
+        """Listen at host:port or unix:path, without encryption if there are no credentials, and return the bound port.
+
+        May be called for several addresses.
 
         Raises:
-          RuntimeError: the port is taken.
+          RuntimeError: the address is taken or cannot be bound.
         """
 
     def start(self) -> None:
@@ -63,13 +71,13 @@ class ThreadedGrpcListener:
     """Answers each request in a thread of `executor`."""
 
     def __init__(
-        self, core: ServerCore, executor: ThreadPoolExecutor, tokens: Tokens | None, max_message_bytes: int
+        self, core: ServerCore, executor: ThreadPoolExecutor, tokens: Tokens | None, arguments: ChannelArguments
     ) -> None:
         self._health = Health()
         self._server = grpc.server(
             executor,
             interceptors=() if tokens is None else (TokenInterceptor(tokens),),
-            options=_options(max_message_bytes),
+            options=tuple(arguments.items()),
         )
         _register(self._server, PredictionService(core), ModelService(core), self._health)
 
@@ -93,7 +101,9 @@ class ThreadedGrpcListener:
 class AsyncGrpcListener:
     """Answers all requests in one event loop with its own thread; `executor` runs what would block the loop."""
 
-    def __init__(self, core: ServerCore, executor: Executor, tokens: Tokens | None, max_message_bytes: int) -> None:
+    def __init__(
+        self, core: ServerCore, executor: Executor, tokens: Tokens | None, arguments: ChannelArguments
+    ) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpc-loop", daemon=True)
         self._thread.start()
@@ -104,7 +114,7 @@ class AsyncGrpcListener:
             server = grpc.aio.server(
                 executor,
                 interceptors=() if tokens is None else (AsyncTokenInterceptor(tokens),),
-                options=_options(max_message_bytes),
+                options=tuple(arguments.items()),
             )
             _register(server, AsyncPredictionService(core, executor), ModelService(core), health)
             return server, health
@@ -157,13 +167,36 @@ class AsyncGrpcListener:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
-def _options(max_message_bytes: int) -> Sequence[tuple[str, int]]:
-    return [
-        ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.max_send_message_length", max_message_bytes),
+def channel_arguments(max_message_bytes: int, more: ChannelArguments) -> dict[str, int | str]:
+    """The arguments of a server of that message size; those in `more` come before its own."""
+    return {
+        "grpc.max_receive_message_length": max_message_bytes,
+        "grpc.max_send_message_length": max_message_bytes,
         # Else two servers share a port on Linux and each gets some of the requests.
-        ("grpc.so_reuseport", 0),
-    ]
+        "grpc.so_reuseport": 0,
+        **more,
+    }
+
+
+def read_channel_arguments(text: str) -> dict[str, int | str]:
+    """Parse TensorFlow Serving's `--grpc_channel_arguments`: NAME=VALUE, separated by commas.
+
+    Returns:
+      Arguments by name, whole numbers of 32 bits as such. gRPC ignores those that it does not know.
+
+    Raises:
+      StartError: a part has no name or no "=".
+    """
+    arguments: dict[str, int | str] = {}
+    for part in filter(None, text.split(",")):
+        name, equals, value = part.partition("=")
+        if not name or not equals:
+            raise StartError(
+                f'--grpc_channel_arguments: "{part}" is not NAME=VALUE; write grpc.max_connection_age_ms=2000'
+            )
+        number = int(value) if re.fullmatch(r"[+-]?\d+", value) else None
+        arguments[name] = number if number is not None and -(2**31) <= number < 2**31 else value
+    return arguments
 
 
 def _register(server: Any, prediction: Any, model: Any, health: Any) -> None:

@@ -11,10 +11,10 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 import numpy as np
@@ -32,7 +32,8 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.server import predict_util
+from serving.server import example_methods, predict_util
+from serving.server.servable import Servable
 from serving.server.server_core import InputReader, ServerCore
 from serving.server.status import GRPC_CODES, as_op_error, invalid
 
@@ -105,7 +106,7 @@ def _deadline(context: grpc.ServicerContext | grpc.aio.ServicerContext) -> float
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predict and GetModelMetadata. The tf.Example methods are refused with TensorFlow Serving's messages."""
+    """Predict, Classify, Regress, MultiInference and GetModelMetadata."""
 
     def __init__(self, core: ServerCore) -> None:
         self.core = core
@@ -123,9 +124,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return predict_util.response(request.model_spec.name, result.signature, result.version, result.outputs)
 
     def _reader(self, request: predict_pb2.PredictRequest) -> InputReader:
-        def read(signatures: Mapping[str, Any], name: str) -> tuple[Any, dict[str, np.ndarray]]:
-            signature = predict_util.find_signature(signatures, name)
-            return signature, predict_util.decode_inputs(signature, request.inputs, limit_bytes=self.core.limit_bytes)
+        def read(servable: Servable, name: str) -> tuple[Any, dict[str, np.ndarray]]:
+            signature = predict_util.find_signature(servable.signatures, name)
+            return signature, predict_util.decode_inputs(
+                signature, request.inputs, limit_bytes=self.core.limit_bytes, strict=servable.own_export
+            )
 
         return read
 
@@ -138,20 +141,30 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     @_with_status
     @_counted
-    def Classify(self, request: classification_pb2.ClassificationRequest, context: grpc.ServicerContext) -> NoReturn:
+    def Classify(
+        self, request: classification_pb2.ClassificationRequest, context: grpc.ServicerContext
+    ) -> classification_pb2.ClassificationResponse:
         _require_spec(request)
-        self.core.refuse(request.model_spec, predict_util.CLASSIFY_METHOD)
+        answer = self.core.infer(request.model_spec, example_methods.CLASSIFY, request.input, _deadline(context))
+        return classification_pb2.ClassificationResponse(
+            model_spec=answer.model_spec, result=answer.classification_result
+        )
 
     @_with_status
     @_counted
-    def Regress(self, request: regression_pb2.RegressionRequest, context: grpc.ServicerContext) -> NoReturn:
+    def Regress(
+        self, request: regression_pb2.RegressionRequest, context: grpc.ServicerContext
+    ) -> regression_pb2.RegressionResponse:
         _require_spec(request)
-        self.core.refuse(request.model_spec, predict_util.REGRESS_METHOD)
+        answer = self.core.infer(request.model_spec, example_methods.REGRESS, request.input, _deadline(context))
+        return regression_pb2.RegressionResponse(model_spec=answer.model_spec, result=answer.regression_result)
 
     @_with_status
-    def MultiInference(self, request: inference_pb2.MultiInferenceRequest, context: grpc.ServicerContext) -> NoReturn:
-        # Every task is refused, so the first one decides the message.
-        self.core.refuse_task(request.tasks[0] if request.tasks else inference_pb2.InferenceTask())
+    def MultiInference(
+        self, request: inference_pb2.MultiInferenceRequest, context: grpc.ServicerContext
+    ) -> inference_pb2.MultiInferenceResponse:
+        answers = self.core.infer_tasks(request.tasks, request.input, _deadline(context))
+        return inference_pb2.MultiInferenceResponse(results=answers)
 
 
 class AsyncPredictionService(PredictionService):

@@ -3,15 +3,11 @@
     {"signature_name": ..., "instances": [...]}   row format: one element a row, answered by {"predictions": [...]}
     {"signature_name": ..., "inputs": ...}        columnar format: one value an input, answered by {"outputs": ...}
 
-Bytes are {"b64": "..."} in requests, and in responses for outputs whose names end in "_bytes". Numbers may be NaN,
-Infinity and -Infinity. Pure functions; errors are InvalidArgumentError with TensorFlow Serving's messages.
+Pure functions; errors are InvalidArgumentError with TensorFlow Serving's messages.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -20,36 +16,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 
+from serving.server.rest_api.json_values import dump, is_base64, listed, shown, type_name, unwrapped
 from serving.server.status import code_name, invalid, unimplemented
 from serving.wire.ids import ID_INPUTS, as_id
 from serving.wire.tensors import DTYPES, DType
 
 ROW, COLUMNAR = "instances", "inputs"
-_BYTES_SUFFIX = "_bytes"
-_TYPE_NAMES = {type(None): "Null", dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
-
-
-def parse(body: bytes) -> dict[str, Any]:
-    """Parse the JSON object in a request's body. Raises InvalidArgumentError."""
-    if not body:
-        raise invalid("JSON Parse error: The document is empty")
-    try:
-        document = json.loads(body)
-    except json.JSONDecodeError as error:
-        raise invalid(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
-    except UnicodeDecodeError as error:
-        raise invalid(f"JSON Parse error: not UTF-8 at offset: {error.start}") from error
-    except RecursionError as error:
-        raise invalid("JSON Parse error: nested too deeply") from error
-    except ValueError as error:  # an integer of thousands of digits
-        raise invalid(f"JSON Parse error: {error}") from error
-    if not isinstance(document, dict):
-        raise invalid(f"JSON Value: {_shown(document)} Is not object")
-    if not isinstance(document.get("signature_name", ""), str):
-        raise invalid(
-            f"JSON Value: {_shown(document)} not formatted correctly. 'signature_name' key must be a string value."
-        )
-    return document
 
 
 def read_inputs(document: Mapping[str, Any], signature: Any) -> tuple[str, dict[str, np.ndarray]]:
@@ -63,7 +35,7 @@ def read_inputs(document: Mapping[str, Any], signature: Any) -> tuple[str, dict[
     """
     if ROW in document and COLUMNAR in document:
         raise invalid(
-            f"JSON Value: {_shown(document)} Not formatted correctly expecting only one of '{COLUMNAR}' or '{ROW}' "
+            f"JSON Value: {shown(document)} Not formatted correctly expecting only one of '{COLUMNAR}' or '{ROW}' "
             "keys to exist "
         )
     try:
@@ -83,8 +55,8 @@ def write_outputs(outputs: Mapping[str, np.ndarray], layout: str) -> bytes:
       InvalidArgumentError: in row format, an output has no rows or the outputs differ in their number of rows.
     """
     if layout == COLUMNAR:
-        values = {name: _listed(name, array) for name, array in outputs.items()}
-        return _dump({"outputs": values if len(values) > 1 else next(iter(values.values()))})
+        values = {name: listed(name, array) for name, array in outputs.items()}
+        return dump({"outputs": values if len(values) > 1 else next(iter(values.values()))})
     rows = 0
     for name, array in outputs.items():
         if array.ndim == 0:
@@ -94,45 +66,17 @@ def write_outputs(outputs: Mapping[str, np.ndarray], layout: str) -> bytes:
         if rows and len(array) != rows:
             raise invalid(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {rows}")
         rows = len(array)
-    columns = {name: _listed(name, array) for name, array in outputs.items()}
+    columns = {name: listed(name, array) for name, array in outputs.items()}
     if len(columns) == 1:
-        return _dump({"predictions": next(iter(columns.values()))})
-    return _dump({"predictions": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]})
-
-
-def check_examples(document: Mapping[str, Any]) -> None:
-    """Check the form of a classification or regression request (FillClassifyRegressRequestFromJson).
-
-    The server refuses all of these, but with the message that TensorFlow Serving gives first.
-
-    Raises:
-      InvalidArgumentError: the form is wrong.
-    """
-    if "context" in document:
-        _check_example(document["context"])
-    prefix = f"JSON Value: {_shown(document)}"
-    if "examples" not in document:
-        # TensorFlow Serving's message for both methods.
-        raise invalid(f"{prefix} When method is classify, key 'examples' is expected and was not found")
-    examples = document["examples"]
-    if not isinstance(examples, list):
-        raise invalid(f"{prefix} Expecting 'examples' value to be an list/array")
-    if not examples:
-        raise invalid(f"{prefix} 'examples' value is an empty array")
-    for example in examples:
-        _check_example(example)
-
-
-def _check_example(example: Any) -> None:
-    if not isinstance(example, dict):
-        raise invalid(f"Example must be JSON object but got JSON {_type_name(example)}")
+        return dump({"predictions": next(iter(columns.values()))})
+    return dump({"predictions": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]})
 
 
 def _from_rows(rows: Any, signature: Any) -> dict[str, np.ndarray]:
     if not isinstance(rows, list):
-        raise invalid(f"JSON Value: {_shown(rows)} Excepting '{ROW}' to be an list/array")
+        raise invalid(f"JSON Value: {shown(rows)} Excepting '{ROW}' to be an list/array")
     if not rows:
-        raise invalid(f"JSON Value: {_shown(rows)} No values in '{ROW}' array")
+        raise invalid(f"JSON Value: {shown(rows)} No values in '{ROW}' array")
     infos = signature.inputs
     if not isinstance(rows[0], dict) and len(infos) > 1:
         raise invalid(
@@ -162,7 +106,7 @@ def _from_rows(rows: Any, signature: Any) -> dict[str, np.ndarray]:
                 ) from error
         if not required <= set(items) or set(items) != set(columns):
             raise invalid(
-                f"Failed to process element: {number} of '{ROW}' list. JSON object: {_shown(row)} keys must be equal "
+                f"Failed to process element: {number} of '{ROW}' list. JSON object: {shown(row)} keys must be equal "
                 f"to: {','.join(sorted(infos))}"
             )
     return {name: column.array(len(rows)) for name, column in columns.items()}
@@ -221,12 +165,12 @@ class _Column:
         if not isinstance(value, list):
             if level != rank:
                 raise invalid(
-                    f"JSON Value: {_shown(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                    f"JSON Value: {shown(value)} found at incorrect level: {level + 1} in the JSON DOM. "
                     f"Expected at level: {rank}"
                 )
             if self._dtype is None:
                 name = types_pb2.DataType.Name(self._number).removeprefix("DT_").lower()
-                raise unimplemented(f"Conversion of JSON Value: {_shown(value)} to type: {name}")
+                raise unimplemented(f"Conversion of JSON Value: {shown(value)} to type: {name}")
             value = _id(value) if self._ids and self._dtype.name == "string" else value
             self._values.append(_scalar(value, self._dtype))
         elif level >= rank:
@@ -263,7 +207,7 @@ def _scalar(value: Any, dtype: DType) -> Any:
         # A lone surrogate (an escape such as "\ud800") cannot be encoded and must not raise an internal error.
         return value.encode("utf-8", "replace")
     if kind == "O" and isinstance(value, dict):
-        return _unwrapped(value)
+        return unwrapped(value)
     if kind == "b" and isinstance(value, bool):
         return value
     if kind == "f" and number:
@@ -272,7 +216,7 @@ def _scalar(value: Any, dtype: DType) -> Any:
         bounds = np.iinfo(dtype.numpy)
         if bounds.min <= value <= bounds.max:
             return value
-    raise invalid(f"JSON Value: {_shown(value)} Type: {_type_name(value)} is not of expected type: {dtype.name}")
+    raise invalid(f"JSON Value: {shown(value)} Type: {type_name(value)} is not of expected type: {dtype.name}")
 
 
 def _real(value: int | float, dtype: DType) -> float:
@@ -288,61 +232,13 @@ def _real(value: int | float, dtype: DType) -> float:
         with np.errstate(over="ignore"):
             exact = not math.isfinite(value) or bool(np.isfinite(dtype.numpy.type(value)))
     if not exact:
-        raise invalid(f"Cannot convert JSON value: {_shown(value)} to {dtype.name} without loss of precision.")
+        raise invalid(f"Cannot convert JSON value: {shown(value)} to {dtype.name} without loss of precision.")
     return float(value)
 
 
-def _unwrapped(value: Mapping[str, Any]) -> bytes:
-    if not _is_base64(value):
-        raise invalid(f"JSON Value: {_shown(value)} not formatted correctly for base64 data")
-    text = value["b64"]
-    try:
-        # As TensorFlow Serving, with or without the padding at the end.
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise invalid("Unable to base64 decode") from error
-
-
-def _is_base64(value: Any) -> bool:
-    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
-
-
 def _is_object(value: Any) -> bool:
-    return isinstance(value, dict) and not _is_base64(value)
-
-
-def _listed(name: str, array: np.ndarray) -> Any:
-    if array.dtype == object:
-        flat = np.empty(array.size, object)
-        flat[:] = [_string(name, value) for value in array.ravel().tolist()]
-        return flat.reshape(array.shape).tolist()
-    if array.dtype.kind == "f" and array.dtype != np.float64:
-        # Through text: 0.2 as a float32 must be written as 0.2, not with the digits of the equal float64.
-        return array.astype(str).astype(np.float64).tolist()
-    return array.tolist()
-
-
-def _string(name: str, value: bytes) -> Any:
-    if name.endswith(_BYTES_SUFFIX):
-        return {"b64": base64.b64encode(value).decode("ascii")}
-    return value.decode("utf-8", "surrogateescape")
-
-
-def _dump(value: Any) -> bytes:
-    # Bytes that are not valid text are written unchanged, as TensorFlow Serving does.
-    return json.dumps(value, ensure_ascii=False, indent=None).encode("utf-8", "surrogateescape")
+    return isinstance(value, dict) and not is_base64(value)
 
 
 def _bracketed(shape: tuple[int, ...]) -> str:
     return f"[{','.join(map(str, shape))}]"
-
-
-def _type_name(value: Any) -> str:
-    """The name of a JSON type; "True" and "False" are types to TensorFlow Serving."""
-    return str(value) if isinstance(value, bool) else _TYPE_NAMES[type(value)]
-
-
-def _shown(value: Any) -> str:
-    """A JSON value for a message: on one line, cut if long."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 200 else f"{text[:200]}..."

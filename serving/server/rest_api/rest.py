@@ -1,6 +1,6 @@
 """TensorFlow Serving's REST API and metrics page, as an ASGI application (Starlette).
 
-    POST /v1/models/NAME[/versions/N|/labels/L]:predict
+    POST /v1/models/NAME[/versions/N|/labels/L]:predict|:classify|:regress
     GET  /v1/models/NAME[/versions/N|/labels/L][/metadata]
 
 Paths, status codes and error objects are those of TensorFlow Serving (model_servers/http_rest_api_util.cc,
@@ -15,7 +15,7 @@ import logging
 import re
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 from urllib.parse import unquote
@@ -31,9 +31,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
 
-from serving.server import predict_util
+from serving.server import example_methods, predict_util
 from serving.server.access import TokenMiddleware, Tokens
-from serving.server.rest_api import json_tensors
+from serving.server.rest_api import json_examples, json_tensors, json_values
+from serving.server.servable import Servable
 from serving.server.server_core import METADATA_FIELD, ServerCore
 from serving.server.status import as_op_error, deadline_exceeded, http_code, invalid
 
@@ -151,22 +152,24 @@ class _Rest:
         return content
 
     def _post(self, spec: model_pb2.ModelSpec, api: str, body: bytes, deadline: float) -> bytes:
-        document = json_tensors.parse(body)
+        document = json_values.parse(body)
         spec.signature_name = document.get("signature_name", "")
         if api != "predict":
-            json_tensors.check_examples(document)
-            self._core.refuse(spec, predict_util.CLASSIFY_METHOD if api == "classify" else predict_util.REGRESS_METHOD)
+            method = example_methods.CLASSIFY if api == "classify" else example_methods.REGRESS
+            return json_examples.write_result(
+                self._core.infer(spec, method, json_examples.read_examples(document), deadline)
+            )
         layout = json_tensors.ROW
 
-        def read(signatures: Mapping[str, Any], name: str) -> tuple[Any, dict[str, np.ndarray]]:
+        def read(servable: Servable, name: str) -> tuple[Any, dict[str, np.ndarray]]:
             nonlocal layout
+            signatures = servable.signatures
             if name not in signatures:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
             if not signatures[name].inputs:
                 raise invalid(f"Failed to get input map for signature: {document.get('signature_name') or 'DEFAULT'}")
             layout, inputs = json_tensors.read_inputs(document, signatures[name])
-            signature = predict_util.find_signature(signatures, name)
-            return signature, predict_util.with_defaults(signature, inputs)
+            return signatures[name], predict_util.with_defaults(signatures[name], inputs, strict=servable.own_export)
 
         result = self._core.predict(spec, read, (), deadline)
         return json_tensors.write_outputs(result.outputs, layout)
