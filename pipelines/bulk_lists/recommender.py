@@ -142,6 +142,7 @@ def make_lists(
         else:
             with progress("recommend", "users", len(users) - left) as advance:
                 done = len(users) - left
+                advance(done, len(users))  # starts the clock
                 for number in missing:
                     step = partial(_advance, advance, done, len(users))
                     parts.write(number, lister.lists(users.take(ranges[number]), options, settings, step))
