@@ -59,13 +59,15 @@ APP = [
     "redis>=5",
     "swagger-ui-bundle>=1.1",
 ]
+MCP = [*APP, "mcp>=2.3,<3"]
 BEAM = ["apache-beam==2.77.0"]  # on the new stack in an environment of its own: it lowers protobuf and numpy
 DOCS = ["mkdocs-click>=0.8", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 TUNE = ["optuna>=4.2,<6"]
 TEST = [
-    *APP,
+    *MCP,
     *(f"{requirement}; {OLD}" for requirement in BEAM),
     *TUNE,
+    "axe-playwright-python>=0.1.8",  # brings axe-core, which checks that the page is accessible
     f"tensorflow-io==0.37.1; {OLD}",  # reference decoder of sounds; its ops load on TensorFlow 2.16 and 2.17 alone
     # What the test client of starlette is built on; the first has no wheel for Python 3.10.
     "httpx2>=2; python_version >= '3.11'",
@@ -106,6 +108,7 @@ setup(
         "scann": ["scann==1.3.4"],
         "beam": BEAM,
         "app": APP,
+        "mcp": MCP,
         "docs": DOCS,
         "test": TEST,
         "dev": [

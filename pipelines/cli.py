@@ -19,6 +19,7 @@ COMMANDS = {
     "recommend": "Make lists for all users, or given ones, through an export; a run that was killed continues when run again.",
     "query": "Ask a served model for recommendations.",
     "app": "Run the web service and its page in front of a served model.",
+    "mcp": "Offer the recommender to language-model agents as tools (Model Context Protocol).",
     "monitor": "Compare the events of the app with the training data; exit status 1 if they have drifted apart.",
     "inspect": "Show what is in records or in a SavedModel, and warn of oddities in records.",
     "doctor": "Check versions, accelerators and native decoders of this machine.",

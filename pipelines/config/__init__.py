@@ -31,6 +31,7 @@ from pipelines.config.running import (
     ExportConfig,
     InspectConfig,
     LimitsConfig,
+    McpConfig,
     MonitorConfig,
     RecommendConfig,
     ServeConfig,
@@ -69,6 +70,7 @@ __all__ = [
     "InspectConfig",
     "ItemConfig",
     "LimitsConfig",
+    "McpConfig",
     "MonitorConfig",
     "NumberConfig",
     "PretrainConfig",
@@ -122,6 +124,7 @@ class Config(BaseModel):
     demo: DemoConfig = DemoConfig()
     inspect: InspectConfig = InspectConfig()
     app: AppConfig = AppConfig()
+    mcp: McpConfig = McpConfig()
     monitor: MonitorConfig = MonitorConfig()
 
     def encoder_options(self, kind: str) -> dict[str, Any]:

@@ -247,6 +247,30 @@ class AppConfig(Section):
     examples: tuple[str, ...] = ()
 
 
+class McpConfig(Section):
+    """`triptych mcp`, besides the section `app`, whose engine, store and limits it uses.
+
+    Attributes:
+      port: of --http; 0: any free one.
+      rate: most calls of one user (or of one address without a user).
+      max_k: largest list; a language model reads all of it.
+      list_chars: characters of an item's text in a list.
+      item_chars: characters of the text of one item.
+      shown_items: items of a category in its resource.
+      start_wait: seconds that a call waits for a model server that is starting.
+      read_only: whether there are no tools that store or delete.
+    """
+
+    port: int = Field(8765, ge=0, le=65535)
+    rate: str = "120/minute"
+    max_k: int = Field(25, ge=1)
+    list_chars: int = Field(300, ge=1)
+    item_chars: int = Field(4000, ge=1)
+    shown_items: int = Field(50, ge=1)
+    start_wait: float = Field(45.0, ge=0)
+    read_only: bool = False
+
+
 class MonitorConfig(Section):
     """`triptych monitor`. Beyond one of the bounds the command exits with status 1.
 

@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import signal
-import socket
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from socket import socket
 
 import uvicorn
 import yaml
+from starlette.types import ASGIApp
 from threadpoolctl import threadpool_limits
 
 from pipelines.config import Config
 from pipelines.config.running import AppConfig
 from pipelines.runs.progress import say
 from pipelines.webapp.item_rows import media_features, read_rows
+from pipelines.webapp.model_process import model_server
 from serving.app.catalogue import AppCatalogue
-from serving.app.http.middleware import parse_rate
 from serving.app.http.service import create_app
 from serving.app.ranking.profile import EventScale
 from serving.app.ranking.requests import RankingSettings
 from serving.app.ranking.rules import read_rules, resolve_rules
+from serving.app.rate import parse_rate
 from serving.app.state import AppComponents, AppOptions
 from serving.app.store.base import Retention
 from serving.app.store.event_log import PATTERN, EventLog, LogColumns
 from serving.app.store.impression_log import ImpressionLog
 from serving.app.store.open import open_store
 from serving.client.aio import AsyncClient
-from serving.client.client import Client
 from serving.server.process import listening_socket, until_signal
 from serving.wire import layout
-from serving.wire.errors import ServingError, StartError
+from serving.wire.errors import StartError
 from serving.wire.tokens import read_tokens
 from tfrecs.spec.dataset_yaml import SPEC_FILE, DatasetSpec, load_spec
 
@@ -82,24 +78,34 @@ def run(job: AppJob) -> None:
     with (
         listening_socket(host, settings.port if job.port is None else job.port, "--port") as listening,
         threadpool_limits(1, user_api="blas"),
-        _model_server(job) as target,
+        model_server(job.model, job.models, job.target, job.config.serve.port) as target,
     ):
         application = create_app(make_components(job, target), make_options(job, host))
-        url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+        url = address(host, listening)
         say(f"Triptych is open: {url}/   (API: {url}/docs, profiles and events: {job.state}; Ctrl-C ends it)")
-        server = uvicorn.Server(
-            uvicorn.Config(
-                application,
-                log_level="warning",
-                access_log=False,  # URLs contain user ids and queries
-                server_header=False,
-                proxy_headers=settings.behind_proxy,
-                timeout_graceful_shutdown=int(job.config.serve.grace) or 1,
-            )
+        serve_http(application, listening, job.config)
+
+
+def serve_http(application: ASGIApp, listening: socket, config: Config) -> None:
+    """Serve an application on a bound socket until SIGTERM or SIGINT."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application,
+            log_level="warning",
+            access_log=False,  # URLs contain user ids and queries
+            server_header=False,
+            proxy_headers=config.app.behind_proxy,
+            timeout_graceful_shutdown=int(config.serve.grace) or 1,
         )
-        # uvicorn raises the signal again after it has stopped; the model server must be stopped before that.
-        with until_signal(threading.Event()):
-            server.run(sockets=[listening])
+    )
+    # uvicorn raises the signal again after it has stopped; the model server must be stopped before that.
+    with until_signal(threading.Event()):
+        server.run(sockets=[listening])
+
+
+def address(host: str, listening: socket) -> str:
+    """Return the address of a bound socket, without a slash at the end."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
 
 
 def make_components(job: AppJob, target: str) -> AppComponents:
@@ -137,7 +143,7 @@ def make_components(job: AppJob, target: str) -> AppComponents:
 def make_options(job: AppJob, host: str) -> AppOptions:
     """Create the limits and tokens of the app. Raises StartError."""
     settings = job.config.app
-    parse_rate(settings.rate)
+    parse_rate(settings.rate, "app.rate")
     tokens = None if job.token_file is None else read_tokens(job.token_file)
     return AppOptions(
         rate=settings.rate,
@@ -280,47 +286,3 @@ def _examples(catalogue: AppCatalogue) -> tuple[str, ...]:
     phrase = next((" ".join(words[:6]).rstrip(",;:").lower() for words in last_sentences if len(words) >= 4), "")
     examples = [phrase, *(largest[:1]), *(f"no {name}" for name in largest[1:2])]
     return tuple(example for example in examples if example)
-
-
-@contextmanager
-def _model_server(job: AppJob) -> Iterator[str]:
-    """Yield host:port of a server of the model; a server that is started here ends with the app."""
-    if job.target is not None:
-        yield job.target
-        return
-    default = f"127.0.0.1:{job.config.serve.port}"
-    if _serves(default, job.model):
-        yield default
-        return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    say(f"No server of {job.model} on {default}: starting the embedded one on port {port}.")
-    command = [sys.executable, "-m", "pipelines.cli", "serve", "--models", str(job.models / job.model)]
-    process = subprocess.Popen([*command, "--port", str(port), "--no-rest"], preexec_fn=_terminate_with_parent())
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _terminate_with_parent() -> Callable[[], None] | None:
-    """Return, on Linux, a function that makes the child process end when its parent is killed."""
-    if not sys.platform.startswith("linux"):
-        return None
-    libc, pr_set_pdeathsig = ctypes.CDLL(None), 1
-    return lambda: libc.prctl(pr_set_pdeathsig, signal.SIGTERM)
-
-
-def _serves(target: str, model: str) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        host, _, port = target.rpartition(":")
-        if probe.connect_ex((host, int(port))):
-            return False
-    try:
-        with Client(target, model, timeout=2.0) as client:
-            return any(version.state == "AVAILABLE" for version in client.status())
-    except ServingError:
-        return False  # another service, or another model

@@ -122,8 +122,9 @@ class Reason(_Out):
       kind: history (`item`, `title`: the user's own item; value: cosine of the two embeddings), modality (`name`: the
         modality with the largest weight; value: the weight), word (`name`: a query word; value: its occurrences in
         the item's text), taste (value: cosine with the long-term taste), popular (value: training events of the
-        item), similar (value: cosine with the requested item).
+        item), similar (`item`, `title`: the requested item; value: cosine with it).
       text: one sentence that states the number.
+      did: what the user did with the item of a history reason, such as "you rated 5".
     """
 
     kind: Literal["history", "modality", "word", "taste", "popular", "similar"]
@@ -132,6 +133,7 @@ class Reason(_Out):
     name: str | None = None
     item: str | None = None
     title: str | None = None
+    did: str | None = None
 
 
 class AppliedRule(_Out):
@@ -198,6 +200,16 @@ class ListOut(_Out):
     items: list[ListItem]
     applied_rules: list[AppliedRule]
     took_ms: float
+
+
+class ExplainOut(_Out):
+    """Where one item stands for a user; `left_out`: why a list would not show it, one line each, none if it would."""
+
+    item: ListItem
+    left_out: list[str]
+    model: ModelOut
+    understood: Understood
+    based_on: list[str]
 
 
 class SimilarOut(_Out):

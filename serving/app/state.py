@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +85,7 @@ class AppOptions:
 
 
 class AppState:
-    """Everything that lives as long as the application; its lifespan calls `start` and `stop`."""
+    """Everything that lives as long as the application; its lifespan is `running`."""
 
     engine: Engine
     event_writer: EventWriter
@@ -114,6 +115,15 @@ class AppState:
         await self.components.impression_log.stop()
         await self.components.store.close()
         await self._client.close()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[AppState]:
+        """Start, yield itself, and stop at the end of the block."""
+        await self.start()
+        try:
+            yield self
+        finally:
+            await self.stop()
 
     async def ready(self) -> ReadyOut:
         """Check the model server and the store."""

@@ -14,6 +14,7 @@ from app_parts import RETENTION, columns
 from serving.app.store.base import Event, StoreError
 from serving.app.store.event_log import EventLog
 from serving.app.store.event_writer import EventWriter
+from serving.app.store.impression_log import ImpressionLog
 from serving.app.store.open import open_store
 
 
@@ -115,3 +116,18 @@ def test_a_full_disk_is_reported_and_a_repeated_event_is_stored_once(tmp_path: P
         await store.close()
 
     asyncio.run(run())
+
+
+def test_processes_share_the_files_of_shown_lists_and_delete_none_that_another_writes(tmp_path: Path) -> None:
+    async def show(*names: str) -> None:
+        logs = [ImpressionLog(tmp_path, 100, 2) for _ in names]
+        for log, name in zip(logs, names, strict=True):
+            log.add(list=name, items=["x" * 40])
+            log.start()
+        await asyncio.gather(*(log.stop() for log in logs))
+
+    for number in range(4):  # lines of 65 bytes: two fill a file
+        asyncio.run(show(f"{number}a", f"{number}b"))
+    shown = {path.name: [json.loads(line)["list"][0] for line in path.read_text().splitlines()]
+             for path in sorted(tmp_path.glob("served-*.jsonl"))}  # fmt: skip
+    assert shown == {"served-00000003.jsonl": ["2", "2"], "served-00000004.jsonl": ["3", "3"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -146,11 +147,19 @@ def ask(port: int, path: str, body: Any = None) -> Any:
         return json.loads(answer.read())
 
 
+def command_line(plain: Whole, state: Path, name: str) -> list[str]:
+    command = [sys.executable, "-m", "pipelines.cli", name, "--model", "plain", "--data", str(plain.data)]
+    return [*command, "--models", str(plain.models), "--state", str(state)]
+
+
+def environment_here() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPO), os.environ.get("PYTHONPATH", "")])}
+
+
 @contextmanager
-def started(plain: Whole, state: Path, port: int, *more: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "pipelines.cli", "app", "--model", "plain", "--data", str(plain.data)]
-    command += ["--models", str(plain.models), "--state", str(state), "--port", str(port), *more]
-    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+def started(plain: Whole, state: Path, port: int, *more: str, name: str = "app") -> Iterator[subprocess.Popen[str]]:
+    command = [*command_line(plain, state, name), "--port", str(port), *more]
+    environment = environment_here()
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=REPO
     )
@@ -187,6 +196,50 @@ def test_acknowledged_events_survive_a_killed_app(plain: Whole, plain_target: st
     assert [line["_id"] for line in lines] == ids
     with started(plain, tmp_path, port, "--target", plain_target):
         assert [event["id"] for event in ask(port, "/users/ann")["recent"]] == ids
+
+
+def test_agents_reach_the_same_profile_over_stdio_and_http(plain: Whole, plain_target: str, tmp_path: Path) -> None:
+    import httpx2
+    from agent_parts import answer, like, listed
+    from mcp import Client, StdioServerParameters
+    from mcp.client.streamable_http import streamable_http_client
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    facts = layout.item_facts(plain.models / "plain" / "1")
+    assert facts is not None
+    place = {item: row for row, item in enumerate(facts.ids.tolist())}
+    program, *arguments = [*command_line(plain, tmp_path, "mcp"), "--target", plain_target, "--user", "ann"]
+
+    async def over_stdio() -> list[str]:
+        async with Client(StdioServerParameters(command=program, args=arguments, env=environment_here())) as client:
+            before = await listed(client, k=5)
+            await like(client, before[2])
+            shown = await answer(client, "recommend", k=5)
+            assert before[2] not in [item["id"] for item in shown["items"]]
+            for item in shown["items"]:
+                cosine = float(
+                    facts.vectors[place[item["id"]]].astype(float) @ facts.vectors[place[before[2]]].astype(float)
+                )
+                near = [reason for reason in item["reasons"] if reason["kind"] == "history"]
+                assert bool(near) == (cosine >= plain.config.app.least_cosine)
+                assert all(reason["value"] == pytest.approx(cosine, abs=2e-3) for reason in near)
+            explained = (await answer(client, "explain", item=shown["items"][0]["id"]))["item"]
+            assert explained["score"] == pytest.approx(shown["items"][0]["score"], abs=1e-3)
+            return [item["id"] for item in shown["items"]]
+
+    async def over_http() -> list[str]:
+        async with (
+            httpx2.AsyncClient(headers={"x-triptych-user": "ann"}, timeout=30) as transport,
+            Client(streamable_http_client(f"http://127.0.0.1:{port}/mcp", http_client=transport)) as client,
+        ):
+            assert (await answer(client, "profile"))["events"] == 1
+            return await listed(client, k=5)
+
+    shown = asyncio.run(over_stdio())
+    with started(plain, tmp_path, port, "--target", plain_target, "--http", "--read-only", name="mcp"):
+        assert asyncio.run(over_http()) == shown
 
 
 @pytest.mark.matrix
@@ -234,5 +287,5 @@ def test_user_mistakes_give_one_line(plain: Whole, tmp_path: Path) -> None:
 
 
 def test_the_app_needs_no_tensorflow() -> None:
-    code = "import sys, pipelines.app, serving.app.store.redis, serving.app.store.sqlite; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, pipelines.app, pipelines.webapp.agents, serving.app.store.redis, serving.app.store.sqlite; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPO, check=False).returncode == 0

@@ -11,16 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from serving.app.http.metrics import AppMetrics
+from serving.app.intake import UnprocessableRequest
 from serving.app.store.base import StoreError
 from serving.wire.errors import InvalidRequestError, NotFoundError, ServingError
 
-
-class UnprocessableRequest(Exception):  # noqa: N818  (an answer, not a fault)
-    """A well-formed request that is invalid for this catalogue: 422 with (field, problem) pairs."""
-
-    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
-        super().__init__(problems[0][1])
-        self.problems = problems
+TOKEN_NEEDED = "a token is needed: send the header authorization: Bearer <token>"
 
 
 def error_response(status: int, text: str, problems: Sequence[tuple[str, str]] = (), **headers: str) -> JSONResponse:

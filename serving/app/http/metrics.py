@@ -26,6 +26,9 @@ class AppMetrics:
         self.unavailable = Counter(
             "triptych_app_away", "Requests that found it away", ("what",), registry=self.registry
         )
+        self.tools = Counter(
+            "triptych_app_tool_calls", "Calls of tools by agents", ("tool", "outcome"), registry=self.registry
+        )
         self.version = Gauge("triptych_app_model_version", "Version of the catalogue", registry=self.registry)
 
     def text(self) -> bytes:

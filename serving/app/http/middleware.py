@@ -1,20 +1,19 @@
-"""ASGI middleware: security headers, limits of body size and request rate."""
+"""ASGI middleware of everything that the app serves: security headers, limits of body size and request rate."""
 
 from __future__ import annotations
 
 import contextlib
-import math
-import time
 from collections.abc import Sequence
 
-from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.wire.errors import StartError
+from serving.app.http.metrics import AppMetrics, RequestMetrics
+from serving.app.rate import RateLimiter
+from serving.app.state import AppOptions
 
 _POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'"
 # Swagger's page has an inline script and draws its icons from data URLs.
@@ -94,33 +93,29 @@ class BodyLimit:
 
 
 class RateLimit:
-    """Answers 429 with `Retry-After` to an address that exceeds `rate`, such as "100/second".
-
-    Each process counts for itself: behind n processes an address can send n times as much.
-    """
+    """Answers 429 with `Retry-After` to an address that exceeds `rate`, such as "100/second"."""
 
     def __init__(self, app: ASGIApp, rate: str) -> None:
-        self._app = app
-        self._rate = parse_rate(rate)
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._app, self._limiter = app, RateLimiter(rate, "app.rate")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in _UNLIMITED:
             await self._app(scope, receive, send)
             return
         address = (scope.get("client") or ("", 0))[0]
-        if self._limiter.hit(self._rate, address):
+        seconds = self._limiter.hit(address)
+        if not seconds:
             await self._app(scope, receive, send)
             return
-        wait = self._limiter.get_window_stats(self._rate, address).reset_time - time.time()
-        seconds = max(1, math.ceil(wait))
-        text = f"more than {self._rate} requests from {address} (app.rate); try again in {seconds} s"
+        text = f"more than {self._limiter.rate} requests from {address} (app.rate); try again in {seconds} s"
         await JSONResponse({"error": text, "problems": []}, 429, {"retry-after": str(seconds)})(scope, receive, send)
 
 
-def parse_rate(rate: str) -> RateLimitItem:
-    """Parse a rate such as "100/second". Raises StartError."""
-    try:
-        return parse(rate)
-    except ValueError as error:
-        raise StartError(f"app.rate: {rate!r} is no rate; write it as 100/second or 1000/minute") from error
+def add_guards(app: Starlette, options: AppOptions, metrics: AppMetrics) -> None:
+    """Add what every request passes: metrics, security headers, known hosts, limits of rate and size."""
+    # The middleware that is added last sees a request first.
+    app.add_middleware(BodyLimit, max_bytes=options.max_body_bytes)
+    app.add_middleware(RateLimit, rate=options.rate)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(options.hosts))
+    app.add_middleware(SecurityHeaders, frames=options.frames)
+    app.add_middleware(RequestMetrics, metrics=metrics)

@@ -7,11 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from serving.app.http.errors import add_handlers
-from serving.app.http.metrics import RequestMetrics
-from serving.app.http.middleware import BodyLimit, RateLimit, SecurityHeaders
+from serving.app.http.middleware import add_guards
 from serving.app.http.routes.items import add_item_routes
 from serving.app.http.routes.lists import add_list_routes
 from serving.app.http.routes.site import add_site_routes
@@ -31,9 +29,8 @@ def create_app(components: AppComponents, options: AppOptions) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await state.start()
-        yield
-        await state.stop()
+        async with state.running():
+            yield
 
     errors: dict[int | str, dict[str, Any]] = {code: {"model": ErrorOut} for code in (401, 404, 413, 422, 429, 503)}
     app = FastAPI(
@@ -42,12 +39,7 @@ def create_app(components: AppComponents, options: AppOptions) -> FastAPI:
     app.openapi_version = "3.0.3"  # the newest version that the bundled Swagger page can show
     app.state.triptych = state
     add_handlers(app, state.metrics)
-    # The middleware that is added last sees a request first.
-    app.add_middleware(BodyLimit, max_bytes=options.max_body_bytes)
-    app.add_middleware(RateLimit, rate=options.rate)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(options.hosts))
-    app.add_middleware(SecurityHeaders, frames=options.frames)
-    app.add_middleware(RequestMetrics, metrics=state.metrics)
+    add_guards(app, options, state.metrics)
     add_list_routes(app, state)
     add_user_routes(app, state)
     add_item_routes(app, state)

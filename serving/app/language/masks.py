@@ -58,7 +58,9 @@ def filters_mask(catalogue: AppCatalogue, categories: Sequence[str], media: Sequ
     for parameter, names, known in (("category", categories, catalogue.categories), ("media", media, catalogue.media)):
         for name in names:
             if name not in known:
-                raise InvalidRequestError(f"{parameter}: the catalogue has no {name!r}; /about lists what it has")
+                raise InvalidRequestError(
+                    f"{parameter}: the catalogue has no {name!r}; its description lists what it has"
+                )
     if categories:
         allowed[:] = False
         allowed[np.concatenate([catalogue.categories[name] for name in categories])] = True

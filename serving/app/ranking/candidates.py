@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,13 +71,7 @@ async def retrieve_candidates(
     Returns:
       At most `count` candidates, best first.
     """
-    user: dict[str, Any] = {
-        "history_ids": history.ids,
-        "history_values": history.values,
-        "history_times": history.times,
-        "now": int(time.time()),
-        "query": query,
-    }
+    user = _user_inputs(history, query)
     history_ids = set(history.ids)
     excluded = [catalogue.ids[row] for row in np.flatnonzero(~allowed) if catalogue.ids[row] not in history_ids]
     limit = min(len(catalogue), settings.max_results)
@@ -96,15 +90,28 @@ async def retrieve_candidates(
             k = min(2 * k, limit)
     seen = [item for item in history.ids if item in catalogue.position and allowed[catalogue.position[item]]]
     if seen:
-        ranked = _to_candidates(catalogue, await client.rank(seen, **user, **context), allowed)
-        because = [_nearest_other(catalogue, row, history.ids) for row in ranked.rows]
+        ranked = await rank_items(client, catalogue, history, query, seen, context)
         candidates = Candidates(
             np.concatenate([candidates.rows, ranked.rows]),
             np.concatenate([candidates.scores, ranked.scores]),
             [*candidates.labels, *ranked.labels],
-            [*candidates.because, *because],
+            [*candidates.because, *ranked.because],
         )
     return candidates.take(np.argsort(-candidates.scores, kind="stable")[:count])
+
+
+async def rank_items(
+    client: RecommendClient,
+    catalogue: AppCatalogue,
+    history: ProfileHistory,
+    query: str,
+    items: Sequence[str],
+    context: Mapping[str, Any],
+) -> Candidates:
+    """Let the model score given items of the catalogue for a history and a text query; arguments as above."""
+    results = await client.rank(items, **_user_inputs(history, query), **context)
+    ranked = _to_candidates(catalogue, results, np.ones(len(catalogue), bool))
+    return replace(ranked, because=[_nearest_other(catalogue, row, history.ids) for row in ranked.rows])
 
 
 async def search_candidates(
@@ -128,6 +135,16 @@ async def search_candidates(
     except FailedPreconditionError as error:
         raise InvalidRequestError(f"turn: this model takes no text queries ({error})") from error
     return candidates.take(np.arange(min(count, len(candidates.rows))))
+
+
+def _user_inputs(history: ProfileHistory, query: str) -> dict[str, Any]:
+    return {
+        "history_ids": history.ids,
+        "history_values": history.values,
+        "history_times": history.times,
+        "now": int(time.time()),
+        "query": query,
+    }
 
 
 def _to_candidates(catalogue: AppCatalogue, results: Sequence[Scored], allowed: np.ndarray) -> Candidates:

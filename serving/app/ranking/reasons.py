@@ -121,9 +121,9 @@ def history_reason(
     """
     if cosine < least_cosine or kind not in _VERBS or (kind == "rating" and value is None):
         return None
-    verb = _VERBS[kind].format(value=value)
-    text = f"Close to {title}, which {verb} (cosine {cosine:.2f})"
-    return Reason(kind="history", text=text, value=cosine, item=item, title=title)
+    did = _VERBS[kind].format(value=value)
+    text = _history_text(title, did, cosine)
+    return Reason(kind="history", text=text, value=cosine, item=item, title=title, did=did)
 
 
 def modality_reason(weights: Mapping[str, float]) -> Reason | None:
@@ -170,9 +170,24 @@ def popularity_reason(events: int) -> Reason | None:
     return Reason(kind="popular", text=f"{events:,} events of others in the training data", value=float(events))
 
 
-def similarity_reason(title: str, cosine: float) -> Reason:
-    """State the cosine that orders the list of `/similar`."""
-    return Reason(kind="similar", text=f"Cosine with {title}: {cosine:.2f}", value=cosine, title=title)
+def similarity_reason(item: str, title: str, cosine: float) -> Reason:
+    """State the cosine with an item, which orders the list of `/similar`."""
+    return Reason(kind="similar", text=_similar_text(title, cosine), value=cosine, item=item, title=title)
+
+
+def text_without_title(reason: Reason) -> str:
+    """Return the sentence of a reason with the id of the item that it mentions in place of the title."""
+    if reason.kind == "history":
+        return _history_text(f"item {reason.item}", str(reason.did), reason.value)
+    return _similar_text(f"item {reason.item}", reason.value) if reason.kind == "similar" else reason.text
+
+
+def _history_text(name: str, did: str, cosine: float) -> str:
+    return f"Close to {name}, which {did} (cosine {cosine:.2f})"
+
+
+def _similar_text(name: str, cosine: float) -> str:
+    return f"Cosine with {name}: {cosine:.2f}"
 
 
 def _finite(value: float) -> float | None:

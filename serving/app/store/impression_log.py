@@ -8,16 +8,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 PATTERN = "served-*.jsonl"
-_FLUSH_SECONDS = 1.0
+_LOCK_FILE, _FLUSH_SECONDS = ".lock", 1.0
 
 
 class ImpressionLog:
-    """Collects lines in memory and writes them once a second, to files that only this process writes.
+    """Collects lines in memory and appends them once a second to the newest file of a folder.
+
+    Processes that share the folder, such as an app and those of assistants, which are short, take turns through a lock file.
 
     Args:
       folder: created if missing.
@@ -31,7 +34,6 @@ class ImpressionLog:
         self._lines: list[str] = []
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
-        self._path: Path | None = None
 
     def add(self, **row: Any) -> None:
         """Add the line of one list."""
@@ -56,11 +58,12 @@ class ImpressionLog:
                 await asyncio.to_thread(self._write, "".join(lines))
 
     def _write(self, text: str) -> None:
-        if self._path is None or self._path.stat().st_size >= self.max_bytes:
+        with FileLock(self.folder / _LOCK_FILE, mode=0o600, poll_interval=0.002):
             paths = sorted(self.folder.glob(PATTERN), key=lambda path: int(path.stem.split("-")[1]))
-            number = int(paths[-1].stem.split("-")[1]) + 1 if paths else 1
-            self._path = self.folder / f"served-{number:08d}-{os.getpid()}.jsonl"
-            for old in paths[: max(0, len(paths) + 1 - self.max_files)]:
-                old.unlink(missing_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(text)
+            if not paths or paths[-1].stat().st_size >= self.max_bytes:
+                number = int(paths[-1].stem.split("-")[1]) + 1 if paths else 1
+                paths.append(self.folder / f"served-{number:08d}.jsonl")
+                for old in paths[: -self.max_files]:
+                    old.unlink()
+            with paths[-1].open("a", encoding="utf-8") as file:
+                file.write(text)

@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request
 from starlette.exceptions import HTTPException
 
-from serving.app.http.routes.parameters import Ids, ListLength, Texts, User, check_length, require_token
+from serving.app.http.routes.parameters import Ids, ListLength, Texts, User, require_token
+from serving.app.intake import check_length
 from serving.app.ranking.requests import ListRequest
 from serving.app.schemas import Id, ListOut, PickerOut, SimilarOut, Text
 from serving.app.state import AppState

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Query, Request
 from starlette.exceptions import HTTPException
 
-from serving.app.http.errors import UnprocessableRequest
+from serving.app.http.errors import TOKEN_NEEDED
 from serving.app.schemas import Id, Text
 from serving.wire.tokens import Tokens
 
@@ -17,19 +17,11 @@ User = Annotated[str, Query(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
 ListLength = Annotated[int, Query(ge=1)]
 
 
-def check_length(k: int, max_k: int) -> int:
-    """Return k. Raises UnprocessableRequest if it is larger than `max_k`."""
-    if k > max_k:
-        raise UnprocessableRequest([("k", f"at most {max_k} (app.max_k)")])
-    return k
-
-
 def require_token(tokens: Tokens | None) -> Any:
     """Return a dependency that answers 401 to requests without one of the tokens; None accepts all requests."""
 
     def check(request: Request) -> None:
         if tokens is not None and not tokens.allow(request.headers.get("authorization", "")):
-            text = "a token is needed: send the header authorization: Bearer <token>"
-            raise HTTPException(401, text, {"WWW-Authenticate": "Bearer"})
+            raise HTTPException(401, TOKEN_NEEDED, {"WWW-Authenticate": "Bearer"})
 
     return Depends(check)

@@ -10,9 +10,9 @@ from starlette.responses import FileResponse, HTMLResponse
 from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
-from serving.app.http.views import about_answer
 from serving.app.schemas import AboutOut, ReadyOut
 from serving.app.state import AppState
+from serving.app.views import about_answer
 
 PAGE_FOLDER = Path(__file__).parents[2] / "page"
 

@@ -1,4 +1,4 @@
-"""Answers of `/about` and `/users/{id}`."""
+"""Answers of `/about` and `/users/{id}`, which other faces of the app give too."""
 
 from __future__ import annotations
 
