@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "Rank the test split with the model and the baselines, and write a report.",
     "export": "Export a run as the next version of a SavedModel, once it has passed every check.",
     "serve": "Serve exported models over gRPC and REST, newest versions first.",
+    "recommend": "Make lists for all users, or given ones, through an export; a run that was killed continues when run again.",
     "query": "Ask a served model for recommendations.",
     "app": "Run the web service and its page in front of a served model.",
     "mcp": "Offer the recommender to language-model agents as tools (Model Context Protocol).",

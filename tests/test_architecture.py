@@ -31,7 +31,7 @@ LAYERS = (
     ("runs",),
     ("cluster",),
     ("building", "serving", "webapp"),
-    ("inspection", "monitoring"),
+    ("inspection", "monitoring", "bulk_lists"),
     ("search", "item_item"),
     ("model",),
     ("scoring",),

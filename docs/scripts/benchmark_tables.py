@@ -437,6 +437,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "item-item-cost": item_item_cost,
     "serving": lambda: limits("serving", "results"),
     "serving-index": serving_index,
+    "bulk-lists": where_measured("bulk-lists.json", lambda: limits("bulk-lists", "results")),
     "soak": lambda: limits("serving-soak", "results"),
     "input": lambda: limits("input", "ratios"),
     "scale-build": scale_build,

@@ -114,12 +114,12 @@ def read_plan(data: Path, spec: DatasetSpec, config: Config, out: Path | None, *
             window=settings.window,
             overlap=settings.overlap,
             kind_options=settings.kinds,
-            scratch=_scratch(settings, out),
+            scratch=scratch_of(settings, out),
             report=(lambda stage, done, total: None) if quiet else _stages(stack, settings, out),
         )
 
 
-def _scratch(settings: BuildConfig, out: Path | None) -> Scratch:
+def scratch_of(settings: BuildConfig, out: Path | None) -> Scratch:
     """Return where and when events leave the memory: by default beside the records, else in the system's folder for such."""
     folder = Path(settings.scratch or tempfile.gettempdir())
     if settings.scratch is None and out is not None:
@@ -172,7 +172,7 @@ def _build(job: BuildJob, spec: DatasetSpec, plan: BuildPlan | None) -> BuildRes
             vocabulary_texts=settings.vocabulary_texts,
             vocabulary_file=vocabulary,
             progress=_stages(stack, settings, job.out),
-            scratch=_scratch(settings, job.out),
+            scratch=scratch_of(settings, job.out),
             plan=plan,
             elsewhere=partial(make_with_beam, runner=job.runner, options=job.runner_options) if job.runner else None,
             **_settings(settings),
@@ -210,7 +210,7 @@ def _append(job: BuildJob, spec: DatasetSpec) -> BuildResult:
             job.out,
             now=now,
             progress=_stages(stack, job.config.build, job.out),
-            scratch=_scratch(job.config.build, job.out),
+            scratch=scratch_of(job.config.build, job.out),
             resplit=job.resplit,
             **_settings(job.config.build),
         )
@@ -277,7 +277,7 @@ def _stages(stack: ExitStack, settings: BuildConfig, out: Path | None) -> Callab
             if stage == "distribute":
                 say(
                     f"  {total:,} events are more than build.events_in_memory ({settings.events_in_memory:,}); they are sorted "
-                    f"through files without names in {_scratch(settings, out).folder}"
+                    f"through files without names in {scratch_of(settings, out).folder}"
                 )
             current[stage] = stack.enter_context(progress(stage, unit, done // size))
         current[stage](done // size, total // size)

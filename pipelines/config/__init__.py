@@ -33,6 +33,7 @@ from pipelines.config.running import (
     LimitsConfig,
     McpConfig,
     MonitorConfig,
+    RecommendConfig,
     ServeConfig,
 )
 from pipelines.config.towers import (
@@ -74,6 +75,7 @@ __all__ = [
     "NumberConfig",
     "PretrainConfig",
     "RankingConfig",
+    "RecommendConfig",
     "RetrievalConfig",
     "SearchConfig",
     "ServeConfig",
@@ -117,6 +119,7 @@ class Config(BaseModel):
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
     serve: ServeConfig = ServeConfig()
+    recommend: RecommendConfig = RecommendConfig()
     tune: TuneConfig = TuneConfig()
     demo: DemoConfig = DemoConfig()
     inspect: InspectConfig = InspectConfig()

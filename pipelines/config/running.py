@@ -153,6 +153,22 @@ class ServeConfig(Section):
     timeout: float = Field(10.0, gt=0)
 
 
+class RecommendConfig(Section):
+    """`triptych recommend`. None of these changes a list, but for the last digits of scores.
+
+    Attributes:
+      batch_size: most users in a call of the model.
+      scores: most scores (users times items of the catalogue) in a call; with more items fewer users share one.
+      threads: calls of the model at a time; null: one for each processor.
+      part: users in a part; a run that was killed goes on behind the finished parts.
+    """
+
+    batch_size: int = Field(256, ge=1)
+    scores: int = Field(64_000_000, ge=1)
+    threads: int | None = Field(None, ge=1)
+    part: int = Field(4096, ge=1)
+
+
 class AppConfig(Section):
     """`triptych app`. Times are in seconds where nothing else is said.
 

@@ -13,8 +13,7 @@ from pipelines.hybrid.item_index import ItemIndex
 from pipelines.model.session import Session
 from pipelines.scoring.requests import Requests
 from serving.graph import contract
-from tfrecs.reading.features import feature_for
-from tfrecs.reading.reader import user_features
+from tfrecs.reading.features import feature_for, raw_values
 from tfrecs.schema import FeatureSchema, Schema
 
 PARITY_K, NEIGHBOURS = 20, 5  # results of `recommend`, and of `similar` and `search`
@@ -90,20 +89,8 @@ def recommend_inputs(schema: Schema, ids: np.ndarray, requests: Requests, rows: 
         inputs["history_times"][position, :length] = requests.event_times[row]
     inputs |= {name: values[rows] for name, values in requests.context.items()}
     if schema.users:
-        inputs |= _raw_users(schema, requests, rows)
+        inputs |= raw_values(schema.users, tf.constant(requests.users[rows], tf.string), "users")
     return inputs
-
-
-def _raw_users(schema: Schema, requests: Requests, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """User features as a client sends them: decoded values, with "" or NaN for missing ones."""
-    values, presence = user_features(schema, tf.constant(requests.users[rows], tf.string))
-    result = {}
-    for column, feature in enumerate(schema.users):
-        spec = feature_for(feature).raw_spec
-        value = values[feature.name].numpy()
-        value[~presence.numpy()[:, column]] = b"" if spec.dtype == tf.string else np.nan
-        result[feature.name] = value.astype(object) if spec.dtype == tf.string else value
-    return result
 
 
 def _missing_item(features: tuple[FeatureSchema, ...]) -> dict[str, np.ndarray]:

@@ -96,7 +96,7 @@ def arrange(
         columns = bucket.whole()
         bucket.close()
         count = row_count(columns)
-        columns = _sorted(columns, spec)
+        columns = sorted_events(columns, spec)
         merged += count - row_count(columns)
         if by_time is not None:
             coarse.update(_counts(columns["time"] >> _COARSE))
@@ -160,7 +160,7 @@ def _distribute(log: EventLog, scratch: Scratch, report: Progress) -> list[Spool
     return buckets
 
 
-def _sorted(columns: Columns, spec: DatasetSpec) -> Columns:
+def sorted_events(columns: Columns, spec: DatasetSpec) -> Columns:
     """Sort the events of some users, and merge those of the same user and item where the spec says so."""
     keys = [columns[name] for name in ("time", "fraction", "order") if name in columns and columns[name].any()]
     kept = {name: values for name, values in columns.items() if name not in ("fraction", "order")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfrecs.errors import SpecError
@@ -63,6 +64,19 @@ def parse_batch(
     if not features:
         return {}, tf.zeros([tf.shape(serialized)[0], 0], tf.bool)
     return decode_parsed(features, tf.io.parse_example(serialized, parse_spec(features, prefix)), prefix)
+
+
+def raw_values(schemas: Iterable[FeatureSchema], serialized: tf.Tensor, prefix: str) -> dict[str, np.ndarray]:
+    """Decode the features of serialized Examples, string [B], to what a client sends: name -> [B, ...], "" or NaN for missing."""
+    features = features_for(schemas)
+    values, presence = parse_batch(features, serialized, prefix)
+    result = {}
+    for column, feature in enumerate(features):
+        is_text = feature.raw_spec.dtype == tf.string
+        value = values[feature.name].numpy()
+        value[~presence.numpy()[:, column]] = b"" if is_text else np.nan
+        result[feature.name] = value.astype(object) if is_text else value
+    return result
 
 
 def specs(features: Iterable[Feature]) -> dict[str, tf.TensorSpec]:
