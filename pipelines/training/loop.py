@@ -237,8 +237,11 @@ class TrainingLoop(ABC):
 
     def release(self) -> None:
         """Free what further epochs alone need: the optimizer's state and the graph of a step."""
-        self._model.compile("sgd")  # which has no state before its first step; Keras keeps the earlier one nowhere else
         del self._checkpoints
+        # In a cluster all workers would have to make the variables of another optimizer, and the chief alone is here.
+        if not self.workers.several:
+            with self.strategy.scope():
+                self._model.compile("sgd")  # no state before its first step; Keras has the earlier one nowhere else
         release_memory()
 
     def _restore(self) -> None:
