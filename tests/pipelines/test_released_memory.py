@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from whole import SMALL, Whole
 
 from pipelines.config import load_config
@@ -26,11 +29,19 @@ def test_the_optimizer_and_the_feed_end_with_the_training_and_the_model_stays(pl
     np.testing.assert_array_equal(model.item_embeddings()[0], before)
 
 
-def test_encodings_are_read_again_after_their_pages_were_given_back(tmp_path: Path) -> None:
-    stored = np.arange(12, dtype=np.float16).reshape(4, 3)
-    stored.tofile(tmp_path / "file")
+def test_encodings_are_read_again_after_their_pages_were_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.arange(12, dtype=np.float16).tofile(tmp_path / "file")
     mapped = np.memmap(tmp_path / "file", np.float16, "r", shape=(4, 3))
     encodings = Encodings(mapped, {"text": np.zeros(3)}, {"text": np.ones(3)})
-    first = encodings["text"][:]
+    first, asked, real = encodings["text"][:], [], mapped._mmap
+
+    def madvise(option: int) -> None:
+        asked.append(option)
+        real.madvise(option)
+
+    monkeypatch.setattr(mapped, "_mmap", SimpleNamespace(madvise=madvise))
     encodings.release()
+    assert asked == [mmap.MADV_DONTNEED]
     np.testing.assert_array_equal(encodings["text"][:], first)
